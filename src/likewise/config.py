@@ -1,0 +1,101 @@
+"""Typed settings of every stage; YAML in and out; an unknown key is an error that names the nearest known one."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from likewise.errors import UserError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Regime = Literal["frozen", "full"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """The base of all settings: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read settings from a YAML file.
+
+        Raises:
+            UserError: the file is missing, is not YAML, or holds an unknown key or a value of the wrong kind.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read the config file {path}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError):
+            raise UserError(f"the config file {path} is not valid YAML") from None
+        if values is not None and not isinstance(values, dict):
+            raise UserError(f"the config file {path} must hold keys and values, such as 'epochs: 10'")
+        return cls.parse(values or {}, source=str(path))
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], source: str = "settings") -> Self:
+        """Check `values`; like the constructor, with an error that a person can act on."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{source}: {_explain(cls, error)}") from None
+
+    def write(self, path: str | Path) -> None:
+        """Write the settings as YAML, defaults included."""
+        Path(path).write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def _explain(settings: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg'].lower()} (it is {first.get('input')!r})"
+    known = _keys_at(settings, first["loc"][:-1])
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {key}; {hint}"
+
+
+def _keys_at(settings: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        inner = settings.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        settings = inner
+    return list(settings.model_fields)
+
+
+class ImageSettings(Settings):
+    """Where pictures may come from, and how much they may cost."""
+
+    root: Path | None = None  # local pictures must lie below it
+    allow_private_hosts: bool = False
+    per_item: int = Field(default=1, ge=1, le=16)  # pictures of an item that are averaged
+    retry_failed: bool = False
+    concurrency: int = Field(default=16, ge=1, le=256)
+    timeout: float = Field(default=15.0, gt=0)  # seconds for one whole download
+    retries: int = Field(default=2, ge=0, le=10)
+    max_bytes: int = Field(default=20_000_000, ge=1)
+    max_pixels: int = Field(default=64_000_000, ge=1)
+
+
+class ModelSettings(Settings):
+    """The network: which encoders, how wide the shared space."""
+
+    text_encoder: str = "lite-text"
+    image_encoder: str = "lite-image"
+    dim: int | Literal["auto"] = 512  # auto: the backbone's own width
+    fields: tuple[str, ...] = ("title", "description", "image")
+
+
+PRESETS: dict[str, ModelSettings] = {
+    "lite": ModelSettings(),
+    "scratch": ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image"),
+    "clip": ModelSettings(
+        text_encoder="openai/clip-vit-base-patch32", image_encoder="openai/clip-vit-base-patch32", dim="auto"
+    ),
+}
