@@ -1,0 +1,113 @@
+"""A Hugging Face id or folder becomes a local folder of safetensors weights and configuration files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
+
+from likewise.errors import UserError
+
+Loaded = TypeVar("Loaded")
+
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_UNWANTED = ["onnx/*", "openvino/*", "coreml/*", "*/checkpoint-*"]
+_SECONDS_TO_ANSWER = 5.0
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model: `name` itself if it is one, else its copy in the Hugging Face cache, downloaded if need be.
+
+    Raises:
+        UserError: no such folder, no such model, no network, or a model without safetensors weights.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _checked(folder, name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(
+            f"the encoder {name!r} is a folder that does not exist; check the path, or give a Hugging Face id"
+        )
+    try:
+        cached = Path(snapshot_download(name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, local_files_only=True))
+        if _is_complete(cached):
+            return cached
+    except LocalEntryNotFoundError:
+        pass  # not downloaded yet
+    except HFValidationError:
+        raise UserError(f"{name!r} is neither a known encoder, a folder nor a Hugging Face id") from None
+    return _checked(_download(name), name)
+
+
+def _download(name: str) -> Path:
+    way_out = "check the name and the network, or give the folder of a copy"
+    try:
+        return Path(
+            snapshot_download(
+                name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, etag_timeout=_SECONDS_TO_ANSWER, max_workers=4
+            )
+        )
+    except GatedRepoError:
+        raise UserError(
+            f"the encoder {name} asks for a licence to be accepted on its Hugging Face page first"
+        ) from None
+    except RepositoryNotFoundError:
+        raise UserError(f"Hugging Face has no public model {name!r}: {way_out}") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError):
+        raise UserError(
+            f"the encoder {name!r} is not in the local cache and could not be downloaded: {way_out}"
+        ) from None
+
+
+def _is_complete(folder: Path) -> bool:
+    """A cache may hold no more than the configuration of a model that someone once looked at."""
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def _checked(folder: Path, name: str) -> Path:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"the encoder {name} holds no config.json: it is not a Hugging Face model")
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"the encoder {name} holds no *.safetensors; likewise loads no other format of weights")
+    return folder
+
+
+def read_config(folder: Path, name: str) -> Any:
+    """The model's configuration, without executing code of its own.
+
+    Raises:
+        UserError: the architecture is unknown to transformers or needs remote code.
+    """
+    return guarded(name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True))
+
+
+def guarded(name: str, load: Callable[[], Loaded]) -> Loaded:
+    """Call `load` quietly, and turn what a broken or foreign model raises into one sentence."""
+    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        return load()
+    except ImportError as error:
+        raise UserError(f"the encoder {name} needs a library that is not installed: {_first_line(error)}") from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"the encoder {name} cannot be loaded: {_first_line(error)}") from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

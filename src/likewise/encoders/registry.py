@@ -1,0 +1,141 @@
+"""Encoders by name: the embedded ones, and any Hugging Face model by id or folder."""
+
+import difflib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from likewise.encoders.base import DESCRIPTION_FILE, Encoder, Modality
+from likewise.errors import UserError
+
+
+@dataclass(frozen=True)
+class KnownEncoder:
+    """An encoder with a short name of its own."""
+
+    name: str
+    modality: Modality
+    about: str
+    load: Callable[[int], Encoder]  # from a seed, which only random weights heed
+
+
+_KNOWN: dict[str, KnownEncoder] = {}
+
+# Where the classes are that `Encoder.family` names; imported on demand, since some of them load heavy libraries.
+_FAMILIES = {
+    "text": "likewise.encoders.text:TextEncoder",
+    "vision": "likewise.encoders.vision:VisionEncoder",
+    "dual-text": "likewise.encoders.dual:DualTextEncoder",
+    "dual-image": "likewise.encoders.dual:DualImageEncoder",
+    "efficientnet-lite0": "likewise.encoders.efficientnet:EfficientNetLite0",
+    "scratch-text": "likewise.encoders.scratch_text:ScratchText",
+    "scratch-image": "likewise.encoders.scratch_image:ScratchImage",
+}
+
+
+def known_encoders() -> dict[str, KnownEncoder]:
+    """The encoders that have short names, by name."""
+    return dict(_KNOWN)
+
+
+def load_encoder(name: str, modality: Modality, *, seed: int = 0) -> Encoder:
+    """The encoder called `name`, with its weights, on the CPU and in evaluation mode.
+
+    Args:
+        name: a short name (see `known_encoders`), a Hugging Face id or a folder.
+        modality: "text" or "image": which half of a dual encoder, and a check for the others.
+        seed: decides random weights (`scratch-text`, `scratch-image`).
+
+    Raises:
+        UserError: no such encoder, of the other modality, or it cannot be loaded.
+    """
+    if name in _KNOWN:
+        known = _KNOWN[name]
+        if known.modality != modality:
+            raise UserError(f"the encoder {name} is for {known.modality}, not for {modality}: {_choices(modality)}")
+        return known.load(seed)
+    if "/" not in name and not Path(name).is_dir():
+        near = difflib.get_close_matches(name, [k for k in _KNOWN if _KNOWN[k].modality == modality], n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown {modality} encoder {name!r}: {hint}{_choices(modality)}")
+    return _hugging_face(name, modality)
+
+
+def restore_encoder(folder: Path, modality: Modality) -> Encoder:
+    """What `Encoder.save` wrote to `folder`: architecture, tokenizer and preprocessing, with random weights.
+
+    Needs neither a hub nor the packages that weights came from; the caller loads the state dict.
+
+    Raises:
+        UserError: the folder holds no encoder, or one of the other modality.
+    """
+    try:
+        content = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        encoder_class = _family(content["family"])
+        found, name, description = content["modality"], content["name"], content["description"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder} holds no encoder that this version of likewise knows; train the model again"
+        ) from None
+    if found != modality:
+        raise UserError(f"the encoder in {folder} is for {found}, not for {modality}")
+    return encoder_class.restore(folder, name, modality, description)
+
+
+def _family(family: str) -> type[Encoder]:
+    module, class_name = _FAMILIES[family].split(":")
+    encoder_class: type[Encoder] = getattr(import_module(module), class_name)
+    return encoder_class
+
+
+def _choices(modality: Modality) -> str:
+    names = ", ".join(known.name for known in _KNOWN.values() if known.modality == modality)
+    return f"choose one of {names}, a Hugging Face id (owner/model) or a folder"
+
+
+def _hugging_face(name: str, modality: Modality) -> Encoder:
+    from likewise.encoders.hub import model_folder, read_config
+
+    folder = model_folder(name)
+    config = read_config(folder, name)
+    kinds = {"text": "likewise.encoders.text:TextEncoder", "image": "likewise.encoders.vision:VisionEncoder"}
+    raise NotImplementedError(kinds[modality], config)
+
+
+def _known(name: str, modality: Modality, about: str) -> Callable[[Callable[[int], Encoder]], Callable[[int], Encoder]]:
+    def enter(load: Callable[[int], Encoder]) -> Callable[[int], Encoder]:
+        _KNOWN[name] = KnownEncoder(name, modality, about, load)
+        return load
+
+    return enter
+
+
+@_known("lite-text", "text", "all-MiniLM-L6-v2: 384 numbers, English, up to 256 tokens")
+def _lite_text(seed: int) -> Encoder:
+    from likewise.encoders.packaged import MINILM
+    from likewise.encoders.text import TextEncoder
+
+    return TextEncoder.pretrained("lite-text", source=str(MINILM.locate().parent))
+
+
+@_known("lite-image", "image", "EfficientNet-Lite0, ImageNet weights: a 7×7 grid of 1,280 numbers")
+def _lite_image(seed: int) -> Encoder:
+    from likewise.encoders.efficientnet import EfficientNetLite0
+
+    return EfficientNetLite0.pretrained()
+
+
+@_known("scratch-text", "text", "a small Transformer over hashed words, random weights")
+def _scratch_text(seed: int) -> Encoder:
+    from likewise.encoders.scratch_text import ScratchText
+
+    return ScratchText.random(seed)
+
+
+@_known("scratch-image", "image", "a small Vision Transformer, random weights")
+def _scratch_image(seed: int) -> Encoder:
+    from likewise.encoders.scratch_image import ScratchImage
+
+    return ScratchImage.random(seed)
