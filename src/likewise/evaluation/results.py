@@ -1,0 +1,164 @@
+"""What an evaluation and a training leave behind: the contents of a run's `metrics.json`, typed."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+
+from likewise.errors import UserError
+from likewise.evaluation.significance import Interval, Number, Verdict, verdict
+
+FILE_NAME = "metrics.json"
+
+
+class Result(BaseModel):
+    """The base of all results: immutable; keys of a later version are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SystemResult(Result):
+    """How one system did on one subset: a mean and interval for each metric."""
+
+    name: str
+    metrics: dict[str, Interval]
+
+
+class SubsetResult(Result):
+    """The trained model beside its rivals on one subset of the fields; the first system is the trained one."""
+
+    subset: str  # a key, such as "all" or "image"
+    label: str  # the same in words that follow "on"
+    queries: int  # queries that have an answer
+    candidates: int
+    systems: list[SystemResult]
+    rival: str | None  # the strongest one by the headline metric
+    differences: dict[str, Interval]  # trained - strongest rival, for each metric, paired by query
+
+    def system(self, name: str) -> SystemResult:
+        """The result of the system called `name`."""
+        return next(system for system in self.systems if system.name == name)
+
+    @property
+    def trained(self) -> SystemResult:
+        """The system that all others are rivals of."""
+        return self.systems[0]
+
+
+class Comparison(Result):
+    """All subsets; the first one decides the verdict."""
+
+    metric: str  # the headline metric
+    subsets: list[SubsetResult] = Field(min_length=1)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def verdict(self) -> Verdict:
+        """Better, no difference or worse than the strongest rival, on the first subset by the headline metric."""
+        return self.verdict_on(self.subsets[0])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def sentence(self) -> str:
+        """The verdict with its figures, in one line."""
+        return f"Verdict: {self.sentence_on(self.subsets[0])}"
+
+    def verdict_on(self, subset: SubsetResult) -> Verdict:
+        """The verdict of one subset."""
+        return verdict(subset.differences[self.metric]) if subset.rival else "no difference"
+
+    def sentence_on(self, subset: SubsetResult) -> str:
+        """The verdict of one subset with its figures, in one line."""
+        ours = subset.trained.metrics[self.metric]
+        if not subset.queries:
+            return f"NO DIFFERENCE can be shown on {subset.label}: no query has an answer"
+        if subset.rival is None:
+            return f"no rival was measured on {subset.label}: {self.metric} {ours.mean:.2f}"
+        theirs, difference = subset.system(subset.rival).metrics[self.metric], subset.differences[self.metric]
+        words = {
+            "better": f"BETTER than the strongest rival ({subset.rival})",
+            "worse": f"WORSE than the strongest rival ({subset.rival})",
+            "no difference": f"NO DIFFERENCE from the strongest rival ({subset.rival})",
+        }[self.verdict_on(subset)]
+        figures = (
+            f"{self.metric} {ours.mean:.2f} vs {theirs.mean:.2f}, "
+            f"difference {difference.mean:+.2f} [{difference.low:.2f}, {difference.high:.2f}]"
+        )
+        few = f"; {difference.groups} identities are too few to tell" if difference.few_groups else ""
+        return f"{words} on {subset.label}: {figures}{few}"
+
+
+class Epoch(Result):
+    """One line of the training history; epoch 0 is the untrained model."""
+
+    epoch: int
+    step: int
+    loss: Number | None = None  # mean training loss
+    validation: Number | None = None  # the metric that chooses the best checkpoint
+    learning_rate: Number | None = None
+    temperature: Number | None = None
+    seconds: Number = 0.0  # of this epoch, validation included
+
+
+class EncoderNote(Result):
+    """Where an encoder came from."""
+
+    name: str  # its registry string
+    modality: str
+    licence: str | None = None
+    source: str | None = None  # a package or hub name for people
+
+
+class DataNote(Result):
+    """What was trained and measured on."""
+
+    source: str  # the file's name
+    items: int
+    training_items: int
+    validation_items: int
+    fields: list[str]
+    split: str  # how the validation part was drawn, in words
+    query: str | None = None  # the field that the queries were taken from
+
+
+class RunMetrics(Result):
+    """Everything that `report.html` and the model card show."""
+
+    format: Literal[1] = 1
+    name: str  # of the run folder
+    created: str  # ISO 8601
+    data: DataNote
+    comparison: Comparison
+    validation_metric: str  # what `Epoch.validation` holds
+    history: list[Epoch] = []
+    best_epoch: int | None = None
+    catalogue: dict[str, Any] = {}  # catalog.report.Report.as_dict()
+    settings: dict[str, Any] = {}
+    encoders: list[EncoderNote] = []
+    software: dict[str, str] = {}
+    seconds: dict[str, float] = {}  # stage → wall time
+    notes: list[str] = []  # what a reader of the figures must know, one sentence each
+
+    def write(self, run: Path) -> Path:
+        """Write `metrics.json` into the run folder, in one step."""
+        target = run / FILE_NAME
+        beside = target.with_suffix(".json.new")
+        beside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return beside.replace(target)
+
+    @classmethod
+    def read(cls, run: Path) -> "RunMetrics":
+        """Read a run's `metrics.json`.
+
+        Raises:
+            UserError: there is none, or it is not one.
+        """
+        target = Path(run) / FILE_NAME
+        try:
+            return cls.model_validate_json(target.read_bytes())
+        except OSError:
+            raise UserError(f"{run} holds no {FILE_NAME}: is it a finished run of likewise train?") from None
+        except ValidationError:
+            raise UserError(
+                f"{target} is not a metrics file of this version of likewise; train the run again"
+            ) from None

@@ -1,0 +1,43 @@
+"""The results as a table for the terminal, 80 columns wide."""
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from likewise.evaluation.metrics import METRICS
+from likewise.evaluation.results import Comparison, SubsetResult
+from likewise.evaluation.significance import Interval
+
+_STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold red"}
+
+
+def comparison_table(comparison: Comparison) -> Group:
+    """Every subset's table, then the verdict; print it with a rich console."""
+    tables = [subset_table(subset) for subset in comparison.subsets]
+    few = comparison.subsets[0].trained.metrics[comparison.metric].few_groups
+    legend = "± is half of the 95 % bootstrap interval over identities"
+    if few:
+        legend += "; with so few identities it is too narrow"
+    return Group(*tables, Text(legend, style="dim"), Text(comparison.sentence, style=_STYLES[comparison.verdict]))
+
+
+def subset_table(subset: SubsetResult) -> Table:
+    """Systems as rows, metrics as columns; the strongest rival is marked with a star."""
+    title = f"On {subset.label} ({subset.queries:,} queries, {subset.candidates:,} items)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("")
+    for name in METRICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for system in subset.systems:
+        name = f"{system.name} *" if system.name == subset.rival else system.name
+        style = "bold" if system is subset.trained else None
+        table.add_row(name, *(figure(system.metrics[metric]) for metric in METRICS), style=style)
+    return table
+
+
+def figure(interval: Interval) -> str:
+    """A mean with half of its interval's width, such as "0.712±.031"; "–" where nothing was measured."""
+    if interval.mean != interval.mean:
+        return "–"
+    return f"{interval.mean:.3f}±{f'{interval.half_width:.3f}'.removeprefix('0')}"
