@@ -1,4 +1,4 @@
-"""What every encoder is: raw values of one modality in, features out, with a fingerprint and everything it needs to reopen."""
+"""What every encoder is: raw values of one modality in, features out, and all that it needs to be opened again."""
 
 import hashlib
 import json
@@ -78,7 +78,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def pool(self, features: Tensor) -> Tensor:
-        """The encoder's own pooled embedding: (batch, *feature_shape) → (batch, width). Mean of a grid unless overridden."""
+        """The encoder's own pooled embedding (of a grid: the mean): (batch, *feature_shape) → (batch, width)."""
         return features if self.grid is None else features[:, self.prefix :].mean(dim=1)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
@@ -101,7 +101,7 @@ class Encoder(nn.Module):
         """Write everything but the weights to `folder`, for `registry.restore_encoder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.save_files(folder)
-        content = {"family": self.family, "name": self.name, "modality": self.modality}
+        content: dict[str, Any] = {"family": self.family, "name": self.name, "modality": self.modality}
         content["description"] = self.description()
         (folder / DESCRIPTION_FILE).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
@@ -14,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
+from likewise.encoders.pixels import squashed_pixels
 
 SIDE = 224
 WIDTH = 1280
@@ -36,7 +36,7 @@ class EfficientNetLite0(Encoder):
             self.network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
         self.network._fc = nn.Identity()  # the ImageNet classes
         self.network.to(memory_format=torch.channels_last)
-        self._folded: tuple[object, nn.Module] | None = None
+        self._folded: tuple[object, EfficientNet] | None = None
         self.eval()
 
     @classmethod
@@ -60,11 +60,7 @@ class EfficientNetLite0(Encoder):
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
         """Pictures of any size to {"pixels": (n, 224, 224, 3) uint8}; scaling waits until they are on the device."""
-        pixels = np.empty((len(values), SIDE, SIDE, 3), dtype=np.uint8)
-        for row, picture in zip(pixels, values, strict=True):
-            # reducing_gap shrinks huge pictures by whole factors first: much quicker, and no visible difference.
-            row[:] = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        return {"pixels": torch.from_numpy(pixels)}
+        return {"pixels": squashed_pixels(values, SIDE)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].permute(0, 3, 1, 2).float()  # a channels-last tensor, without a copy
@@ -79,10 +75,10 @@ class EfficientNetLite0(Encoder):
                 module.eval()
         return self
 
-    def _folded_network(self) -> nn.Module:
+    def _folded_network(self) -> EfficientNet:
         """The network with its batch normalisation folded into the convolutions; made anew when a weight changed.
 
-        It is no submodule, so it is neither saved, nor trained, nor moved: after `.to(device)` the next pass makes it anew.
+        It is no submodule, so it is neither saved nor trained nor moved: after `.to(device)` it is made anew.
         """
         version = self.weights_version()
         if self._folded is None or self._folded[0] != version:
@@ -93,7 +89,7 @@ class EfficientNetLite0(Encoder):
         return {**self.__dict__, "_folded": None}
 
 
-def _fold(network: nn.Module) -> nn.Module:
+def _fold(network: EfficientNet) -> EfficientNet:
     with torch.inference_mode(False), torch.no_grad():
         folded = copy.deepcopy(network).requires_grad_(False)
         _fold_pair(folded, "_conv_stem", "_bn0")

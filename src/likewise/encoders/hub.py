@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -26,7 +27,7 @@ _SECONDS_TO_ANSWER = 5.0
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model: `name` itself if it is one, else its copy in the Hugging Face cache, downloaded if need be.
+    """The folder of a model: `name` itself if it is one, else its copy in the Hugging Face cache, or a fresh one.
 
     Raises:
         UserError: no such folder, no such model, no network, or a model without safetensors weights.
@@ -89,6 +90,31 @@ def read_config(folder: Path, name: str) -> Any:
         UserError: the architecture is unknown to transformers or needs remote code.
     """
     return guarded(name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True))
+
+
+def load_network(model_class: Any, folder: Path, name: str, config: Any, **options: Any) -> Any:
+    """A transformers model with its weights, float32, from safetensors only.
+
+    Raises:
+        UserError: the weights cannot be read, or lack some: random numbers never stand in for pretrained ones.
+    """
+    network, loading = guarded(
+        name,
+        lambda: model_class.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        ),
+    )
+    if loading["missing_keys"]:
+        example = sorted(loading["missing_keys"])[0]
+        raise UserError(f"the weights of the encoder {name} are incomplete: they lack {example}")
+    return network
 
 
 def guarded(name: str, load: Callable[[], Loaded]) -> Loaded:

@@ -96,12 +96,20 @@ def _choices(modality: Modality) -> str:
 
 
 def _hugging_face(name: str, modality: Modality) -> Encoder:
+    from likewise.encoders.dual import DUAL_MODELS, DualImageEncoder, DualTextEncoder
     from likewise.encoders.hub import model_folder, read_config
+    from likewise.encoders.text import TextEncoder
+    from likewise.encoders.vision import VisionEncoder
 
-    folder = model_folder(name)
-    config = read_config(folder, name)
-    kinds = {"text": "likewise.encoders.text:TextEncoder", "image": "likewise.encoders.vision:VisionEncoder"}
-    raise NotImplementedError(kinds[modality], config)
+    config = read_config(model_folder(name), name)
+    if config.model_type in DUAL_MODELS:
+        return DualTextEncoder.pretrained(name) if modality == "text" else DualImageEncoder.pretrained(name)
+    if hasattr(config, "vision_config"):
+        raise UserError(
+            f"the encoder {name} is of the kind {config.model_type}, which likewise does not know: "
+            f"of the models for both texts and pictures it knows {', '.join(DUAL_MODELS)}"
+        )
+    return TextEncoder.pretrained(name) if modality == "text" else VisionEncoder.pretrained(name)
 
 
 def _known(name: str, modality: Modality, about: str) -> Callable[[Callable[[int], Encoder]], Callable[[int], Encoder]]:

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from likewise.encoders.base import Encoder, Modality
-from likewise.encoders.hub import guarded, model_folder, read_config
+from likewise.encoders.hub import guarded, load_network, model_folder, read_config
 from likewise.encoders.sentence_modules import SentenceHead, load_dense_weights, read_description
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.errors import UserError
@@ -47,18 +47,7 @@ class TextEncoder(Encoder):
         folder = model_folder(source or name)
         config = read_config(folder, name)
         description = read_description(folder, name)
-        network = guarded(
-            name,
-            lambda: AutoModel.from_pretrained(
-                folder,
-                config=config,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                local_files_only=True,
-                **_without_pooler(config),
-            ),
-        )
+        network = load_network(AutoModel, folder, name, config, **without_pooler(config))
         tokenizer = load_tokenizer(folder, name)
         description["max_length"] = description["max_length"] or maximal_length(network, tokenizer)
         batch_tokenizer = BatchTokenizer(tokenizer, description["max_length"])
@@ -71,7 +60,7 @@ class TextEncoder(Encoder):
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
         config = AutoConfig.from_pretrained(folder)
-        network = AutoModel.from_config(config, dtype=torch.float32, **_without_pooler(config))
+        network = AutoModel.from_config(config, dtype=torch.float32, **without_pooler(config))
         tokenizer = BatchTokenizer(load_tokenizer(folder, name), description["max_length"])
         return cls(name, network, tokenizer, description)
 
@@ -126,7 +115,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
 
 
 def maximal_length(network: Any, tokenizer: Any) -> int:
-    """Tokens that a model reads: the smallest of what its tokenizer and its position table allow; 512 if neither says."""
+    """Tokens that a model reads: the less of what tokenizer and position table allow, 512 if neither says."""
     limits = [tokenizer.model_max_length]
     positions = getattr(network.config, "max_position_embeddings", None)
     if positions and positions > 0:
@@ -154,7 +143,7 @@ _UNIMPORTANT = {
 }
 
 
-def _without_pooler(config: Any) -> dict[str, Any]:
+def without_pooler(config: Any) -> dict[str, Any]:
     """BERT and its kin carry a pooler that sentence models never read."""
     model_class = MODEL_MAPPING.get(type(config), None)
     if model_class is None or isinstance(model_class, tuple):

@@ -1,0 +1,159 @@
+"""The halves of CLIP and SigLIP models: each gives its projected embedding, in the space that both share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    CLIPTextModelWithProjection,
+    CLIPVisionModelWithProjection,
+    Siglip2TextModel,
+    Siglip2VisionModel,
+    SiglipTextModel,
+    SiglipVisionModel,
+)
+
+from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.hub import load_network, model_folder, read_config
+from likewise.encoders.text import architecture, load_tokenizer
+from likewise.encoders.tokenizing import BatchTokenizer
+from likewise.encoders.vision import load_processor, process, processing, smallest_side
+
+# transformers' model type → its text half and its picture half
+DUAL_MODELS: dict[str, tuple[Any, Any]] = {
+    "clip": (CLIPTextModelWithProjection, CLIPVisionModelWithProjection),
+    "siglip": (SiglipTextModel, SiglipVisionModel),
+    "siglip2": (Siglip2TextModel, Siglip2VisionModel),
+}
+
+
+class DualTextEncoder(Encoder):
+    """Texts to (width,): what the model's `get_text_features` gives, not yet of unit length."""
+
+    family = "dual-text"
+
+    def __init__(self, name: str, network: Any, tokenizer: BatchTokenizer, description: dict[str, Any]) -> None:
+        super().__init__(name=name, modality="text", width=description["width"], dual=True)
+        self.network = network
+        self.tokenizer = tokenizer
+        self._description = description
+        self.eval()
+
+    @classmethod
+    def pretrained(cls, name: str) -> Self:
+        """Load the text half of a folder or hub id.
+
+        Raises:
+            UserError: the model cannot be found or loaded.
+        """
+        folder = model_folder(name)
+        whole = read_config(folder, name)
+        config = half_config(whole, "text")
+        network = load_network(DUAL_MODELS[whole.model_type][0], folder, name, config)
+        # SigLIP reads the last position, so it needs every text at the length it was trained on.
+        padded = whole.model_type != "clip"
+        tokenizer = BatchTokenizer(load_tokenizer(folder, name), config.max_position_embeddings, padded)
+        description = {
+            "kind": whole.model_type,
+            "width": config.projection_dim if whole.model_type == "clip" else config.projection_size,
+            "max_length": config.max_position_embeddings,
+            "padded": padded,
+            "tokenizer": tokenizer.digest(),
+            "architecture": architecture(config),
+        }
+        return cls(name, network, tokenizer, description)
+
+    @classmethod
+    def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
+        model_class = DUAL_MODELS[description["kind"]][0]
+        network = model_class(model_class.config_class.from_pretrained(folder))
+        tokenizer = load_tokenizer(folder, name)
+        return cls(
+            name, network, BatchTokenizer(tokenizer, description["max_length"], description["padded"]), description
+        )
+
+    def description(self) -> dict[str, Any]:
+        return self._description
+
+    def save_files(self, folder: Path) -> None:
+        self.network.config.save_pretrained(folder)
+        self.tokenizer.tokenizer.save_pretrained(folder)
+
+    def prepare(self, values: Sequence[str], prompt: str | None = None) -> dict[str, Tensor]:
+        inputs = self.tokenizer(values)
+        return {key: value for key, value in inputs.items() if key in self.tokenizer.names}
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return _embedding(self.network(**inputs), "text_embeds")
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        return self.tokenizer.count_truncated(texts)
+
+
+class DualImageEncoder(Encoder):
+    """Pictures to (width,): what the model's `get_image_features` gives, not yet of unit length."""
+
+    family = "dual-image"
+
+    def __init__(self, name: str, network: Any, processor: Any, description: dict[str, Any]) -> None:
+        side = smallest_side(processor)
+        super().__init__(name=name, modality="image", width=description["width"], minimum_side=side, dual=True)
+        self.network = network
+        self.processor = processor
+        self._description = description
+        self.eval()
+
+    @classmethod
+    def pretrained(cls, name: str) -> Self:
+        """Load the picture half of a folder or hub id.
+
+        Raises:
+            UserError: the model cannot be found or loaded.
+        """
+        folder = model_folder(name)
+        whole = read_config(folder, name)
+        config = half_config(whole, "vision")
+        network = load_network(DUAL_MODELS[whole.model_type][1], folder, name, config)
+        processor = load_processor(folder, name)
+        description = {
+            "kind": whole.model_type,
+            "width": config.projection_dim if whole.model_type == "clip" else config.hidden_size,
+            "processor": processing(processor),
+            "architecture": architecture(config),
+        }
+        return cls(name, network, processor, description)
+
+    @classmethod
+    def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
+        model_class = DUAL_MODELS[description["kind"]][1]
+        network = model_class(model_class.config_class.from_pretrained(folder))
+        return cls(name, network, load_processor(folder, name), description)
+
+    def description(self) -> dict[str, Any]:
+        return self._description
+
+    def save_files(self, folder: Path) -> None:
+        self.network.config.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
+        """The tensors of the model's own image processor."""
+        return process(self.processor, values)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return _embedding(self.network(**inputs), "image_embeds")
+
+
+def half_config(whole: Any, half: str) -> Any:
+    """The configuration of one half; CLIP's own width of the shared space stands in the configuration of the whole."""
+    config = getattr(whole, f"{half}_config")
+    if whole.model_type == "clip":
+        config.projection_dim = whole.projection_dim
+    return config
+
+
+def _embedding(output: Any, projected: str) -> Tensor:
+    embedding: Tensor = output.get(projected, output.get("pooler_output"))
+    return embedding.float()

@@ -1,0 +1,194 @@
+"""Any Hugging Face vision model: a patch grid where it has one, else its own pooled embedding."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
+
+from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.hub import guarded, load_network, model_folder, read_config
+from likewise.encoders.text import architecture, without_pooler
+from likewise.errors import UserError
+
+
+class VisionEncoder(Encoder):
+    """Pictures to (prefix + rows · columns, width): the last hidden states of a ViT, DINOv2, ConvNeXt, Swin, ResNet…
+
+    A CLS token stands first; register tokens are dropped. Where the model's own pooled embedding is no plain function
+    of these states (an attention pool, say), the features are that embedding, (width,).
+    """
+
+    family = "vision"
+
+    def __init__(self, name: str, network: Any, processor: Any, description: dict[str, Any]) -> None:
+        grid = description["grid"]
+        super().__init__(
+            name=name,
+            modality="image",
+            width=description["width"],
+            grid=None if grid is None else (grid[0], grid[1]),
+            prefix=description["prefix"],
+            minimum_side=smallest_side(processor),
+            channels_last=description["convolutional"],
+        )
+        self.network = network
+        self.processor = processor
+        self._description = description
+        if self.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        self.eval()
+
+    @classmethod
+    def pretrained(cls, name: str) -> Self:
+        """Load a folder or hub id.
+
+        Raises:
+            UserError: the model cannot be found or loaded, or brings pictures to no fixed size.
+        """
+        folder = model_folder(name)
+        config = read_config(folder, name)
+        processor = load_processor(folder, name)
+        network = load_network(AutoModel, folder, name, config, **_pooler_options(config)).eval()
+        description = _layout(name, network, processor)
+        description["processor"] = processing(processor)
+        description["architecture"] = architecture(config)
+        return cls(name, network, processor, description)
+
+    @classmethod
+    def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
+        config = AutoConfig.from_pretrained(folder)
+        network = AutoModel.from_config(config, dtype=torch.float32, **_pooler_options(config))
+        return cls(name, network, load_processor(folder, name), description)
+
+    def description(self) -> dict[str, Any]:
+        return self._description
+
+    def save_files(self, folder: Path) -> None:
+        self.network.config.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
+        """{"pixel_values": (n, 3, height, width) float32}, as the model's own image processor makes them."""
+        return process(self.processor, values)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        pixels = inputs["pixel_values"]
+        if self.channels_last:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        output = self.network(pixel_values=pixels)
+        if self.grid is None:
+            return output.pooler_output.flatten(1).float()
+        states = _sequence(output.last_hidden_state).float()
+        patches = self.grid[0] * self.grid[1]
+        if not self.prefix:
+            return states[:, -patches:]
+        return torch.cat([states[:, :1], states[:, -patches:]], dim=1) if states.shape[1] > patches + 1 else states
+
+    def pool(self, features: Tensor) -> Tensor:
+        """The CLS token, or the mean of the grid (through ConvNeXt's last norm), or the pooled embedding itself."""
+        if self.grid is None:
+            return features
+        return _pool(self.network, features, self.prefix, self._description["convolutional"])
+
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but batch statistics stay as stored."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+def load_processor(folder: Path, name: str) -> Any:
+    """The image processor that lies in a model's folder, on Pillow and NumPy.
+
+    Raises:
+        UserError: there is none: a text model, or an incomplete copy.
+    """
+    if not any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
+        raise UserError(f"the encoder {name} holds no preprocessor_config.json: it is not for pictures, or incomplete")
+    return guarded(
+        name,
+        lambda: AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=False, local_files_only=True
+        ),
+    )
+
+
+def process(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
+    """Pictures through an image processor."""
+    return dict(processor(images=[picture.convert("RGB") for picture in pictures], return_tensors="pt"))
+
+
+def processing(processor: Any) -> dict[str, Any]:
+    """What an image processor does, as JSON values, without who made it."""
+    values = processor.to_dict()
+    return {key: values[key] for key in sorted(values) if key not in ("image_processor_type", "processor_class")}
+
+
+def smallest_side(processor: Any) -> int | None:
+    """Pixels that the shorter side of a picture needs so that the processor never enlarges it."""
+    size = getattr(processor, "size", None)
+    sides = [value for value in dict(size).values() if isinstance(value, int)] if size else []
+    return max(sides, default=None)
+
+
+def _layout(name: str, network: Any, processor: Any) -> dict[str, Any]:
+    """Grid, prefix and width, found out by sending two blank pictures through the model."""
+    tall_and_wide = [Image.new("RGB", (90, 180), "teal"), Image.new("RGB", (180, 90), "maroon")]
+    try:
+        pixels = process(processor, tall_and_wide)["pixel_values"]
+    except (ValueError, KeyError):
+        raise UserError(
+            f"the image processor of {name} brings pictures to no fixed size; choose another encoder"
+        ) from None
+    with torch.no_grad():
+        output = network(pixel_values=pixels)
+    states, pooled = _sequence(output.last_hidden_state), getattr(output, "pooler_output", None)
+    convolutional = output.last_hidden_state.dim() == 4
+    rows, columns, extra = _grid(output.last_hidden_state, pixels, getattr(network.config, "patch_size", None))
+    prefix = int(extra > 0)
+    kept = torch.cat([states[:, :prefix], states[:, extra:]], dim=1)
+    layout = {"grid": [rows, columns], "prefix": prefix, "width": states.shape[-1], "convolutional": convolutional}
+    if pooled is None:
+        return layout
+    ours, theirs = _pool(network, kept, prefix, convolutional), pooled.flatten(1)
+    if ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4):
+        return layout
+    return layout | {"grid": None, "prefix": 0, "width": theirs.shape[-1]}
+
+
+def _grid(states: Tensor, pixels: Tensor, patch: Any) -> tuple[int, int, int]:
+    """(rows, columns, tokens before the grid)"""
+    if states.dim() == 4:
+        return states.shape[2], states.shape[3], 0
+    tokens = states.shape[1]
+    patch_height, patch_width = patch if isinstance(patch, tuple | list) else (patch, patch)
+    if patch_height:
+        rows, columns = pixels.shape[2] // patch_height, pixels.shape[3] // patch_width
+        if rows * columns <= tokens:
+            return rows, columns, tokens - rows * columns
+    side = math.isqrt(tokens)  # Swin merges patches as it goes, and keeps no other tokens
+    return (side, side, 0) if side * side == tokens else (1, tokens, 0)
+
+
+def _sequence(states: Tensor) -> Tensor:
+    """(batch, width, rows, columns) → (batch, rows · columns, width); sequences stay as they are."""
+    return states.flatten(2).transpose(1, 2) if states.dim() == 4 else states
+
+
+def _pool(network: Any, features: Tensor, prefix: int, convolutional: bool) -> Tensor:
+    if prefix:
+        return features[:, 0]
+    mean = features.mean(dim=1)
+    return network.layernorm(mean) if convolutional and hasattr(network, "layernorm") else mean
+
+
+def _pooler_options(config: Any) -> dict[str, Any]:
+    """ViT's pooler is in few checkpoints and hides the grid; BEiT's, a mean over the patches, belongs to the model."""
+    return {} if getattr(config, "use_mean_pooling", False) else without_pooler(config)
