@@ -1,0 +1,174 @@
+"""Files and bytes from untrusted places → upright RGB pictures, or one named cause why not."""
+
+import io
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
+
+from likewise.catalog.images.causes import PictureError
+from likewise.catalog.images.colour import to_rgb
+from likewise.catalog.images.formats import open_lazily
+
+MAX_PIXELS = 64_000_000
+SMALLEST_SIDE = 4  # pixels: what is smaller is a tracking pixel or a spacer
+_MOST_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole picture
+_LARGEST_PIXEL = 8  # bytes: four channels of 16 bits
+_HEADER_ALLOWANCE = 1_000_000  # bytes of profiles and previews beside the pixels
+_TAIL = 65_536
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_picture(path: str | Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture file, upright and in RGB; the first frame of an animation.
+
+    Args:
+        path: a regular file; anything else (a pipe, a device) is refused without being read.
+        minimum_side: pixels that the shorter side must have at least. Large pictures are then returned reduced, JPEGs
+            being decoded at reduced scale, which is several times quicker. None: full size.
+        max_pixels: width times height that may not be exceeded.
+
+    Raises:
+        PictureError: the file cannot be read, is damaged, is too large or is no picture; `cause` says which.
+    """
+    with open_regular_file(path) as file:
+        check_file_size(file, max_pixels)
+        with naming_causes():
+            data = file.read()
+    return decode_bytes(data, minimum_side, max_pixels)
+
+
+def decode_bytes(data: bytes, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture held in memory; arguments, result and errors are those of `open_picture`."""
+    with naming_causes():
+        image = _open_checked(io.BytesIO(data), max_pixels)
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            if data.count(b"\xff\xda") > _MOST_SCANS:
+                raise PictureError("broken")
+            if minimum_side is not None:
+                image.draft(None, (minimum_side, minimum_side))
+        image.load()
+        return _reduced(_upright(image, to_rgb(image)), minimum_side)
+
+
+def check_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> int:
+    """Check that a file is a usable picture by its header and its end, decoding it only if its end looks wrong.
+
+    Returns:
+        Its number of pixels.
+
+    Raises:
+        PictureError: it is not usable; `cause` says why.
+    """
+    with naming_causes():
+        image = _open_checked(file, max_pixels)
+        pixels = image.width * image.height
+        if not _looks_complete(file, image.format):
+            image.load()
+        return pixels
+
+
+def open_regular_file(path: str | Path) -> io.BufferedReader:
+    """Open a regular file for reading; never waits on a pipe and never touches a device.
+
+    Raises:
+        PictureError: there is no such file, it may not be read, or it is not a regular file.
+    """
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise PictureError("not-a-file")
+        # Between the two calls the file may be swapped for a pipe: opening that must not wait for a writer either.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:  # a NUL byte or a lone surrogate in the name
+        raise PictureError("malformed-source") from None
+    except PermissionError:
+        raise PictureError("unreadable") from None
+    except OSError:
+        raise PictureError("no-file") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PictureError("not-a-file")
+    return os.fdopen(descriptor, "rb")
+
+
+def check_file_size(file: BinaryIO, max_pixels: int) -> os.stat_result:
+    """Refuse a file that is larger than any picture of `max_pixels` pixels; its size and times.
+
+    Raises:
+        PictureError: "too-large" or "empty-file".
+    """
+    status = os.fstat(file.fileno())
+    if status.st_size == 0:
+        raise PictureError("empty-file")
+    if status.st_size > max_pixels * _LARGEST_PIXEL + _HEADER_ALLOWANCE:
+        raise PictureError("too-large")
+    return status
+
+
+@contextmanager
+def naming_causes() -> Iterator[None]:
+    """Turn whatever a picture reader raises inside the block into a `PictureError`."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except Image.DecompressionBombError:  # a GIF whose frame is larger than its header says
+        raise PictureError("too-many-pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        raise PictureError("truncated" if "truncated" in str(error).lower() else "broken") from None
+    except (ArithmeticError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError, AssertionError):
+        # Readers are written for whole files; a damaged one surfaces as nearly any exception.
+        raise PictureError("broken") from None
+
+
+def _open_checked(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
+    image = open_lazily(file, max_pixels)
+    if min(image.size) < SMALLEST_SIDE:
+        raise PictureError("too-small")
+    return image
+
+
+def _looks_complete(file: BinaryIO, format_name: str | None) -> bool:
+    """Whether the end of a file is what its format ends with; formats without a fixed end always look complete."""
+    size = file.seek(0, os.SEEK_END)
+    if format_name == "JPEG":
+        file.seek(max(0, size - _TAIL))
+        tail = file.read()
+        return tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xda")
+    if format_name == "PNG":
+        file.seek(max(0, size - _TAIL))
+        return b"IEND" in file.read()
+    if format_name == "WEBP":
+        file.seek(4)
+        return int.from_bytes(file.read(4), "little") + 8 <= size
+    return True
+
+
+def _upright(original: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
+    if original.format == "JPEG" and "exif" not in original.info and "xmp" not in original.info:
+        return image
+    try:
+        turn = _TURNS.get(original.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # the tags are a courtesy: a picture with damaged ones is still a picture
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _reduced(image: Image.Image, minimum_side: int | None) -> Image.Image:
+    factor = min(image.size) // minimum_side if minimum_side else 1
+    return image.reduce(factor) if factor > 1 else image

@@ -1,0 +1,233 @@
+"""Many pictures from the web at once, each within its limits, each ending in a picture or in one named cause."""
+
+import asyncio
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+import httpcore
+import httpx
+from anyio.from_thread import start_blocking_portal
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from likewise.catalog.images.causes import PictureError
+from likewise.catalog.images.network import Gate, Resolver, safe_client
+from likewise.catalog.images.sources import normal_url
+from likewise.config import ImageSettings
+from likewise.errors import UserError
+
+_MOST_REDIRECTS = 5
+_LONGEST_WAIT = 30.0  # seconds between two attempts; a server that asks for more is not asked again
+_REDIRECTS = (301, 302, 303, 307, 308)
+_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+_FAILURES_OF_A_DEAD_HOST = 5
+
+Keep = Callable[[bytes], tuple[str, int]]  # checks and stores a picture: its SHA-256 and its number of pixels
+
+
+@dataclass(frozen=True)
+class Download:
+    """One finished download: a stored picture, or the cause why there is none.
+
+    Attributes:
+        url: as it was asked for.
+        key: SHA-256 of the picture's bytes in hexadecimal digits; None for a failure.
+        size: bytes.
+        pixels: width times height.
+        private: whether a private host took part.
+        cause: why it failed; None for a success.
+    """
+
+    url: str
+    key: str | None = None
+    size: int = 0
+    pixels: int = 0
+    private: bool = False
+    cause: str | None = None
+
+
+class _PassingError(PictureError):
+    """A failure that may be gone at the next attempt."""
+
+    def __init__(self, cause: str, wait: float | None = None) -> None:
+        super().__init__(cause)
+        self.wait = wait  # seconds that the server asked for
+
+
+def download(
+    urls: Iterable[str],
+    settings: ImageSettings,
+    keep: Keep,
+    *,
+    per_host: int = 8,
+    first_pause: float = 0.5,
+    resolve: Resolver | None = None,
+    inner: httpcore.AsyncNetworkBackend | None = None,
+) -> Generator[Download]:
+    """Download pictures concurrently, yielding each as it is finished.
+
+    The downloads run in an event loop of their own in a thread, so this works inside a running loop as well. Closing
+    the iterator stops them.
+
+    Args:
+        urls: different http(s) URLs.
+        settings: concurrency, time, retries, bytes, and whether private hosts are allowed.
+        keep: called in a thread with the bytes; a `PictureError` from it makes the download a failure.
+        per_host: connections that one host is asked to bear at once.
+        first_pause: seconds before the first retry; it doubles, and is jittered.
+        resolve, inner: how hosts are looked up and dialled; replaced in tests.
+
+    Raises:
+        UserError: `keep` could not write.
+    """
+    finished: queue.SimpleQueue[Download | None] = queue.SimpleQueue()
+    run = _Run(settings, keep, finished.put, first_pause)
+
+    async def all_of_them() -> None:
+        gate = Gate(settings.allow_private_hosts, resolve)
+        async with safe_client(gate, settings.concurrency, inner) as client:
+            await run.download_all(client, gate, urls, per_host)
+
+    with start_blocking_portal() as portal:
+        future = portal.start_task_soon(all_of_them)
+        future.add_done_callback(lambda _: finished.put(None))
+        try:
+            while (result := finished.get()) is not None:
+                yield result
+            future.result()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            future.cancel()
+
+
+class _Run:
+    """The downloads of one call, sharing limits."""
+
+    def __init__(
+        self, settings: ImageSettings, keep: Keep, report: Callable[[Download], None], first_pause: float
+    ) -> None:
+        self._settings = settings
+        self._keep = keep
+        self._report = report
+        self._pause = wait_exponential_jitter(initial=first_pause, max=_LONGEST_WAIT, jitter=first_pause)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+
+    async def download_all(self, client: httpx.AsyncClient, gate: Gate, urls: Iterable[str], per_host: int) -> None:
+        hosts: dict[str, _Host] = {}
+        for url in urls:
+            hosts.setdefault(httpx.URL(url).host, _Host()).waiting.append(url)
+        async with asyncio.TaskGroup() as group:
+            for host in hosts.values():
+                for _ in range(min(per_host, len(host.waiting))):
+                    group.create_task(self._work(client, gate, host))
+
+    async def _work(self, client: httpx.AsyncClient, gate: Gate, host: "_Host") -> None:
+        while host.waiting:
+            url = host.waiting.popleft()
+            if host.failures_in_a_row >= _FAILURES_OF_A_DEAD_HOST:
+                self._report(Download(url, cause="host-unreachable"))
+                continue
+            try:
+                result = await self._with_retries(client, gate, url)
+                host.failures_in_a_row = 0
+            except PictureError as error:
+                result = Download(url, cause=error.cause)
+                host.failures_in_a_row += 1 if error.cause == "connection-failed" else -host.failures_in_a_row
+            self._report(result)
+
+    async def _with_retries(self, client: httpx.AsyncClient, gate: Gate, url: str) -> Download:
+        attempts = AsyncRetrying(
+            stop=stop_after_attempt(self._settings.retries + 1),
+            retry=retry_if_exception_type(_PassingError),
+            wait=self._wait,
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                async with self._slots:  # not held while waiting for the next attempt
+                    data, private = await self._attempt(client, gate, url)
+                    key, pixels = await asyncio.to_thread(self._keep, data)
+        return Download(url, key, len(data), pixels, private)
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.wait if isinstance(error, _PassingError) else None
+        return self._pause(state) if asked is None else asked
+
+    async def _attempt(self, client: httpx.AsyncClient, gate: Gate, url: str) -> tuple[bytes, bool]:
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                return await _follow(client, gate, url, self._settings.max_bytes)
+        except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout, httpcore.PoolTimeout):
+            raise PictureError("timeout") from None
+        except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            raise _PassingError("connection-failed") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            raise _PassingError("connection-broken") from None
+        except UserError:
+            raise
+        except Exception:  # one odd server must not end the run
+            raise PictureError("connection-broken") from None
+
+
+class _Host:
+    """What is still to be asked of one host, and how it behaves."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[str] = deque()
+        self.failures_in_a_row = 0
+
+
+async def _follow(client: httpx.AsyncClient, gate: Gate, url: str, max_bytes: int) -> tuple[bytes, bool]:
+    """Read a URL and what it redirects to, each address checked; the bytes, and whether a private host took part."""
+    private = False
+    for _ in range(_MOST_REDIRECTS + 1):
+        address = httpx.URL(url)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        private |= await gate.leads_to_private(address.host, port)
+        async with client.stream("GET", url) as response:
+            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                return await _read(response, max_bytes), private
+            target = normal_url(str(address.join(response.headers["location"])))
+        if url.startswith("https:") and target.startswith("http:"):
+            raise PictureError("insecure-redirect")
+        url = target
+    raise PictureError("too-many-redirects")
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    """The body, never more than `max_bytes` of it whatever the headers promise."""
+    status = response.status_code
+    if status in _TRY_AGAIN:
+        wait = _seconds_to_wait(response.headers.get("retry-after"))
+        if wait is not None and wait > _LONGEST_WAIT:
+            raise PictureError(f"http-{status}")
+        raise _PassingError(f"http-{status}", wait)
+    if status != 200:
+        raise PictureError(f"http-{status}")
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise PictureError("compressed-answer")
+    if int(response.headers.get("content-length") or 0) > max_bytes:
+        raise PictureError("too-large")
+    data = bytearray()
+    async for part in response.aiter_raw():
+        data += part
+        if len(data) > max_bytes:
+            raise PictureError("too-large")
+    return bytes(data)
+
+
+def _seconds_to_wait(retry_after: str | None) -> float | None:
+    """What a Retry-After header asks for: seconds, or a date; None where it says nothing sensible."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,145 @@
+"""What a cell of the image column names: a file, an address on the web, or the picture itself."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.request import url2pathname
+
+import httpx
+
+from likewise.catalog.images.causes import PictureError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")  # two letters at least: one is a Windows drive
+_HOST_WITHOUT_SCHEME = re.compile(r"//[^/\\]+\.[^/\\]+")  # "//cdn.example.com/a.jpg", as copied from web pages
+_LONGEST_ADDRESS = 8192
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class WebAddress:
+    """An http(s) URL in its normal form, without user, password and fragment."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class InlinePicture:
+    """The bytes of a picture, from a `data:` URI."""
+
+    data: bytes
+
+
+Source = LocalFile | WebAddress | InlinePicture
+
+
+def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) -> Source:
+    """Say what a cell names; nothing is opened.
+
+    Args:
+        text: a path, or a URI with the scheme file, http, https or data.
+        base: the folder that relative paths start from.
+        root: local files must lie below this folder, symbolic links resolved; None: anywhere.
+        max_bytes: the most that a `data:` URI may hold.
+
+    Raises:
+        PictureError: the cell cannot be read, or names a place that pictures may not come from.
+    """
+    text = text.strip()
+    match = _SCHEME.match(text)
+    scheme = match[1].lower() if match else ""
+    if scheme == "data":
+        return InlinePicture(decode_data_uri(text, max_bytes))
+    if scheme in ("http", "https"):
+        return WebAddress(normal_url(text))
+    if _HOST_WITHOUT_SCHEME.match(text):
+        return WebAddress(normal_url(f"https:{text}"))
+    try:
+        path = base / _path_of_uri(text) if scheme == "file" else _existing(base, text)
+        if scheme not in ("", "file") and not path.exists():
+            raise PictureError("unknown-scheme")
+        return LocalFile(_confined(path, root))
+    except (ValueError, OSError):  # a NUL byte, a name that is too long, a loop of links
+        raise PictureError("malformed-source") from None
+
+
+def normal_url(text: str) -> str:
+    """Write an http(s) URL in one way, so that the cache knows it again.
+
+    Raises:
+        PictureError: "malformed-source" or "unknown-scheme".
+    """
+    if len(text) > _LONGEST_ADDRESS:
+        raise PictureError("malformed-source")
+    try:
+        url = httpx.URL(text.replace("\\", "/"))
+        if url.scheme not in ("http", "https"):
+            raise PictureError("unknown-scheme")
+        if not url.host or (url.port is not None and not 0 < url.port < 65536):
+            raise PictureError("malformed-source")
+        return str(url.copy_with(userinfo=b"", fragment=None))
+    except (httpx.InvalidURL, ValueError, UnicodeError):
+        raise PictureError("malformed-source") from None
+
+
+def decode_data_uri(text: str, max_bytes: int) -> bytes:
+    """The bytes of a `data:` URI, base64 or percent-encoded. Its media type is ignored: the bytes tell.
+
+    Raises:
+        PictureError: "malformed-source", "too-large" or "empty-file".
+    """
+    head, comma, body = text.partition(",")
+    if not comma:
+        raise PictureError("malformed-source")
+    if len(body) > 3 * max_bytes + 1024:  # percent-encoding takes three characters a byte
+        raise PictureError("too-large")
+    data = unquote_to_bytes(body)
+    if head.lower().rstrip().endswith(";base64"):
+        data = b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/"))
+        try:
+            data = base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+        except binascii.Error:
+            raise PictureError("malformed-source") from None
+    if len(data) > max_bytes:
+        raise PictureError("too-large")
+    if not data:
+        raise PictureError("empty-file")
+    return data
+
+
+def _path_of_uri(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.netloc.lower() not in ("", "localhost"):
+        raise PictureError("network-path")
+    return url2pathname(parts.path)
+
+
+def _existing(base: Path, text: str) -> Path:
+    """The path as written; if there is no such file, as Windows or a web page would have written it."""
+    if text.startswith("\\\\"):
+        raise PictureError("network-path")
+    path = base / text
+    if ("\\" in text or "%" in text) and not path.exists():
+        for other in (text.replace("\\", "/"), unquote(text), unquote(text.replace("\\", "/"))):
+            if (base / other).exists():
+                return base / other
+    return path
+
+
+def _confined(path: Path, root: Path | None) -> Path:
+    if path.drive.startswith("\\\\"):
+        raise PictureError("network-path")
+    if root is None:
+        return path.absolute()
+    resolved = path.resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise PictureError("outside-root")
+    return resolved
