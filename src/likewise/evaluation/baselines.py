@@ -20,9 +20,9 @@ _CHUNK_ROWS = 4096
 def tokens(text: str) -> list[str]:
     """Words of a text in any language, for a lexical index.
 
-    Case and accents are folded. Scripts without spaces give overlapping pairs of characters, as in Lucene's CJK analyser.
-    No word is a stop word and nothing is stemmed: a catalogue's language is not known, and BM25 itself weighs common
-    words down.
+    Case and accents are folded. Scripts without spaces give overlapping pairs of characters, as Lucene's CJK analyser
+    does. No word is a stop word and nothing is stemmed: the language of a catalogue is not known, and BM25 itself
+    weighs common words down.
     """
     text = text.casefold()
     if not text.isascii():

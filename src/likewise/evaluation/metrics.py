@@ -1,8 +1,8 @@
 """How well a ranking finds what it should: recall@k, MRR, nDCG@10 and mAP for every query, in plain NumPy.
 
 Ties are neutral. A system that gives many candidates the same score (BM25 does, for every text without a shared word)
-has not ordered them, so each metric is the exact mean over all orders of the tied candidates, in closed form: an all-zero
-score vector gets chance level, wherever in the table the answers stand.
+has not ordered them, so each metric is the exact mean over all orders of the tied candidates, in closed form: a score
+vector of zeros gets chance level, wherever in the table the answers stand.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -55,13 +55,13 @@ def per_query_metrics(
         scores: (q, n), higher is better, or a function that gives the rows of a slice; NaN ranks last.
         relevant: for every query the positions (0 to n-1) of the candidates that answer it.
         gains: graded relevance of the same shape as `relevant`; a gain of zero or less means "not relevant". nDCG uses
-            the gain itself (as trec_eval does), the other metrics only whether it is positive. Without it every gain is 1.
+            the gain itself (as trec_eval does), the others only whether it is positive. Without it every gain is 1.
         exclude: for every query the positions that are left out of its ranking, such as the query item itself.
 
     Returns:
-        A (q,) float64 array for each of `METRICS`, in [0, 1]: recall@k is the share of a query's answers among its first
-        k (with one answer, recall@1 is accuracy), mrr the reciprocal rank of the first answer, map the average precision
-        over the whole ranking. NaN for a query without an answer.
+        A (q,) float64 array for each of `METRICS`, in [0, 1]: recall@k is the share of a query's answers that are among
+        its first k (with one answer, recall@1 is accuracy), mrr the reciprocal rank of the first answer, map the
+        average precision over the whole ranking. NaN for a query without an answer.
 
     Raises:
         ValueError: lengths that do not match, or a position outside of the candidates.
@@ -154,7 +154,7 @@ def _chunks(scores: Scores, queries: int) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _locate(scores: Scores, answers: _Answers) -> tuple[np.ndarray, np.ndarray, int]:
-    """For every answer how many candidates score higher and how many the same, itself included; and how many there are."""
+    """For every answer how many candidates score higher, how many the same (itself included); and all candidates."""
     above, tied = np.zeros((2, len(answers.query)), dtype=np.int64)
     bounds, excluded_bounds = answers.bounds(), answers.excluded.bounds()
     candidates = 0

@@ -1,0 +1,136 @@
+"""The rivals do what a careful person would have them do."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from likewise.evaluation.baselines import bm25_scores, fit_ridge, mean_of_present, tokens
+
+
+def all_scores(queries, texts):
+    return bm25_scores(queries, texts)(slice(0, len(queries)))
+
+
+def test_bm25_finds_the_text_with_the_rare_word():
+    texts = ["red shoe for running", "red dress", "blue shoe", "red hat with a ribbon"]
+    scores = all_scores(["ribbon red", "shoe", "tractor"], texts)
+    assert scores.shape == (3, 4)
+    assert scores.dtype == np.float32
+    assert scores[0].argmax() == 3
+    assert set(np.flatnonzero(scores[1])) == {0, 2}
+    assert scores[1, 2] > scores[1, 0]  # the shorter text says it more plainly
+    assert not scores[2].any()
+
+
+def test_bm25_agrees_with_its_formula():
+    texts = ["a b b", "a c", "d"]
+    n, average, k1, b = 3, 2.0, 1.5, 0.75
+
+    def term(tf, df, length):
+        return np.log(1 + (n - df + 0.5) / (df + 0.5)) * tf / (tf + k1 * (1 - b + b * length / average))
+
+    expected = [term(1, 2, 3) + term(2, 1, 3), term(1, 2, 2), 0.0]
+    assert all_scores(["a b"], texts)[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("queries", "texts"), [(["a"], []), (["a"], [None, " ", "!?"]), ([None, ""], ["a"]), ([], ["a"])]
+)
+def test_bm25_of_nothing_is_zero(queries, texts):
+    scores = all_scores(queries, texts)
+    assert scores.shape == (len(queries), len(texts))
+    assert not scores.any()
+
+
+def test_bm25_by_slices_gives_the_same_rows():
+    scores = bm25_scores(["red", "blue", "red hat"], ["red hat", "blue", None])
+    assert np.array_equal(scores(slice(1, 3)), scores(slice(0, 3))[1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Crème BRÛLÉE, 250g", ["creme", "brulee", "250g"]),
+        ("snake_case C", ["snake", "case", "c"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("東京都の茶", ["東京", "京都", "都の", "の茶"]),
+        ("茶", ["茶"]),
+        ("빨간 구두", ["빨간", "구두"]),
+        ("น้ำแข็ง", None),
+        ("Straße", ["strasse"]),
+        ("", []),
+    ],
+)
+def test_words_of_many_scripts(text, words):
+    found = tokens(text)
+    assert found == words if words is not None else len(found) > 1
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_is_found_by_itself(text):
+    if tokens(text):
+        assert all_scores([text], [text, None])[0, 0] > 0
+
+
+def solved_by_least_squares(x, y, penalty):
+    """The same problem with the penalty as extra rows, by numpy's solver."""
+    centred_x, centred_y = x - x.mean(0), y - y.mean(0)
+    rows = np.vstack([centred_x, np.sqrt(penalty) * np.eye(x.shape[1])])
+    targets = np.vstack([centred_y, np.zeros((x.shape[1], y.shape[1]))])
+    weights = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    return lambda new: (new - x.mean(0)) @ weights + y.mean(0)
+
+
+@pytest.mark.parametrize("shape", [(200, 20), (15, 40), (30, 30)])
+@pytest.mark.parametrize("penalty", [0.01, 3.0, None])
+def test_ridge_equals_least_squares_with_the_same_penalty(shape, penalty, monkeypatch):
+    monkeypatch.setattr("likewise.evaluation.baselines._CHUNK_ROWS", 7)
+    random = np.random.default_rng(0)
+    x = random.normal(size=shape) + 5
+    y = x[:, :3] * 2 + random.normal(size=(shape[0], 3)) + 100
+    fitted = fit_ridge(x, y, penalty=penalty)
+    assert fitted.penalty > 0
+    new = random.normal(size=(10, shape[1])) + 5
+    assert fitted(new) == pytest.approx(solved_by_least_squares(x, y, fitted.penalty)(new), rel=1e-4, abs=1e-3)
+
+
+def test_the_chosen_penalty_is_near_the_best_on_new_rows():
+    random = np.random.default_rng(0)
+    truth = random.normal(size=(30, 4))
+    x, new = random.normal(size=(2, 50, 30))
+    y = x @ truth + 5 * random.normal(size=(50, 4))
+
+    def error(fitted):
+        return np.square(fitted(new) - new @ truth).mean()
+
+    best = min(error(fit_ridge(x, y, penalty=p)) for p in np.logspace(-3, 5, 33))
+    assert error(fit_ridge(x, y)) < 1.25 * best
+    assert error(fit_ridge(x, y, penalty=1e-3)) > 1.4 * best  # so the bound above means something
+
+
+def test_ridge_leaves_incomplete_rows_out_and_maps_absent_to_absent():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(50, 4)), random.normal(size=(50, 2))
+    x_holes, y_holes = np.vstack([x, [[np.nan] * 4], x[:1]]), np.vstack([y, y[:1], [[np.nan] * 2]])
+    assert fit_ridge(x_holes, y_holes).weights == pytest.approx(fit_ridge(x, y).weights)
+    assert np.isnan(fit_ridge(x, y)(np.full((1, 4), np.nan))).all()
+    with pytest.raises(ValueError, match="at least two pairs"):
+        fit_ridge(np.full((3, 4), np.nan), y[:3])
+
+
+def test_ridge_survives_constant_and_half_precision_features():
+    constant = fit_ridge(np.ones((5, 3)), np.arange(10.0).reshape(5, 2))
+    assert constant(np.ones((1, 3))) == pytest.approx(np.array([[4.0, 5.0]]))
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 5)).astype(np.float16)
+    assert np.isfinite(fit_ridge(x, x[:, :2])(x)).all()
+
+
+def test_mean_of_present_skips_what_is_absent():
+    text = np.array([[2.0, 0.0], [np.nan, np.nan], [np.nan, np.nan]])
+    image = np.array([[0.0, 3.0], [0.0, 5.0], [np.nan, np.nan]])
+    result = mean_of_present(text, image)
+    assert result[:2].tolist() == [[1, 1], [0, 1]]
+    assert np.isnan(result[2]).all()
