@@ -99,6 +99,9 @@ def _fold(network: EfficientNet) -> EfficientNet:
                 _fold_pair(block, "_expand_conv", "_bn0")
             _fold_pair(block, "_depthwise_conv", "_bn1")
             _fold_pair(block, "_project_conv", "_bn2")
+        for module in folded.modules():
+            if isinstance(module, nn.ReLU6):
+                module.inplace = True  # nothing is kept for a backward pass
         return folded.to(memory_format=torch.channels_last)
 
 
