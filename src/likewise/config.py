@@ -99,3 +99,55 @@ PRESETS: dict[str, ModelSettings] = {
         text_encoder="openai/clip-vit-base-patch32", image_encoder="openai/clip-vit-base-patch32", dim="auto"
     ),
 }
+
+
+class DataSettings(Settings):
+    """Which rows of which catalogue were used."""
+
+    file: Path | None = None
+    columns: dict[str, str] = {}  # our name → the file's name
+    where: str | None = None
+    max_items: int | None = Field(default=None, ge=1)
+    images: ImageSettings = ImageSettings()
+
+
+class TrainConfig(Settings):
+    """Everything that decides a training, so that `run/config.yaml` reproduces it."""
+
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    regime: Regime = "frozen"
+    epochs: int | None = Field(default=None, ge=0)  # None: 30 for frozen, 5 for full
+    batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 32 for full
+    learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
+    encoder_learning_rate: float = Field(default=2e-5, gt=0)  # regime full
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup: Fraction = 0.1  # share of the steps
+    temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
+    negatives: int = Field(default=256, ge=0)  # candidates per query, at least, where cached features make them cheap
+    prototypes: int = Field(default=1024, ge=0)  # distinct titles that every item is told apart from (regime frozen)
+    patch_area: Fraction = 0.35  # smallest share of the patch grid that stands in for a crop; 1 switches it off
+    patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see
+    ema: Fraction = 0.99  # decay of the averaged weights that are evaluated and saved
+    split: str | None = None  # column that says which rows train and which validate
+    validation: Fraction = 0.1  # share of the rows that choose the best checkpoint
+    test: Fraction = 0.1  # share of the rows that only the final report sees
+    seed: int = 0
+    device: Device = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tensorboard: bool = False
+
+    @property
+    def total_epochs(self) -> int:
+        """The number of epochs, with the regime's default filled in."""
+        if self.epochs is not None:
+            return self.epochs
+        return 30 if self.regime == "frozen" else 5
+
+    @property
+    def rows_per_batch(self) -> int:
+        """The batch size, with the regime's default filled in."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return 128 if self.regime == "frozen" else 32

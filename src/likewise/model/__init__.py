@@ -1,0 +1,1 @@
+"""The network: towers, fusion, and the model that encodes queries and items."""

@@ -1,0 +1,64 @@
+"""Weights on disk: safetensors, written beside the old file and swapped in."""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from likewise.errors import UserError
+from likewise.model.network import Network
+
+
+def write_weights(path: Path, network: Network) -> None:
+    """Write all weights of the network, encoders included, atomically."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file(distinct_weights(network), temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_weights(path: Path, network: Network) -> None:
+    """Load all weights of the network from a safetensors file.
+
+    Raises:
+        UserError: the file is damaged or belongs to another architecture.
+    """
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read the weights in {path}: {error}") from None
+    set_weights(network, weights, source=str(path))
+
+
+def distinct_weights(network: Network) -> dict[str, Tensor]:
+    """The state dict (contiguous, on the CPU) with tensors that share memory named once, as safetensors wants it."""
+    seen: set[int] = set()
+    weights = {}
+    for name, tensor in network.state_dict().items():
+        if tensor.data_ptr() in seen and tensor.numel():
+            continue
+        seen.add(tensor.data_ptr())
+        weights[name] = tensor.detach().cpu().contiguous()
+    return weights
+
+
+def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> None:
+    """Load `distinct_weights` into a network of the same architecture.
+
+    Raises:
+        UserError: a tensor is missing, unknown, or has another shape.
+    """
+    expected = distinct_weights(network)
+    different = [
+        name
+        for name in expected.keys() | weights.keys()
+        if name not in expected or name not in weights or expected[name].shape != weights[name].shape
+    ]
+    if different:
+        raise UserError(f"{source} belongs to another architecture ({sorted(different)[0]} does not fit): train again")
+    with torch.no_grad():
+        network.load_state_dict(weights, strict=False)

@@ -1,0 +1,141 @@
+"""Values to features in batches: encoders run at their best speed, and memory stays bounded however long the stream is."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from likewise.catalog.images.decode import PictureError
+from likewise.catalog.pictures import Picture
+from likewise.encoders.base import Encoder
+from likewise.encoders.feature_cache import FeatureCache
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_REMEMBERED_TEXTS = 16_384  # features of repeated texts that are kept in memory
+_TEXT_BATCH = 64
+_PICTURE_BATCH = {"cpu": 32, "mps": 64, "cuda": 256}
+_WORKERS = 2  # decoding threads: enough to hide behind the forward pass, few enough to leave it the cores
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size`."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch
+
+
+def prefetch(function: Callable[[T], R], items: Iterable[T], ahead: int = 2 * _WORKERS) -> Iterator[R]:
+    """Like `map`, computed by threads at most `ahead` items in front of the consumer; keeps the order."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        waiting: list[Future[R]] = []
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.pop(0).result()
+        while waiting:
+            yield waiting.pop(0).result()
+
+
+@dataclass
+class PictureBatch:
+    """Pictures that could be decoded, their features (n, *feature_shape), and those that could not, with the cause."""
+
+    keys: list[str]
+    features: Tensor
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Featurizer:
+    """One encoder on one device with one precision.
+
+    Args:
+        encoder: already on `device`.
+        dtype: torch.float32 or torch.bfloat16 (then under autocast).
+        cache: features that a training has written; read, never written here.
+    """
+
+    def __init__(
+        self, encoder: Encoder, device: torch.device, dtype: torch.dtype, cache: FeatureCache | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.device = device
+        self.dtype = dtype
+        self.cache = cache
+        self._recent: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Prepared inputs → float32 features on the device, without gradients."""
+        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
+        enabled = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled):
+            return self.encoder(moved).float()
+
+    def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
+        """Features (n, width) float32 of n texts; equal texts are encoded once, short ones beside short ones."""
+        unknown = sorted({text for text in texts if (prompt, text) not in self._recent}, key=len)
+        fresh: dict[str, Tensor] = {}
+        prepared = prefetch(lambda batch: self.encoder.prepare(batch, prompt=prompt), batches(unknown, _TEXT_BATCH))
+        for batch, inputs in zip(batches(unknown, _TEXT_BATCH), prepared, strict=True):
+            fresh.update(zip(batch, self.forward(inputs).cpu(), strict=True))
+        found = torch.empty(len(texts), self.encoder.width)
+        for row, text in enumerate(texts):
+            found[row] = fresh[text] if text in fresh else self._recent[prompt, text]
+        self._remember(prompt, fresh)
+        return found.to(self.device)
+
+    def _remember(self, prompt: str, fresh: dict[str, Tensor]) -> None:
+        self._recent.update({(prompt, text): features.clone() for text, features in fresh.items()})
+        while len(self._recent) > _REMEMBERED_TEXTS:
+            self._recent.popitem(last=False)
+
+    def pictures(
+        self, pictures: Iterable[Picture], open_picture: Callable[[Picture, int | None], Image.Image]
+    ) -> Iterator[PictureBatch]:
+        """Decode and encode a stream of pictures, decoding ahead in threads; cached features need neither."""
+        size = _PICTURE_BATCH[self.device.type]
+
+        def prepare(batch: list[Picture]) -> tuple[list[str], dict[str, Tensor] | np.ndarray | None, dict[str, str]]:
+            if self._cached(batch[0]):
+                assert self.cache is not None
+                keys = [picture.key for picture in batch]
+                return keys, self.cache.gather(self.cache.slots(keys)), {}
+            opened, failed = [], {}
+            for picture in batch:
+                try:
+                    opened.append((picture.key, open_picture(picture, self.encoder.minimum_side)))
+                except PictureError as error:
+                    failed[picture.key] = error.cause
+            inputs = self.encoder.prepare([image for _, image in opened]) if opened else None
+            return [key for key, _ in opened], inputs, failed
+
+        for keys, inputs, failed in prefetch(prepare, self._homogeneous(pictures, size)):
+            if inputs is None:
+                features = torch.empty(0, *self.encoder.feature_shape, device=self.device)
+            elif isinstance(inputs, dict):
+                features = self.forward(inputs)
+            else:
+                features = torch.from_numpy(inputs).to(self.device).float()
+            yield PictureBatch(keys, features, failed)
+
+    def _cached(self, picture: Picture) -> bool:
+        return self.cache is not None and picture.key in self.cache
+
+    def _homogeneous(self, pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+        """Batches of pictures that are either all cached or all new."""
+        pending: dict[bool, list[Picture]] = {True: [], False: []}
+        for picture in pictures:
+            group = pending[self._cached(picture)]
+            group.append(picture)
+            if len(group) == size:
+                yield group.copy()
+                group.clear()
+        yield from (group for group in pending.values() if group)

@@ -1,0 +1,36 @@
+"""Fusion: the towers of the fields that an item has become one item embedding."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MaskedFusion(nn.Module):
+    """A gated mean over present fields.
+
+    Every field has a learned weight and a gate that reads its vector; absent fields weigh nothing. All weights start
+    equal, so the untrained item is the mean of its fields, and an item with one field is that field's vector, always.
+    """
+
+    def __init__(self, fields: int, dim: int) -> None:
+        super().__init__()
+        self.field_logits = nn.Parameter(torch.zeros(fields))
+        self.gates = nn.Parameter(torch.zeros(fields, dim))
+
+    def forward(self, towers: Tensor, present: Tensor) -> Tensor:
+        """Fuse.
+
+        Args:
+            towers: (n, fields, dim) unit vectors; the values of absent fields are ignored, NaN included.
+            present: (n, fields) bool.
+
+        Returns:
+            (n, dim) unit vectors; NaN for an item that has no field at all.
+        """
+        towers = torch.where(present[..., None], towers, 0.0)
+        logits = self.field_logits + (towers * self.gates).sum(dim=-1)
+        weights = logits.masked_fill(~present, float("-inf")).softmax(dim=-1)
+        # softmax of only -inf is NaN, which is the answer for an empty item, but must not poison its neighbours' gradients
+        fused = functional.normalize((weights[..., None] * towers).sum(dim=1), dim=-1)
+        alone = present.sum(dim=-1, keepdim=True) == 1
+        return torch.where(alone, towers.sum(dim=1), fused)

@@ -1,0 +1,103 @@
+"""Heads: from an encoder's features to the shared space.
+
+Every head is a linear map that means something from the start, plus a residual that starts at zero. The map of a text head
+is an isometry, so the untrained text space is the encoder's own; the map of a picture head can be set from a closed-form
+fit (`start_from`) before training, so training starts where the best linear map ends.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def isometry(width: int, dim: int) -> nn.Linear:
+    """A fixed linear map (…, width) → (…, dim) that keeps angles: the identity, or orthonormal rows or columns.
+
+    With width ≤ dim all cosines are kept exactly; with width > dim it is an orthonormal projection, which keeps them
+    approximately (Johnson and Lindenstrauss, 1984).
+    """
+    linear = nn.Linear(width, dim, bias=False).requires_grad_(False)
+    if width == dim:
+        nn.init.eye_(linear.weight)
+    else:
+        generator = torch.Generator().manual_seed(width * 100_003 + dim)  # a constant of the shape: the same in every run
+        nn.init.orthogonal_(linear.weight, generator=generator)
+    return linear
+
+
+def _zero(linear: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+class _StartingMap(nn.Linear):
+    """A trainable map of picture features that can begin at a closed-form solution."""
+
+    @torch.no_grad()
+    def start_from(self, weight: Tensor, bias: Tensor) -> None:
+        """Set weight (dim, width) and bias (dim,)."""
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+
+class VectorHead(nn.Module):
+    """Pooled features (n, width) → unit vectors (n, dim): `base` plus a zero-initialised two-layer residual."""
+
+    def __init__(self, width: int, dim: int, base: nn.Linear | None = None, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.base = _StartingMap(width, dim) if base is None else base
+        self.residual = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, dim), nn.GELU(), nn.Dropout(dropout), _zero(nn.Linear(dim, dim))
+        )
+
+    def summary(self, features: Tensor) -> Tensor:
+        """What the base map reads: the features themselves."""
+        return features
+
+    def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
+        return functional.normalize(self.base(features) + self.residual(features), dim=-1)
+
+
+class GridHead(nn.Module):
+    """Patch tokens (n, tokens, width) → unit vectors (n, dim).
+
+    The mean of the tokens goes through the starting map; beside it, learned queries attend over the tokens (attention
+    pooling, one softmax per query) and their pooled features add a zero-initialised residual.
+    """
+
+    def __init__(self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.prefix = prefix
+        self.base = _StartingMap(width, dim)
+        self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
+        per_query = dim // queries
+        self.values = nn.Parameter(torch.randn(queries, width, per_query) * width**-0.5)
+        self.dropout = nn.Dropout(dropout)
+        self.residual = nn.Sequential(
+            nn.LayerNorm(queries * per_query), nn.GELU(), _zero(nn.Linear(queries * per_query, dim))
+        )
+
+    def summary(self, features: Tensor) -> Tensor:
+        """What the base map reads, (n, width): the first prefix token (a CLS token), else the mean of the patches."""
+        return features[:, 0] if self.prefix else features.mean(dim=1)
+
+    def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
+        """`patches` (n, tokens) bool: the tokens that are seen, all of them without it."""
+        width = features.shape[-1]
+        logits = features @ self.queries.T
+        seen = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device) if patches is None else patches
+        attention = logits.masked_fill(~seen[..., None], float("-inf")).softmax(dim=1)
+        summary = self._summary_weights(seen).to(attention.dtype)
+        pooled = torch.cat([summary[..., None], attention], dim=-1).transpose(1, 2) @ features  # one pass over the tokens
+        own = self.base(self.dropout(pooled[:, 0]))
+        attended = functional.layer_norm(pooled[:, 1:], (width,))
+        values = torch.einsum("nqw,qwd->nqd", self.dropout(attended), self.values).flatten(1)
+        return functional.normalize(own + self.residual(values), dim=-1)
+
+    def _summary_weights(self, seen: Tensor) -> Tensor:
+        """`summary` as weights (n, tokens), over the tokens that are seen."""
+        if self.prefix:
+            return functional.one_hot(torch.zeros(len(seen), dtype=torch.long, device=seen.device), seen.shape[1])
+        weights = seen.float()
+        return weights / weights.sum(dim=1, keepdim=True)

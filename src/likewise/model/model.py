@@ -1,0 +1,242 @@
+"""A model: encode queries, items and pictures into the shared space; save it to a run folder and open it again."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from likewise.catalog.catalog import Catalog
+from likewise.catalog.pictures import Picture
+from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
+from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.device import has_native_bfloat16, remembered_precision, resolve_device
+from likewise.encoders.feature_cache import FeatureCache
+from likewise.encoders.registry import load_encoder, restore_encoder
+from likewise.errors import UserError
+from likewise.model.checkpoint import read_weights, write_weights
+from likewise.model.encoding import Featurizer, batches
+from likewise.model.network import FIELD_MODALITY, Network
+from likewise.progress import Bar
+
+Vectors = NDArray[np.float32]
+
+_WINDOW = 2048  # rows whose towers are in memory at once
+_QUERY_BATCH = 1024
+MODALITIES: tuple[Modality, ...] = ("text", "image")
+
+
+class Model:
+    """A network on a device, with everything that encoding needs.
+
+    Attributes:
+        network: the towers and the fusion.
+        settings: how the network was built.
+        dim: the width of the shared space.
+        fields: the item's fields.
+    """
+
+    def __init__(self, network: Network, settings: ModelSettings, device: torch.device, precision: dict[str, str]):
+        self.network = network.to(device).eval()
+        self.settings = settings
+        self.device = device
+        self.precision = precision  # "text" and "image" → "float32" or "bfloat16"
+        self._featurizers: dict[str, Featurizer] = {}
+        self._fingerprint: tuple[object, str] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        settings: ModelSettings | str = "lite",
+        device: Device = "auto",
+        precision: dict[str, str] | None = None,
+        seed: int = 0,
+        cache: Path | None = None,
+    ) -> "Model":
+        """An untrained model from settings or a preset's name; its text space is its text encoder's own.
+
+        Without a given `precision` one batch is timed to choose it; `cache` is a folder that remembers the choice.
+
+        Raises:
+            UserError: an unknown preset or encoder.
+        """
+        if isinstance(settings, str):
+            if settings not in PRESETS:
+                raise UserError(f"unknown preset {settings!r}; presets are: {', '.join(PRESETS)}")
+            settings = PRESETS[settings]
+        place = resolve_device(device)
+        text = load_encoder(settings.text_encoder, "text", seed=seed)
+        image = load_encoder(settings.image_encoder, "image", seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Network(settings, text, image)
+        network.to(place)
+        if precision is None:
+            precision = {name: remembered_precision(_encoder(network, name), place, cache) for name in MODALITIES}
+        return cls(network, settings, place, precision)
+
+    @classmethod
+    def load(cls, run: Path | str, device: Device = "auto") -> "Model":
+        """Open the model of a run folder; needs no weights from anywhere else.
+
+        Raises:
+            UserError: the folder holds no model, or its files do not fit together.
+        """
+        run = Path(run)
+        if not (run / "model.safetensors").is_file():
+            raise UserError(f"{run} holds no trained model (model.safetensors is missing): train one with likewise train")
+        settings = TrainConfig.read(run / "config.yaml").model
+        place = resolve_device(device)
+        text, image = (restore_encoder(run / "encoders" / name, name) for name in MODALITIES)
+        network = Network(settings, text, image)
+        read_weights(run / "model.safetensors", network)
+        recorded = json.loads((run / "encoders" / "precision.json").read_text(encoding="utf-8"))
+        network.to(place)
+        return cls(network, settings, place, {name: _usable(recorded[name], place) for name in MODALITIES})
+
+    def save(self, run: Path | str) -> None:
+        """Write weights, tokenizer, preprocessing and precision to a run folder, the weights last."""
+        run = Path(run)
+        for name in MODALITIES:
+            self.encoder(name).save(run / "encoders" / name)
+        (run / "encoders" / "precision.json").write_text(json.dumps(self.precision), encoding="utf-8")
+        if not (run / "config.yaml").exists():
+            TrainConfig(model=self.settings).write(run / "config.yaml")
+        write_weights(run / "model.safetensors", self.network)
+
+    @property
+    def dim(self) -> int:
+        return self.network.dim
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.network.fields
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over weights and settings: two models with one fingerprint give the same vectors."""
+        version = tuple((tensor.data_ptr(), tensor._version) for tensor in self.network.state_dict().values())
+        if self._fingerprint is None or self._fingerprint[0] != version:
+            digest = hashlib.sha256(self.settings.model_dump_json().encode())
+            for name in MODALITIES:
+                digest.update(self.encoder(name).fingerprint().encode())
+            for key, tensor in sorted(self.network.state_dict().items()):
+                if not key.startswith("encoders."):
+                    digest.update(key.encode())
+                    digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            self._fingerprint = (version, digest.hexdigest())
+        return self._fingerprint[1]
+
+    def encoder(self, modality: str) -> Encoder:
+        """The "text" or the "image" encoder."""
+        return _encoder(self.network, modality)
+
+    def featurizer(self, modality: Modality) -> Featurizer:
+        """The encoder at its best speed on this device."""
+        if modality not in self._featurizers:
+            dtype = getattr(torch, self.precision[modality])
+            self._featurizers[modality] = Featurizer(self.encoder(modality), self.device, dtype)
+        return self._featurizers[modality]
+
+    def feature_cache(self, modality: Modality, cache: Path) -> FeatureCache:
+        """Where features of this encoder at this precision are kept below a cache folder."""
+        return FeatureCache(cache / "features", self.encoder(modality), variant=self.precision[modality])
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Query embeddings (n, dim) float32, unit norm."""
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        done = 0
+        for batch in batches(texts, _QUERY_BATCH):
+            with torch.inference_mode():
+                encoded = self.network.query(self.featurizer("text").texts(batch, prompt="query"))
+            vectors[done : done + len(batch)] = encoded.cpu().numpy()
+            done += len(batch)
+        return vectors
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Embeddings (n, dim) of RGB pictures: each is an item that has only a picture."""
+        self.network.check_fields(["image"])
+        featurizer = self.featurizer("image")
+        with torch.inference_mode():
+            parts = [
+                self.network.tower("image", featurizer.forward(featurizer.encoder.prepare(batch))).cpu()
+                for batch in batches(images, 32)
+            ]
+        return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
+
+    def encode_items(self, catalog: Catalog, fields: Sequence[str] | None = None) -> Vectors:
+        """Item embeddings (items, dim) float32, in the catalogue's order.
+
+        Args:
+            catalog: the items.
+            fields: see the items through some of their fields only.
+
+        Returns:
+            Unit vectors; a row with none of the fields is NaN, and is counted in `catalog.report` as `no-field`.
+        """
+        seen = self.network.check_fields(fields)
+        vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
+        texts = {field: catalog.texts(field) for field in seen if FIELD_MODALITY[field] == "text"}
+        pictures = catalog.pictures if "image" in seen else None
+        if pictures is not None:
+            self.featurizer("image").cache = self.feature_cache("image", catalog.cache)
+        with Bar("Encoding items", len(catalog)) as bar, torch.inference_mode():
+            for start in range(0, len(catalog), _WINDOW):
+                rows = range(start, min(start + _WINDOW, len(catalog)))
+                towers = torch.zeros(len(rows), len(self.fields), self.dim, device=self.device)
+                present = torch.zeros(len(rows), len(self.fields), dtype=torch.bool, device=self.device)
+                for field, values in texts.items():
+                    column = self.fields.index(field)
+                    self._encode_texts(field, values[rows.start : rows.stop], towers[:, column], present[:, column])
+                if pictures is not None:
+                    column = self.fields.index("image")
+                    window = pictures[rows.start : rows.stop]
+                    self._encode_pictures(catalog, window, towers[:, column], present[:, column])
+                vectors[rows.start : rows.stop] = self.network.fuse(towers, present).cpu().numpy()
+                bar.advance(len(rows))
+        for row in np.flatnonzero(np.isnan(vectors[:, 0])):
+            catalog.report.count("no-field", example=catalog.ids[row])
+        return vectors
+
+    def _encode_texts(self, field: str, values: Sequence[str | None], towers: Tensor, present: Tensor) -> None:
+        rows = [row for row, text in enumerate(values) if text is not None]
+        if rows:
+            features = self.featurizer("text").texts([cast(str, values[row]) for row in rows])
+            towers[rows] = self.network.tower(field, features)
+            present[rows] = True
+
+    def _encode_pictures(
+        self, catalog: Catalog, pictures: Sequence[tuple[Picture, ...]], towers: Tensor, present: Tensor
+    ) -> None:
+        """Fill the image tower of a window of rows; an item's several pictures are averaged."""
+        rows_of: dict[str, list[int]] = {}
+        distinct: dict[str, Picture] = {}
+        for row, shown in enumerate(pictures):
+            for picture in shown:
+                rows_of.setdefault(picture.key, []).append(row)
+                distinct[picture.key] = picture
+        for batch in self.featurizer("image").pictures(distinct.values(), catalog.open_picture):
+            for key, cause in batch.failed.items():
+                catalog.report.count(cause, example=catalog.ids[rows_of[key][0]] if key in rows_of else key)
+            if batch.keys:
+                encoded = self.network.tower("image", batch.features)
+                for key, vector in zip(batch.keys, encoded, strict=True):
+                    towers[rows_of[key]] += vector
+                    present[rows_of[key]] = True
+        towers[present] = torch.nn.functional.normalize(towers[present], dim=-1)
+
+
+def _encoder(network: Network, modality: str) -> Encoder:
+    return cast(Encoder, network.encoders[modality])
+
+
+def _usable(precision: Any, device: torch.device) -> str:
+    """The recorded precision where this device has it natively, float32 elsewhere."""
+    return "bfloat16" if precision == "bfloat16" and has_native_bfloat16(device) else "float32"
+

@@ -1,0 +1,83 @@
+"""The multi-tower network: features of queries and fields in, unit vectors of the shared space out."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from likewise.config import ModelSettings
+from likewise.encoders.base import Encoder
+from likewise.errors import UserError
+from likewise.model.fusion import MaskedFusion
+from likewise.model.heads import GridHead, VectorHead, isometry
+
+FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}
+
+
+class Network(nn.Module):
+    """Encoders, one head per tower, and the fusion.
+
+    Attributes:
+        encoders: "text" and "image"; all text towers share the one text encoder.
+        dim: the width of the shared space.
+        fields: the item's fields, in the order of the fusion.
+        aligned: whether both encoders already share a space (two halves of one CLIP or SigLIP model).
+    """
+
+    def __init__(self, settings: ModelSettings, text: Encoder, image: Encoder) -> None:
+        super().__init__()
+        unknown = [field for field in settings.fields if field not in FIELD_MODALITY]
+        if unknown:
+            raise UserError(f"unknown field {unknown[0]!r}; fields are: {', '.join(FIELD_MODALITY)}")
+        self.encoders = nn.ModuleDict({"text": text, "image": image})
+        self.fields = settings.fields
+        self.aligned = text.dual and image.dual and text.name == image.name
+        self.dim = _dim(settings, text)
+        text_map = isometry(text.width, self.dim)
+        self.query_head = VectorHead(text.width, self.dim, base=text_map)
+        self.heads = nn.ModuleDict()
+        for field in self.fields:
+            if FIELD_MODALITY[field] == "text":
+                self.heads[field] = VectorHead(text.width, self.dim, base=text_map)
+            elif image.grid is not None:
+                self.heads[field] = GridHead(image.width, self.dim, prefix=image.prefix)
+            else:
+                self.heads[field] = VectorHead(image.width, self.dim, base=text_map if self.aligned else None)
+        self.fusion = MaskedFusion(len(self.fields), self.dim)
+
+    def query(self, features: Tensor) -> Tensor:
+        """Text features (n, width) → query embeddings (n, dim)."""
+        vectors: Tensor = self.query_head(features)
+        return vectors
+
+    def tower(self, field: str, features: Tensor, patches: Tensor | None = None) -> Tensor:
+        """Features of one field (n, *feature_shape) → (n, dim); `patches` (n, tokens) bool hides patch tokens."""
+        vectors: Tensor = self.heads[field](features, patches)
+        return vectors
+
+    def fuse(self, towers: Tensor, present: Tensor) -> Tensor:
+        """Towers (n, fields, dim) and their presence (n, fields) → item embeddings (n, dim)."""
+        vectors: Tensor = self.fusion(towers, present)
+        return vectors
+
+    def check_fields(self, fields: Sequence[str] | None) -> tuple[str, ...]:
+        """The named fields in the network's order, all of them for None.
+
+        Raises:
+            UserError: a field that this network does not have.
+        """
+        if fields is None:
+            return self.fields
+        unknown = [field for field in fields if field not in self.fields]
+        if unknown:
+            raise UserError(f"unknown field {unknown[0]!r}; this model's fields are: {', '.join(self.fields)}")
+        if not fields:
+            raise UserError(f"name at least one field; this model's fields are: {', '.join(self.fields)}")
+        return tuple(field for field in self.fields if field in fields)
+
+
+def _dim(settings: ModelSettings, text: Encoder) -> int:
+    if settings.dim == "auto":
+        return text.width
+    if settings.dim % 8:
+        raise UserError(f"dim must be a multiple of 8, or auto (it is {settings.dim})")
+    return settings.dim

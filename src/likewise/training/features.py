@@ -1,0 +1,200 @@
+"""Where a training step gets its features from: the cache (regime frozen) or the encoders themselves (regime full)."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from likewise.catalog.catalog import Catalog
+from likewise.catalog.pictures import Picture
+from likewise.encoders.base import Modality
+from likewise.encoders.feature_cache import FeatureCache
+from likewise.model.encoding import batches, prefetch
+from likewise.model.model import Model
+from likewise.progress import Bar, say
+
+Rows = NDArray[np.int64]
+PROMPTS = ("query", "document")
+_WORTH_SAYING = 50_000_000  # bytes on disk from which the size is announced
+_LIVE_BATCH = 64
+_SHARD = 512  # pictures whose features are written at once: what a killed run can lose
+
+
+class Features(Protocol):
+    """What the loop and the validation read; gradients flow where the encoder trains."""
+
+    def texts(self, indices: Rows, prompt: str) -> Tensor:
+        """Features (n, width) of texts by their index."""
+
+    def pictures(self, rows: Rows, mirror: NDArray[np.bool_] | None = None) -> Tensor:
+        """Features (n, *feature_shape) of the rows' pictures; every row must have one."""
+
+
+@dataclass
+class CachedFeatures:
+    """Features that were computed once.
+
+    Attributes:
+        text_tables: per prompt, (texts, width) float32 on the device.
+        cache: the pictures' features, memory-mapped.
+        slots: (rows,) place in the cache, −1 for a row without a usable picture.
+    """
+
+    text_tables: dict[str, Tensor]
+    cache: FeatureCache
+    slots: NDArray[np.int64]
+    device: torch.device
+
+    def texts(self, indices: Rows, prompt: str) -> Tensor:
+        table = self.text_tables[prompt]
+        return table[torch.from_numpy(indices).to(table.device)]
+
+    def pictures(self, rows: Rows, mirror: NDArray[np.bool_] | None = None) -> Tensor:
+        return torch.from_numpy(self.cache.gather(self.slots[rows])).to(self.device).float()
+
+
+@dataclass
+class LiveFeatures:
+    """Features that the encoders compute now; pictures are opened when they are needed, never all at once."""
+
+    model: Model
+    catalog: Catalog
+    all_texts: Sequence[str]
+
+    def texts(self, indices: Rows, prompt: str) -> Tensor:
+        distinct, place = np.unique(indices, return_inverse=True)
+        texts = [self.all_texts[index] for index in distinct]
+        encoder = self.model.encoder("text")
+        parts = [self._encode("text", encoder.prepare(batch, prompt=prompt)) for batch in batches(texts, _LIVE_BATCH)]
+        return torch.cat(parts)[torch.from_numpy(place).to(self.model.device)]
+
+    def pictures(self, rows: Rows, mirror: NDArray[np.bool_] | None = None) -> Tensor:
+        encoder = self.model.encoder("image")
+        mirrored = np.zeros(len(rows), bool) if mirror is None else mirror
+
+        def prepare(batch: list[tuple[np.int64, np.bool_]]) -> dict[str, Tensor]:
+            images = [self._open(int(row), bool(flip), encoder.minimum_side) for row, flip in batch]
+            return encoder.prepare(images)
+
+        work = batches(zip(rows, mirrored, strict=True), _LIVE_BATCH)
+        return torch.cat([self._encode("image", inputs) for inputs in prefetch(prepare, work)])
+
+    def _open(self, row: int, mirror: bool, minimum_side: int | None) -> Image.Image:
+        image = self.catalog.open_picture(self.catalog.pictures[row][0], minimum_side)
+        return ImageOps.mirror(image) if mirror else image
+
+    def _encode(self, modality: Modality, inputs: dict[str, Tensor]) -> Tensor:
+        device = self.model.device
+        dtype = getattr(torch, self.model.precision[modality])
+        moved = {name: tensor.to(device) for name, tensor in inputs.items()}
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            features: Tensor = self.model.encoder(modality)(moved)
+        return features.float()
+
+
+def cache_features(model: Model, catalog: Catalog, texts: Sequence[str]) -> CachedFeatures:
+    """Run both encoders once over all distinct texts and pictures of a catalogue, or read what an earlier run cached."""
+    cache, slots = _cache_pictures(model, catalog)
+    return CachedFeatures(_text_tables(model, catalog.cache, texts), cache, slots, model.device)
+
+
+def _text_tables(model: Model, folder: Path, texts: Sequence[str]) -> dict[str, Tensor]:
+    encoder = model.encoder("text")
+    cache = model.feature_cache("text", folder)
+    tables: dict[str, Tensor] = {}
+    by_prefix: dict[str, Tensor] = {}
+    for prompt in PROMPTS:
+        prefix = encoder.prompt(prompt)
+        if prefix not in by_prefix:
+            by_prefix[prefix] = _text_table(model, cache, texts, prompt, prefix)
+        tables[prompt] = by_prefix[prefix]
+    return tables
+
+
+def _text_table(model: Model, cache: FeatureCache, texts: Sequence[str], prompt: str, prefix: str) -> Tensor:
+    keys = [hashlib.sha256(f"{prefix}\0{text}".encode(errors="surrogatepass")).hexdigest() for text in texts]
+    missing = set(cache.missing(keys))
+    new = sorted({(len(text), text, key) for text, key in zip(texts, keys, strict=True) if key in missing})
+    with Bar("Encoding texts", len(new)) as bar:
+        for batch in batches(new, 1024):
+            features = model.featurizer("text").texts([text for _, text, _ in batch], prompt=prompt)
+            cache.add([key for *_, key in batch], features.cpu().numpy().astype(np.float16))
+            bar.advance(len(batch))
+    return torch.from_numpy(cache.gather(cache.slots(keys))).to(model.device).float()
+
+
+def _cache_pictures(model: Model, catalog: Catalog) -> tuple[FeatureCache, NDArray[np.int64]]:
+    cache = model.feature_cache("image", catalog.cache)
+    pictures = {shown[0].key: shown[0] for shown in catalog.pictures if shown}
+    missing = cache.missing(list(pictures))
+    if missing and cache.bytes_needed(len(missing)) > _WORTH_SAYING:
+        megabytes = cache.bytes_needed(len(missing)) / 1e6
+        say(f"Caching the features of {len(missing):,} pictures: {megabytes:,.0f} MB in {catalog.cache}")
+    elif pictures and not missing:
+        say(f"Reusing the cached features of {len(pictures):,} pictures")
+    unusable = _encode_missing(model, catalog, cache, [pictures[key] for key in missing])
+    rows_with_picture = [shown[0].key if shown and shown[0].key not in unusable else None for shown in catalog.pictures]
+    slots = np.full(len(rows_with_picture), -1, np.int64)
+    known = [row for row, key in enumerate(rows_with_picture) if key is not None]
+    slots[known] = cache.slots([cast(str, rows_with_picture[row]) for row in known])
+    return cache, slots
+
+
+def _encode_missing(model: Model, catalog: Catalog, cache: FeatureCache, pictures: Sequence[Picture]) -> set[str]:
+    """Encode new pictures into the cache, a shard at a time; returns the keys of those that cannot be decoded."""
+    unusable: set[str] = set()
+    keys: list[str] = []
+    parts: list[NDArray[np.float16]] = []
+    with Bar("Encoding pictures", len(pictures)) as bar:
+        for batch in model.featurizer("image").pictures(pictures, catalog.open_picture):
+            for key, cause in batch.failed.items():
+                unusable.add(key)
+                catalog.report.count(cause, example=key[:12])
+            keys.extend(batch.keys)
+            parts.append(batch.features.cpu().numpy().astype(np.float16))
+            if sum(map(len, parts)) >= _SHARD:
+                cache.add(keys, np.concatenate(parts))
+                keys, parts = [], []
+            bar.advance(len(batch.keys) + len(batch.failed))
+    if keys:
+        cache.add(keys, np.concatenate(parts))
+    return unusable
+
+
+def random_patches(
+    count: int, grid: tuple[int, int], prefix: int, smallest: float, dropout: float, rng: np.random.Generator
+) -> Tensor:
+    """Random sub-rectangles of a patch grid with random holes, standing in for random crops of the picture.
+
+    Args:
+        count: how many, one per picture.
+        grid: (rows, columns).
+        prefix: tokens before the grid, which are always seen.
+        smallest: the least share of the grid's area.
+        dropout: share of the patches that are hidden.
+
+    Returns:
+        (count, prefix + rows · columns) bool: the tokens that are seen.
+    """
+    height, width = grid
+    area = rng.uniform(smallest, 1.0, count)
+    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), count))
+    rows = np.clip(np.rint(height * np.sqrt(area * aspect)), 1, height)
+    columns = np.clip(np.rint(width * np.sqrt(area / aspect)), 1, width)
+    top = np.floor(rng.random(count) * (height - rows + 1))
+    left = np.floor(rng.random(count) * (width - columns + 1))
+    y, x = np.arange(height), np.arange(width)
+    seen_rows = (y >= top[:, None]) & (y < (top + rows)[:, None])
+    seen_columns = (x >= left[:, None]) & (x < (left + columns)[:, None])
+    seen = (seen_rows[:, :, None] & seen_columns[:, None, :]).reshape(count, -1)
+    thinned = seen & (rng.random(seen.shape) >= dropout)
+    seen = np.where(thinned.any(axis=1, keepdims=True), thinned, seen)
+    return torch.from_numpy(np.concatenate([np.ones((count, prefix), bool), seen], axis=1))
+

@@ -1,0 +1,149 @@
+"""The questions that held-out rows are asked: which queries, over which items, seen through which of their fields."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from likewise.evaluation.comparison import evaluate_system, headline_metric, relevance_by_key
+from likewise.evaluation.metrics import cosine_scores
+from likewise.evaluation.subsets import ALL, IMAGE, MIXED, TEXT, mixed_index
+from likewise.model.network import FIELD_MODALITY, Network
+from likewise.training.features import Features
+from likewise.training.identity import Codes, Identity
+from likewise.training.views import Bools, RowTexts
+
+Rows = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+_MOST_ITEMS = 20_000  # held-out rows that are ranked; more would slow every evaluation and hardly narrow the intervals
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Queries taken from held-out rows, and what answers them.
+
+    Attributes:
+        rows: (n,) the candidate items.
+        queries: (q,) text indices.
+        relevant: per query the positions in `rows` of its answers.
+        groups: (q,) identity of each query, for the bootstrap.
+        hidden: the field that the queries were taken from; items are seen without it. None: a column of its own.
+        metric: what decides, recall@10 or nDCG@10.
+    """
+
+    rows: Rows
+    queries: Codes
+    relevant: list[NDArray[np.int64]]
+    groups: Codes
+    hidden: str | None
+    metric: str
+
+    @classmethod
+    def about(cls, rows: Rows, texts: RowTexts, identity: Identity, seed: int) -> "Questions":
+        """Every distinct title (or text of the column `query`) is a query; the rows that share it are its answers."""
+        if len(rows) > _MOST_ITEMS:
+            rows = np.sort(np.random.default_rng([seed, 3]).choice(rows, _MOST_ITEMS, replace=False))
+        own = texts.query[rows] >= 0
+        source, key, hidden = (
+            (texts.query, texts.query, None) if own.any() else (texts.title, identity.title, "title")
+        )
+        known = rows[source[rows] >= 0]
+        distinct, first = np.unique(key[known], return_index=True)
+        candidate_keys = [int(code) if code >= 0 else None for code in key[rows]]
+        relevant = relevance_by_key([int(code) for code in distinct], candidate_keys)
+        groups = identity.component[known[first]]
+        return cls(rows, source[known[first]], relevant, groups, hidden, headline_metric(relevant))
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What a system makes of the candidates: one (n, dim) array per field, NaN where absent, and the queries (q, dim)."""
+
+    queries: Vectors
+    fields: dict[str, Vectors]
+
+
+def network_towers(
+    network: Network, features: Features, questions: Questions, texts: RowTexts, pictured: Bools
+) -> Towers:
+    """Queries and fields through a network in its present state (which is left in evaluation mode)."""
+    network.eval()
+    with torch.inference_mode():
+        queries = [
+            network.query(features.texts(part, "query")).cpu().numpy() for part in _parts(questions.queries, 1024)
+        ]
+        fields = {}
+        for field in network.fields:
+            if field == questions.hidden:
+                continue
+            present = pictured[questions.rows] if FIELD_MODALITY[field] == "image" else texts_of(texts, field, questions) >= 0
+            vectors = np.full((len(questions.rows), network.dim), np.nan, np.float32)
+            for places in _parts(np.flatnonzero(present), _CHUNK):
+                if FIELD_MODALITY[field] == "image":
+                    read = features.pictures(questions.rows[places])
+                else:
+                    read = features.texts(texts_of(texts, field, questions)[places], "document")
+                vectors[places] = network.tower(field, read).cpu().numpy()
+            fields[field] = vectors
+    return Towers(np.concatenate(queries), fields)
+
+
+def texts_of(texts: RowTexts, field: str, questions: Questions) -> Codes:
+    """(n,) text indices of one field of the candidates."""
+    return (texts.title if field == "title" else texts.description)[questions.rows]
+
+
+def fuse_with(network: Network, towers: Towers, fields: list[str]) -> Vectors:
+    """(n, dim) the candidates seen through `fields`, fused by the network; NaN where an item has none of them."""
+    device = network.fusion.gates.device
+    absent = np.full((len(next(iter(towers.fields.values()))), network.dim), np.nan, np.float32)
+    stacked = torch.from_numpy(
+        np.stack([towers.fields[field] if field in fields else absent for field in network.fields], axis=1)
+    ).to(device)
+    with torch.inference_mode():
+        fused: Vectors = network.fuse(stacked, ~stacked[..., 0].isnan()).cpu().numpy()
+    return fused
+
+
+def subsets(fields: tuple[str, ...], towers: Towers) -> Iterator[tuple[str, list[str]]]:
+    """The subsets that can be told apart on these items, each with the fields it shows."""
+    seen = [field for field in fields if field in towers.fields and not np.isnan(towers.fields[field]).all()]
+    words = [field for field in seen if FIELD_MODALITY[field] == "text"]
+    pictures = [field for field in seen if FIELD_MODALITY[field] == "image"]
+    if seen:
+        yield ALL, seen
+    if words and pictures:
+        yield TEXT, words
+        yield IMAGE, pictures
+        yield MIXED, seen
+
+
+def see(network: Network, towers: Towers, subset: str, shown: list[str], seed: int) -> Vectors:
+    """(n, dim) the candidates as one subset shows them."""
+    if subset != MIXED:
+        return fuse_with(network, towers, shown)
+    words = [field for field in shown if FIELD_MODALITY[field] == "text"]
+    pictures = [field for field in shown if FIELD_MODALITY[field] == "image"]
+    return mixed_index(fuse_with(network, towers, words), fuse_with(network, towers, pictures), seed=seed)[0]
+
+
+def validation_score(network: Network, towers: Towers, questions: Questions, seed: int) -> float:
+    """What chooses the best checkpoint: the headline metric, averaged over the subsets."""
+    scores = []
+    for subset, shown in subsets(network.fields, towers):
+        items = see(network, towers, subset, shown, seed)
+        evaluated = evaluate_system(
+            "trained", cosine_scores(towers.queries, items), questions.relevant, questions.groups
+        )
+        scores.append(float(np.nanmean(evaluated.metrics[questions.metric])))
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def _parts(values: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, max(len(values), 1), size):
+        if len(values):
+            yield values[start : start + size]

@@ -1,0 +1,64 @@
+"""What a training needs to go on exactly where it was killed."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likewise.errors import UserError
+
+FILE = Path("training") / "state.pt"
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while training; all of it tensors, numbers and text.
+
+    Attributes:
+        step: steps done.
+        weights: the trainable parameters. averaged: their moving averages. best: the averages that scored best.
+        optimizer: AdamW's own state.
+        history: one entry per epoch, as `evaluation.results.Epoch` holds them.
+        running_loss: sum of the losses of the epoch that is under way.
+    """
+
+    step: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_score: float = -1.0
+    best_epoch: int = 0
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    running_loss: float = 0.0
+
+    def write(self, run: Path) -> None:
+        """Write beside the old state and swap: a kill at any moment leaves the old one or the new one."""
+        target = run / FILE
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_suffix(f".{os.getpid()}.new")
+        with beside.open("wb") as file:
+            torch.save({name: getattr(self, name) for name in self.__dataclass_fields__}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+
+    @classmethod
+    def read(cls, run: Path, device: torch.device) -> "TrainingState | None":
+        """The state of an unfinished training, None if there is none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        target = run / FILE
+        if not target.is_file():
+            return None
+        try:
+            return cls(**torch.load(target, map_location=device, weights_only=True))
+        except Exception as error:  # torch raises many kinds, and each means the same to the user
+            raise UserError(f"cannot resume from {target} ({type(error).__name__}): begin afresh with --restart") from None
+
+
