@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from likewise.catalog.images.cache import KnownFile, PictureCache, Remembered
 from likewise.catalog.images.causes import PictureError
@@ -22,11 +21,9 @@ from likewise.catalog.images.decode import (
 from likewise.catalog.images.download import download
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
 from likewise.catalog.images.thumbnails import thumbnail
+from likewise.catalog.report import Report
 from likewise.config import ImageSettings
 from likewise.progress import Bar
-
-if TYPE_CHECKING:
-    from likewise.catalog.report import Report
 
 __all__ = ["Picture", "PictureError", "decode_bytes", "open_picture", "resolve_pictures", "thumbnail"]
 
@@ -57,7 +54,7 @@ def resolve_pictures(
     base: Path,
     settings: ImageSettings,
     cache: Path,
-    report: "Report",
+    report: Report,
     names: Sequence[str] | None = None,
 ) -> list[tuple[Picture, ...]]:
     """Find, and if need be download, the first usable pictures of every row.
@@ -99,7 +96,7 @@ def resolve_pictures(
                     else:
                         report.count(found, names[row] if names else _shortened(source))
     if finder.passed_over:
-        report.notes.append(
+        report.note(
             f"{finder.passed_over} pictures that could not be downloaded in an earlier run were not tried again; "
             "--retry-failed tries them"
         )

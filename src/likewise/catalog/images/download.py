@@ -11,7 +11,14 @@ from email.utils import parsedate_to_datetime
 import httpcore
 import httpx
 from anyio.from_thread import start_blocking_portal
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.network import Gate, Resolver, safe_client
@@ -113,7 +120,7 @@ class _Run:
         self._settings = settings
         self._keep = keep
         self._report = report
-        self._pause = wait_exponential_jitter(initial=first_pause, max=_LONGEST_WAIT, jitter=first_pause)
+        self._pause = wait_exponential(first_pause, max=_LONGEST_WAIT) + wait_random(0, first_pause)
         self._slots = asyncio.Semaphore(settings.concurrency)
 
     async def download_all(self, client: httpx.AsyncClient, gate: Gate, urls: Iterable[str], per_host: int) -> None:
@@ -188,7 +195,7 @@ async def _follow(client: httpx.AsyncClient, gate: Gate, url: str, max_bytes: in
     for _ in range(_MOST_REDIRECTS + 1):
         address = httpx.URL(url)
         port = address.port or (443 if address.scheme == "https" else 80)
-        private |= await gate.leads_to_private(address.host, port)
+        private |= await gate.leads_to_private(address.raw_host.decode("ascii"), port)
         async with client.stream("GET", url) as response:
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 return await _read(response, max_bytes), private

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -187,9 +186,9 @@ class _Body(httpx.AsyncByteStream):
 class PinnedTransport(httpx.AsyncBaseTransport):
     """httpx over a pool that dials through a `PinnedBackend`; httpcore's exceptions come through as they are."""
 
-    def __init__(self, backend: PinnedBackend, connections: int, verify: ssl.SSLContext | None = None) -> None:
+    def __init__(self, backend: PinnedBackend, connections: int) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=verify or httpx.create_ssl_context(trust_env=False),
+            ssl_context=httpx.create_ssl_context(trust_env=False),
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=_SECONDS_TO_CONNECT,

@@ -135,6 +135,8 @@ def _existing(base: Path, text: str) -> Path:
 
 
 def _confined(path: Path, root: Path | None) -> Path:
+    if "\0" in str(path):
+        raise PictureError("malformed-source")
     if path.drive.startswith("\\\\"):
         raise PictureError("network-path")
     if root is None:
