@@ -1,6 +1,7 @@
 """What a cell of the image column is taken for."""
 
 import base64
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -136,3 +137,9 @@ def test_any_text_is_a_source_or_a_cause(tmp_path_factory, text, start):
             continue
         if isinstance(source, LocalFile) and root is not None:
             assert source.path.resolve().is_relative_to(root.resolve())
+
+
+def test_the_guide_explains_every_cause():
+    guide = (Path(__file__).parents[2] / "docs/images.md").read_text(encoding="utf-8")
+    for cause, meaning in CAUSES.items():
+        assert f"| `{cause}` | {meaning} |" in guide
