@@ -94,7 +94,9 @@ def test_two_processes_write_at_once_and_are_killed(tmp_path):
     for writer in writers:
         writer.start()
     assert all(event.wait(30) for event in ready)
-    time.sleep(0.4)
+    patience = time.monotonic() + 20
+    while len(list(tmp_path.glob("objects/*/*"))) < 300 and time.monotonic() < patience:
+        time.sleep(0.05)
     for writer in writers:
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import httpcore
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.catalog.images.causes import PictureError
@@ -47,6 +47,7 @@ def test_addresses_that_are_open_to_all(address):
 
 
 @given(st.ip_addresses(v=4))
+@settings(deadline=None)
 def test_an_ipv4_address_is_judged_alike_in_every_disguise(address):
     number = int(address)
     disguises = [0xFFFF << 32 | number, 0x0064FF9B << 96 | number, 0x2002 << 112 | number << 80]

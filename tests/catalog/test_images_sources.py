@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.catalog.images.causes import CAUSES, PictureError
@@ -117,6 +117,7 @@ def test_what_cannot_be_a_picture_has_a_cause(text, cause, folder):
 
 
 @given(st.binary(min_size=1, max_size=200))
+@settings(deadline=None)
 def test_data_uris_give_their_bytes_back(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp()
     plain = base64.b64encode(data).decode()
@@ -127,6 +128,7 @@ def test_data_uris_give_their_bytes_back(tmp_path_factory, data):
 
 
 @given(st.text(max_size=60), st.sampled_from(["", "http://", "https:", "file:", "file://", "data:", "//", "x:"]))
+@settings(deadline=None)
 def test_any_text_is_a_source_or_a_cause(tmp_path_factory, text, start):
     folder = tmp_path_factory.getbasetemp()
     for root in (None, folder):

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class _Finder:
     def __init__(self, base: Path, settings: ImageSettings, store: PictureCache) -> None:
         self.found: dict[str, Picture | str] = {}  # source → the picture, or the cause why there is none
         self.passed_over = 0
+        self._checking = threading.Semaphore(_READERS)  # a check may decode, which takes memory
         self._base = base
         self._settings = settings
         self._store = store
@@ -221,7 +223,8 @@ class _Finder:
         return cause or "broken" if key is None else Picture(key, self._store.path(key))
 
     def _check_and_keep(self, data: bytes) -> tuple[str, int]:
-        pixels = check_picture(io.BytesIO(data), self._settings.max_pixels)
+        with self._checking:
+            pixels = check_picture(io.BytesIO(data), self._settings.max_pixels)
         return self._store.keep(data), pixels
 
 

@@ -95,7 +95,7 @@ class Gate:
     def __init__(self, allow_private: bool, resolve: Resolver | None = None) -> None:
         self._allow_private = allow_private
         self._resolve = resolve or _ask_system
-        self._answers: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
+        self._answers: dict[str, asyncio.Task[list[Address]]] = {}
 
     async def addresses(self, host: str, port: int) -> list[Address]:
         """The checked addresses of a host. It is looked up once: a name that changes its mind is not asked again.
@@ -105,9 +105,9 @@ class Gate:
         """
         if port not in _WEB_PORTS and port < _FIRST_USER_PORT:
             raise PictureError("port-refused")
-        if (host, port) not in self._answers:
-            self._answers[host, port] = asyncio.create_task(self._look_up(host, port))
-        return await asyncio.shield(self._answers[host, port])
+        if host not in self._answers:
+            self._answers[host] = asyncio.create_task(self._look_up(host, port))
+        return await asyncio.shield(self._answers[host])  # a caller that runs out of time leaves it to the others
 
     async def leads_to_private(self, host: str, port: int) -> bool:
         """Whether any of a host's addresses is private."""
@@ -233,6 +233,6 @@ def safe_client(gate: Gate, connections: int, inner: httpcore.AsyncNetworkBacken
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-        headers={"accept": "image/*", "accept-encoding": "identity", "user-agent": "likewise"},
+        headers={"accept": "image/*, */*;q=0.5", "accept-encoding": "identity", "user-agent": "likewise"},
         timeout=httpx.Timeout(None, connect=_SECONDS_TO_CONNECT),  # the whole download is timed by its caller
     )
