@@ -28,7 +28,6 @@ class Encoder(nn.Module):
         prefix: tokens before the grid (1 for a CLS token).
         minimum_side: image encoders: pixels that the shorter side of a picture needs, for decoding at a reduced scale.
         dual: one half of a model that already holds texts and pictures in one space (CLIP, SigLIP).
-        channels_last: convolutions that run faster on channels-last tensors.
     """
 
     family: ClassVar[str]
@@ -43,7 +42,6 @@ class Encoder(nn.Module):
         prefix: int = 0,
         minimum_side: int | None = None,
         dual: bool = False,
-        channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.name = name
@@ -53,7 +51,6 @@ class Encoder(nn.Module):
         self.prefix = prefix
         self.minimum_side = minimum_side
         self.dual = dual
-        self.channels_last = channels_last
         self._fingerprint: tuple[object, str] | None = None
 
     @property
@@ -72,6 +69,10 @@ class Encoder(nn.Module):
                 A model without a prompt of that name gets the bare text.
         """
         raise NotImplementedError
+
+    def prompt(self, name: str | None) -> str:
+        """The text that `prepare` puts before every text of this kind; empty for most encoders."""
+        return ""
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Features: (batch, *feature_shape) float32."""

@@ -1,5 +1,8 @@
 """Which device, and which precision, an encoder runs on."""
 
+import json
+import os
+import platform
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +16,7 @@ from likewise.encoders.base import Encoder
 from likewise.errors import UserError
 
 _SPEEDUP_WANTED = 1.1  # below it, the loss of precision buys nothing
+_SECONDS_TO_DECIDE = 1.0
 _SAMPLE_TEXT = "a warm waterproof jacket with two pockets, for walks in the rain"
 
 
@@ -53,9 +57,12 @@ def inference_dtype(encoder: Encoder, device: torch.device) -> torch.dtype:
         return torch.float32
     inputs = {key: value.to(device) for key, value in _sample(encoder).items()}
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    for _ in range(4):  # in turns, so that a neighbour's burst of work hits both; the first round warms up
+    start = time.perf_counter()
+    for _ in range(5):  # in turns, so that a neighbour's burst of work hits both; the first round warms up
         for dtype in best:
             best[dtype] = min(best[dtype], _seconds(encoder, inputs, device, dtype))
+        if time.perf_counter() - start > _SECONDS_TO_DECIDE:
+            break
     return torch.bfloat16 if best[torch.bfloat16] * _SPEEDUP_WANTED < best[torch.float32] else torch.float32
 
 
@@ -66,8 +73,8 @@ def precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManage
 
 def _sample(encoder: Encoder) -> dict[str, torch.Tensor]:
     if encoder.modality == "text":
-        return encoder.prepare([_SAMPLE_TEXT] * 32)
-    return encoder.prepare([Image.linear_gradient("L").convert("RGB")] * 8)
+        return encoder.prepare([_SAMPLE_TEXT] * 8)
+    return encoder.prepare([Image.linear_gradient("L").convert("RGB")] * 4)
 
 
 def _seconds(encoder: Encoder, inputs: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype) -> float:
@@ -93,3 +100,26 @@ def _processor_flags() -> set[str]:
         return set()
     lines = [line for line in content.splitlines() if line.startswith(("flags", "Features"))]
     return set(lines[0].partition(":")[2].split()) if lines else set()
+
+
+def remembered_precision(encoder: Encoder, device: torch.device, cache: Path | None) -> str:
+    """`inference_dtype` as "float32" or "bfloat16", timed once per machine if there is a cache folder to remember it.
+
+    Cached features belong to one precision: a choice that changed with the load of the machine would waste them.
+    """
+    target = cache / "precision.json" if cache is not None else None
+    key = f"{encoder.fingerprint()[:32]} {device} {torch.get_num_threads()} {platform.machine()}"
+    try:
+        remembered = json.loads(target.read_text(encoding="utf-8")) if target is not None else {}
+    except (OSError, ValueError):
+        remembered = {}
+    choice = remembered.get(key)
+    if choice == "float32" or (choice == "bfloat16" and has_native_bfloat16(device)):
+        return str(choice)
+    choice = str(inference_dtype(encoder, device)).removeprefix("torch.")
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_suffix(f".{os.getpid()}.new")
+        beside.write_text(json.dumps(remembered | {key: choice}), encoding="utf-8")
+        beside.replace(target)
+    return choice

@@ -31,7 +31,7 @@ class EfficientNetLite0(Encoder):
     family = "efficientnet-lite0"
 
     def __init__(self, name: str = "lite-image") -> None:
-        super().__init__(name=name, modality="image", width=WIDTH, grid=(7, 7), minimum_side=SIDE, channels_last=True)
+        super().__init__(name=name, modality="image", width=WIDTH, grid=(7, 7), minimum_side=SIDE)
         with torch.random.fork_rng(devices=[]):  # its random weights are replaced; the caller's seed is left alone
             self.network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
         self.network._fc = nn.Identity()  # the ImageNet classes

@@ -54,6 +54,9 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self._slots)
 
+    def __contains__(self, key: str) -> bool:
+        return _digest(key) in self._slots
+
     @property
     def features(self) -> np.ndarray:
         """All rows, memory-mapped and read-only: (n, *shape) float16."""
@@ -131,7 +134,8 @@ class FeatureCache:
         with _open_to_append(self._features_path) as file:
             file.seek(self._rows * self.row_bytes)
             for start in range(0, len(rows), _ROWS_AT_ONCE):
-                block = np.ascontiguousarray(features[rows[start : start + _ROWS_AT_ONCE]], dtype=np.float16)
+                with np.errstate(over="ignore"):  # the next lines say it better
+                    block = np.ascontiguousarray(features[rows[start : start + _ROWS_AT_ONCE]], dtype=np.float16)
                 if not np.isfinite(block).all():
                     raise UserError(
                         f"the encoder {self._encoder_name} gives values that are not finite in half precision: "

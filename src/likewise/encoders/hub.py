@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from safetensors import SafetensorError
 from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
@@ -126,7 +127,7 @@ def guarded(name: str, load: Callable[[], Loaded]) -> Loaded:
         return load()
     except ImportError as error:
         raise UserError(f"the encoder {name} needs a library that is not installed: {_first_line(error)}") from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"the encoder {name} cannot be loaded: {_first_line(error)}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)

@@ -46,7 +46,7 @@ class TextEncoder(Encoder):
         """
         folder = model_folder(source or name)
         config = read_config(folder, name)
-        description = read_description(folder, name)
+        description = guarded(name, lambda: read_description(folder, name))
         network = load_network(AutoModel, folder, name, config, **without_pooler(config))
         tokenizer = load_tokenizer(folder, name)
         description["max_length"] = description["max_length"] or maximal_length(network, tokenizer)
@@ -54,7 +54,7 @@ class TextEncoder(Encoder):
         description["tokenizer"] = batch_tokenizer.digest()
         description["architecture"] = architecture(config)
         encoder = cls(name, network, batch_tokenizer, description)
-        load_dense_weights(encoder.head, folder)
+        guarded(name, lambda: load_dense_weights(encoder.head, folder))
         return encoder
 
     @classmethod

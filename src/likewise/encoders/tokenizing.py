@@ -70,9 +70,14 @@ class BatchTokenizer:
         padding = "max_length" if self.pad_to_maximum else "longest"
         with self._lock:
             batch = self.tokenizer(
-                list(texts), padding=padding, truncation=True, max_length=self.max_length, return_tensors="pt"
+                list(texts),
+                padding=padding,
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=True,
+                return_tensors="pt",
             )
-        return {name: batch[name] for name in self.names}
+        return dict(batch)
 
 
 def _frozen_backend(tokenizer: Any, max_length: int, pad_to_maximum: bool) -> Tokenizer | None:

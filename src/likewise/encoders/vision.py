@@ -34,12 +34,11 @@ class VisionEncoder(Encoder):
             grid=None if grid is None else (grid[0], grid[1]),
             prefix=description["prefix"],
             minimum_side=smallest_side(processor),
-            channels_last=description["convolutional"],
         )
         self.network = network
         self.processor = processor
         self._description = description
-        if self.channels_last:
+        if description["convolutional"]:
             self.network.to(memory_format=torch.channels_last)
         self.eval()
 
@@ -78,7 +77,7 @@ class VisionEncoder(Encoder):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixel_values"]
-        if self.channels_last:
+        if self._description["convolutional"]:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         output = self.network(pixel_values=pixels)
         if self.grid is None:

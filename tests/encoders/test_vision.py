@@ -1,0 +1,98 @@
+"""Vision encoders: grid, prefix and pooled embedding are the model's own."""
+
+import pytest
+import torch
+import transformers
+from encoders.tiny_models import (
+    least_cosine,
+    pictures,
+    save_bert,
+    save_convnext,
+    save_dinov2,
+    save_siglip,
+    save_vit,
+)
+
+from likewise.encoders.registry import load_encoder, restore_encoder
+from likewise.errors import UserError
+
+
+def output_of(folder, **options):
+    """Last hidden states and pooled output, by transformers alone."""
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    model = transformers.AutoModel.from_pretrained(folder, **options).eval()
+    with torch.no_grad():
+        return model(**processor(images=pictures(), return_tensors="pt"))
+
+
+def encode(encoder):
+    with torch.no_grad():
+        return encoder(encoder.prepare(pictures()))
+
+
+def test_vit_gives_cls_and_patches(tmp_path):
+    encoder = load_encoder(str(save_vit(tmp_path)), "image")
+    theirs = output_of(tmp_path, add_pooling_layer=False).last_hidden_state
+    assert (encoder.grid, encoder.prefix, encoder.feature_shape, encoder.minimum_side) == ((4, 4), 1, (17, 32), 32)
+    assert torch.allclose(encode(encoder), theirs, atol=1e-5)
+    assert torch.equal(encoder.pool(theirs), theirs[:, 0])
+
+
+def test_dinov2_pools_by_its_normed_cls_token(tmp_path):
+    encoder = load_encoder(str(save_dinov2(tmp_path)), "image")
+    theirs = output_of(tmp_path)
+    features = encode(encoder)
+    assert (encoder.grid, encoder.prefix, encoder.minimum_side) == ((2, 2), 1, 36)
+    assert torch.allclose(features, theirs.last_hidden_state, atol=1e-5)
+    assert least_cosine(encoder.pool(features), theirs.pooler_output) > 0.9999
+
+
+def test_register_tokens_are_dropped(tmp_path):
+    encoder = load_encoder(str(save_dinov2(tmp_path, registers=True)), "image")
+    theirs = output_of(tmp_path).last_hidden_state
+    assert theirs.shape[1] == 1 + 3 + 4
+    assert encoder.feature_shape == (5, 32)
+    assert torch.allclose(encode(encoder), theirs[:, [0, 4, 5, 6, 7]], atol=1e-5)
+
+
+def test_convnext_gives_its_last_map_as_a_grid(tmp_path):
+    encoder = load_encoder(str(save_convnext(tmp_path)), "image")
+    theirs = output_of(tmp_path)
+    features = encode(encoder)
+    assert (encoder.grid, encoder.prefix) == ((2, 2), 0)
+    assert torch.allclose(features, theirs.last_hidden_state.flatten(2).transpose(1, 2), atol=1e-5)
+    assert least_cosine(encoder.pool(features), theirs.pooler_output) > 0.9999
+
+
+def test_an_attention_pool_is_kept_as_the_feature(tmp_path):
+    folder = save_siglip(tmp_path / "whole")
+    half = transformers.SiglipVisionModel.from_pretrained(folder)
+    half.save_pretrained(tmp_path / "half")
+    transformers.SiglipImageProcessorPil.from_pretrained(folder).save_pretrained(tmp_path / "half")
+    encoder = load_encoder(str(tmp_path / "half"), "image")
+    assert (encoder.grid, encoder.feature_shape) == (None, (32,))
+    assert least_cosine(encoder.pool(encode(encoder)), output_of(tmp_path / "half").pooler_output) > 0.9999
+
+
+@pytest.mark.parametrize("save", [save_vit, save_dinov2, save_convnext])
+def test_reopened_without_the_original(tmp_path, save):
+    encoder = load_encoder(str(save(tmp_path / "original")), "image")
+    encoder.save(tmp_path / "saved")
+    (tmp_path / "original").rename(tmp_path / "gone")
+    reopened = restore_encoder(tmp_path / "saved", "image")
+    reopened.load_state_dict(encoder.state_dict())
+    assert torch.allclose(encode(reopened), encode(encoder), atol=1e-6)
+    assert reopened.fingerprint() == encoder.fingerprint()
+
+
+def test_a_text_model_is_no_image_encoder(tmp_path):
+    with pytest.raises(UserError, match="preprocessor_config"):
+        load_encoder(str(save_bert(tmp_path)), "image")
+
+
+def test_pictures_without_a_fixed_size_are_refused(tmp_path):
+    save_dinov2(tmp_path)
+    free = transformers.BitImageProcessorPil(size={"shortest_edge": 28}, do_center_crop=False)
+    free.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no fixed size"):
+        load_encoder(str(tmp_path), "image")
