@@ -116,9 +116,11 @@ class DataNote(Result):
     items: int
     training_items: int
     validation_items: int
+    test_items: int = 0
     fields: list[str]
     split: str  # how the validation part was drawn, in words
     query: str | None = None  # the field that the queries were taken from
+    answers: str | None = None  # words that complete "an item is a right answer when …"
 
 
 class RunMetrics(Result):

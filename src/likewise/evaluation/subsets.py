@@ -10,11 +10,10 @@ def describe(subset: str, query: str | None = "title") -> str:
 
     `query` is the item field that the queries were taken from, or None where they came from elsewhere.
     """
-    hidden = f" but the {query}" if query else ""
     return {
-        ALL: f"all fields{hidden}",
-        TEXT: f"text only{hidden}" if query in ("title", "description") else "text only",
-        IMAGE: "the picture only",
+        ALL: "all fields" + (f" but the {query}" if query else ""),
+        TEXT: "the text alone" + (f", without the {query}" if query in ("title", "description") else ""),
+        IMAGE: "the picture alone",
         MIXED: "a mix: half of the items by text, half by picture",
     }[subset]
 

@@ -14,7 +14,7 @@ _STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bol
 
 def comparison_table(comparison: Comparison) -> Group:
     """Every subset's table, then the verdict; print it with a rich console."""
-    tables = [subset_table(subset) for subset in comparison.subsets]
+    tables = [part for subset in comparison.subsets for part in (subset_table(subset), Text(""))]
     few = comparison.subsets[0].trained.metrics[comparison.metric].few_groups
     legend = "± is half of the 95 % bootstrap interval over identities"
     if few:
@@ -25,8 +25,8 @@ def comparison_table(comparison: Comparison) -> Group:
 def subset_table(subset: SubsetResult) -> Table:
     """Systems as rows, metrics as columns; the strongest rival is marked with a star."""
     title = f"On {subset.label} ({subset.queries:,} queries, {subset.candidates:,} items)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("", no_wrap=True)
     for name in METRICS:
         table.add_column(name, justify="right", no_wrap=True)
     for system in subset.systems:

@@ -1,0 +1,42 @@
+"""The model card of a run: a README.md that says what the model is, how good it is, and where it ends."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from likewise.evaluation.metrics import METRICS
+from likewise.evaluation.report import METRIC_WORDS, RIVALS, duration, flatten, templates
+from likewise.evaluation.results import RunMetrics
+from likewise.evaluation.table import figure
+
+FILE_NAME = "README.md"
+
+
+def write_model_card(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path:
+    """Write the model card, `README.md`, into the run folder, in one step.
+
+    Args:
+        run: the run folder.
+        metrics: what `metrics.json` holds (`results.RunMetrics`).
+    """
+    metrics = metrics if isinstance(metrics, RunMetrics) else RunMetrics.model_validate(metrics)
+    environment = templates()
+    environment.filters |= {"cell": _cell, "interval": figure}
+    card = environment.get_template("model_card.md.jinja").render(
+        metrics=metrics,
+        comparison=metrics.comparison,
+        metric_names=METRICS,
+        metric_words=METRIC_WORDS,
+        rivals=RIVALS,
+        settings=dict(flatten(metrics.settings)),
+        training_time=duration(sum(epoch.seconds for epoch in metrics.history)),
+    )
+    beside = Path(run) / f"{FILE_NAME}.new"
+    beside.write_text(card, encoding="utf-8")
+    return beside.replace(Path(run) / FILE_NAME)
+
+
+def _cell(text: object) -> str:
+    """Text that cannot break a line or a table of Markdown, nor open an HTML tag."""
+    flat = " ".join(str(text).split())
+    return flat.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")

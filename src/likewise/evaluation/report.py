@@ -1,0 +1,182 @@
+"""The report of a run for people: one HTML file that needs nothing else, with the verdict at the top in plain words."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from likewise.evaluation.charts import bar_chart, line_chart
+from likewise.evaluation.metrics import METRICS
+from likewise.evaluation.results import Comparison, Epoch, RunMetrics, SubsetResult
+from likewise.evaluation.significance import Interval
+
+FILE_NAME = "report.html"
+RIVALS = {
+    "untrained": "the same encoders before any training",
+    "BM25": "a classical search for words",
+    "ridge": "a straight-line map from pictures to texts, fitted in one step",
+}
+METRIC_WORDS = {
+    "recall@1": "share of right items found in first place",
+    "recall@5": "share found among the first five",
+    "recall@10": "share found among the first ten",
+    "mrr": "one over the rank of the first right item",
+    "ndcg@10": "quality of the first ten places; 1 is perfect",
+    "map": "precision over the whole ranking",
+}
+
+
+def write_report(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path:
+    """Write `report.html` into the run folder, in one step.
+
+    Args:
+        run: the run folder.
+        metrics: what `metrics.json` holds (`results.RunMetrics`).
+
+    Returns:
+        The path of the report: a page without scripts that loads nothing from anywhere.
+    """
+    metrics = metrics if isinstance(metrics, RunMetrics) else RunMetrics.model_validate(metrics)
+    page = templates().get_template("report.html.jinja").render(
+        metrics=metrics,
+        comparison=metrics.comparison,
+        created=_date(metrics.created),
+        plain_words=plain_words(metrics.comparison),
+        bars=[
+            Markup(bar_chart(subset, metrics.comparison.metric, f"bars-{number}"))  # noqa: S704  (escaped in charts.py)
+            for number, subset in enumerate(metrics.comparison.subsets)
+        ],
+        curves=list(_curves(metrics)),
+        metric_names=METRICS,
+        metric_words=METRIC_WORDS,
+        rivals=RIVALS,
+        settings=list(flatten(metrics.settings)),
+        problems=_problems(metrics.catalogue),
+    )  # fmt: skip
+    beside = Path(run) / f"{FILE_NAME}.new"
+    beside.write_text(page, encoding="utf-8")
+    return beside.replace(Path(run) / FILE_NAME)
+
+
+def templates() -> Environment:
+    """The templates of this package; what they are filled with is escaped in HTML pages."""
+    environment = Environment(
+        loader=PackageLoader("likewise.evaluation", "."),
+        autoescape=select_autoescape(["html.jinja"], default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": _figure, "plus_minus": _plus_minus, "duration": duration, "signed": _signed}
+    return environment
+
+
+def plain_words(comparison: Comparison) -> list[str]:
+    """The verdict for a reader who does not know the field's terms, a sentence or two each."""
+    subset, metric = comparison.subsets[0], comparison.metric
+    if not subset.queries:
+        return ["Nothing could be measured, because no query has an answer among the items."]
+    ours = subset.trained.metrics[metric].mean
+    sentences = [
+        f"{subset.queries:,} searches whose right answers are known were run over {subset.candidates:,} items, "
+        f"seen by {subset.label}.",
+        _achieved(subset, metric, ours),
+    ]
+    if subset.rival is None:
+        return [*sentences, "No simple method was measured beside it, so this says nothing about what training gained."]
+    theirs, difference = subset.system(subset.rival).metrics[metric].mean, subset.differences[metric]
+    explained = f", {RIVALS[subset.rival]}" if subset.rival in RIVALS else ""
+    sentences.append(f"The strongest simple method ({subset.rival}{explained}) reached {100 * theirs:.0f} of 100.")
+    between = f"between {100 * difference.low:+.0f} and {100 * difference.high:+.0f}"
+    if difference.few_groups:
+        sentences.append(f"Only {difference.groups} different things were searched for: too few to tell them apart.")
+    else:
+        sentences.append({
+            "better": f"The true gain lies {between} in 100 with 95 % confidence: training helped.",
+            "worse": f"The true difference lies {between} in 100 with 95 % confidence: training did harm.",
+            "no difference": f"The true difference lies {between} in 100 with 95 % confidence: it may be none at all.",
+        }[comparison.verdict])  # fmt: skip
+    return sentences
+
+
+def _achieved(subset: SubsetResult, metric: str, mean: float) -> str:
+    if metric.startswith("recall@"):
+        places = {"1": "in the first place", "5": "among the first five results", "10": "among the first ten results"}
+        return f"The trained model showed {100 * mean:.0f} of 100 right items {places[metric.removeprefix('recall@')]}."
+    return f"The trained model's rankings scored {100 * mean:.0f} of 100 points, 100 being perfect ({metric})."
+
+
+def _curves(metrics: RunMetrics) -> Iterator[tuple[str, str, Markup]]:
+    """(title, explanation, drawing) of every curve that the history holds."""
+    curves = [
+        ("loss", "Training loss", "how far the model is from telling items apart; lower is better"),
+        (
+            "validation",
+            f"Validation {metrics.validation_metric}",
+            "on items it does not train on; the dot is what was kept",
+        ),
+        ("temperature", "Temperature", "how sharply the model separates similar items; it is learned"),
+        ("seconds", "Seconds per epoch", "validation included"),
+    ]
+    for key, title, explanation in curves:
+        points = [(epoch.epoch, value) for epoch in metrics.history if (value := _value(epoch, key)) is not None]
+        if len(points) > 1:
+            x, y = zip(*points, strict=True)
+            marked = metrics.best_epoch if key == "validation" else None
+            drawing = line_chart(x, y, title, f"curve-{key.replace('_', '-')}", marked=marked)
+            yield title, explanation, Markup(drawing)  # noqa: S704  (escaped in charts.py)
+
+
+def _value(epoch: Epoch, key: str) -> float | None:
+    value: float | None = getattr(epoch, key)
+    return None if value is None or value != value else value
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """("model.dim", "512") pairs of nested settings."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield f"{prefix}{key}", text
+
+
+def _problems(catalogue: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The report's problems, the most frequent first."""
+    problems = catalogue.get("problems", {})
+    found = [{"cause": slug} | dict(problem) for slug, problem in problems.items()]
+    return sorted(found, key=lambda problem: -problem.get("count", 0))
+
+
+def _date(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip()
+
+
+def _figure(interval: Interval) -> str:
+    return "–" if interval.mean != interval.mean else f"{interval.mean:.3f}"
+
+
+def _plus_minus(interval: Interval) -> str:
+    return "" if interval.mean != interval.mean else "±" + f"{interval.half_width:.3f}".removeprefix("0")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,109 @@
+"""A finished run's metrics as a training would leave them, for tests of everything that shows them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from likewise.evaluation.comparison import compare, evaluate_system
+from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, RunMetrics
+from likewise.evaluation.subsets import SUBSETS, describe
+
+RIVALS = ("untrained", "BM25", "ridge")
+
+
+def example_comparison(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str, ...] = RIVALS) -> Comparison:
+    """A comparison on simulated scores: `gain` above 0 makes the trained model better than all rivals."""
+    random = np.random.default_rng(0)
+    truth = np.eye(queries)
+    relevant = [[row] for row in range(queries)]
+    subsets = []
+    for subset in SUBSETS:
+        noise = random.normal(size=(queries, queries))
+        strengths = {"trained": 2.5 + gain, "untrained": 1.5, "BM25": 2.0, "ridge": 2.5}
+        systems = {
+            name: evaluate_system(
+                name,
+                strengths[name] * truth + 0.8 * noise + 0.6 * random.normal(size=noise.shape),
+                relevant,
+                range(queries),
+            )
+            for name in ("trained", *rivals)
+        }
+        trained = systems.pop("trained")
+        label = describe(subset, "title")
+        subsets.append(compare(subset, label, trained, list(systems.values()), metric="recall@10", candidates=queries))
+    return Comparison(metric="recall@10", subsets=subsets)
+
+
+def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str, ...] = RIVALS) -> RunMetrics:
+    """All of a run's metrics: 20 epochs, a catalogue with problems, settings and timings."""
+    history = [Epoch(epoch=0, step=0, validation=0.41, temperature=0.05, seconds=1.2)]
+    for epoch in range(1, 21):
+        history.append(
+            Epoch(
+                epoch=epoch,
+                step=epoch * 31,
+                loss=4.2 * 0.86**epoch + 0.9,
+                validation=0.41 + 0.3 * (1 - 0.8**epoch) - (0.004 * (epoch - 15) if epoch > 15 else 0),
+                learning_rate=1e-3 * (1 - epoch / 20) + 1e-5,
+                temperature=0.05 - 0.001 * epoch,
+                seconds=2.4 + 0.1 * (epoch % 3),
+            )
+        )
+    return RunMetrics(
+        name="products",
+        created="2025-01-31T12:30:00+00:00",
+        data=DataNote(
+            source="products.csv",
+            items=2000,
+            training_items=1790,
+            validation_items=210,
+            fields=["title", "description", "image"],
+            split="drawn at random by identity: rows with an equal id, picture or title and description stay together",
+            query="title",
+            answers="its title is the same",
+        ),
+        comparison=example_comparison(gain=gain, queries=queries, rivals=rivals),
+        validation_metric="recall@10",
+        history=history,
+        best_epoch=15,
+        catalogue={
+            "rows": 2043,
+            "usable": 2000,
+            "notes": ["the column product_name is read as title", "the file is read as Windows-1252"],
+            "problems": {
+                "duplicate-id": {
+                    "cause": "the id stands in an earlier row",
+                    "count": 43,
+                    "examples": [17, 18, 240],
+                    "consequence": "the first row is kept",
+                },
+                "broken-image": {
+                    "cause": "the picture cannot be decoded <script>alert(1)</script>",
+                    "count": 12,
+                    "examples": ["https://pictures.example/a/very/long/address/without/any/space/in/it/0001.jpg"],
+                    "consequence": "the item lives on without its picture",
+                },
+            },
+        },
+        settings={
+            "epochs": 20,
+            "batch_size": 128,
+            "regime": "frozen",
+            "model": {"dim": 512, "text_encoder": "lite-text", "fields": ["title", "description", "image"]},
+        },
+        encoders=[
+            EncoderNote(name="lite-text", modality="text", source="all-MiniLM-L6-v2", licence="Apache-2.0"),
+            EncoderNote(name="lite-image", modality="image", source="EfficientNet-Lite0", licence="Apache-2.0"),
+        ],
+        software={"likewise": "0.1.0", "torch": "2.10.0", "Python": "3.11.7"},
+        seconds={"encode pictures": 24.1, "encode texts": 6.3, "rivals": 2.2, "train": 50.4, "evaluate": 3.0},
+        notes=["The catalogue has fewer than 200 identities, so validation rows were drawn row by row."],
+    )
+
+
+def write_example(run: Path) -> RunMetrics:
+    """Write an example's `metrics.json` into the folder `run`."""
+    metrics = example_metrics()
+    metrics.write(run)
+    return metrics

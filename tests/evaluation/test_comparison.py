@@ -1,0 +1,162 @@
+"""Trained against rivals: the strongest is found, the verdict is right, results survive the disk, the table fits."""
+
+import io
+
+import numpy as np
+import pytest
+from evaluation.example_run import example_comparison, example_metrics
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from likewise.errors import UserError
+from likewise.evaluation.comparison import compare, evaluate_system, headline_metric, relevance_by_key
+from likewise.evaluation.metrics import METRICS
+from likewise.evaluation.results import Comparison, RunMetrics
+from likewise.evaluation.subsets import SUBSETS, describe, mixed_index
+from likewise.evaluation.table import comparison_table
+
+
+def system(name, hits, groups=None):
+    """A system that puts the answer first for the queries in `hits`, and second to ten others for the rest."""
+    scores = np.tile(-np.arange(30.0), (len(hits), 1))
+    for row, hit in enumerate(hits):
+        scores[row, 0] = 1 if hit else -25.5
+    return evaluate_system(name, scores, [[0]] * len(hits), range(len(hits)) if groups is None else groups)
+
+
+def compared(trained, *rivals):
+    subset = compare("all", describe("all", "title"), trained, rivals, metric="recall@10", candidates=30)
+    return Comparison(metric="recall@10", subsets=[subset])
+
+
+def test_the_sentence_names_the_strongest_rival_and_the_figures():
+    hits = np.arange(100)
+    comparison = compared(
+        system("trained", hits < 71),
+        system("untrained", hits < 30),
+        system("ridge", hits < 62),
+        system("BM25", hits < 10),
+    )
+    assert comparison.verdict == "better"
+    assert comparison.sentence.startswith(
+        "Verdict: BETTER than the strongest rival (ridge) on all fields but the title: "
+        "recall@10 0.71 vs 0.62, difference +0.09 ["
+    )
+    subset = comparison.subsets[0]
+    assert subset.rival == "ridge"
+    assert subset.system("untrained").metrics["recall@1"].mean == pytest.approx(0.30)
+    assert subset.differences["recall@10"].mean == pytest.approx(0.09)
+    assert set(subset.differences) == set(METRICS)
+
+
+def test_worse_and_no_difference():
+    hits = np.arange(100)
+    assert compared(system("trained", hits < 50), system("ridge", hits < 60)).verdict == "worse"
+    even = compared(system("trained", hits % 2 == 0), system("ridge", hits % 2 == 1))
+    assert even.verdict == "no difference"
+    assert "NO DIFFERENCE from the strongest rival (ridge)" in even.sentence
+
+
+def test_few_identities_are_said_aloud():
+    few = compared(
+        system("trained", [True] * 100, np.arange(100) % 7), system("ridge", [False] * 100, np.arange(100) % 7)
+    )
+    assert few.verdict == "no difference"
+    assert few.sentence.endswith("7 identities are too few to tell")
+
+
+def test_no_rival_and_no_answer_are_said_aloud():
+    assert "no rival was measured" in compared(system("trained", [True] * 20)).sentence
+    empty = [evaluate_system(name, np.ones((12, 3)), [[]] * 12, range(12)) for name in ("trained", "ridge")]
+    comparison = compared(*empty)
+    assert comparison.verdict == "no difference"
+    assert "no query has an answer" in comparison.sentence
+
+
+def test_systems_must_have_answered_the_same_queries():
+    with pytest.raises(ValueError, match="same queries"):
+        compared(system("trained", [True] * 3), system("ridge", [True] * 4))
+
+
+def test_metrics_survive_the_disk(tmp_path):
+    metrics = example_metrics()
+    assert metrics.write(tmp_path) == tmp_path / "metrics.json"
+    assert RunMetrics.read(tmp_path) == metrics
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    text = (tmp_path / "metrics.json").read_text()
+    assert '"verdict": "better"' in text
+    assert "NaN" not in text
+
+
+def test_a_run_without_metrics_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"holds no metrics\.json"):
+        RunMetrics.read(tmp_path)
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match="not a metrics file of this version"):
+        RunMetrics.read(tmp_path)
+
+
+def test_the_table_fits_80_columns_and_shows_every_system_and_metric():
+    comparison = example_comparison()
+    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    console.print(comparison_table(comparison))
+    text = console.file.getvalue()
+    table, sentence = text.split("Verdict: ")
+    assert max(map(len, table.splitlines())) <= 80
+    assert sentence.startswith("BETTER")
+    for word in (*METRICS, "trained", "untrained", "BM25", "ridge *", "the picture alone"):
+        assert word in table
+    mean = comparison.subsets[0].trained.metrics["mrr"]
+    assert f"{mean.mean:.3f}±" in table
+
+
+def test_the_table_of_nothing_has_dashes():
+    nothing = evaluate_system("trained", np.ones((2, 3)), [[], []], [0, 1])
+    console = Console(file=io.StringIO(), width=80)
+    console.print(comparison_table(compared(nothing)))
+    assert "–" in console.file.getvalue()
+
+
+def test_headline_metric():
+    assert headline_metric([[1], [2], [], []]) == "recall@10"
+    assert headline_metric([[1], [2, 3], [4]]) == "recall@10"
+    assert headline_metric([[1, 2], [2, 3], [4]]) == "ndcg@10"
+    assert headline_metric([[1]], graded=True) == "ndcg@10"
+
+
+keys = st.lists(st.none() | st.sampled_from("abcd"), max_size=12)
+
+
+@given(keys, keys)
+def test_equal_keys_are_relevant(queries, candidates):
+    found = relevance_by_key(queries, candidates)
+    assert [row.tolist() for row in found] == [
+        [place for place, key in enumerate(candidates) if key is not None and key == query] for query in queries
+    ]
+
+
+def test_mixed_index_takes_half_of_each_and_what_there_is():
+    text, image = np.zeros((100, 2)), np.ones((100, 2))
+    text[:10], image[5:20] = np.nan, np.nan
+    vectors, by_text = mixed_index(text, image)
+    assert np.isnan(vectors[5:10]).all()
+    assert not by_text[:10].any()
+    assert (vectors[:5] == 1).all()
+    assert (vectors[10:20] == 0).all()
+    assert by_text[10:20].all()
+    assert by_text[20:].sum() == 40
+    assert (vectors[by_text] == 0).all()
+    assert np.array_equal(mixed_index(text, image)[1], by_text)
+    assert not np.array_equal(mixed_index(text, image, seed=1)[1], by_text)
+
+
+def test_every_subset_has_words():
+    assert [describe(subset) for subset in SUBSETS] == [
+        "all fields but the title",
+        "the text alone, without the title",
+        "the picture alone",
+        "a mix: half of the items by text, half by picture",
+    ]
+    assert describe("all", None) == "all fields"
+    assert describe("text", None) == "the text alone"

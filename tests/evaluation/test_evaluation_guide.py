@@ -1,0 +1,41 @@
+"""The guide shows what the code does: its table is a real one, its Python runs."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from evaluation.example_run import example_comparison
+from rich.console import Console
+
+from likewise.evaluation.qrels import read_queries
+from likewise.evaluation.table import subset_table
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    return re.search(rf"```{language}\n(.*?)```", GUIDE, flags=re.DOTALL)[1]
+
+
+def test_the_table_is_a_real_one():
+    console = Console(file=io.StringIO(), width=80)
+    console.print(subset_table(example_comparison(gain=0.0).subsets[0]))
+    assert [line.rstrip() for line in console.file.getvalue().splitlines()] == block("text").splitlines()
+
+
+def test_the_queries_can_be_read(tmp_path):
+    path = tmp_path / "queries.csv"
+    path.write_text(block("csv"))
+    queries = read_queries(path, ["sku-118", "sku-204", "sku-77", "sku-78"])
+    assert queries.texts == ["red shoes for running", "something for a picnic"]
+    assert [row.tolist() for row in queries.gains] == [[2, 1], [1, 1]]
+
+
+def test_the_python_runs():
+    titles = [f"thing {number}" for number in range(20)]
+    vectors = np.random.default_rng(0).normal(size=(20, 4))
+    scope = {"query_titles": titles, "item_titles": titles, "item_texts": titles, "queries": vectors, "items": vectors}
+    exec(block("python"), scope)
+    assert scope["result"].rival == "BM25"
+    assert scope["result"].trained.metrics["recall@1"].mean == 1

@@ -1,0 +1,45 @@
+"""The model card is valid Markdown whatever the catalogue holds, and says what one must know."""
+
+import yaml
+from evaluation.example_run import example_metrics
+
+from likewise.evaluation.model_card import write_model_card
+from likewise.evaluation.results import DataNote
+
+
+def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(tmp_path):
+    metrics = example_metrics()
+    card = write_model_card(tmp_path, metrics)
+    assert card == tmp_path / "README.md"
+    text = card.read_text()
+    assert yaml.safe_load(text.split("---")[1])["library_name"] == "likewise"
+    assert metrics.comparison.sentence in text
+    assert "2,000 usable items of 2,043 rows" in text
+    assert "43 × the id stands in an earlier row: the first row is kept." in text
+    for part in ("Apache-2.0", "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
+        assert part in text, part
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_every_table_has_as_many_cells_in_each_row(tmp_path):
+    metrics = example_metrics()
+    hostile = metrics.model_copy(update={"settings": {"a|b": "x | y\n<img src=z>", "c": ["`", None]}})
+    lines = write_model_card(tmp_path, hostile).read_text().splitlines()
+    assert "<img" not in "\n".join(lines)
+    cells = {}
+    for number, line in enumerate(lines):
+        if line.startswith("|"):
+            table = cells.get(number - 1, line.count("|"))
+            assert line.replace("\\|", "").count("|") == table, line
+            cells[number] = table
+    tables = sum(number - 1 not in cells for number in cells)
+    assert tables == 1 + 1 + 4  # encoders, settings, one for each subset
+
+
+def test_a_run_without_history_or_settings_has_a_card(tmp_path):
+    full = example_metrics(rivals=())
+    data = DataNote(source="`x`.csv", items=1, training_items=1, validation_items=0, fields=["title"], split="none")
+    bare = full.model_copy(update={"history": [], "best_epoch": None, "settings": {}, "catalogue": {}, "data": data})
+    text = write_model_card(tmp_path, bare).read_text()
+    assert "`'x'.csv`" in text
+    assert "no rival was measured" in text
