@@ -1,0 +1,254 @@
+"""The catalogue: items with their texts, metadata and pictures, checked and in order."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import polars as pl
+from PIL import Image
+
+from likewise.catalog.columns import FIELDS, unknown_column
+from likewise.catalog.filter_rows import matching_rows
+from likewise.catalog.filters import Condition
+from likewise.catalog.images.thumbnails import thumbnail_path
+from likewise.catalog.items import read_items, spread_sample
+from likewise.catalog.pictures import Picture, PictureError, open_picture, resolve_pictures, thumbnail
+from likewise.catalog.placeholders import without_placeholders
+from likewise.catalog.report import Report
+from likewise.config import ImageSettings
+from likewise.errors import UserError
+
+_ROWS_PER_DIGEST = 10_000
+
+
+class Catalog:
+    """Items in a fixed order; a selection of rows is a catalogue, too, and shares the resolved pictures.
+
+    Attributes:
+        table: "id" (unique strings), "title", "description" (String, null where blank), "image" (List(String) of
+            sources), then the file's own columns as metadata.
+        report: what was wrong with the file, counted by cause; shared by all selections.
+        source: the file that it was read from; relative paths of pictures start from its folder.
+        images: where pictures may come from.
+        cache: the folder of downloads and thumbnails.
+    """
+
+    def __init__(
+        self, table: pl.DataFrame, *, source: Path, images: ImageSettings, cache: Path, report: Report
+    ) -> None:
+        """Take a table as `read_items` gives it; use `Catalog.read` for a file."""
+        self.table = table
+        self.report = report
+        self.source = source
+        self.images = images
+        self.cache = cache
+        self._pictures = _ResolvedPictures(table, source.parent, images, cache, report)
+        self._rows = np.arange(len(table))
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        where: str | None = None,
+        max_items: int | None = None,
+        seed: int = 0,
+        images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        cache: Path | None = None,
+    ) -> "Catalog":
+        """Read a CSV, TSV, Parquet or JSON Lines file; pictures are not touched before they are asked for.
+
+        Args:
+            path: the file; docs/catalog.md says what is understood.
+            columns: our name → the file's name, such as {"title": "product_name"}; others are guessed, which the
+                report notes.
+            where: a filter that rows have to meet, such as 'split == "train" and price < 20'.
+            max_items: at most so many items, drawn with `seed` and spread over titles.
+            images: where pictures may come from, and how much they may cost.
+            cache: the folder of downloads and thumbnails; None: the user's cache folder.
+
+        Raises:
+            UserError: the file is no table, has no title column, or no item is left; or the filter is not valid.
+        """
+        report = Report()
+        source = Path(path).expanduser()
+        table = read_items(source, columns, report)
+        if table.is_empty():
+            causes = ", ".join(f"{problem.count:,} × {problem.cause}" for problem in report.problems.values())
+            raise UserError(f"none of the {report.rows:,} rows of {source} can be used ({causes})")
+        if where is not None:
+            kept = _rows_meeting(table, where)
+            report.note(f"the filter {where} keeps {len(kept):,} of {len(table):,} items")
+            table = table[kept]
+        if max_items is not None and max_items < len(table):
+            if max_items < 1:
+                raise UserError(f"the number of items must be at least 1, not {max_items}")
+            report.note(f"{max_items:,} of {len(table):,} items are drawn with the seed {seed}, spread over titles")
+            table = spread_sample(table, max_items, seed)
+        return cls(table, source=source, images=images, cache=cache or default_cache(), report=report)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"Catalog({str(self.source)!r}, {len(self):,} items, fields {', '.join(self.fields)})"
+
+    @property
+    def ids(self) -> list[str]:
+        """The items' ids, unique."""
+        return self.table["id"].to_list()
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """Those of title, description and image that at least one item has."""
+        has_value = {
+            "title": self.table["title"].null_count() < len(self),
+            "description": self.table["description"].null_count() < len(self),
+            "image": bool((self.table["image"].list.len() > 0).any()),
+        }
+        return tuple(name for name in FIELDS if has_value[name])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, titles, descriptions and image sources, in order, in hexadecimal digits."""
+        digest = hashlib.sha256()
+        for part in self.table.select("id", *FIELDS).iter_slices(_ROWS_PER_DIGEST):
+            digest.update(json.dumps(part.to_dict(as_series=False)).encode())
+        return digest.hexdigest()
+
+    def texts(self, field: str) -> list[str | None]:
+        """A column as text, one for each item, stripped; None where it is blank.
+
+        Raises:
+            UserError: there is no such column, or it holds lists.
+        """
+        column = self._column(field)
+        if column.dtype.is_nested():
+            raise UserError(f'the column "{field}" holds lists, not texts')
+        return column.cast(pl.String).to_list()
+
+    def column(self, name: str) -> list[Any]:
+        """A column's values, one for each item.
+
+        Raises:
+            UserError: there is no such column; the message names those near it.
+        """
+        return self._column(name).to_list()
+
+    def _column(self, name: str) -> pl.Series:
+        if name not in self.table.columns:
+            raise unknown_column(name, self.table.columns)
+        return self.table[name]
+
+    def where(self, expression: str | Condition) -> "Catalog":
+        """The items for which a filter is true, in their order.
+
+        Raises:
+            UserError: the filter is not valid, or no item meets it.
+        """
+        return self.select(_rows_meeting(self.table, expression))
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> "Catalog":
+        """The items at these positions, in the order given; resolved pictures are shared."""
+        positions = np.asarray(rows, dtype=np.int64)
+        selection = object.__new__(Catalog)
+        selection.table = self.table[positions]
+        selection.report = self.report
+        selection.source, selection.images, selection.cache = self.source, self.images, self.cache
+        selection._pictures = self._pictures
+        selection._rows = self._rows[positions]
+        return selection
+
+    @cached_property
+    def pictures(self) -> list[tuple[Picture, ...]]:
+        """The usable pictures of each item, at most `images.per_item`.
+
+        The first access looks every picture up, and downloads it if need be, for this catalogue and all its selections.
+        Failures are counted in the report; placeholder pictures are absent.
+        """
+        resolved = self._pictures.resolve()
+        return [resolved[row] for row in self._rows]
+
+    def open_picture(self, picture: Picture, minimum_side: int | None = None) -> Image.Image:
+        """Decode a picture: upright and RGB.
+
+        Args:
+            minimum_side: pixels that the shorter side needs; large JPEGs are then decoded at a reduced scale.
+
+        Raises:
+            PictureError: it cannot be decoded; `cause` says why.
+        """
+        return open_picture(picture.path, minimum_side, max_pixels=self.images.max_pixels)
+
+    def thumbnail(self, picture: Picture | str) -> Path:
+        """A small JPEG of a picture (or of the picture with this key) in the cache, made when first asked for.
+
+        Raises:
+            PictureError: the picture cannot be decoded, or no item has a picture with this key.
+        """
+        if isinstance(picture, str):
+            path = thumbnail_path(picture, self.cache)
+            if path.exists():
+                return path
+            picture = self._pictures.by_key(picture)
+        return thumbnail(picture, self.cache, max_pixels=self.images.max_pixels)
+
+
+def default_cache() -> Path:
+    """The folder in which this user's downloads and thumbnails are kept."""
+    return Path(platformdirs.user_cache_dir("likewise", appauthor=False))
+
+
+def _rows_meeting(table: pl.DataFrame, condition: str | Condition) -> np.ndarray:
+    rows = matching_rows(table, condition).arg_true().to_numpy()
+    if not len(rows):
+        raise UserError(f"none of the {len(table):,} items meets the filter {condition}")
+    return rows
+
+
+class _ResolvedPictures:
+    """The pictures of a whole catalogue, resolved once for all its selections."""
+
+    def __init__(self, table: pl.DataFrame, base: Path, images: ImageSettings, cache: Path, report: Report) -> None:
+        self._table = table.select("id", "title", "image")
+        self._base = base
+        self._images = images
+        self._cache = cache
+        self._report = report
+        self._lock = threading.Lock()
+        self._resolved: list[tuple[Picture, ...]] | None = None
+        self._by_key: dict[str, Picture] | None = None
+
+    def resolve(self) -> list[tuple[Picture, ...]]:
+        with self._lock:
+            if self._resolved is None:
+                sources, ids = self._table["image"].to_list(), self._table["id"].to_list()
+                found = resolve_pictures(
+                    sources,
+                    base=self._base,
+                    settings=self._images,
+                    cache=self._cache,
+                    report=self._report,
+                    names=ids,
+                )
+                self._resolved = without_placeholders(found, self._table["title"].to_list(), ids, self._report)
+                without = [
+                    id for id, named, kept in zip(ids, sources, self._resolved, strict=True) if named and not kept
+                ]
+                self._report.count_rows("without-picture", without)
+            return self._resolved
+
+    def by_key(self, key: str) -> Picture:
+        resolved = self.resolve()
+        if self._by_key is None:
+            self._by_key = {picture.key: picture for of_item in resolved for picture in of_item}
+        if key not in self._by_key:
+            raise PictureError("no-file", f"no item has a picture with the key {key[:64]}")
+        return self._by_key[key]

@@ -1,0 +1,207 @@
+"""CSV and its relatives, read tolerantly: every record is used, repaired or counted, and none ends the reading.
+
+One strict parser reads all files. Where it stumbles over a quotation mark, only that line is repaired or given up, and
+reading goes on with the next: an unclosed quote never swallows the rest of the file.
+"""
+
+import csv
+import io
+import itertools
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from likewise.catalog.encoding import decoded_lines
+from likewise.catalog.report import Report
+from likewise.errors import UserError
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_EXCEL_HINT = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_LINES_PER_RECORD = 10_000
+_ROWS_PER_CHUNK = 20_000
+_LONGEST_CELL = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A file's cells as text, null where a row has none.
+
+    Attributes:
+        cells: one String column for each column of the file (Parquet keeps numbers and booleans typed).
+        row_numbers: (rows,) Int64; 1 is the first row under the header, unreadable rows are counted too.
+    """
+
+    cells: pl.DataFrame
+    row_numbers: pl.Series
+
+
+class _Lines(Iterator[str]):
+    """Lines for a csv reader; those of the current record can be taken back."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._returned: deque[str] = deque()
+        self.record: list[str] = []
+
+    def __next__(self) -> str:
+        line = self._returned.popleft() if self._returned else next(self._lines)
+        self.record.append(line)
+        if len(self.record) > _LINES_PER_RECORD:
+            raise csv.Error("a quotation mark is not closed")
+        return line
+
+    def take_back_all_but_first(self) -> str:
+        """Return the record's first line; the others will be read again."""
+        self._returned.extendleft(reversed(self.record[1:]))
+        return self.record[0]
+
+
+def read_delimited(data: bytes, *, encoding: str, name: str, default_separator: str, report: Report) -> RawTable:
+    """Read comma-, semicolon-, tab- or bar-separated text.
+
+    Args:
+        data: the whole file.
+        encoding: its codec, as `detect_encoding` names it.
+        name: the file's name, for messages.
+        default_separator: taken where the header has a single column.
+        report: `rows` is set, problems are counted by row number.
+
+    Raises:
+        UserError: there is no header, or nothing below it.
+    """
+    csv.field_size_limit(_LONGEST_CELL)  # the library's own limit of 131,072 characters would refuse honest cells
+    lines = decoded_lines(data, encoding)
+    opening = list(itertools.islice(lines, 200))
+    separator = default_separator
+    hint = _EXCEL_HINT.fullmatch(opening[0]) if opening else None
+    if hint:
+        separator = hint[1]
+        opening = opening[1:]
+    else:
+        separator = _guess_separator(opening, default_separator)
+    if separator != default_separator:
+        report.note(f"columns are separated by {_SEPARATORS.get(separator, separator)}")
+
+    table = _read_sound(data, encoding, separator, report) if not hint else None
+    if table is None:
+        records = _records(_Lines(itertools.chain(opening, lines)), separator)
+        table = _read_tolerantly(records, separator, name, report)
+        report.count("undecodable-bytes", count=lines.repaired)
+    if report.rows == 0:
+        raise UserError(f"{name} has a header but no rows: a catalogue needs at least one item")
+    return table
+
+
+def _read_sound(data: bytes, encoding: str, separator: str, report: Report) -> RawTable | None:
+    """Read a file without any fault, three times as fast as `_read_tolerantly`; None at the first fault."""
+    text = io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    frames: list[pl.DataFrame] = []
+    count = 0
+    try:
+        header = next(reader)
+        while rows := list(itertools.islice(reader, _ROWS_PER_CHUNK)):
+            if set(map(len, rows)) != {len(header)}:
+                return None
+            frames.append(_frame(map(str, range(len(header))), rows))
+            count += len(rows)
+    except (csv.Error, UnicodeDecodeError, StopIteration):
+        return None
+    if not frames or not any(map(str.strip, header)):
+        return None
+    table = pl.concat(frames)
+    table.columns = _unique_names(header, report)
+    report.rows = count
+    return RawTable(table, pl.int_range(1, count + 1, eager=True).alias("row"))
+
+
+def _read_tolerantly(records: Iterator[list[str] | str], separator: str, name: str, report: Report) -> RawTable:
+    header = next((cells for cells in records if not isinstance(cells, str) and any(map(str.strip, cells))), None)
+    if header is None:
+        raise UserError(f"{name} is empty: a catalogue needs a header and at least one row")
+    names = _unique_names(header, report)
+    frames: list[pl.DataFrame] = [pl.DataFrame(schema=dict.fromkeys(names, pl.String))]
+    numbers: list[int] = []
+    rows = _checked_rows(records, separator, len(names), report)
+    while chunk := list(itertools.islice(rows, _ROWS_PER_CHUNK)):
+        numbers.extend(number for number, _ in chunk)
+        frames.append(_frame(names, [cells for _, cells in chunk]))
+    return RawTable(pl.concat(frames), pl.Series("row", numbers, pl.Int64))
+
+
+def _frame(names: Iterable[str], rows: Sequence[Sequence[str | None]]) -> pl.DataFrame:
+    columns = zip(*rows, strict=True)
+    return pl.DataFrame([pl.Series(name, cells, pl.String) for name, cells in zip(names, columns, strict=True)])
+
+
+def _records(lines: _Lines, separator: str) -> Iterator[list[str] | str]:
+    """Yield the cells of each record (none for a blank line), or the bare line where its quotes are unsound."""
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        lines.record.clear()
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield lines.take_back_all_but_first()
+
+
+def _checked_rows(
+    records: Iterator[list[str] | str], separator: str, width: int, report: Report
+) -> Iterator[tuple[int, list[str | None]]]:
+    """Yield (row number, exactly `width` cells) for every record that can be used; count the others."""
+    for number, record in enumerate(records, start=1):
+        report.rows = number
+        if isinstance(record, str):
+            repaired = _repair_quotes(record, separator, width)
+            report.count("repaired-quotes" if repaired else "malformed-row", number)
+            if repaired:
+                yield number, list(repaired)
+            continue
+        cells: list[str | None] = list(record)
+        if len(cells) > width and not any(cell and cell.strip() for cell in cells[width:]):
+            cells = cells[:width]  # separators at the end of the line, as spreadsheets write them
+        if len(cells) > width:
+            report.count("long-row", number)
+            continue
+        if cells and len(cells) < width:
+            report.count("short-row", number)
+        yield number, cells + [None] * (width - len(cells))
+
+
+def _repair_quotes(line: str, separator: str, width: int) -> list[str] | None:
+    """Read one line whose quotation marks are unsound; None if no reading gives `width` cells."""
+    lenient = next(csv.reader([line], delimiter=separator), [])
+    if len(lenient) == width and "\n" not in lenient[-1]:
+        return lenient
+    literal = [cell.strip().strip('"') for cell in line.split(separator)]
+    return literal if len(literal) == width else None
+
+
+def _guess_separator(opening: list[str], default: str) -> str:
+    best, best_score = default, (0.0, 1)
+    for separator in sorted(_SEPARATORS, key=lambda candidate: candidate != default):
+        records = _records(_Lines(iter(opening)), separator)
+        widths = [len(cells) for cells in records if cells and not isinstance(cells, str)]
+        if widths and widths[0] > 1:
+            score = (round(widths.count(widths[0]) / len(widths), 1), widths[0])
+            if score > best_score:
+                best, best_score = separator, score
+    return best
+
+
+def _unique_names(header: list[str], report: Report) -> list[str]:
+    names: dict[str, None] = {}
+    for position, cell in enumerate(header, start=1):
+        base = cell.replace("\0", "").strip().strip("\ufeff") or f"column {position}"
+        name, copy = base, 2
+        while name in names:
+            name, copy = f"{base} ({copy})", copy + 1
+        if name != base:
+            report.note(f'the column name "{base}" occurs more than once: a later one is called "{name}"')
+        names[name] = None
+    return list(names)

@@ -1,0 +1,151 @@
+"""A filter's tree → the rows of a table for which it is true."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from likewise.catalog.columns import unknown_column
+from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Operator, Or, Value, parse_filter
+from likewise.errors import UserError
+
+# "$1,299.00", "1.299,00 €", "EUR 12", "12,50", "5 %": a number, perhaps behind a currency or before a unit
+_PRICE = (
+    r"^([+-]?)\s*(?:[A-Z]{0,3}\p{Sc}\s*|[A-Za-z]{2,3}\.?\s+)?"
+    r"([+-]?(?:\d[\d.,'\x{a0}\x{202f} ]*|\.\d+))\s*(?:\p{Sc}|%|[A-Za-z]{1,3}\.?)?$"
+)
+_THOUSANDS_BY_COMMA = r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?$"
+_THOUSANDS_BY_POINT = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d{1,2}$|^[+-]?\d{1,3}(?:\.\d{3}){2,}$"
+_DECIMAL_COMMA = r"^[+-]?\d+,\d{1,2}$"
+
+
+def matching_rows(table: pl.DataFrame, condition: str | Condition) -> pl.Series:
+    """Evaluate a filter.
+
+    Args:
+        table: (rows, columns).
+        condition: a filter's text, or its tree.
+
+    Returns:
+        (rows,) Boolean without nulls.
+
+    Raises:
+        UserError: the filter cannot be parsed, names an unknown column, or compares things of different kinds.
+    """
+    tree = parse_filter(condition) if isinstance(condition, str) else condition
+    expression = filter_expression(tree, table)
+    return table.select(expression.alias("matches")).to_series()
+
+
+def filter_expression(condition: Condition, table: pl.DataFrame) -> pl.Expr:
+    """Translate a filter's tree into a Polars expression that is true or false, never null, in each row of `table`."""
+    match condition:
+        case And(parts):
+            return pl.all_horizontal([filter_expression(part, table) for part in parts])
+        case Or(parts):
+            return pl.any_horizontal([filter_expression(part, table) for part in parts])
+        case Not(part):
+            return ~filter_expression(part, table)
+        case IsNull(column):
+            kind = _kind(column, table)
+            blank = pl.col(column).is_null()
+            return blank | (pl.col(column).list.len() == 0).fill_null(True) if kind == pl.List else blank
+        case OneOf(column, values):
+            return _one_of(column, values, table)
+        case Compare(column, "!=", value):
+            return ~_compare(column, "==", value, table)
+        case Compare(column, operator, value):
+            return _compare(column, operator, value, table)
+
+
+def read_numbers(cells: pl.Expr) -> pl.Expr:
+    """The numbers that text cells hold, Float64: "$1,299.00" → 1299, "1.299,00 €" → 1299, "12 oz" → 12; others null."""
+    sign, body = cells.str.extract(_PRICE, 1), cells.str.extract(_PRICE, 2).str.strip_chars(" '\u00a0\u202f")
+    body = body.str.replace_all(r"[' \x{a0}\x{202f}]", "")
+    plain = (
+        pl.when(body.str.contains(_THOUSANDS_BY_COMMA))
+        .then(body.str.replace_all(",", "", literal=True))
+        .when(body.str.contains(_THOUSANDS_BY_POINT))
+        .then(body.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True))
+        .when(body.str.contains(_DECIMAL_COMMA))
+        .then(body.str.replace(",", ".", literal=True))
+        .otherwise(body)
+    )
+    return pl.concat_str(sign, plain).cast(pl.Float64, strict=False)
+
+
+def _kind(column: str, table: pl.DataFrame) -> pl.DataType:
+    if column not in table.columns:
+        raise unknown_column(column, table.columns)
+    return table.schema[column]
+
+
+def _one_of(column: str, values: Sequence[Value], table: pl.DataFrame) -> pl.Expr:
+    _kind(column, table)
+    texts = [value for value in values if isinstance(value, str)]
+    tests = [_compare(column, "==", value, table) for value in values if not isinstance(value, str)]
+    if texts:
+        _compare(column, "==", texts[0], table)  # checks that the column holds text
+        tests.append(pl.col(column).is_in(texts).fill_null(False))
+    return pl.any_horizontal(tests) if tests else pl.col(column).is_null() & False
+
+
+def _compare(column: str, operator: Operator, value: Value, table: pl.DataFrame) -> pl.Expr:
+    """The comparison, false where the cell is blank."""
+    kind = _kind(column, table)
+    cells = pl.col(column)
+    match value:
+        case bool():
+            if kind != pl.Boolean:
+                raise UserError(
+                    f'the column "{column}" {_holds(kind)}, which cannot be compared with {str(value).lower()}'
+                )
+            if operator != "==":
+                raise UserError(f'the column "{column}" is true or false: compare it with == or !=, not {operator}')
+        case str():
+            if kind != pl.String:
+                raise UserError(f'the column "{column}" {_holds(kind)}: {_way_out(kind, value)}')
+        case _:
+            if kind == pl.String:
+                cells = _numbers_of_text(column, value, table)
+            elif not kind.is_numeric():
+                raise UserError(
+                    f'the column "{column}" {_holds(kind)}, which cannot be compared with the number {value}'
+                )
+    literal = pl.lit(value)
+    match operator:
+        case "==":
+            test = cells == literal
+        case "<":
+            test = cells < literal
+        case "<=":
+            test = cells <= literal
+        case ">":
+            test = cells > literal
+        case ">=":
+            test = cells >= literal
+        case "!=":
+            raise AssertionError("written as the opposite of ==")
+    return test.fill_null(False)
+
+
+def _numbers_of_text(column: str, value: Value, table: pl.DataFrame) -> pl.Expr:
+    numbers = table.select(read_numbers(pl.col(column))).to_series()
+    if numbers.null_count() == len(numbers) and table[column].null_count() < len(numbers):
+        raise UserError(f'the column "{column}" holds text: compare it with a quoted text, such as "{value}"')
+    return read_numbers(pl.col(column))
+
+
+def _holds(kind: pl.DataType) -> str:
+    if kind.is_numeric():
+        return "holds numbers"
+    if kind == pl.Boolean:
+        return "is true or false"
+    return "holds lists" if kind == pl.List else "holds text"
+
+
+def _way_out(kind: pl.DataType, value: str) -> str:
+    if kind.is_numeric():
+        return f'compare it with a number without quotes, not with "{value[:60]}"'
+    if kind == pl.Boolean:
+        return "compare it with true or false without quotes"
+    return "it can only be tested with is null and is not null"

@@ -1,0 +1,136 @@
+"""A file's cells → the table of items: ids, texts and image sources in our columns, everything else as metadata."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from likewise.catalog.cleaning import clean_cells, clean_text, typed_metadata, without_null_words
+from likewise.catalog.columns import COLUMNS, FIELDS, ColumnMap, map_columns
+from likewise.catalog.delimited import RawTable
+from likewise.catalog.image_cells import image_sources
+from likewise.catalog.report import Report
+from likewise.catalog.table import read_table
+
+_LEAST_DISTINCT = 0.5  # share of distinct values below which a guessed id column is none
+
+
+def read_items(path: Path, columns: Mapping[str, str] | None, report: Report) -> pl.DataFrame:
+    """Read a catalogue file into a table of items; every row that is left out is counted by cause.
+
+    Args:
+        path: a CSV, Parquet or JSON Lines file.
+        columns: our name → the file's name, where they should not be guessed.
+        report: receives counts and notes.
+
+    Returns:
+        "id" (unique strings), "title" and "description" (String, null where blank), "image" (List(String), empty where
+        there is none), then the file's own columns under their own names; those called like one of ours, but not used
+        as such, are prefixed "original_".
+
+    Raises:
+        UserError: the file cannot be read as a table, or has no column for the title.
+    """
+    raw = read_table(path, report)
+    mapping = map_columns(raw.cells.columns, columns)
+    cells = clean_cells(raw.cells, raw.row_numbers, report)
+    raw = _without_empty_rows(RawTable(cells, raw.row_numbers), report)
+    items = _our_columns(raw, mapping, report)
+    for note in mapping.notes:
+        report.note(note)
+    items = pl.concat([items, _metadata(raw, mapping, report)], how="horizontal")
+    items = _without_contentless_rows(items, report)
+    items = _with_ids(items, mapping, report)
+    _count_blank_cells(items, mapping, report)
+    report.usable = len(items)
+    return items.drop("row number")
+
+
+def _without_empty_rows(raw: RawTable, report: Report) -> RawTable:
+    filled = raw.cells.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    if filled.all():
+        return raw
+    report.count_rows("empty-row", raw.row_numbers.filter(~filled).to_list())
+    return RawTable(raw.cells.filter(filled), raw.row_numbers.filter(filled))
+
+
+def _our_columns(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame:
+    rows = raw.cells.height
+    ours = [raw.row_numbers.alias("row number")]
+    for name in COLUMNS:
+        source = mapping.sources.get(name)
+        if source is None:
+            cells = pl.Series(name, [None], pl.String).new_from_index(0, rows)
+        else:
+            cells = raw.cells[source].cast(pl.String).alias(name)
+        if name == "image":
+            cells = image_sources(cells, raw.row_numbers, report)
+        elif name == "id":
+            cells = without_null_words(cells, raw.row_numbers, report)
+        else:
+            cells = clean_text(cells, raw.row_numbers, report)
+        ours.append(cells.alias(name))
+    return pl.DataFrame(ours)
+
+
+def _metadata(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame:
+    used_as = {source: ours for ours, source in mapping.sources.items()}
+    columns: dict[str, pl.Series] = {}
+    for column in raw.cells.iter_columns():
+        name = column.name
+        if used_as.get(name) == name:
+            continue
+        if name in COLUMNS or name == "row number":
+            while name in COLUMNS or name in raw.cells.columns or name in columns:
+                name = f"original_{name}"
+            report.note(f'the file\'s own column "{column.name}" is kept as "{name}"')
+        columns[name] = column.alias(name) if column.name in used_as else typed_metadata(column).alias(name)
+    return pl.DataFrame(list(columns.values()))
+
+
+def _without_contentless_rows(items: pl.DataFrame, report: Report) -> pl.DataFrame:
+    has_content = pl.col("title").is_not_null() | pl.col("description").is_not_null() | (pl.col("image").list.len() > 0)
+    report.count_rows("no-content", items.filter(~has_content)["row number"].to_list())
+    return items.filter(has_content)
+
+
+def _with_ids(items: pl.DataFrame, mapping: ColumnMap, report: Report) -> pl.DataFrame:
+    if "id" in mapping.guessed and items["id"].n_unique() < _LEAST_DISTINCT * len(items):
+        report.note(f'the column "{mapping.sources["id"]}" repeats its values, so row numbers are the ids instead')
+        items = items.with_columns(pl.lit(None, pl.String).alias("id"))
+    elif "id" in mapping.sources:
+        report.count_rows("blank-id", items.filter(pl.col("id").is_null())["row number"].to_list())
+    known = items["id"].drop_nulls().unique()
+    number = pl.col("row number").cast(pl.String)
+    by_number = pl.when(number.is_in(known.implode())).then(pl.format("row-{}", number)).otherwise(number)
+    items = items.with_columns(pl.col("id").fill_null(by_number))
+    repeated = items["id"].is_first_distinct().not_()
+    report.count_rows("duplicate-id", items.filter(repeated)["id"].to_list())
+    return items.filter(~repeated)
+
+
+def _count_blank_cells(items: pl.DataFrame, mapping: ColumnMap, report: Report) -> None:
+    for name in FIELDS:
+        if name in mapping.sources:
+            blank = pl.col("image").list.len() == 0 if name == "image" else pl.col(name).is_null()
+            report.count_rows(f"blank-{name}", items.filter(blank)["id"].to_list())
+
+
+def spread_sample(items: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+    """Draw `most` rows with a seed, spread over titles: no title comes twice before every title came once.
+
+    The rows keep their order. Rows without a title are identities of their own.
+    """
+    if most >= len(items):
+        return items
+    order = np.random.default_rng(seed).permutation(len(items))
+    identity = pl.coalesce(pl.col("title").str.to_lowercase(), pl.format("\0{}", "id"))
+    drawn = (
+        items.select(identity.alias("identity"))
+        .with_row_index("position")[order]
+        .with_columns(pl.int_range(pl.len()).over("identity").alias("turn"))
+        .sort("turn", maintain_order=True)
+        .head(most)
+    )
+    return items[drawn["position"].sort()]

@@ -1,0 +1,99 @@
+"""JSON Lines, or one JSON list of objects: every object is a row, whatever its keys."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import polars as pl
+
+from likewise.catalog.delimited import RawTable
+from likewise.catalog.encoding import decoded_lines
+from likewise.catalog.report import Report
+from likewise.errors import UserError
+
+_ROWS_PER_CHUNK = 20_000
+_MOST_COLUMNS = 5_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) -> RawTable:
+    """Read objects, one a line or all in one list; a line that is no object is counted.
+
+    Raises:
+        UserError: there is no object at all, or there are thousands of different keys.
+    """
+    lines = decoded_lines(data, encoding)
+    opening = next((line for line in lines if line.strip()), "")
+    values: Iterable[Any]
+    if opening.lstrip("\ufeff \t").startswith("["):
+        values = _whole_list("".join([opening, *lines]), name)
+    else:
+        values = (_parse(line) for line in itertools.chain([opening], lines) if line.strip())
+    rows = _objects(values, report)
+    frames: list[pl.DataFrame] = []
+    numbers: list[int] = []
+    names: dict[str, None] = {}
+    while chunk := list(itertools.islice(rows, _ROWS_PER_CHUNK)):
+        numbers.extend(number for number, _ in chunk)
+        for _, row in chunk:
+            names.update(dict.fromkeys(row))
+            if len(names) > _MOST_COLUMNS:
+                raise UserError(f"{name} has more than {_MOST_COLUMNS:,} different keys: it is no table of items")
+        frames.append(
+            pl.DataFrame([pl.Series(key, [cell_text(row.get(key)) for _, row in chunk], pl.String) for key in names])
+        )
+    report.count("undecodable-bytes", count=lines.repaired)
+    if not numbers:
+        raise UserError(f'{name} holds no JSON objects: write one object a line, such as {{"title": "red shoes"}}')
+    return RawTable(pl.concat(frames, how="diagonal"), pl.Series("row", numbers, pl.Int64))
+
+
+def cell_text(value: Any) -> str | None:
+    """A JSON value as the text of a cell: lists and objects stay JSON, null and NaN are blank."""
+    match value:
+        case None:
+            return None
+        case str():
+            text = value
+        case bool():
+            return "true" if value else "false"
+        case float() if value != value:
+            return None
+        case int() | float():
+            return repr(value)
+        case _:
+            text = json.dumps(value, ensure_ascii=False, default=_foreign_value)
+    return _SURROGATE.sub("\ufffd", text) if not text.isascii() else text
+
+
+def _foreign_value(value: object) -> str | None:
+    """Parquet's values that JSON lacks: dates as text; bytes (embedded pictures) are left out."""
+    return None if isinstance(value, bytes) else str(value)
+
+
+def _parse(line: str) -> Any:
+    try:
+        return json.loads(line.strip("\ufeff\0 \t\r\n"))
+    except (ValueError, RecursionError):  # also integers of thousands of digits
+        return None
+
+
+def _whole_list(text: str, name: str) -> list[Any]:
+    try:
+        values = json.loads(text.strip("\ufeff\0 \t\r\n"))
+    except RecursionError:
+        raise UserError(f"{name} is nested too deeply: write a list of flat objects") from None
+    except ValueError as error:
+        raise UserError(f"{name} starts like a JSON list, but cannot be read: {error}") from None
+    return values if isinstance(values, list) else [values]
+
+
+def _objects(values: Iterable[Any], report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, value in enumerate(values, start=1):
+        report.rows = number
+        if isinstance(value, dict):
+            yield number, {key.strip() or "column": cell for key, cell in value.items()}
+        else:
+            report.count("malformed-row", number)

@@ -1,0 +1,122 @@
+"""What was wrong with a catalogue, counted by cause, and what was assumed about it."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from likewise.catalog.images.causes import CAUSES, describe
+
+EXAMPLES_PER_CAUSE = 5
+
+# Cause → what happens to the rows that it counts. Causes of pictures are told by catalog/images/causes.py.
+CONSEQUENCES: dict[str, str] = {
+    "empty-row": "the row has no content at all and is left out",
+    "no-content": "the row has neither title nor description nor image and is left out",
+    "malformed-row": "the row cannot be read (unbalanced quotes, or no JSON object) and is left out",
+    "long-row": "the row has more cells than the header and is left out, because it is unclear which belong where",
+    "short-row": "the row has fewer cells than the header; the missing ones count as blank",
+    "repaired-quotes": "the row has a stray quotation mark, which was taken literally",
+    "undecodable-bytes": "the line holds bytes that do not fit the file's encoding; they were replaced",
+    "control-characters": "the row holds NUL or other control characters, which were removed",
+    "duplicate-id": "the id was seen before; the first row wins and this one is left out",
+    "blank-id": "the row has no id and is known by its row number",
+    "blank-title": "the row has no title and is known by its other fields",
+    "blank-description": "the row has no description and is known by its other fields",
+    "blank-image": "the row names no picture and is known by its texts",
+    "null-word": "the text is the word null or nan and counts as blank",
+    "html-removed": "HTML tags or entities in the text were turned into plain text",
+    "broken-image-list": "the image cell looks like a JSON list but is none, so the item has no picture",
+    "placeholder-picture": "the picture is shared by many unlike titles, so it counts as absent",
+    "without-picture": "none of the row's pictures can be used; the item lives on with its texts",
+    "long-title": "the title is longer than the text encoder reads; the rest is not seen",
+    "long-description": "the description is longer than the text encoder reads; the rest is not seen",
+}
+
+
+@dataclass
+class Problem:
+    """One cause with the number of times it occurred, and the first few rows (or ids) where it did."""
+
+    cause: str
+    count: int = 0
+    examples: list[str | int] = field(default_factory=list)
+
+    @property
+    def consequence(self) -> str:
+        """What happens to what was counted, as a sentence without a full stop."""
+        if self.cause in CONSEQUENCES:
+            return CONSEQUENCES[self.cause]
+        if self.cause in CAUSES or self.cause.startswith("http-"):
+            return f"the picture {describe(self.cause)}; the item lives on without it"
+        return "the row is used as far as possible"
+
+
+class Report:
+    """Counts problems by cause; its size does not grow with the catalogue.
+
+    Attributes:
+        rows: rows of data in the file, blank and unreadable ones included.
+        usable: items that were made of them, before filters and sampling.
+        notes: what was assumed or is absent, one sentence each.
+        problems: cause → Problem, in the order of appearance.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.usable = 0
+        self.notes: list[str] = []
+        self.problems: dict[str, Problem] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Report(rows={self.rows}, usable={self.usable}, problems={self.as_dict()['problems']})"
+
+    def count(self, cause: str, example: str | int | None = None, count: int = 1) -> None:
+        """Count `cause` `count` times more; `example` is a row number or an id. Safe to call from several threads."""
+        if count < 1:
+            return
+        with self._lock:
+            problem = self.problems.setdefault(cause, Problem(cause))
+            problem.count += count
+            if example is not None and len(problem.examples) < EXAMPLES_PER_CAUSE:
+                problem.examples.append(example)
+
+    def count_rows(self, cause: str, examples: Sequence[str | int]) -> None:
+        """Count `cause` once for each of `examples`, row numbers or ids, of which the first few are kept."""
+        for example in examples[:EXAMPLES_PER_CAUSE]:
+            self.count(cause, example)
+        self.count(cause, count=len(examples) - EXAMPLES_PER_CAUSE)
+
+    def note(self, sentence: str) -> None:
+        """Add a note, once."""
+        with self._lock:
+            if sentence not in self.notes:
+                self.notes.append(sentence)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values: `problems` maps causes to counts, `details` explains them."""
+        problems = list(self.problems.values())
+        return {
+            "rows": self.rows,
+            "usable": self.usable,
+            "problems": {problem.cause: problem.count for problem in problems},
+            "details": {
+                problem.cause: {"consequence": problem.consequence, "examples": problem.examples}
+                for problem in problems
+            },
+            "notes": self.notes,
+        }
+
+    def lines(self) -> list[str]:
+        """The report as sentences for people: the sum, the notes, then the problems, most frequent first."""
+        problems = sorted(self.problems.values(), key=lambda problem: -problem.count)
+        found = [
+            f"{problem.count:,} × {problem.cause}: {problem.consequence}{_such_as(problem.examples)}"
+            for problem in problems
+        ]
+        return [f"{self.usable:,} usable items from {self.rows:,} rows", *self.notes, *found]
+
+
+def _such_as(examples: list[str | int]) -> str:
+    return f" (such as {', '.join(str(example)[:60] for example in examples)})" if examples else ""

@@ -1,0 +1,141 @@
+"""A catalogue file → its cells. What the bytes are decides how they are read; the name is only a hint."""
+
+import difflib
+import gzip
+import zlib
+from pathlib import Path
+
+import polars as pl
+
+from likewise.catalog.delimited import RawTable, read_delimited
+from likewise.catalog.encoding import detect_encoding
+from likewise.catalog.json_lines import cell_text, read_json_lines
+from likewise.catalog.report import Report
+from likewise.errors import UserError
+
+_FOREIGN = {  # first bytes → what such a file is, and the way out
+    b"PK\x03\x04": "an Excel workbook or a ZIP archive: save the table as CSV first",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the table as CSV first",
+    b"%PDF": "a PDF document: a catalogue is a CSV, Parquet or JSONL file",
+    b"\x89PNG": "a picture: a catalogue is a CSV, Parquet or JSONL file",
+    b"\xff\xd8\xff": "a picture: a catalogue is a CSV, Parquet or JSONL file",
+    b"SQLite format 3": "an SQLite database: export the table as CSV first",
+    b"ARROW1": "an Arrow file: write it as Parquet first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: decompress it first",
+    b"BZh": "compressed with bzip2: decompress it first",
+    b"\xfd7zXZ": "compressed with xz: decompress it first",
+}
+_JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
+_BLANK_BYTES = b"\0 \t\r\n\xef\xbb\xbf\xff\xfe"
+_PARQUET_MAGIC = b"PAR1"
+
+
+def read_table(path: Path, report: Report) -> RawTable:
+    """Read CSV, TSV, Parquet or JSON Lines, gzip-compressed or not.
+
+    Args:
+        path: the file.
+        report: problems, `rows` and the assumed encoding are written to it.
+
+    Raises:
+        UserError: there is no such file, or it holds no table.
+    """
+    data = _file_bytes(path)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if data.startswith(b"\x1f\x8b"):
+        data = _gunzip(data, path)
+        suffixes = [suffix for suffix in suffixes if suffix != ".gz"]
+    if data.startswith(_PARQUET_MAGIC):
+        return _read_parquet(data, path, report)
+    _refuse_foreign(data, path)
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in (".parquet", ".pq"):
+        raise UserError(f"{path} is not a Parquet file, although its name says so")
+    encoding = detect_encoding(data)
+    if encoding not in ("utf-8", "utf-8-sig"):
+        report.note(f"the file is read as {encoding}, because it is not UTF-8")
+    if suffix in _JSON_SUFFIXES or (suffix != ".csv" and data.lstrip()[:1] == b"{"):
+        return read_json_lines(data, encoding=encoding, name=str(path), report=report)
+    separator = "\t" if suffix in (".tsv", ".tab") else ","
+    return read_delimited(data, encoding=encoding, name=str(path), default_separator=separator, report=report)
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            tables = sorted(
+                file.name for file in path.iterdir() if file.suffix.lower() in (".csv", ".parquet", ".jsonl")
+            )
+            hint = f", such as {path / tables[0]}" if tables else ""
+            raise UserError(f"{path} is a folder: name the catalogue's file{hint}")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}{_similar_file(path)}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not data[:4096].strip(_BLANK_BYTES) and not data.strip(_BLANK_BYTES):
+        raise UserError(f"{path} is empty: a catalogue needs a header and at least one row")
+    return data
+
+
+def _similar_file(path: Path) -> str:
+    try:
+        near = difflib.get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
+    except OSError:
+        return ""
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def _gunzip(data: bytes, path: Path) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        raise UserError(f"{path} is damaged: it starts like a gzip file but does not decompress") from None
+
+
+def _refuse_foreign(data: bytes, path: Path) -> None:
+    for magic, explanation in _FOREIGN.items():
+        if data.startswith(magic):
+            raise UserError(f"{path} is {explanation}")
+    head = data[:4096]
+    opening = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()
+    if opening.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        raise UserError(
+            f"{path} is a web page or XML, perhaps an error page saved as a table: download the table again"
+        )
+    control = sum(head.count(code) for code in range(1, 32) if code not in b"\t\n\x0b\x0c\r\x1b")
+    if control > len(head) // 10:
+        raise UserError(f"{path} is no text: a catalogue is a CSV, Parquet or JSONL file")
+
+
+def _read_parquet(data: bytes, path: Path, report: Report) -> RawTable:
+    try:
+        frame = pl.read_parquet(data)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        raise UserError(f"{path} starts like a Parquet file, but is damaged or not fully copied") from None
+    if frame.width == 0 or frame.height == 0:
+        raise UserError(f"{path} has no rows: a catalogue needs at least one item")
+    columns: list[pl.Series] = []
+    for column in frame.iter_columns():
+        if column.dtype == pl.Binary:
+            report.note(f'the column "{column.name}" holds bytes and is not used; pictures come as paths or addresses')
+        else:
+            columns.append(_plain(column))
+    report.rows = frame.height
+    return RawTable(pl.DataFrame(columns), pl.int_range(1, frame.height + 1, eager=True).rename("row"))
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Numbers and booleans as they are, dates as ISO text, lists and structs as JSON."""
+    kind = column.dtype
+    if kind == pl.Boolean or kind.is_integer():
+        return column
+    if kind.is_float():
+        return column.fill_nan(None)
+    if kind.is_decimal():
+        return column.cast(pl.Float64)
+    if kind == pl.Duration:
+        return column.dt.total_seconds()
+    if kind.is_nested() or kind == pl.Object:
+        return pl.Series(column.name, [cell_text(value) for value in column.to_list()], pl.String)
+    return column.cast(pl.String)
