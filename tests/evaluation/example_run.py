@@ -1,9 +1,8 @@
 """A finished run's metrics as a training would leave them, for tests of everything that shows them."""
 
-from pathlib import Path
-
 import numpy as np
 
+from likewise.catalog.report import Report
 from likewise.evaluation.comparison import compare, evaluate_system
 from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, RunMetrics
 from likewise.evaluation.subsets import SUBSETS, describe
@@ -56,8 +55,9 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
         data=DataNote(
             source="products.csv",
             items=2000,
-            training_items=1790,
+            training_items=1590,
             validation_items=210,
+            test_items=200,
             fields=["title", "description", "image"],
             split="drawn at random by identity: rows with an equal id, picture or title and description stay together",
             query="title",
@@ -67,25 +67,7 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
         validation_metric="recall@10",
         history=history,
         best_epoch=15,
-        catalogue={
-            "rows": 2043,
-            "usable": 2000,
-            "notes": ["the column product_name is read as title", "the file is read as Windows-1252"],
-            "problems": {
-                "duplicate-id": {
-                    "cause": "the id stands in an earlier row",
-                    "count": 43,
-                    "examples": [17, 18, 240],
-                    "consequence": "the first row is kept",
-                },
-                "broken-image": {
-                    "cause": "the picture cannot be decoded <script>alert(1)</script>",
-                    "count": 12,
-                    "examples": ["https://pictures.example/a/very/long/address/without/any/space/in/it/0001.jpg"],
-                    "consequence": "the item lives on without its picture",
-                },
-            },
-        },
+        catalogue=_catalogue_report().as_dict(),
         settings={
             "epochs": 20,
             "batch_size": 128,
@@ -102,8 +84,11 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
     )
 
 
-def write_example(run: Path) -> RunMetrics:
-    """Write an example's `metrics.json` into the folder `run`."""
-    metrics = example_metrics()
-    metrics.write(run)
-    return metrics
+def _catalogue_report() -> Report:
+    report = Report()
+    report.rows, report.usable = 2043, 2000
+    report.notes += ["the column product_name is read as title", "the file is read as Windows-1252"]
+    report.count("without-picture", "<script>alert(1)</script>", count=12)
+    report.count("without-picture", "https://pictures.example/a/very/long/address/without/any/space/in/it/0001.jpg")
+    report.count("duplicate-id", 17, count=43)
+    return report

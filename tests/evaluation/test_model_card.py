@@ -15,7 +15,7 @@ def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(t
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "likewise"
     assert metrics.comparison.sentence in text
     assert "2,000 usable items of 2,043 rows" in text
-    assert "43 × the id stands in an earlier row: the first row is kept." in text
+    assert "43 × duplicate id: the id was seen before; the first row wins" in text
     for part in ("Apache-2.0", "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
         assert part in text, part
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
@@ -43,3 +43,6 @@ def test_a_run_without_history_or_settings_has_a_card(tmp_path):
     text = write_model_card(tmp_path, bare).read_text()
     assert "`'x'.csv`" in text
     assert "no rival was measured" in text
+    unmeasured = write_model_card(tmp_path, bare.model_copy(update={"comparison": None})).read_text()
+    assert "**Nothing could be measured" in unmeasured
+    assert "## Results" not in unmeasured

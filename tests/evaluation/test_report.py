@@ -31,7 +31,7 @@ def test_it_holds_table_curves_catalogue_and_settings(page):
     text = page.read_text()
     for part in (
         "Training loss", "Validation recall@10", "Temperature", "Seconds per epoch", "the picture alone", "ndcg@10",
-        "2,043", "the file is read as Windows-1252", "the id stands in an earlier row", "model.text_encoder",
+        "2,043", "the file is read as Windows-1252", "duplicate id", "the first row wins", "model.text_encoder",
         "fewer than 200 identities", "Apache-2.0", "2.10.0",
     ):  # fmt: skip
         assert part in text, part
@@ -75,6 +75,9 @@ def test_a_bare_run_has_a_report_too(tmp_path):
     assert "Nothing to compare with" in text
     assert "No problem was found" in text
     assert "How it learned" not in text
+    unmeasured = write_report(tmp_path, bare.model_copy(update={"comparison": None})).read_text()
+    assert "Nothing could be measured" in unmeasured
+    assert "Trained model and rivals" not in unmeasured
 
 
 @pytest.mark.parametrize(

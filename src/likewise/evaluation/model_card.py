@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.evaluation.metrics import METRICS
-from likewise.evaluation.report import METRIC_WORDS, RIVALS, duration, flatten, templates
+from likewise.evaluation.report import METRIC_WORDS, RIVALS, duration, flatten, problems_in_words, templates
 from likewise.evaluation.results import RunMetrics
 from likewise.evaluation.table import figure
 
@@ -28,6 +28,7 @@ def write_model_card(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path
         metric_names=METRICS,
         metric_words=METRIC_WORDS,
         rivals=RIVALS,
+        problems=problems_in_words(metrics.catalogue),
         settings=dict(flatten(metrics.settings)),
         training_time=duration(sum(epoch.seconds for epoch in metrics.history)),
     )

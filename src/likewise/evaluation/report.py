@@ -44,17 +44,14 @@ def write_report(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path:
         metrics=metrics,
         comparison=metrics.comparison,
         created=_date(metrics.created),
-        plain_words=plain_words(metrics.comparison),
-        bars=[
-            Markup(bar_chart(subset, metrics.comparison.metric, f"bars-{number}"))  # noqa: S704  (escaped in charts.py)
-            for number, subset in enumerate(metrics.comparison.subsets)
-        ],
+        plain_words=plain_words(metrics.comparison) if metrics.comparison else [],
+        bars=list(_bars(metrics.comparison)) if metrics.comparison else [],
         curves=list(_curves(metrics)),
         metric_names=METRICS,
         metric_words=METRIC_WORDS,
         rivals=RIVALS,
         settings=list(flatten(metrics.settings)),
-        problems=_problems(metrics.catalogue),
+        problems=problems_in_words(metrics.catalogue),
     )  # fmt: skip
     beside = Path(run) / f"{FILE_NAME}.new"
     beside.write_text(page, encoding="utf-8")
@@ -89,8 +86,8 @@ def plain_words(comparison: Comparison) -> list[str]:
         return [*sentences, "No simple method was measured beside it, so this says nothing about what training gained."]
     theirs, difference = subset.system(subset.rival).metrics[metric].mean, subset.differences[metric]
     explained = f", {RIVALS[subset.rival]}" if subset.rival in RIVALS else ""
-    sentences.append(f"The strongest simple method ({subset.rival}{explained}) reached {100 * theirs:.0f} of 100.")
-    between = f"between {100 * difference.low:+.0f} and {100 * difference.high:+.0f}"
+    sentences.append(f"The strongest simple method ({subset.rival}{explained}) reached {_of_100(theirs)} of 100.")
+    between = f"between {_of_100(difference.low):+d} and {_of_100(difference.high):+d}"
     if difference.few_groups:
         sentences.append(f"Only {difference.groups} different things were searched for: too few to tell them apart.")
     else:
@@ -102,11 +99,20 @@ def plain_words(comparison: Comparison) -> list[str]:
     return sentences
 
 
+def _of_100(share: float) -> int:
+    return round(100 * float(f"{share:.2f}"))  # the same two digits as in the sentence with the figures
+
+
 def _achieved(subset: SubsetResult, metric: str, mean: float) -> str:
     if metric.startswith("recall@"):
         places = {"1": "in the first place", "5": "among the first five results", "10": "among the first ten results"}
-        return f"The trained model showed {100 * mean:.0f} of 100 right items {places[metric.removeprefix('recall@')]}."
-    return f"The trained model's rankings scored {100 * mean:.0f} of 100 points, 100 being perfect ({metric})."
+        return f"The trained model showed {_of_100(mean)} of 100 right items {places[metric.removeprefix('recall@')]}."
+    return f"The trained model's rankings scored {_of_100(mean)} of 100 points, 100 being perfect ({metric})."
+
+
+def _bars(comparison: Comparison) -> Iterator[Markup]:
+    for number, subset in enumerate(comparison.subsets):
+        yield Markup(bar_chart(subset, comparison.metric, f"bars-{number}"))  # noqa: S704  (escaped in charts.py)
 
 
 def _curves(metrics: RunMetrics) -> Iterator[tuple[str, str, Markup]]:
@@ -145,11 +151,14 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", text
 
 
-def _problems(catalogue: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The report's problems, the most frequent first."""
-    problems = catalogue.get("problems", {})
-    found = [{"cause": slug} | dict(problem) for slug, problem in problems.items()]
-    return sorted(found, key=lambda problem: -problem.get("count", 0))
+def problems_in_words(catalogue: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Cause, count, consequence and examples of every problem of a catalogue's report, the most frequent first."""
+    details = catalogue.get("details", {})
+    found = [
+        {"cause": cause.replace("-", " "), "count": count, "consequence": "", "examples": []} | details.get(cause, {})
+        for cause, count in catalogue.get("problems", {}).items()
+    ]
+    return sorted(found, key=lambda problem: -problem["count"])
 
 
 def _date(created: str) -> str:

@@ -130,7 +130,7 @@ class RunMetrics(Result):
     name: str  # of the run folder
     created: str  # ISO 8601
     data: DataNote
-    comparison: Comparison
+    comparison: Comparison | None  # None where the held-out items left nothing to ask
     validation_metric: str  # what `Epoch.validation` holds
     history: list[Epoch] = []
     best_epoch: int | None = None
