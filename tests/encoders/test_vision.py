@@ -9,7 +9,9 @@ from encoders.tiny_models import (
     save_bert,
     save_convnext,
     save_dinov2,
+    save_resnet,
     save_siglip,
+    save_swin,
     save_vit,
 )
 
@@ -62,6 +64,30 @@ def test_convnext_gives_its_last_map_as_a_grid(tmp_path):
     assert (encoder.grid, encoder.prefix) == ((2, 2), 0)
     assert torch.allclose(features, theirs.last_hidden_state.flatten(2).transpose(1, 2), atol=1e-5)
     assert least_cosine(encoder.pool(features), theirs.pooler_output) > 0.9999
+
+
+@pytest.mark.parametrize(("save", "grid"), [(save_resnet, (2, 2)), (save_swin, (8, 8))])
+def test_grids_without_a_cls_token_are_pooled_by_the_mean(tmp_path, save, grid):
+    encoder = load_encoder(str(save(tmp_path)), "image")
+    features = encode(encoder)
+    assert (encoder.grid, encoder.prefix) == (grid, 0)
+    assert least_cosine(encoder.pool(features), output_of(tmp_path).pooler_output.flatten(1)) > 0.9999
+
+
+def test_batch_statistics_stay_as_stored(tmp_path):
+    encoder = load_encoder(str(save_resnet(tmp_path)), "image").train()
+    before = encoder.fingerprint()
+    encoder(encoder.prepare(pictures()))
+    assert encoder.fingerprint() == before
+
+
+def test_a_model_that_hides_patches_at_random_is_refused(tmp_path):
+    save_vit(tmp_path)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    config = transformers.ViTMAEConfig(image_size=32, patch_size=8, **sizes)
+    transformers.ViTMAEModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="other features each time"):
+        load_encoder(str(tmp_path), "image")
 
 
 def test_an_attention_pool_is_kept_as_the_feature(tmp_path):

@@ -143,7 +143,39 @@ def save_siglip(folder: Path) -> Path:
     tokenizer.save_pretrained(folder)
     layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     text = {"vocab_size": len(vocabulary), "max_position_embeddings": 10, **layers}
+    text |= {"bos_token_id": 2, "eos_token_id": 1}
     vision = {"image_size": 32, "patch_size": 8, **layers}
     transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
     transformers.SiglipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def save_siglip2(folder: Path) -> Path:
+    """A SigLIP 2 that keeps the shape of pictures: up to 16 patches of 8 pixels."""
+    save_siglip(folder)
+    torch.manual_seed(7)
+    layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    text = {"vocab_size": 32, "max_position_embeddings": 10, "bos_token_id": 2, "eos_token_id": 1, **layers}
+    vision = {"num_patches": 16, "patch_size": 8, **layers}
+    config = transformers.Siglip2Config(text_config=text, vision_config=vision)
+    transformers.Siglip2Model(config).save_pretrained(folder)
+    transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16).save_pretrained(folder)
+    return folder
+
+
+def save_resnet(folder: Path) -> Path:
+    """A ResNet, with batch normalisation: 64 pixels become a 2×2 grid."""
+    torch.manual_seed(8)
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+    transformers.ResNetModel(transformers.ResNetConfig(**sizes)).save_pretrained(folder)
+    transformers.ViTImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def save_swin(folder: Path) -> Path:
+    """A Swin Transformer: 64 pixels become an 8×8 grid without a CLS token."""
+    torch.manual_seed(9)
+    sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4, "patch_size": 4}
+    transformers.SwinModel(transformers.SwinConfig(image_size=64, **sizes)).save_pretrained(folder)
+    transformers.ViTImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
     return folder

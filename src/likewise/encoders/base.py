@@ -116,7 +116,7 @@ class Encoder(nn.Module):
     def weights_version(self) -> tuple[tuple[int, int], ...]:
         """Changes whenever a weight or buffer is written to or moved; cheap enough for every forward pass."""
         tensors = [*self.parameters(), *self.buffers()]
-        return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+        return tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
 
     def _hash(self) -> str:
         digest = hashlib.sha256(json.dumps([self.family, self.description()], sort_keys=True).encode())

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -65,7 +63,7 @@ def _download(name: str) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise UserError(f"Hugging Face has no public model {name!r}: {way_out}") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError):
+    except Exception:  # whatever stops a download, the user can do the same about it
         raise UserError(
             f"the encoder {name!r} is not in the local cache and could not be downloaded: {way_out}"
         ) from None

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.hub import guarded, load_network, model_folder, read_config
+from likewise.encoders.pixels import as_rgb
 from likewise.encoders.text import architecture, without_pooler
 from likewise.errors import UserError
 
@@ -121,7 +122,7 @@ def load_processor(folder: Path, name: str) -> Any:
 
 def process(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
     """Pictures through an image processor."""
-    return dict(processor(images=[picture.convert("RGB") for picture in pictures], return_tensors="pt"))
+    return dict(processor(images=[as_rgb(picture) for picture in pictures], return_tensors="pt"))
 
 
 def processing(processor: Any) -> dict[str, Any]:
@@ -138,8 +139,8 @@ def smallest_side(processor: Any) -> int | None:
 
 
 def _layout(name: str, network: Any, processor: Any) -> dict[str, Any]:
-    """Grid, prefix and width, found out by sending two blank pictures through the model."""
-    tall_and_wide = [Image.new("RGB", (90, 180), "teal"), Image.new("RGB", (180, 90), "maroon")]
+    """Grid, prefix and width, found out by sending two pictures through the model."""
+    tall_and_wide = [Image.effect_noise(size, 60).convert("RGB") for size in ((90, 180), (180, 90))]
     try:
         pixels = process(processor, tall_and_wide)["pixel_values"]
     except (ValueError, KeyError):
@@ -147,7 +148,9 @@ def _layout(name: str, network: Any, processor: Any) -> dict[str, Any]:
             f"the image processor of {name} brings pictures to no fixed size; choose another encoder"
         ) from None
     with torch.no_grad():
-        output = network(pixel_values=pixels)
+        output, again = (guarded(name, lambda: network(pixel_values=pixels)) for _ in range(2))
+    if not torch.allclose(output.last_hidden_state, again.last_hidden_state, rtol=1e-3, atol=1e-4):
+        raise UserError(f"the encoder {name} gives other features each time it sees a picture; choose another")
     states, pooled = _sequence(output.last_hidden_state), getattr(output, "pooler_output", None)
     convolutional = output.last_hidden_state.dim() == 4
     rows, columns, extra = _grid(output.last_hidden_state, pixels, getattr(network.config, "patch_size", None))
@@ -172,8 +175,11 @@ def _grid(states: Tensor, pixels: Tensor, patch: Any) -> tuple[int, int, int]:
         rows, columns = pixels.shape[2] // patch_height, pixels.shape[3] // patch_width
         if rows * columns <= tokens:
             return rows, columns, tokens - rows * columns
-    side = math.isqrt(tokens)  # Swin merges patches as it goes, and keeps no other tokens
-    return (side, side, 0) if side * side == tokens else (1, tokens, 0)
+    for extra in (0, 1):  # models that merge patches as they go: Swin has no other tokens, DINOv3's ConvNeXt has one
+        side = math.isqrt(tokens - extra)
+        if side * side == tokens - extra:
+            return side, side, extra
+    return 1, tokens, 0
 
 
 def _sequence(states: Tensor) -> Tensor:
