@@ -11,6 +11,8 @@ from torch import Tensor
 from likewise.errors import UserError
 from likewise.model.network import Network
 
+PICTURE_MAP = Path("training") / "ridge.safetensors"
+
 
 def write_weights(path: Path, network: Network) -> None:
     """Write all weights of the network, encoders included, atomically."""
@@ -62,3 +64,17 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
         raise UserError(f"{source} belongs to another architecture ({sorted(different)[0]} does not fit): train again")
     with torch.no_grad():
         network.load_state_dict(weights, strict=False)
+
+
+def save_picture_map(run: Path, picture_map: tuple[Tensor, Tensor]) -> None:
+    """Keep the closed-form rival of a run: weight (dim, width) and bias (dim,) of its picture map."""
+    weight, bias = picture_map
+    save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, run / PICTURE_MAP)
+
+
+def load_picture_map(run: Path) -> tuple[Tensor, Tensor] | None:
+    """What `save_picture_map` kept; None where the run has none."""
+    if not (run / PICTURE_MAP).is_file():
+        return None
+    tensors = load_file(run / PICTURE_MAP)
+    return tensors["weight"], tensors["bias"]

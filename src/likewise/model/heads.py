@@ -20,7 +20,9 @@ def isometry(width: int, dim: int) -> nn.Linear:
     if width == dim:
         nn.init.eye_(linear.weight)
     else:
-        generator = torch.Generator().manual_seed(width * 100_003 + dim)  # a constant of the shape: the same in every run
+        generator = torch.Generator().manual_seed(
+            width * 100_003 + dim
+        )  # a constant of the shape: the same in every run
         nn.init.orthogonal_(linear.weight, generator=generator)
     return linear
 
@@ -31,7 +33,7 @@ def _zero(linear: nn.Linear) -> nn.Linear:
     return linear
 
 
-class _StartingMap(nn.Linear):
+class PictureMap(nn.Linear):
     """A trainable map of picture features that can begin at a closed-form solution."""
 
     @torch.no_grad()
@@ -46,7 +48,7 @@ class VectorHead(nn.Module):
 
     def __init__(self, width: int, dim: int, base: nn.Linear | None = None, dropout: float = 0.1) -> None:
         super().__init__()
-        self.base = _StartingMap(width, dim) if base is None else base
+        self.base: nn.Linear = PictureMap(width, dim) if base is None else base
         self.residual = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, dim), nn.GELU(), nn.Dropout(dropout), _zero(nn.Linear(dim, dim))
         )
@@ -69,7 +71,7 @@ class GridHead(nn.Module):
     def __init__(self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1) -> None:
         super().__init__()
         self.prefix = prefix
-        self.base = _StartingMap(width, dim)
+        self.base: nn.Linear = PictureMap(width, dim)
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         per_query = dim // queries
         self.values = nn.Parameter(torch.randn(queries, width, per_query) * width**-0.5)
@@ -89,7 +91,9 @@ class GridHead(nn.Module):
         seen = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device) if patches is None else patches
         attention = logits.masked_fill(~seen[..., None], float("-inf")).softmax(dim=1)
         summary = self._summary_weights(seen).to(attention.dtype)
-        pooled = torch.cat([summary[..., None], attention], dim=-1).transpose(1, 2) @ features  # one pass over the tokens
+        pooled = (
+            torch.cat([summary[..., None], attention], dim=-1).transpose(1, 2) @ features
+        )  # one pass over the tokens
         own = self.base(self.dropout(pooled[:, 0]))
         attended = functional.layer_norm(pooled[:, 1:], (width,))
         values = torch.einsum("nqw,qwd->nqd", self.dropout(attended), self.values).flatten(1)

@@ -90,7 +90,9 @@ class Model:
         """
         run = Path(run)
         if not (run / "model.safetensors").is_file():
-            raise UserError(f"{run} holds no trained model (model.safetensors is missing): train one with likewise train")
+            raise UserError(
+                f"{run} holds no trained model (model.safetensors is missing): train one with likewise train"
+            )
         settings = TrainConfig.read(run / "config.yaml").model
         place = resolve_device(device)
         text, image = (restore_encoder(run / "encoders" / name, name) for name in MODALITIES)
@@ -239,4 +241,3 @@ def _encoder(network: Network, modality: str) -> Encoder:
 def _usable(precision: Any, device: torch.device) -> str:
     """The recorded precision where this device has it natively, float32 elsewhere."""
     return "bfloat16" if precision == "bfloat16" and has_native_bfloat16(device) else "float32"
-

@@ -1,6 +1,8 @@
 """The multi-tower network: features of queries and fields in, unit vectors of the shared space out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -8,8 +10,9 @@ from likewise.config import ModelSettings
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
 from likewise.model.fusion import MaskedFusion
-from likewise.model.heads import GridHead, VectorHead, isometry
+from likewise.model.heads import GridHead, PictureMap, VectorHead, isometry
 
+PictureHead = GridHead | VectorHead
 FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}
 
 
@@ -54,10 +57,31 @@ class Network(nn.Module):
         vectors: Tensor = self.heads[field](features, patches)
         return vectors
 
+    @property
+    def picture_head(self) -> PictureHead:
+        """The head of the picture tower."""
+        return cast(PictureHead, self.heads["image"])
+
     def fuse(self, towers: Tensor, present: Tensor) -> Tensor:
         """Towers (n, fields, dim) and their presence (n, fields) → item embeddings (n, dim)."""
         vectors: Tensor = self.fusion(towers, present)
         return vectors
+
+    def set_picture_map(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the picture tower begin at a linear map, weight (dim, width) and bias (dim,), of its encoder's summary."""
+        linear = PictureMap(weight.shape[1], weight.shape[0])
+        linear.start_from(weight, bias)
+        self.picture_head.base = linear.to(self.fusion.gates.device)
+
+    @contextmanager
+    def with_picture_map(self, weight: Tensor, bias: Tensor) -> Iterator[None]:
+        """The network with another picture map for a while; untrained, that is the closed-form rival."""
+        own = self.picture_head.base
+        self.set_picture_map(weight, bias)
+        try:
+            yield
+        finally:
+            self.picture_head.base = own
 
     def check_fields(self, fields: Sequence[str] | None) -> tuple[str, ...]:
         """The named fields in the network's order, all of them for None.

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,18 +13,16 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.pictures import Picture
 from likewise.encoders.base import Modality
 from likewise.encoders.feature_cache import FeatureCache
+from likewise.model.caching import cache_pictures
 from likewise.model.encoding import batches, prefetch
 from likewise.model.model import Model
-from likewise.progress import Bar, say
+from likewise.progress import Bar
 
 Rows = NDArray[np.int64]
 PROMPTS = ("query", "document")
-_WORTH_SAYING = 50_000_000  # bytes on disk from which the size is announced
 _LIVE_BATCH = 64
-_SHARD = 512  # pictures whose features are written at once: what a killed run can lose
 
 
 class Features(Protocol):
@@ -101,7 +99,7 @@ class LiveFeatures:
 
 def cache_features(model: Model, catalog: Catalog, texts: Sequence[str]) -> CachedFeatures:
     """Run both encoders once over all distinct texts and pictures of a catalogue, or read what an earlier run cached."""
-    cache, slots = _cache_pictures(model, catalog)
+    cache, slots = cache_pictures(model, catalog)
     return CachedFeatures(_text_tables(model, catalog.cache, texts), cache, slots, model.device)
 
 
@@ -128,44 +126,6 @@ def _text_table(model: Model, cache: FeatureCache, texts: Sequence[str], prompt:
             cache.add([key for *_, key in batch], features.cpu().numpy().astype(np.float16))
             bar.advance(len(batch))
     return torch.from_numpy(cache.gather(cache.slots(keys))).to(model.device).float()
-
-
-def _cache_pictures(model: Model, catalog: Catalog) -> tuple[FeatureCache, NDArray[np.int64]]:
-    cache = model.feature_cache("image", catalog.cache)
-    pictures = {shown[0].key: shown[0] for shown in catalog.pictures if shown}
-    missing = cache.missing(list(pictures))
-    if missing and cache.bytes_needed(len(missing)) > _WORTH_SAYING:
-        megabytes = cache.bytes_needed(len(missing)) / 1e6
-        say(f"Caching the features of {len(missing):,} pictures: {megabytes:,.0f} MB in {catalog.cache}")
-    elif pictures and not missing:
-        say(f"Reusing the cached features of {len(pictures):,} pictures")
-    unusable = _encode_missing(model, catalog, cache, [pictures[key] for key in missing])
-    rows_with_picture = [shown[0].key if shown and shown[0].key not in unusable else None for shown in catalog.pictures]
-    slots = np.full(len(rows_with_picture), -1, np.int64)
-    known = [row for row, key in enumerate(rows_with_picture) if key is not None]
-    slots[known] = cache.slots([cast(str, rows_with_picture[row]) for row in known])
-    return cache, slots
-
-
-def _encode_missing(model: Model, catalog: Catalog, cache: FeatureCache, pictures: Sequence[Picture]) -> set[str]:
-    """Encode new pictures into the cache, a shard at a time; returns the keys of those that cannot be decoded."""
-    unusable: set[str] = set()
-    keys: list[str] = []
-    parts: list[NDArray[np.float16]] = []
-    with Bar("Encoding pictures", len(pictures)) as bar:
-        for batch in model.featurizer("image").pictures(pictures, catalog.open_picture):
-            for key, cause in batch.failed.items():
-                unusable.add(key)
-                catalog.report.count(cause, example=key[:12])
-            keys.extend(batch.keys)
-            parts.append(batch.features.cpu().numpy().astype(np.float16))
-            if sum(map(len, parts)) >= _SHARD:
-                cache.add(keys, np.concatenate(parts))
-                keys, parts = [], []
-            bar.advance(len(batch.keys) + len(batch.failed))
-    if keys:
-        cache.add(keys, np.concatenate(parts))
-    return unusable
 
 
 def random_patches(
@@ -197,4 +157,3 @@ def random_patches(
     thinned = seen & (rng.random(seen.shape) >= dropout)
     seen = np.where(thinned.any(axis=1, keepdims=True), thinned, seen)
     return torch.from_numpy(np.concatenate([np.ones((count, prefix), bool), seen], axis=1))
-

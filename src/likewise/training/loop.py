@@ -67,7 +67,9 @@ def fit(
         for epoch in range(state.step // per_epoch, config.total_epochs):
             started = time.monotonic()
             done = state.step - epoch * per_epoch
-            for place, batch in enumerate(epoch_batches(data.rows, data.identity.title, batch_size, config.seed, epoch)):
+            for place, batch in enumerate(
+                epoch_batches(data.rows, data.identity.title, batch_size, config.seed, epoch)
+            ):
                 if place < done:
                     continue
                 network.train()
@@ -160,9 +162,7 @@ def _weights(trained: dict[str, nn.Parameter], values: dict[str, Tensor]) -> Ite
         _set(trained, own)
 
 
-def _save(
-    state: TrainingState, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, run: Path
-) -> None:
+def _save(state: TrainingState, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, run: Path) -> None:
     state.weights = {name: weight.detach() for name, weight in trained.items()}
     state.optimizer = optimizer.state_dict()
     state.write(run)

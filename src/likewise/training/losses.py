@@ -13,9 +13,7 @@ ignored. An anchor without a positive or without a negative has nothing to say a
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def nt_xent(anchors: Tensor, candidates: Tensor, positive: Tensor, ignored: Tensor, scale: Tensor) -> Tensor:

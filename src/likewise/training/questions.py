@@ -48,9 +48,7 @@ class Questions:
         if len(rows) > _MOST_ITEMS:
             rows = np.sort(np.random.default_rng([seed, 3]).choice(rows, _MOST_ITEMS, replace=False))
         own = texts.query[rows] >= 0
-        source, key, hidden = (
-            (texts.query, texts.query, None) if own.any() else (texts.title, identity.title, "title")
-        )
+        source, key, hidden = (texts.query, texts.query, None) if own.any() else (texts.title, identity.title, "title")
         known = rows[source[rows] >= 0]
         distinct, first = np.unique(key[known], return_index=True)
         candidate_keys = [int(code) if code >= 0 else None for code in key[rows]]
@@ -80,7 +78,9 @@ def network_towers(
         for field in network.fields:
             if field == questions.hidden:
                 continue
-            present = pictured[questions.rows] if FIELD_MODALITY[field] == "image" else texts_of(texts, field, questions) >= 0
+            present = (
+                pictured[questions.rows] if FIELD_MODALITY[field] == "image" else texts_of(texts, field, questions) >= 0
+            )
             vectors = np.full((len(questions.rows), network.dim), np.nan, np.float32)
             for places in _parts(np.flatnonzero(present), _CHUNK):
                 if FIELD_MODALITY[field] == "image":

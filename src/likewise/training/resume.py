@@ -62,7 +62,9 @@ def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
         if run.exists() and not run.is_dir():
             raise UserError(f"{run} is a file: choose another folder for the run")
         if run.is_dir() and any(run.iterdir()):
-            raise UserError(f"{run} is not empty and holds no training: choose another folder, or --restart to replace it")
+            raise UserError(
+                f"{run} is not empty and holds no training: choose another folder, or --restart to replace it"
+            )
         run.mkdir(parents=True, exist_ok=True)
         threads = config.threads or torch.get_num_threads()
         environment = Environment(threads, _fixed(config), catalog.fingerprint)
@@ -73,7 +75,9 @@ def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
     if difference is None and recorded.catalogue != catalog.fingerprint:
         difference = "the catalogue's rows have changed since"
     if difference is not None:
-        raise UserError(f"{run} holds another training ({difference}): choose another folder, or --restart to replace it")
+        raise UserError(
+            f"{run} holds another training ({difference}): choose another folder, or --restart to replace it"
+        )
     return recorded
 
 

@@ -59,6 +59,6 @@ class TrainingState:
         try:
             return cls(**torch.load(target, map_location=device, weights_only=True))
         except Exception as error:  # torch raises many kinds, and each means the same to the user
-            raise UserError(f"cannot resume from {target} ({type(error).__name__}): begin afresh with --restart") from None
-
-
+            raise UserError(
+                f"cannot resume from {target} ({type(error).__name__}): begin afresh with --restart"
+            ) from None

@@ -18,6 +18,7 @@ from likewise.evaluation.model_card import write_model_card
 from likewise.evaluation.report import write_report
 from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, RunMetrics
 from likewise.evaluation.table import comparison_table
+from likewise.model.checkpoint import save_picture_map
 from likewise.model.model import MODALITIES, Model
 from likewise.progress import console, say
 from likewise.training import resume
@@ -26,7 +27,7 @@ from likewise.training.identity import Identity
 from likewise.training.loop import fit
 from likewise.training.objective import Objective, TrainingSet
 from likewise.training.questions import Questions, network_towers, validation_score
-from likewise.training.rivals import Contest, fit_picture_map, start_from
+from likewise.training.rivals import Contest, fit_picture_map
 from likewise.training.split import Split, split_rows
 from likewise.training.state import TrainingState
 from likewise.training.tensorboard import EpochLog
@@ -91,10 +92,15 @@ def _train(
     features: Features = cached if config.regime == "frozen" else LiveFeatures(model, catalog, texts.texts)
     with clock.stage("rivals"):
         picture_map = fit_picture_map(network, cached, texts, split.train, pictured, config.seed)
-        contest = Contest(Questions.about(split.test, texts, identity, config.seed), texts, pictured, {}, config.seed)
-        contest.enter_untrained(network, cached, picture_map)
-    if picture_map is not None:
-        start_from(network, picture_map)
+        contest = Contest(Questions.about(split.test, texts, identity, config.seed), texts, pictured, config.seed)
+        contest.enter("untrained", network, cached)
+        contest.enter_bm25(network, cached)
+        if picture_map is not None:
+            save_picture_map(run, picture_map)
+            with network.with_picture_map(*picture_map):
+                contest.enter("ridge", network, cached)
+    if picture_map is not None and not network.aligned:
+        network.set_picture_map(*picture_map)
     for encoder in network.encoders.values():
         encoder.requires_grad_(config.regime == "full")
 
@@ -166,7 +172,6 @@ def _announce(run: Path, comparison: Comparison | None) -> None:
         say("No verdict: the held-out rows leave nothing to ask (no titles, or nothing beside them)")
     else:
         console.print(comparison_table(comparison))
-        say(comparison.sentence)
     say(f"Saved to {run}: report.html shows the training and the figures")
 
 
