@@ -1,7 +1,7 @@
 """How long work speaks to a person: one line per fact, one bar per loop, all on stderr."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -71,7 +71,7 @@ class Bar:
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate over `items` under a progress bar that says how long is left."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with Bar(description, total) as bar:
         for item in items:

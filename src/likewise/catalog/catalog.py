@@ -21,7 +21,7 @@ from likewise.catalog.items import read_items, spread_sample
 from likewise.catalog.pictures import Picture, PictureError, open_picture, resolve_pictures, thumbnail
 from likewise.catalog.placeholders import without_placeholders
 from likewise.catalog.report import Report
-from likewise.config import ImageSettings
+from likewise.config import DataSettings, ImageSettings
 from likewise.errors import UserError
 
 _ROWS_PER_DIGEST = 10_000
@@ -34,21 +34,23 @@ class Catalog:
         table: "id" (unique strings), "title", "description" (String, null where blank), "image" (List(String) of
             sources), then the file's own columns as metadata.
         report: what was wrong with the file, counted by cause; shared by all selections.
+        settings: how it was read, for the record of a run.
         source: the file that it was read from; relative paths of pictures start from its folder.
         images: where pictures may come from.
         cache: the folder of downloads and thumbnails.
     """
 
     def __init__(
-        self, table: pl.DataFrame, *, source: Path, images: ImageSettings, cache: Path, report: Report
+        self, table: pl.DataFrame, *, settings: DataSettings, source: Path, cache: Path, report: Report
     ) -> None:
         """Take a table as `read_items` gives it; use `Catalog.read` for a file."""
         self.table = table
         self.report = report
+        self.settings = settings
         self.source = source
-        self.images = images
+        self.images = settings.images
         self.cache = cache
-        self._pictures = _ResolvedPictures(table, source.parent, images, cache, report)
+        self._pictures = _ResolvedPictures(table, source.parent, settings.images, cache, report)
         self._rows = np.arange(len(table))
 
     @classmethod
@@ -92,7 +94,10 @@ class Catalog:
                 raise UserError(f"the number of items must be at least 1, not {max_items}")
             report.note(f"{max_items:,} of {len(table):,} items are drawn with the seed {seed}, spread over titles")
             table = spread_sample(table, max_items, seed)
-        return cls(table, source=source, images=images, cache=cache or default_cache(), report=report)
+        settings = DataSettings(
+            file=source.absolute(), columns=dict(columns or {}), where=where, max_items=max_items, images=images
+        )
+        return cls(table, settings=settings, source=source, cache=cache or default_cache(), report=report)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -161,6 +166,7 @@ class Catalog:
         selection = object.__new__(Catalog)
         selection.table = self.table[positions]
         selection.report = self.report
+        selection.settings = self.settings
         selection.source, selection.images, selection.cache = self.source, self.images, self.cache
         selection._pictures = self._pictures
         selection._rows = self._rows[positions]

@@ -20,7 +20,7 @@ def cache_pictures(model: Model, catalog: Catalog) -> tuple[FeatureCache, NDArra
     """Run the picture encoder once over all distinct pictures of a catalogue, or read what an earlier run cached.
 
     Returns:
-        The cache, and for every row the slot of its first picture in it; −1 where it has no picture that can be decoded.
+        The cache, and for every row the slot of its first picture in it; −1 where no picture can be decoded.
     """
     cache = model.feature_cache("image", catalog.cache)
     pictures = {shown[0].key: shown[0] for shown in catalog.pictures if shown}

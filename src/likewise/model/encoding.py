@@ -1,4 +1,4 @@
-"""Values to features in batches: encoders run at their best speed, and memory stays bounded however long the stream is."""
+"""Values to features in batches: encoders at their best speed, in memory that does not grow with the stream."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from likewise.catalog.images.decode import PictureError
+from likewise.catalog.images.causes import PictureError
 from likewise.catalog.pictures import Picture
 from likewise.encoders.base import Encoder
 from likewise.encoders.feature_cache import FeatureCache
@@ -104,8 +104,7 @@ class Featurizer:
         size = _PICTURE_BATCH[self.device.type]
 
         def prepare(batch: list[Picture]) -> tuple[list[str], dict[str, Tensor] | np.ndarray | None, dict[str, str]]:
-            if self._cached(batch[0]):
-                assert self.cache is not None
+            if self.cache is not None and batch[0].key in self.cache:
                 keys = [picture.key for picture in batch]
                 return keys, self.cache.gather(self.cache.slots(keys)), {}
             opened, failed = [], {}

@@ -30,7 +30,7 @@ class MaskedFusion(nn.Module):
         towers = torch.where(present[..., None], towers, 0.0)
         logits = self.field_logits + (towers * self.gates).sum(dim=-1)
         weights = logits.masked_fill(~present, float("-inf")).softmax(dim=-1)
-        # softmax of only -inf is NaN, which is the answer for an empty item, but must not poison its neighbours' gradients
+        # an item without any field becomes NaN here, which is its answer
         fused = functional.normalize((weights[..., None] * towers).sum(dim=1), dim=-1)
         alone = present.sum(dim=-1, keepdim=True) == 1
         return torch.where(alone, towers.sum(dim=1), fused)

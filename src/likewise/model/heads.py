@@ -1,8 +1,8 @@
 """Heads: from an encoder's features to the shared space.
 
-Every head is a linear map that means something from the start, plus a residual that starts at zero. The map of a text head
-is an isometry, so the untrained text space is the encoder's own; the map of a picture head can be set from a closed-form
-fit (`start_from`) before training, so training starts where the best linear map ends.
+Every head is a linear map that means something from the start, plus a residual that starts at zero. The map of a text
+head is an isometry, so the untrained text space is the encoder's own; the map of a picture head can be set from a
+closed-form fit (`start_from`) before training, so training starts where the best linear map ends.
 """
 
 import torch

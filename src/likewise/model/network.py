@@ -68,7 +68,7 @@ class Network(nn.Module):
         return vectors
 
     def set_picture_map(self, weight: Tensor, bias: Tensor) -> None:
-        """Let the picture tower begin at a linear map, weight (dim, width) and bias (dim,), of its encoder's summary."""
+        """Let the picture tower begin at a linear map: weight (dim, width), bias (dim,)."""
         linear = PictureMap(weight.shape[1], weight.shape[0])
         linear.start_from(weight, bias)
         self.picture_head.base = linear.to(self.fusion.gates.device)

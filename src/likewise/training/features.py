@@ -98,7 +98,7 @@ class LiveFeatures:
 
 
 def cache_features(model: Model, catalog: Catalog, texts: Sequence[str]) -> CachedFeatures:
-    """Run both encoders once over all distinct texts and pictures of a catalogue, or read what an earlier run cached."""
+    """Run both encoders once over all distinct texts and pictures, or read what an earlier run cached."""
     cache, slots = cache_pictures(model, catalog)
     return CachedFeatures(_text_tables(model, catalog.cache, texts), cache, slots, model.device)
 

@@ -1,4 +1,4 @@
-"""What makes two rows the same thing, as integer codes; equal codes mean equal, −1 means that there is nothing to compare."""
+"""What makes two rows the same thing, as integer codes: equal codes mean equal, −1 that there is nothing to compare."""
 
 import unicodedata
 from collections.abc import Hashable, Sequence

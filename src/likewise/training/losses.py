@@ -5,9 +5,9 @@ for an anchor a with candidates c and similarity s(a, c) = cos(a, c) / τ,
 
     loss(a) = mean over positives p of  −log( exp s(a, p) / Σ over positives and negatives c of exp s(a, c) )
 
-Several positives share the weight (Khosla et al. 2020, the form with the mean outside the logarithm). Their competition in
-the denominator is wanted: it keeps a gradient on rows that are already told apart, and generalised better on photos of
-groceries than the form without it (0.79 against 0.75 accuracy). A candidate that is neither positive nor negative is
+Several positives share the weight (Khosla et al. 2020, the form with the mean outside the logarithm). Their competition
+in the denominator is wanted: it keeps a gradient on rows that are already told apart, and generalised better on photos
+of groceries than the form without it (0.79 against 0.75 accuracy). A candidate that is neither positive nor negative is
 ignored. An anchor without a positive or without a negative has nothing to say and drops out.
 """
 
@@ -43,7 +43,7 @@ def shared(codes: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """(a, c) bool: an anchor and a candidate share a code of any kind.
 
     Args:
-        codes: for each kind of identity, the anchors' codes (a,) and the candidates' (c,) int64; −1 shares with nothing.
+        codes: per kind of identity, the anchors' codes (a,) and the candidates' (c,) int64; −1 shares with nothing.
     """
     result: Tensor | None = None
     for anchor, candidate in codes:

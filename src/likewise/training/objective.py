@@ -1,7 +1,8 @@
-"""The loss of one step: what the batch shows, what else it is told apart from, and which of all that is the same thing."""
+"""The loss of one step: what a batch shows, what else it is told apart from, and which of that is the same thing."""
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -126,13 +127,12 @@ class Objective(nn.Module):
         return shared(_pairs_of(codes, anchors, items))
 
     def _pictures(self, rows: Rows, pictured: Bools, rng: np.random.Generator) -> Tensor:
-        """(rows, dim) the picture tower, 0 where there is no picture; each picture is seen through a random rectangle."""
+        """(rows, dim) the picture tower, each picture seen through a random rectangle; 0 where there is none."""
         vectors = torch.zeros(len(rows), self.network.dim, device=self.log_scale.device)
         shown = np.flatnonzero(pictured)
         if len(shown) and "image" in self.network.fields:
             features = self.features.pictures(rows[shown], mirror=rng.random(len(shown)) < 0.5)
-            encoder = self.network.encoders["image"]
-            assert isinstance(encoder, Encoder)
+            encoder = cast(Encoder, self.network.encoders["image"])
             patches = None
             if encoder.grid is not None:
                 area, dropout = self.config.patch_area, self.config.patch_dropout

@@ -59,7 +59,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Towers:
-    """What a system makes of the candidates: one (n, dim) array per field, NaN where absent, and the queries (q, dim)."""
+    """What a network makes of candidates and queries: (n, dim) per field, NaN where absent, and (q, dim)."""
 
     queries: Vectors
     fields: dict[str, Vectors]

@@ -1,9 +1,10 @@
-"""Going on with a killed training: the same settings, data, threads and precision, or one sentence that says what differs."""
+"""Going on with a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
 
 import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,5 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def software() -> dict[str, str]:
     """Versions that a result depends on."""
-    from importlib.metadata import version
-
     names = ("likewise", "torch", "transformers", "numpy", "polars", "faiss-cpu")
     return {name: version(name) for name in names} | {"cpus": str(os.cpu_count())}

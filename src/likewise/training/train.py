@@ -114,7 +114,7 @@ def _train(
     objective.to(model.device)
     if not objective.has_pairs():
         raise UserError(
-            "there is nothing to learn from: no row has two different fields; add descriptions, images or a query column"
+            "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
         )
     with clock.stage("training"), EpochLog(run, config.tensorboard) as log:
         state = fit(objective, config, run, validate, log)
