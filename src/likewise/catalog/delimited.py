@@ -175,11 +175,11 @@ def _checked_rows(
 
 def _repair_quotes(line: str, separator: str, width: int) -> list[str] | None:
     """Read one line whose quotation marks are unsound; None if no reading gives `width` cells."""
+    literal = [cell.strip().strip('"').replace('""', '"') for cell in line.split(separator)]
+    if len(literal) == width:
+        return literal
     lenient = next(csv.reader([line], delimiter=separator), [])
-    if len(lenient) == width and "\n" not in lenient[-1]:
-        return lenient
-    literal = [cell.strip().strip('"') for cell in line.split(separator)]
-    return literal if len(literal) == width else None
+    return lenient if len(lenient) == width and "\n" not in lenient[-1] else None
 
 
 def _guess_separator(opening: list[str], default: str) -> str:

