@@ -1,0 +1,1 @@
+"""Where item vectors live and are searched, one file for each engine."""

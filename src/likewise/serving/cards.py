@@ -1,0 +1,94 @@
+"""Hits as HTML. Every word of an item comes from a stranger's file, so all of it is escaped, and nothing is a link."""
+
+import json
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from likewise.retrieval.index import Hit
+from likewise.retrieval.items import Item
+
+_TITLE_LENGTH = 200  # characters
+_VALUE_LENGTH = 20_000  # a cell may hold far more than anybody reads
+
+
+def results_html(heading: str, hits: Sequence[Hit]) -> str:
+    """A heading and one card for each hit."""
+    cards = "".join(_card(hit) for hit in hits)
+    return f'<h2 class="heading" role="status">{escape(heading)}</h2><ul class="cards">{cards}</ul>'
+
+
+def notice_html(sentence: str, kind: str = "hint") -> str:
+    """A state in place of results; `kind` is "hint" or "error"."""
+    role = "alert" if kind == "error" else "status"
+    return f'<p class="notice {kind}" role="{role}">{escape(sentence)}</p>'
+
+
+def details_html(item: Item, score: float | None) -> str:
+    """Everything that is known of an item, for the dialog that opens on a card."""
+    title = escape(title_of(item))
+    fields = {name: value for name, value in item.fields.items() if name not in {"title", "description"}}
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(_shown(value))}</dd>"
+        for name, value in fields.items()
+        if value is not None and value not in ("", [])
+    )
+    description = item.fields.get("description")
+    prose = f'<p class="description">{escape(_shown(description))}</p>' if description else ""
+    likeness = f'<p class="likeness">{_score(score)}</p>' if score is not None else ""
+    return (
+        f'<article data-id="{escape(item.id)}">'
+        f'<button class="close" type="button" data-close aria-label="Close">×</button>'
+        f'<div class="large">{_picture(item)}</div>'
+        f'<div class="about"><h2 id="details-title">{title}</h2>{likeness}{prose}<dl>{rows}</dl>'
+        f'<button class="like" type="button" data-like>More like this</button></div>'
+        f"</article>"
+    )
+
+
+def title_of(item: Item | Hit) -> str:
+    """The item's title, or else the beginning of its description, or else its id; on one line."""
+    for text in (item.fields.get("title"), item.fields.get("description"), item.id):
+        words = " ".join(str(text).split()) if text else ""
+        if words:
+            return words if len(words) <= _TITLE_LENGTH else f"{words[:_TITLE_LENGTH]}…"
+    return "Untitled"
+
+
+def _card(hit: Hit) -> str:
+    title = escape(title_of(hit))
+    return (
+        f'<li class="card" data-id="{escape(hit.id)}" data-score="{hit.score:.4f}">'
+        f'<button class="open" type="button" data-open aria-label="Details of {title}">{_picture(hit)}'
+        f'<span class="title">{title}</span></button>'
+        f'<div class="foot">{_score(hit.score)}'
+        f'<button class="like" type="button" data-like aria-label="More like {title}">More like this</button></div>'
+        f"</li>"
+    )
+
+
+def _picture(item: Item | Hit) -> str:
+    """The thumbnail over a neutral card with the title, which shows where there is no thumbnail."""
+    words = escape(title_of(item))
+    image = f'<img src="thumbnail?id={quote(item.id, safe="")}" alt="" draggable="false">' if item.picture else ""
+    return f'<span class="picture"><span class="placeholder" aria-hidden="true">{words}</span>{image}</span>'
+
+
+def _score(score: float) -> str:
+    width = max(0.0, min(1.0, score)) * 100
+    return (
+        f'<span class="score" title="cosine similarity">'
+        f'<span class="bar"><span style="width:{width:.0f}%"></span></span>{score:.2f}</span>'
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        text = "\n".join(_shown(entry) for entry in value)
+    elif isinstance(value, dict):
+        text = json.dumps(value, ensure_ascii=False)
+    else:
+        text = str(value)
+    more = len(text) - _VALUE_LENGTH
+    return text if more <= 0 else f"{text[:_VALUE_LENGTH]}… ({more:,} more characters)"

@@ -1,0 +1,156 @@
+"""A page on a port of this machine."""
+
+import errno
+import os
+import socket
+import tempfile
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+
+from likewise.errors import UserError
+from likewise.progress import say
+from likewise.serving.guard import Guard, is_loopback
+from likewise.serving.web import Page
+
+_MAX_UPLOAD = "20mb"
+_SYSTEM_FONT = ("system-ui", "sans-serif")
+_SYSTEM_MONO = ("ui-monospace", "monospace")
+_HERE = Path(__file__).parent
+
+
+def serve(page: Page, host: str = "127.0.0.1", port: int = 7860, *, open_browser: bool = False) -> None:
+    """Serve a page until Ctrl+C.
+
+    Raises:
+        UserError: the host is not this machine's own, or the port is taken.
+    """
+    with serving(page, host, port) as url:
+        say(f"Serving on {url} (Ctrl+C stops)")
+        if open_browser:
+            webbrowser.open(url)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            say("Stopped")
+
+
+@contextmanager
+def serving(page: Page, host: str = "127.0.0.1", port: int = 7860) -> Iterator[str]:
+    """Serve a page while the block runs; yields its address once it answers. Port 0 takes any that is free.
+
+    Raises:
+        UserError: the host is not this machine's own, or the port is taken.
+    """
+    with (
+        _listening(host, port) as listener,
+        tempfile.TemporaryDirectory(prefix="likewise-uploads-") as uploads,
+        _uploads_in(page.blocks, Path(uploads)),
+    ):
+        app = create_app(page, Path(uploads))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                if not thread.is_alive():
+                    raise RuntimeError("the web server stopped while starting")
+                time.sleep(0.01)
+            address, bound = listener.getsockname()[:2]
+            yield f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}"
+        finally:
+            page.blocks.close(verbose=False)
+            server.should_exit = True
+            thread.join(timeout=10)
+
+
+def create_app(page: Page, uploads: Path) -> FastAPI:
+    """The page, its thumbnails and its details as one guarded web application."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/thumbnail")
+    def show_thumbnail(id: str) -> Response:
+        try:
+            path = page.picture(id)
+        except UserError:
+            path = None
+        if path is None:
+            return PlainTextResponse("no picture", status_code=404)
+        return FileResponse(
+            path, headers={"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+        )
+
+    @app.get("/details")
+    def show_details(id: str, score: float | None = None) -> Response:
+        try:
+            return HTMLResponse(page.details(id, score))
+        except UserError as error:
+            return PlainTextResponse(str(error), status_code=404)
+
+    gr.mount_gradio_app(
+        app,
+        page.blocks,
+        path="",
+        theme=gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=_SYSTEM_FONT, font_mono=_SYSTEM_MONO),
+        css_paths=_HERE / "page.css",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        enable_monitoring=False,
+        show_error=False,
+        allowed_paths=[],
+        max_file_size=_MAX_UPLOAD,
+    )
+    page.blocks.has_launched = True  # mounted pages check the paths that a browser sends only then
+    app.add_middleware(Guard, uploads=uploads)
+    return app
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    if not is_loopback(host):
+        raise UserError(f"the page has no password, so it serves this machine only: use --host 127.0.0.1, not {host}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with listener:
+        try:
+            listener.bind((host, port))
+        except OverflowError:
+            raise UserError(f"a port lies between 1 and 65535, not at {port}") from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise UserError(f"port {port} is taken by another program; choose another one with --port") from None
+            raise UserError(f"cannot use port {port} of {host}: {error.strerror}") from None
+        yield listener
+
+
+@contextmanager
+def _uploads_in(blocks: gr.Blocks, folder: Path) -> Iterator[None]:
+    """Let Gradio keep uploads in a folder of this server alone, which goes when it stops.
+
+    By default all Gradio pages of a machine share one folder, which belongs to whoever came first and is never emptied.
+    """
+    name = "GRADIO_TEMP_DIR"
+    before = os.environ.get(name)
+    os.environ[name] = str(folder)
+    for block in blocks.blocks.values():
+        block.GRADIO_CACHE = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

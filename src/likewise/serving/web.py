@@ -1,0 +1,243 @@
+"""The web page: type words, add a picture, look at what is most like them."""
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import gradio as gr
+
+from likewise.catalog.images.causes import PictureError, describe
+from likewise.catalog.images.thumbnails import thumbnail
+from likewise.errors import UserError
+from likewise.retrieval.index import Hit
+from likewise.retrieval.items import Item
+from likewise.serving.cards import details_html, notice_html, results_html, title_of
+
+_HERE = Path(__file__).parent
+_MOST_RESULTS = 60
+_TEMPLATE = '<div class="results"></div><dialog class="details" aria-labelledby="details-title"></dialog>'
+_INVITATION = "Type a few words, add a picture, or click an example."
+
+log = logging.getLogger(__name__)
+
+
+class Searchable(Protocol):
+    """What the page needs of an index."""
+
+    def __len__(self) -> int: ...
+
+    def search(
+        self, text: str | None = None, *, image: Path | None = None, image_weight: float = 0.5, k: int = 10
+    ) -> list[Hit]: ...
+
+    def similar(self, id: str, k: int = 10) -> list[Hit]: ...
+
+    def item(self, id: str) -> Item: ...
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is ready to be served.
+
+    Attributes:
+        blocks: what Gradio shows.
+        picture: item id → its thumbnail, or None.
+        details: item id and score → HTML; raises UserError for an unknown id.
+    """
+
+    blocks: gr.Blocks
+    picture: Callable[[str], Path | None]
+    details: Callable[[str, float | None], str]
+
+
+def thumbnails_in(cache: Path) -> Callable[[Item], Path | None]:
+    """Thumbnails of items from a catalogue's cache folder, made when first asked for."""
+    making = threading.Semaphore(2)  # a large picture takes a core and much memory
+
+    def find(item: Item) -> Path | None:
+        if item.picture is None:
+            return None
+        try:
+            with making:
+                return thumbnail(item.picture, cache)
+        except UserError:  # the original has moved or was damaged since
+            return None
+
+    return find
+
+
+def create_page(
+    index: Searchable,
+    *,
+    title: str = "likewise",
+    examples: Sequence[str] = (),
+    thumbnails: Callable[[Item], Path | None] = lambda item: None,
+) -> Page:
+    """Make the search page over an index.
+
+    Args:
+        index: an Index, or anything that searches like one.
+        title: shown on top and in the browser's tab.
+        examples: queries to click on.
+        thumbnails: item → small picture. Only what this returns is ever served.
+    """
+    with gr.Blocks(title=title, analytics_enabled=False) as blocks:
+        gr.HTML(_header(title, len(index)), apply_default_css=False)
+        with gr.Row(elem_id="query", equal_height=False):
+            with gr.Column(scale=3, min_width=280, elem_id="words"):
+                with gr.Row(elem_id="ask", equal_height=True):
+                    text = gr.Textbox(
+                        label="Words",
+                        placeholder="Describe an item",
+                        lines=1,
+                        max_lines=1,
+                        max_length=10_000,
+                        autofocus=True,
+                        scale=5,
+                        min_width=180,
+                        elem_id="text",
+                    )
+                    button = gr.Button("Search", variant="primary", scale=0, min_width=110, elem_id="search")
+                with gr.Row(elem_id="examples"):
+                    chips = [gr.Button(example, size="sm", min_width=0, scale=0) for example in examples]
+                with gr.Row(elem_id="options"):
+                    k = gr.Slider(
+                        1, _MOST_RESULTS, value=12, step=1, label="Results", min_width=160, buttons=[], elem_id="k"
+                    )
+                    weight = gr.Slider(
+                        0,
+                        1,
+                        value=0.5,
+                        step=0.05,
+                        label="Weight of the picture",
+                        visible=False,
+                        min_width=160,
+                        buttons=[],
+                        elem_id="weight",
+                    )
+            with gr.Column(scale=1, min_width=220, elem_id="upload"):
+                picture = gr.Image(
+                    label="Picture",
+                    sources=["upload"],
+                    height=150,
+                    buttons=[],
+                    placeholder="Drop or choose a picture",
+                )
+        results = gr.HTML(
+            notice_html(_INVITATION),
+            html_template=_TEMPLATE,
+            js_on_load=(_HERE / "page.js").read_text(encoding="utf-8"),
+            apply_default_css=False,
+            elem_id="results",
+        )
+
+        answers = Answers(index)
+        quick: dict[str, Any] = {
+            "show_progress": "minimal",
+            "show_progress_on": results,
+            "concurrency_id": "search",  # one at a time: an encoder already uses every core
+            "concurrency_limit": 1,
+            "api_visibility": "private",
+            "trigger_mode": "always_last",
+            "preprocess": False,  # or else Gradio decodes the picture, without likewise's limits and sentences
+        }
+        query = [text, picture, weight, k]
+        gr.on([text.submit, button.click, picture.upload], answers.search, query, [results, picture], **quick)
+        for chip in chips:
+            chip.click(answers.example, [chip, k], [text, picture, results], **quick)
+        results.like(answers.similar, k, results, **quick)
+        changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
+        gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
+
+    def find_picture(id: str) -> Path | None:
+        return thumbnails(index.item(id))
+
+    def show_details(id: str, score: float | None) -> str:
+        return details_html(index.item(id), score if score is not None and math.isfinite(score) else None)
+
+    return Page(blocks, find_picture, show_details)
+
+
+# The weight matters only where words and a picture meet; decided in the browser, so that typing asks no server.
+_SHOW_WEIGHT = "(words, picture) => ({ __type__: 'update', visible: Boolean(picture && words && words.trim()) })"
+
+
+class Answers:
+    """What the page shows for each thing that a visitor does."""
+
+    def __init__(self, index: Searchable) -> None:
+        self._index = index
+
+    def search(self, text: str, picture: dict[str, Any] | None, weight: float, k: float) -> tuple[str, Any]:
+        """Results for the words and the uploaded picture; one that cannot be used is taken off the page.
+
+        Args:
+            picture: what Gradio knows of an uploaded file, its "path" above all; None without one.
+        """
+        text = (text or "").strip()
+        file = Path(picture["path"]) if picture else None
+        if not text and file is None:
+            return notice_html("Nothing to search for yet: type a few words or add a picture."), gr.skip()
+        try:
+            shown = self._found(
+                lambda: self._index.search(text or None, image=file, image_weight=weight, k=int(k)),
+                _description(text, file is not None),
+            )
+        except PictureError as error:
+            return notice_html(f"This picture {describe(error.cause)}; try another one.", "error"), None
+        return shown, gr.skip()
+
+    def example(self, text: str, k: float) -> tuple[str, None, str]:
+        """Results for an example, which takes the place of whatever was asked before."""
+        shown, _ = self.search(text, None, 0.0, k)
+        return text, None, shown
+
+    def similar(self, k: float, event: gr.EventData) -> str:
+        """Results that are like the item whose button was pressed."""
+        id = str(event._data.get("id", ""))
+
+        def find() -> list[Hit]:
+            return self._index.similar(id, int(k))
+
+        try:
+            name = title_of(self._index.item(id))
+        except UserError as error:
+            return notice_html(str(error), "error")
+        return self._found(find, f"more like “{_short(name)}”")
+
+    def _found(self, find: Callable[[], list[Hit]], what: str) -> str:
+        started = perf_counter()
+        try:
+            hits = find()
+        except PictureError:
+            raise
+        except UserError as error:
+            return notice_html(f"{error}.", "error")
+        except Exception:
+            log.exception("the search failed")
+            return notice_html("The search failed; the terminal that serves this page says why.", "error")
+        if not hits:
+            return notice_html(f"Nothing found: there are no other items to show ({what}).")
+        number = "1 result" if len(hits) == 1 else f"{len(hits)} results"
+        return results_html(f"{number}: {what} · {(perf_counter() - started) * 1000:.0f} ms", hits)
+
+
+def _description(text: str, has_picture: bool) -> str:
+    words = f"“{_short(text)}”" if text else ""
+    return " and ".join(part for part in (words, "your picture" if has_picture else "") if part)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _header(title: str, count: int) -> str:
+    items = "1 item" if count == 1 else f"{count:,} items"
+    offer = f"Search {items} by words, by a picture, or by both."
+    return f'<header class="header"><h1>{escape(title)}</h1><p>{offer}</p></header>'

@@ -1,0 +1,122 @@
+"""What the page says in each state, without a browser."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from retrieval.fakes import FakeModel, catalog_of, save_picture
+
+from likewise.catalog.pictures import Picture
+from likewise.errors import UserError
+from likewise.retrieval.index import Hit, Index
+from likewise.retrieval.items import Item
+from likewise.serving.web import Answers, create_page, thumbnails_in
+
+
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    return Answers(Index.build(FakeModel(), catalog_of("green tea", "black tea", "coffee")))
+
+
+class Pressed:
+    """Stands for Gradio's event of a button on a card."""
+
+    def __init__(self, id: str) -> None:
+        self._data = {"id": id}
+
+
+def test_words_give_cards(answers: Answers) -> None:
+    shown, _ = answers.search("green tea", None, 0.5, 2)
+    assert "2 results: “green tea”" in shown
+    assert shown.index("green tea</span>") < shown.index("black tea</span>")
+
+
+@pytest.mark.parametrize("words", ["", "   ", "\n"])
+def test_nothing_asked_says_what_to_do(answers: Answers, words: str) -> None:
+    shown, _ = answers.search(words, None, 0.5, 2)
+    assert "type a few words or add a picture" in shown
+    assert "alert" not in shown
+
+
+def test_a_picture_is_searched_for(answers: Answers, tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "query.png", (0, 200, 0))
+    assert "3 results: your picture" in answers.search("", {"path": str(picture.path)}, 0.5, 12)[0]
+    assert "3 results: “tea” and your picture" in answers.search("tea", {"path": str(picture.path)}, 0.5, 12)[0]
+
+
+def test_a_broken_picture_is_one_sentence_and_taken_away(answers: Answers, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    shown, picture = answers.search("tea", {"path": str(tmp_path / "text.jpg")}, 0.5, 12)
+    assert 'role="alert">This picture is not a picture; try another one.</p>' in shown
+    assert picture is None
+
+
+def test_a_picture_with_too_many_pixels_is_refused(answers: Answers, tmp_path: Path) -> None:
+    Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
+    assert "has more pixels than allowed" in answers.search("", {"path": str(tmp_path / "huge.png")}, 0.5, 12)[0]
+
+
+def test_an_example_takes_the_place_of_the_query(answers: Answers) -> None:
+    text, picture, shown = answers.example("coffee", 1)
+    assert (text, picture) == ("coffee", None)
+    assert "1 result: “coffee”" in shown
+
+
+def test_more_like_this_leaves_the_item_out(answers: Answers) -> None:
+    shown = answers.similar(5, Pressed("0"))
+    assert "2 results: more like “green tea”" in shown
+    assert 'data-id="0"' not in shown
+    assert "no item" in answers.similar(5, Pressed("gone"))
+
+
+def test_an_empty_index_says_that_nothing_was_found() -> None:
+    answers = Answers(Index.build(FakeModel(), catalog_of()))
+    assert "Nothing found" in answers.search("tea", None, 0.5, 10)[0]
+    alone = Answers(Index.build(FakeModel(), catalog_of("tea")))
+    assert "Nothing found" in alone.similar(10, Pressed("0"))
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(UserError("this model has no picture tower"), "this model has no picture tower."), (KeyError("x"), "terminal")],
+)
+def test_an_error_is_one_sentence(error: Exception, sentence: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Failing:
+        def __len__(self) -> int:
+            return 1
+
+        def search(self, text: str | None = None, **options: object) -> list[Hit]:
+            raise error
+
+        def similar(self, id: str, k: int = 10) -> list[Hit]:
+            raise error
+
+        def item(self, id: str) -> Item:
+            return Item(id, {"title": "tea"}, None)
+
+    answers = Answers(Failing())
+    for shown in (answers.search("tea", None, 0.5, 10)[0], answers.similar(10, Pressed("0"))):
+        assert 'role="alert"' in shown
+        assert sentence in shown
+    assert ("the search failed" in caplog.text) == isinstance(error, KeyError)
+
+
+def test_a_page_needs_no_run_folder(tmp_path: Path) -> None:
+    small = save_picture(tmp_path / "small.jpg", (9, 9, 9)).path
+    index = Index.build(FakeModel(), catalog_of("tea", "coffee"))
+    page = create_page(index, examples=["tea"], thumbnails=lambda item: small if item.id == "0" else None)
+    assert [page.picture("0"), page.picture("1")] == [small, None]
+    with pytest.raises(UserError, match="no item"):
+        page.picture("unknown")
+    assert "coffee" in page.details("1", 0.5)
+
+
+def test_a_thumbnail_is_made_once_and_survives_a_lost_original(tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "photo.png", (1, 2, 3))
+    find = thumbnails_in(tmp_path / "cache")
+    made = find(Item("0", {}, picture))
+    assert made.is_relative_to(tmp_path / "cache")
+    picture.path.unlink()
+    assert find(Item("0", {}, picture)) == made
+    assert find(Item("1", {}, Picture(key="0" * 64, path=picture.path))) is None
+    assert find(Item("2", {}, None)) is None
