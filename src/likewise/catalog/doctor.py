@@ -12,7 +12,7 @@ from likewise.catalog.catalog import Catalog, default_cache
 from likewise.catalog.items import read_items
 from likewise.catalog.pictures import Picture, PictureError
 from likewise.catalog.report import Report
-from likewise.config import ImageSettings
+from likewise.config import DataSettings, ImageSettings
 from likewise.progress import track
 
 _READERS = 4
@@ -48,7 +48,8 @@ def examine(
     table = read_items(source, columns, report)
     if table.is_empty():
         return report
-    catalog = Catalog(table, source=source, images=images, cache=cache or default_cache(), report=report)
+    settings = DataSettings(file=source.absolute(), columns=dict(columns or {}), images=images)
+    catalog = Catalog(table, settings=settings, source=source, cache=cache or default_cache(), report=report)
     _note_repetitions(catalog)
     if count_truncated is not None:
         _count_truncated(catalog, count_truncated)
