@@ -1,0 +1,56 @@
+"""likewise turns a catalogue into a search engine that understands text and pictures."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from likewise.catalog.catalog import Catalog
+    from likewise.config import DataSettings, ImageSettings, ModelSettings, TrainConfig
+    from likewise.errors import MissingExtraError, UserError
+    from likewise.model.model import Model
+    from likewise.retrieval.index import Hit, Index
+    from likewise.training.train import Run, train
+
+__all__ = [
+    "Catalog",
+    "DataSettings",
+    "Hit",
+    "ImageSettings",
+    "Index",
+    "MissingExtraError",
+    "Model",
+    "ModelSettings",
+    "Run",
+    "TrainConfig",
+    "UserError",
+    "train",
+]
+
+_HOME = {
+    "Catalog": "likewise.catalog.catalog",
+    "DataSettings": "likewise.config",
+    "Hit": "likewise.retrieval.index",
+    "ImageSettings": "likewise.config",
+    "Index": "likewise.retrieval.index",
+    "MissingExtraError": "likewise.errors",
+    "Model": "likewise.model.model",
+    "ModelSettings": "likewise.config",
+    "Run": "likewise.training.train",
+    "TrainConfig": "likewise.config",
+    "UserError": "likewise.errors",
+    "train": "likewise.training.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that `import likewise` costs next to nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'likewise' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,38 @@
+"""Item embeddings as a file for other tools."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from likewise.errors import UserError
+
+
+def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
+    """Write a Parquet file with the columns id (String) and vector (Array of float32), atomically.
+
+    Args:
+        path: the file.
+        ids: n ids.
+        vectors: (n, dim) float32; NaN rows are left out.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    kept = np.flatnonzero(~np.isnan(vectors[:, 0]))
+    column = pl.Series("vector", vectors[kept], dtype=pl.Array(pl.Float32, vectors.shape[1]))
+    table = pl.DataFrame([pl.Series("id", [ids[row] for row in kept], dtype=pl.String), column])
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.write_parquet(beside)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    return len(kept)
