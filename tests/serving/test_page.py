@@ -135,7 +135,7 @@ def test_words_and_picture_show_a_weight(page: Page, tmp_path: Path) -> None:
 def test_a_file_that_is_no_picture_is_one_sentence_and_the_page_goes_on(page: Page, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("I am not a picture")
     upload(page, tmp_path / "text.jpg")
-    expect(page.get_by_role("alert")).to_have_text("This picture is not a picture; try another one.")
+    expect(page.get_by_role("alert")).to_have_text("This file is not a picture; try another one.")
     ask(page, "green lime")
     expect(page.locator(".card .title").first).to_have_text("green lime")
 

@@ -47,7 +47,7 @@ def test_a_picture_is_searched_for(answers: Answers, tmp_path: Path) -> None:
 def test_a_broken_picture_is_one_sentence_and_taken_away(answers: Answers, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     shown, picture = answers.search("tea", {"path": str(tmp_path / "text.jpg")}, 0.5, 12)
-    assert 'role="alert">This picture is not a picture; try another one.</p>' in shown
+    assert 'role="alert">This file is not a picture; try another one.</p>' in shown
     assert picture is None
 
 

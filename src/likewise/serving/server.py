@@ -22,8 +22,6 @@ from likewise.serving.guard import Guard, is_loopback
 from likewise.serving.web import Page
 
 _MAX_UPLOAD = "20mb"
-_SYSTEM_FONT = ("system-ui", "sans-serif")
-_SYSTEM_MONO = ("ui-monospace", "monospace")
 _HERE = Path(__file__).parent
 
 
@@ -99,8 +97,8 @@ def create_app(page: Page, uploads: Path) -> FastAPI:
         app,
         page.blocks,
         path="",
-        theme=gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=_SYSTEM_FONT, font_mono=_SYSTEM_MONO),
-        css_paths=_HERE / "page.css",
+        theme=_theme(),
+        css_paths=[_HERE / "page.css", _HERE / "cards.css"],
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -114,6 +112,17 @@ def create_app(page: Page, uploads: Path) -> FastAPI:
     page.blocks.has_launched = True  # mounted pages check the paths that a browser sends only then
     app.add_middleware(Guard, uploads=uploads)
     return app
+
+
+def _theme() -> gr.themes.Base:
+    # Fonts that every system has, as others would come from elsewhere; and greys that stand out enough to be read.
+    theme = gr.themes.Soft(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    )
+    return theme.set(body_text_color_subdued="*neutral_500", input_placeholder_color="*neutral_500")
 
 
 @contextmanager

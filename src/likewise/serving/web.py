@@ -190,7 +190,7 @@ class Answers:
                 _description(text, file is not None),
             )
         except PictureError as error:
-            return notice_html(f"This picture {describe(error.cause)}; try another one.", "error"), None
+            return notice_html(f"This file {describe(error.cause)}; try another one.", "error"), None
         return shown, gr.skip()
 
     def example(self, text: str, k: float) -> tuple[str, None, str]:
