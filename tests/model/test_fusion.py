@@ -1,0 +1,88 @@
+"""Only fields that are there count; one field alone is the item."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from likewise.model.fusion import MaskedFusion
+
+
+def trained_fusion(fields=3, dim=8):
+    """A fusion with learned weights and gates."""
+    torch.manual_seed(0)
+    fusion = MaskedFusion(fields, dim)
+    torch.nn.init.normal_(fusion.field_logits)
+    torch.nn.init.normal_(fusion.gates)
+    return fusion
+
+
+def towers_of(rows, fields=3, dim=8, seed=0):
+    return functional.normalize(
+        torch.randn(rows, fields, dim, generator=torch.Generator().manual_seed(seed)), dim=-1
+    )
+
+
+masks = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(masks, st.integers(0, 99))
+def test_absent_fields_count_for_nothing_whatever_stands_there(mask, seed):
+    present, towers = torch.tensor(mask), towers_of(len(mask), seed=seed)
+    fusion = trained_fusion()
+    zeroed = fusion(torch.where(present[..., None], towers, 0.0), present)
+    poisoned = fusion(torch.where(present[..., None], towers, float("nan")), present)
+    assert torch.equal(zeroed.isnan(), poisoned.isnan())
+    assert torch.equal(zeroed.nan_to_num(), poisoned.nan_to_num())
+    empty = ~present.any(dim=1)
+    assert poisoned[empty].isnan().all() and not poisoned[~empty].isnan().any()
+    assert torch.allclose(poisoned[~empty].norm(dim=-1), torch.ones(int((~empty).sum())), atol=1e-5)
+
+
+@pytest.mark.parametrize("field", [0, 1, 2])
+def test_an_item_with_one_field_is_that_tower_to_the_bit(field):
+    towers = towers_of(5)
+    present = torch.zeros(5, 3, dtype=torch.bool)
+    present[:, field] = True
+    assert torch.equal(trained_fusion()(towers, present), towers[:, field])
+
+
+def test_untrained_fusion_is_the_mean_of_what_is_there():
+    towers, present = towers_of(2), torch.tensor([[True, True, True], [True, False, True]])
+    fused = MaskedFusion(3, 8)(towers, present)
+    expected = torch.stack([towers[0].sum(0), towers[1, 0] + towers[1, 2]])
+    assert torch.allclose(fused, functional.normalize(expected, dim=-1), atol=1e-6)
+
+
+def gradients(towers, present, rows):
+    """Gradients of a loss over `rows` alone, with all rows in the batch."""
+    fusion = trained_fusion()
+    towers = towers.clone().requires_grad_()
+    target = towers_of(1, seed=7)[0, 0]
+    (fusion(towers, present)[rows] @ target).sum().backward()
+    return fusion.field_logits.grad, fusion.gates.grad, towers.grad[rows]
+
+
+def test_an_empty_item_does_not_poison_the_gradients_of_its_neighbours():
+    towers = towers_of(3)
+    present = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
+    beside_empty = gradients(towers, present, [0, 2])
+    alone = gradients(towers[[0, 2]], present[[0, 2]], [0, 1])
+    for ours, theirs in zip(beside_empty, alone, strict=True):
+        assert torch.isfinite(ours).all()
+        assert ours.abs().sum() > 0
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_weights_and_gates_change_what_counts():
+    towers, present = towers_of(1), torch.ones(1, 3, dtype=torch.bool)
+    fusion = MaskedFusion(3, 8)
+    with torch.no_grad():
+        fusion.field_logits.copy_(torch.tensor([20.0, 0.0, 0.0]))
+    assert torch.allclose(fusion(towers, present)[0], towers[0, 0], atol=1e-4)
+    with torch.no_grad():
+        fusion.field_logits.zero_()
+        fusion.gates[2] = 50 * towers[0, 2]
+    assert torch.allclose(fusion(towers, present)[0], towers[0, 2], atol=1e-4)

@@ -1,0 +1,96 @@
+"""Heads begin as a map that means something, and hidden patches do not count."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from likewise.model.heads import GridHead, VectorHead, isometry
+
+
+def cosines(vectors):
+    unit = functional.normalize(vectors, dim=-1)
+    return unit @ unit.T
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(1, 48), more=st.integers(0, 48), seed=st.integers(0, 99))
+def test_an_isometry_keeps_every_angle_where_there_is_room(width, more, seed):
+    features = torch.randn(6, width, generator=torch.Generator().manual_seed(seed))
+    mapped = isometry(width, width + more)(features)
+    assert torch.allclose(cosines(mapped), cosines(features), atol=1e-5)
+    assert torch.allclose(mapped.norm(dim=-1), features.norm(dim=-1), rtol=1e-4)
+
+
+def test_a_narrower_space_is_an_orthonormal_projection():
+    weight = isometry(64, 16).weight
+    assert torch.allclose(weight @ weight.T, torch.eye(16), atol=1e-5)
+
+
+def test_the_isometry_is_the_same_whatever_the_random_state_and_never_trains():
+    torch.manual_seed(1)
+    first = isometry(24, 40)
+    torch.manual_seed(2)
+    assert torch.equal(first.weight, isometry(24, 40).weight)
+    assert not first.weight.requires_grad
+
+
+def test_an_untrained_vector_head_is_its_base_of_unit_length():
+    features = torch.randn(5, 24)
+    head = VectorHead(24, 40, base=isometry(24, 40)).eval()
+    assert torch.allclose(cosines(head(features)), cosines(features), atol=1e-5)
+    assert torch.allclose(head(features).norm(dim=-1), torch.ones(5), atol=1e-5)
+
+
+def test_a_picture_head_begins_at_a_given_linear_map():
+    features, weight, bias = torch.randn(5, 24), torch.randn(16, 24), torch.randn(16)
+    head = VectorHead(24, 16).eval()
+    head.base.start_from(weight, bias)
+    expected = functional.normalize(features @ weight.T + bias, dim=-1)
+    assert torch.allclose(head(features), expected, atol=1e-5)
+    assert head.base.weight.requires_grad
+
+
+def some_patches(prefix):
+    seen = torch.tensor([[True] * 9, [False] * 8 + [True], [True, False, True] * 3])
+    return torch.cat([torch.ones(3, prefix, dtype=torch.bool), seen], dim=1)
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_an_untrained_grid_head_maps_the_summary_of_the_tokens_that_are_seen(prefix):
+    features, seen = torch.randn(3, prefix + 9, 12), some_patches(prefix)
+    head = GridHead(12, 16, prefix=prefix).eval()
+    for patches in (None, seen):
+        if prefix:
+            summary = features[:, 0]
+        else:
+            weights = torch.ones(3, 9) if patches is None else patches.float()
+            summary = (features * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+        expected = functional.normalize(head.base(summary), dim=-1)
+        assert torch.allclose(head(features, patches), expected, atol=1e-5)
+        if patches is None:
+            assert torch.allclose(head.summary(features), summary, atol=1e-6)
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_hidden_patches_have_no_influence_and_get_no_gradient(prefix):
+    torch.manual_seed(0)
+    seen = some_patches(prefix)
+    head = GridHead(12, 16, prefix=prefix).eval()
+    for weight in head.parameters():
+        torch.nn.init.normal_(weight)  # as after training: every part of the head counts
+    features = torch.randn(3, prefix + 9, 12)
+    changed = torch.where(seen[..., None], features, 1e3 * torch.randn_like(features)).requires_grad_()
+    output = head(changed, seen)
+    assert torch.allclose(output, head(features, seen), atol=1e-5)
+    (output * torch.randn_like(output)).sum().backward()
+    assert changed.grad[~seen].abs().max() == 0
+    assert changed.grad[seen].abs().min(dim=-1).values.max() > 0
+
+
+def test_grid_heads_learn_from_every_part():
+    head = GridHead(12, 16).train()
+    torch.nn.init.normal_(head.residual[-1].weight)
+    head(torch.randn(4, 9, 12)).sum().backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in head.parameters())
