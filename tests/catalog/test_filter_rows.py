@@ -82,7 +82,7 @@ def test_mistakes_are_one_sentence(text: str, words: str) -> None:
     ],
 )  # fmt: skip
 def test_numbers_in_prices(cell: str, number: float | None) -> None:
-    assert pl.DataFrame({"price": [cell]}).select(read_numbers(pl.col("price"))).item() == number
+    assert read_numbers(pl.Series("price", [cell])).item() == number
 
 
 NUMBERS = st.none() | st.integers(-3, 3)

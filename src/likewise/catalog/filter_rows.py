@@ -57,20 +57,22 @@ def filter_expression(condition: Condition, table: pl.DataFrame) -> pl.Expr:
             return _compare(column, operator, value, table)
 
 
-def read_numbers(cells: pl.Expr) -> pl.Expr:
+def read_numbers(cells: pl.Series) -> pl.Series:
     """The numbers that text cells hold, Float64: "$1,299.00" → 1299, "1.299,00 €" → 1299, "12 oz" → 12; others null."""
-    sign, body = cells.str.extract(_PRICE, 1), cells.str.extract(_PRICE, 2).str.strip_chars(" '\u00a0\u202f")
-    body = body.str.replace_all(r"[' \x{a0}\x{202f}]", "")
+    found = cells.str.extract_groups(_PRICE).struct.unnest()
+    found.columns = ["sign", "digits"]
+    digits = pl.col("digits")
     plain = (
-        pl.when(body.str.contains(_THOUSANDS_BY_COMMA))
-        .then(body.str.replace_all(",", "", literal=True))
-        .when(body.str.contains(_THOUSANDS_BY_POINT))
-        .then(body.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True))
-        .when(body.str.contains(_DECIMAL_COMMA))
-        .then(body.str.replace(",", ".", literal=True))
-        .otherwise(body)
+        pl.when(digits.str.contains(_THOUSANDS_BY_COMMA))
+        .then(digits.str.replace_all(",", "", literal=True))
+        .when(digits.str.contains(_THOUSANDS_BY_POINT))
+        .then(digits.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True))
+        .when(digits.str.contains(_DECIMAL_COMMA))
+        .then(digits.str.replace(",", ".", literal=True))
+        .otherwise(digits)
     )
-    return pl.concat_str(sign, plain).cast(pl.Float64, strict=False)
+    without_gaps = found.with_columns(digits.str.replace_all(r"[' \x{a0}\x{202f}]", ""))
+    return without_gaps.select(pl.concat_str("sign", plain).cast(pl.Float64, strict=False)).to_series()
 
 
 def _kind(column: str, table: pl.DataFrame) -> pl.DataType:
@@ -106,7 +108,7 @@ def _compare(column: str, operator: Operator, value: Value, table: pl.DataFrame)
                 raise UserError(f'the column "{column}" {_holds(kind)}: {_way_out(kind, value)}')
         case _:
             if kind == pl.String:
-                cells = _numbers_of_text(column, value, table)
+                cells = pl.lit(_numbers_of_text(column, value, table))
             elif not kind.is_numeric():
                 raise UserError(
                     f'the column "{column}" {_holds(kind)}, which cannot be compared with the number {value}'
@@ -128,11 +130,11 @@ def _compare(column: str, operator: Operator, value: Value, table: pl.DataFrame)
     return test.fill_null(False)
 
 
-def _numbers_of_text(column: str, value: Value, table: pl.DataFrame) -> pl.Expr:
-    numbers = table.select(read_numbers(pl.col(column))).to_series()
+def _numbers_of_text(column: str, value: Value, table: pl.DataFrame) -> pl.Series:
+    numbers = read_numbers(table[column])
     if numbers.null_count() == len(numbers) and table[column].null_count() < len(numbers):
         raise UserError(f'the column "{column}" holds text: compare it with a quoted text, such as "{value}"')
-    return read_numbers(pl.col(column))
+    return numbers
 
 
 def _holds(kind: pl.DataType) -> str:
