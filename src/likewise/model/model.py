@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -98,9 +98,8 @@ class Model:
         text, image = (restore_encoder(run / "encoders" / name, name) for name in MODALITIES)
         network = Network(settings, text, image)
         read_weights(run / "model.safetensors", network)
-        recorded = json.loads((run / "encoders" / "precision.json").read_text(encoding="utf-8"))
         network.to(place)
-        return cls(network, settings, place, {name: _usable(recorded[name], place) for name in MODALITIES})
+        return cls(network, settings, place, _recorded_precision(run, place))
 
     def save(self, run: Path | str) -> None:
         """Write weights, tokenizer, preprocessing and precision to a run folder, the weights last."""
@@ -238,6 +237,12 @@ def _encoder(network: Network, modality: str) -> Encoder:
     return cast(Encoder, network.encoders[modality])
 
 
-def _usable(precision: Any, device: torch.device) -> str:
-    """The recorded precision where this device has it natively, float32 elsewhere."""
-    return "bfloat16" if precision == "bfloat16" and has_native_bfloat16(device) else "float32"
+def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:
+    """The precision that a run used where this device has it natively, float32 elsewhere."""
+    source = run / "encoders" / "precision.json"
+    try:
+        recorded = json.loads(source.read_text(encoding="utf-8"))
+        native = {name: recorded[name] == "bfloat16" and has_native_bfloat16(device) for name in MODALITIES}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{source} is missing or damaged: train the model again") from None
+    return {name: "bfloat16" if usable else "float32" for name, usable in native.items()}
