@@ -19,9 +19,7 @@ def trained_fusion(fields=3, dim=8):
 
 
 def towers_of(rows, fields=3, dim=8, seed=0):
-    return functional.normalize(
-        torch.randn(rows, fields, dim, generator=torch.Generator().manual_seed(seed)), dim=-1
-    )
+    return functional.normalize(torch.randn(rows, fields, dim, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
 masks = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=6)
