@@ -336,9 +336,8 @@ def index(
     from likewise.retrieval.index import Index
 
     built = Index.build(Model.load(run, device), catalog.read(data, where), run)
-    say(
-        f"{len(built):,} items can be searched ({built.description.kind}); {built.description.left_out:,} have no content"
-    )
+    empty = built.description.left_out
+    say(f"{len(built):,} items can be searched ({built.description.kind}); {empty:,} have no content")
 
 
 @app.command

@@ -124,8 +124,8 @@ class TrainConfig(Settings):
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: Fraction = 0.1  # share of the steps
     temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
-    negatives: int = Field(default=256, ge=0)  # candidates per query, at least, where cached features make them cheap
-    prototypes: int = Field(default=1024, ge=0)  # distinct titles that every item is told apart from (regime frozen)
+    negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap
+    prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
     patch_area: Fraction = 0.35  # smallest share of the patch grid that stands in for a crop; 1 switches it off
     patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see
     ema: Fraction = 0.99  # decay of the averaged weights that are evaluated and saved

@@ -13,12 +13,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
-from likewise.encoders.pixels import squashed_pixels
+from likewise.encoders.pixels import square_pixels
 
 SIDE = 224
 WIDTH = 1280
-# The whole picture is squashed to a square: a crop would cut away the ends of a bottle, a shelf or a pair of skis.
-RESIZE = "squash"
+# Cropping to a square keeps shapes as the network learned them, but would cut away the ends of a bottle or a pair of
+# skis: at most this share of the longer side is cropped, and what is left is squashed to a square.
+MOST_CROPPED = 0.25
 
 
 class EfficientNetLite0(Encoder):
@@ -56,11 +57,11 @@ class EfficientNetLite0(Encoder):
         return cls(name)
 
     def description(self) -> dict[str, Any]:
-        return {"side": SIDE, "resize": RESIZE, "resample": "bicubic", "offset": 127, "scale": 128}
+        return {"side": SIDE, "most_cropped": MOST_CROPPED, "resample": "bicubic", "offset": 127, "scale": 128}
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
         """Pictures of any size to {"pixels": (n, 224, 224, 3) uint8}; scaling waits until they are on the device."""
-        return {"pixels": squashed_pixels(values, SIDE)}
+        return {"pixels": square_pixels(values, SIDE, MOST_CROPPED)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].permute(0, 3, 1, 2).float()  # a channels-last tensor, without a copy

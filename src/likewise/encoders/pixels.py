@@ -13,11 +13,24 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def squashed_pixels(pictures: Sequence[Image.Image], side: int) -> Tensor:
-    """Pictures of any size and shape to (n, side, side, 3) uint8, without cropping anything away."""
+def square_pixels(pictures: Sequence[Image.Image], side: int, most_cropped: float = 0.0) -> Tensor:
+    """Pictures of any size and shape to (n, side, side, 3) uint8.
+
+    Args:
+        most_cropped: share of the longer side that may be cut off, half at either end; the rest is squashed.
+    """
     pixels = np.empty((len(pictures), side, side, 3), dtype=np.uint8)
     for row, picture in zip(pixels, pictures, strict=True):
         # reducing_gap shrinks huge pictures by whole factors first: much quicker, and no visible difference.
-        square = as_rgb(picture).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        box = _centre(picture.width, picture.height, most_cropped)
+        square = as_rgb(picture).resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
         row[:] = np.asarray(square)
     return torch.from_numpy(pixels)
+
+
+def _centre(width: int, height: int, most_cropped: float) -> tuple[float, float, float, float]:
+    """The middle of a picture (left, top, right, bottom), as near to a square as cropping may come."""
+    kept_width = max(min(width, height), width * (1 - most_cropped)) if width > height else width
+    kept_height = max(min(width, height), height * (1 - most_cropped)) if height > width else height
+    left, top = (width - kept_width) / 2, (height - kept_height) / 2
+    return left, top, left + kept_width, top + kept_height

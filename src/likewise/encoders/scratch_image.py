@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from likewise.encoders.base import Encoder, Modality
-from likewise.encoders.pixels import squashed_pixels
+from likewise.encoders.pixels import square_pixels
 from likewise.encoders.transformer import Transformer, random_positions
 
 SIDE = 96
@@ -48,7 +48,7 @@ class ScratchImage(Encoder):
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
         """Pictures of any size, squashed to a square: {"pixels": (n, 96, 96, 3) uint8}."""
-        return {"pixels": squashed_pixels(values, SIDE)}
+        return {"pixels": square_pixels(values, SIDE)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].float() / 127.5 - 1.0

@@ -96,7 +96,7 @@ class GridHead(nn.Module):
         )  # one pass over the tokens
         own = self.base(self.dropout(pooled[:, 0]))
         attended = functional.layer_norm(pooled[:, 1:], (width,))
-        values = torch.einsum("nqw,qwd->nqd", self.dropout(attended), self.values).flatten(1)
+        values = torch.einsum("nqw,qwd->nqd", attended, self.values).flatten(1)
         return functional.normalize(own + self.residual(values), dim=-1)
 
     def _summary_weights(self, seen: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
     """
     kept = np.flatnonzero(~np.isnan(vectors[:, 0]))
     column = pl.Series("vector", vectors[kept], dtype=pl.Array(pl.Float32, vectors.shape[1]))
-    table = pl.DataFrame([pl.Series("id", [ids[row] for row in kept], dtype=pl.String), column])
+    table = pl.DataFrame([pl.Series("id", [ids[row] for row in kept.tolist()], dtype=pl.String), column])
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

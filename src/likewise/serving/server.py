@@ -2,13 +2,14 @@
 
 import errno
 import os
+import signal
 import socket
 import tempfile
 import threading
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import gradio as gr
@@ -26,19 +27,23 @@ _HERE = Path(__file__).parent
 
 
 def serve(page: Page, host: str = "127.0.0.1", port: int = 7860, *, open_browser: bool = False) -> None:
-    """Serve a page until Ctrl+C.
+    """Serve a page until Ctrl+C or until the process is asked to end; to be called from the main thread.
 
     Raises:
         UserError: the host is not this machine's own, or the port is taken.
     """
-    with serving(page, host, port) as url:
-        say(f"Serving on {url} (Ctrl+C stops)")
-        if open_browser:
-            webbrowser.open(url)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            say("Stopped")
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())  # or else uploads would stay behind
+    try:
+        with serving(page, host, port) as url:
+            say(f"Serving on {url} (Ctrl+C stops)")
+            if open_browser:
+                webbrowser.open(url)
+            with suppress(KeyboardInterrupt):
+                stop.wait()
+        say("Stopped")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

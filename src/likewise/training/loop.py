@@ -20,7 +20,7 @@ from likewise.training.state import TrainingState
 
 _REFERENCE_BATCH = 128  # the batch size that the configured learning rates are meant for
 _CLIP_NORM = 1.0
-_MOST_EVALUATIONS = 30
+_MOST_EVALUATIONS = 15
 _SHARE_FOR_SAVING = 0.05  # of the wall time, so that exact resume stays cheap
 
 
@@ -47,7 +47,7 @@ def fit(
     trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
     batch_size = config.rows_per_batch
     learning_rate_scale = math.sqrt(batch_size / _REFERENCE_BATCH)
-    optimizer = torch.optim.AdamW(parameter_groups(trained, config, learning_rate_scale), betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(parameter_groups(trained, config, learning_rate_scale), betas=(0.9, 0.98), fused=True)
     per_epoch = steps_per_epoch(len(data.rows), batch_size)
     total = per_epoch * config.total_epochs
     every = max(1, math.ceil(config.total_epochs / _MOST_EVALUATIONS))

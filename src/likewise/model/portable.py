@@ -1,0 +1,232 @@
+"""A trained model and its encoded items as one file, which opens with `torch.load(path, weights_only=True)`.
+
+Unlike a run folder it carries the items, too: vectors, ids, titles, metadata and small pictures. Whoever has the file
+can search, with neither the catalogue nor the packages that the encoders' weights came from.
+"""
+
+import io
+import os
+import pickle
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from torch import Tensor
+
+from likewise.catalog.images.causes import PictureError
+from likewise.catalog.images.thumbnails import thumbnail, thumbnail_path
+from likewise.catalog.pictures import Picture
+from likewise.config import Device, ModelSettings
+from likewise.encoders.device import has_native_bfloat16, resolve_device
+from likewise.encoders.registry import restore_encoder
+from likewise.errors import UserError
+from likewise.model.checkpoint import distinct_weights, set_weights
+from likewise.model.model import MODALITIES, Model
+from likewise.model.network import Network
+from likewise.progress import track
+
+Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # it becomes a file's name
+Precision = Literal["float32", "bfloat16"]
+_FILE_NAME = re.compile(r"[\w.\- ]+(/[\w.\- ]+)*", re.ASCII)
+_AGAIN = "make it again with python train.py"
+
+
+@dataclass(frozen=True)
+class EncodedItems:
+    """A catalogue after encoding.
+
+    Attributes:
+        vectors: (n, dim) float32; a NaN row is an item with nothing to encode.
+        table: n rows: "id" (unique strings), "title", and all other columns.
+        pictures: one for each row, None where an item has none.
+    """
+
+    vectors: NDArray[np.float32]
+    table: pl.DataFrame
+    pictures: Sequence[Picture | None]
+
+
+class _Content(BaseModel):
+    """What is in the file: tensors, strings, numbers, lists and dictionaries of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    likewise: Literal[1]  # the format's version
+    settings: ModelSettings
+    precision: dict[Literal["text", "image"], Precision]
+    weights: dict[str, Tensor]
+    encoders: dict[str, Tensor]  # "text/tokenizer.json" → the file's bytes
+    vectors: Tensor
+    ids: list[str]
+    titles: list[str | None]
+    metadata: Tensor  # the other columns, as the bytes of a Parquet file
+    pictures: list[Key | None]  # which picture each item shows
+    thumbnails: dict[Key, Tensor]  # the bytes of JPEGs
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.vectors.ndim == 2 or not self.vectors.is_floating_point():
+            raise ValueError("the vectors are no table of numbers")
+        if not len(self.vectors) == len(self.ids) == len(self.titles) == len(self.pictures) == len(set(self.ids)):
+            raise ValueError("vectors, ids, titles and pictures are of different lengths")
+        if set(self.precision) != set(MODALITIES):
+            raise ValueError("an encoder's precision is missing")
+        for name in self.encoders:
+            if not _FILE_NAME.fullmatch(name) or ".." in PurePosixPath(name).parts:
+                raise ValueError(f"a file of an encoder is called {name!r}")
+        for tensor in (self.metadata, *self.encoders.values(), *self.thumbnails.values()):
+            if tensor.dtype != torch.uint8 or tensor.ndim != 1:
+                raise ValueError("the bytes of a file are none")
+        return self
+
+
+def save_portable(path: Path | str, model: Model, items: EncodedItems, *, cache: Path) -> None:
+    """Write model and items to one file, beside the old one, which is replaced in the last step.
+
+    Args:
+        path: such as model_weights.pt.
+        items: encoded by this model.
+        cache: the catalogue's cache folder, where thumbnails are made or found.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shown, thumbnails = _thumbnails(items.pictures, cache)
+    content: dict[str, Any] = {
+        "likewise": 1,
+        "settings": model.settings.model_dump(mode="json"),
+        "precision": dict(model.precision),
+        "weights": distinct_weights(model.network),
+        "encoders": _encoder_files(model),
+        "vectors": torch.from_numpy(items.vectors),
+        "ids": items.table["id"].to_list(),
+        "titles": items.table["title"].to_list(),
+        "metadata": _parquet(items.table.drop("id", "title")),
+        "pictures": shown,
+        "thumbnails": thumbnails,
+    }
+    try:
+        with beside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch has its own for a full disk
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise UserError(f"cannot write {path}: {reason}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load_portable(path: Path | str, unpacked: Path, device: Device = "auto") -> tuple[Model, EncodedItems]:
+    """Open a file of `save_portable`.
+
+    Args:
+        unpacked: an empty folder, which becomes the cache folder of the items' thumbnails and must outlive them.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it is something else.
+    """
+    content = _read(Path(path))
+    try:
+        model = _restore(content, device, source=str(path))
+        table = pl.read_parquet(io.BytesIO(_bytes(content.metadata)))
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path} is damaged ({_first_line(error)}): {_AGAIN}") from None
+    if model.dim != content.vectors.shape[1] or len(table) not in (0, len(content.ids)):
+        raise UserError(f"{path} is damaged (its items do not fit its model): {_AGAIN}")
+    titled = pl.DataFrame({"id": content.ids, "title": content.titles}, schema={"id": pl.String, "title": pl.String})
+    table = titled.hstack(table) if table.width else titled
+    for key, jpeg in content.thumbnails.items():
+        place = thumbnail_path(key, unpacked)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(_bytes(jpeg))
+    pictures = [
+        Picture(key, thumbnail_path(key, unpacked)) if key in content.thumbnails else None for key in content.pictures
+    ]
+    return model, EncodedItems(content.vectors.float().numpy(), table, pictures)
+
+
+def _read(path: Path) -> _Content:
+    if not path.is_file():
+        raise UserError(f"there is no {path} yet: make it with python train.py --data FILE.csv")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged, or no file of weights: {_AGAIN}") from None
+    if not isinstance(loaded, dict) or "likewise" not in loaded:
+        raise UserError(f"{path} holds other weights than likewise's: {_AGAIN}")
+    try:
+        return _Content.model_validate(loaded)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        what = ".".join(map(str, first["loc"][:1])) or first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path} is damaged, or of another version of likewise ({what}): {_AGAIN}") from None
+
+
+def _restore(content: _Content, device: Device, source: str) -> Model:
+    place = resolve_device(device)
+    with TemporaryDirectory(prefix="likewise-encoders-") as temporary:
+        for name, packed in content.encoders.items():
+            file = Path(temporary, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(_bytes(packed))
+        text, image = (restore_encoder(Path(temporary, name), name) for name in MODALITIES)
+    network = Network(content.settings, text, image)
+    set_weights(network, content.weights, source)
+    precision: dict[str, str] = {
+        name: chosen if chosen == "float32" or has_native_bfloat16(place) else "float32"
+        for name, chosen in content.precision.items()
+    }
+    return Model(network, content.settings, place, precision)
+
+
+def _encoder_files(model: Model) -> dict[str, Tensor]:
+    with TemporaryDirectory(prefix="likewise-encoders-") as temporary:
+        for name in MODALITIES:
+            model.encoder(name).save(Path(temporary, name))
+        files = sorted(file for file in Path(temporary).rglob("*") if file.is_file())
+        return {file.relative_to(temporary).as_posix(): _tensor(file.read_bytes()) for file in files}
+
+
+def _thumbnails(pictures: Sequence[Picture | None], cache: Path) -> tuple[list[str | None], dict[str, Tensor]]:
+    made: dict[str, Tensor] = {}
+    distinct = {picture.key: picture for picture in pictures if picture is not None}
+    for key, picture in track(distinct.items(), "Making thumbnails", len(distinct)):
+        try:
+            made[key] = _tensor(thumbnail(picture, cache).read_bytes())
+        except PictureError:  # it was not encoded either; its item is shown without
+            continue
+    return [picture.key if picture and picture.key in made else None for picture in pictures], made
+
+
+def _parquet(table: pl.DataFrame) -> Tensor:
+    file = io.BytesIO()
+    table.write_parquet(file)
+    return _tensor(file.getvalue())
+
+
+def _tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
