@@ -1,5 +1,6 @@
 """Which rows train, which choose the best checkpoint, and which are only looked at in the final report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ Rows = NDArray[np.int64]
 VALIDATION_NAMES = {"val", "valid", "validation", "dev"}
 TEST_NAMES = {"test", "holdout", "held-out"}
 ENOUGH_COMPONENTS = 200
+_FEWEST_LEFT = 2  # rows; a lone one has nothing to be told apart from
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _by_column(catalog: Catalog, column: str, test: float, identity: Identity, s
     if not len(held_out) or not len(validation):
         whole = held_out if len(held_out) else validation
         # one held-out part serves both purposes, cut in two so that the report never sees the rows that chose
-        validation, held_out = _cut(whole, _units(identity, whole)[0], (0.5, 0.5), seed)[:2]
+        validation, held_out = _cut(whole, _units(identity, whole)[0], (0.5,), seed)
         note += "; half of its held-out rows choose the checkpoint, the other half are reported"
     train = np.setdiff1d(np.arange(len(names)), np.concatenate([validation, held_out]))
     return Split(train, validation, held_out, note)
@@ -66,8 +68,8 @@ def _by_column(catalog: Catalog, column: str, test: float, identity: Identity, s
 def _by_identity(identity: Identity, validation: float, test: float, seed: int) -> Split:
     rows = np.arange(len(identity.component))
     units, note = _units(identity, rows)
-    parts = _cut(rows, units, (validation, test), seed)
-    return Split(parts[2], parts[0], parts[1], note)
+    first, second, rest = _cut(rows, units, (validation, test), seed)
+    return Split(rest, first, second, note)
 
 
 def _units(identity: Identity, rows: Rows) -> tuple[Codes, str]:
@@ -85,19 +87,27 @@ def _units(identity: Identity, rows: Rows) -> tuple[Codes, str]:
     )
 
 
-def _cut(rows: Rows, units: Codes, shares: tuple[float, float], seed: int) -> tuple[Rows, Rows, Rows]:
-    """Fill two parts with whole shuffled units up to their shares; the rest is the third."""
-    order = np.random.default_rng([seed, 1]).permutation(np.unique(units))
-    rank = np.empty(int(units.max(initial=0)) + 1, np.int64)
-    rank[order] = np.arange(len(order))
-    position = np.argsort(rank[units], kind="stable")
-    first, second = (round(share * len(rows)) for share in shares)
-    # a unit goes where its first row falls, so that no unit is cut
-    starts = np.zeros(len(rows), np.int64)
-    unit_of_position = units[position]
-    changed = np.flatnonzero(np.r_[True, unit_of_position[1:] != unit_of_position[:-1]])
-    starts[changed] = changed
-    starts = np.maximum.accumulate(starts)
-    part = np.where(starts < first, 0, np.where(starts < first + second, 1, 2))
-    pieces = [np.sort(rows[position[part == number]]) for number in range(3)]
-    return pieces[0], pieces[1], pieces[2]
+def _cut(rows: Rows, units: Codes, shares: Sequence[float], seed: int) -> list[Rows]:
+    """Fill one part per share with whole shuffled units; the rest of the rows is one part more, the last.
+
+    A unit too large for what is left of a share goes to the rest. A part that would be empty gets the smallest unit of
+    the rest, as long as two rows stay there to be told apart.
+    """
+    distinct, unit_of_row, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    order = np.random.default_rng([seed, 1]).permutation(len(distinct))
+    rest = len(shares)
+    part_of_unit = np.full(len(distinct), rest)
+    room = [round(share * len(rows)) for share in shares]
+    for unit in order:
+        part = next((number for number, free in enumerate(room) if sizes[unit] <= free), rest)
+        part_of_unit[unit] = part
+        if part < rest:
+            room[part] -= sizes[unit]
+    for part, share in enumerate(shares):
+        left = order[part_of_unit[order] == rest]
+        if share > 0 and len(left) and not (part_of_unit == part).any():
+            smallest = left[sizes[left].argmin()]
+            if sizes[left].sum() - sizes[smallest] >= _FEWEST_LEFT:
+                part_of_unit[smallest] = part
+    part_of_row = part_of_unit[unit_of_row]
+    return [np.sort(rows[part_of_row == number]) for number in range(rest + 1)]
