@@ -1,6 +1,7 @@
 """The order of the rows: a function of seed and epoch alone, so that a resumed run goes on exactly where it stopped."""
 
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,21 +17,27 @@ _LOOKAHEAD = 8  # batches from which a row may be drawn forward to keep a batch 
 def epoch_batches(rows: Rows, identities: Codes, batch_size: int, seed: int, epoch: int) -> Iterator[Rows]:
     """Batches of one epoch: every row once, rows of one identity far apart, one per batch while that is possible.
 
+    An identity with more rows than there are batches gets its share of each, so that none is left with nothing else.
+
     Args:
         rows: (n,) row numbers.
         identities: (all rows,) codes; −1 is an identity of its own.
     """
     rng = np.random.default_rng([seed, 4, epoch])
     waiting = deque(rows[_spread(identities[rows], rng)].tolist())
-    for size in _sizes(len(rows), batch_size):
-        batch, seen, deferred = [], set(), []
+    sizes = _sizes(len(rows), batch_size)
+    most = {code: math.ceil(count / len(sizes)) for code, count in Counter(identities[rows].tolist()).items()}
+    for size in sizes:
+        batch: list[int] = []
+        seen: Counter[int] = Counter()
+        deferred: list[int] = []
         for _ in range(min(len(waiting), size * _LOOKAHEAD)):
             row = waiting.popleft()
             code = int(identities[row])
-            if code >= 0 and code in seen:
+            if code >= 0 and seen[code] == most[code]:
                 deferred.append(row)
                 continue
-            seen.add(code)
+            seen[code] += 1
             batch.append(row)
             if len(batch) == size:
                 break
@@ -42,7 +49,7 @@ def epoch_batches(rows: Rows, identities: Codes, batch_size: int, seed: int, epo
 
 def _sizes(count: int, batch_size: int) -> list[int]:
     """Nearly equal sizes, so that no batch is a lone row without negatives."""
-    batches = max(1, round(count / batch_size) if count >= batch_size else 1)
+    batches = max(1, min(round(count / batch_size), count // 2))
     return [len(part) for part in np.array_split(np.empty(count), batches)]
 
 
