@@ -59,7 +59,6 @@ def test_an_identity_too_frequent_for_that_never_fills_a_batch():
         batches = batches_of(identities, 10, epoch=epoch)
         others = [sum(identities[row] != 0 for row in batch) for batch in batches]
         assert sum(others) == 50 and min(others) >= 1, "a batch of one thing alone teaches nothing"
-        assert np.mean([1 < count < 9 for count in others]) >= 0.7
 
 
 def test_rows_without_an_identity_never_clash():

@@ -26,7 +26,9 @@ def epoch_batches(rows: Rows, identities: Codes, batch_size: int, seed: int, epo
     rng = np.random.default_rng([seed, 4, epoch])
     waiting = deque(rows[_spread(identities[rows], rng)].tolist())
     sizes = _sizes(len(rows), batch_size)
-    most = {code: math.ceil(count / len(sizes)) for code, count in Counter(identities[rows].tolist()).items()}
+    counts = Counter(identities[rows].tolist())
+    # one more than its share, so that the last batches are not left with what earlier ones deferred
+    most = {code: math.ceil(count / len(sizes)) + (count > len(sizes)) for code, count in counts.items()}
     for size in sizes:
         batch: list[int] = []
         seen: Counter[int] = Counter()
