@@ -78,7 +78,7 @@ class RowTexts:
 
 
 def split_sentence(description: str | None, choice: float) -> tuple[str | None, str | None]:
-    """One sentence of a description that can serve as a query, and the rest; `choice` in [0, 1) picks it."""
+    """One sentence of a description that can serve as a query, and the rest without it; `choice` in [0, 1) picks it."""
     if description is None:
         return None, None
     parts = [part.strip() for part in _SENTENCE_END.split(description) if part and part.strip()]
@@ -86,14 +86,17 @@ def split_sentence(description: str | None, choice: float) -> tuple[str | None, 
     if not fit:
         return None, None
     place = fit[int(choice * len(fit))]
-    return parts[place], " ".join(parts[:place] + parts[place + 1 :]) or None
+    rest = " ".join(parts[:place] + parts[place + 1 :]) or None
+    return parts[place], without_copies(rest, parts[place])
 
 
 def without_copies(description: str | None, title: str | None) -> str | None:
     """The description with verbatim copies of the title (any case) taken out; None if nothing else is left."""
     if description is None or not title:
         return description
-    left = re.sub(rf"(?<!\w){re.escape(title)}(?!\w)", " ", description, flags=re.IGNORECASE)
+    left, copies = re.subn(rf"(?<!\w){re.escape(title)}(?!\w)", " ", description, flags=re.IGNORECASE)
+    if not copies:
+        return description  # to the letter: another text would be encoded once more
     left = " ".join(left.split()).strip(" ,.;:!-")
     return left or None
 
