@@ -54,8 +54,11 @@ def fit(
 
     state = TrainingState.read(run, objective.log_scale.device)
     if state is None:
-        state = TrainingState(averaged={name: weight.detach().clone() for name, weight in trained.items()})
-        state.best_score, state.best = validate(), state.averaged
+        state = TrainingState(
+            averaged={name: weight.detach().clone() for name, weight in trained.items()},
+            best={name: weight.detach().clone() for name, weight in trained.items()},
+            best_score=validate(),
+        )
         state.history.append({"epoch": 0, "step": 0, "validation": state.best_score})
     else:
         _set(trained, state.weights)
@@ -103,7 +106,8 @@ def fit(
             if (epoch + 1) % every == 0 or epoch + 1 == config.total_epochs:
                 with _weights(trained, state.averaged):
                     entry["validation"] = validate()
-                if entry["validation"] > state.best_score:
+                # a handful of held-out rows cannot tell: among equals the one that learned most is kept
+                if entry["validation"] >= state.best_score:
                     state.best_score, state.best_epoch = entry["validation"], epoch + 1
                     state.best = {name: weight.clone() for name, weight in state.averaged.items()}
             entry["seconds"] = time.monotonic() - started
