@@ -1,0 +1,158 @@
+"""The loop: keeps the best, stops on NaN with a sentence, and goes on to the bit wherever it was stopped."""
+
+import dataclasses
+from itertools import count
+
+import pytest
+import torch
+from training.toy_network import toy_objective, unlike
+
+from likewise.errors import UserError
+from likewise.training import loop
+from likewise.training.loop import fit, parameter_groups, schedule
+from likewise.training.state import FILE, TrainingState
+
+
+def fitted(run, scores=None, rows=12, **settings):
+    """(objective, state, history) after a training whose validation gives `scores` in turn."""
+    objective = toy_objective(unlike(rows), **settings)
+    numbers = iter(scores) if scores is not None else count()
+    history = []
+    state = fit(objective, objective.config, run, lambda: float(next(numbers)), history.append)
+    return objective, state, history
+
+
+def weights_of(objective):
+    return {name: weight.detach().clone() for name, weight in objective.named_parameters() if weight.requires_grad}
+
+
+def assert_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_the_history_has_a_line_for_each_epoch_and_the_untrained_model(tmp_path):
+    _, state, logged = fitted(tmp_path, scores=[0.1, 0.2, 0.3, 0.4])
+    assert [entry["epoch"] for entry in state.history] == [0, 1, 2, 3]
+    assert [entry["validation"] for entry in state.history] == [0.1, 0.2, 0.3, 0.4]
+    assert logged == state.history[1:]
+    assert state.history[-1]["loss"] < state.history[1]["loss"] * 2
+    assert state.step == 9
+    assert not list(tmp_path.glob("training/*.new"))
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path):
+    best, state, _ = fitted(tmp_path / "five", scores=[0.1, 0.2, 0.9, 0.3, 0.3, 0.3], epochs=5)
+    assert state.best_epoch == 2 and state.best_score == 0.9
+    assert_equal(weights_of(best), state.best)
+    last, *_ = fitted(tmp_path / "six", scores=[0.1, 0.2, 0.3, 0.3, 0.3, 0.4], epochs=5)
+    moved = [not torch.equal(a, b) for a, b in zip(weights_of(best).values(), weights_of(last).values(), strict=True)]
+    assert any(moved)
+
+
+def test_a_training_that_only_harms_leaves_the_untrained_weights(tmp_path):
+    untrained = weights_of(toy_objective(unlike(12)))
+    objective, state, _ = fitted(tmp_path, scores=[0.9, 0.5, 0.4, 0.3])
+    assert state.best_epoch == 0
+    assert_equal(weights_of(objective), untrained)
+
+
+def test_a_validation_that_cannot_tell_lets_the_training_count(tmp_path):
+    """A handful of held-out rows are all found among the first ten, trained or not."""
+    _, state, _ = fitted(tmp_path, scores=[1.0, 1.0, 1.0, 1.0])
+    assert state.best_epoch == 3
+
+
+def test_no_epochs_leave_the_untrained_weights(tmp_path):
+    untrained = weights_of(toy_objective(unlike(12)))
+    objective, state, _ = fitted(tmp_path, epochs=0)
+    assert len(state.history) == 1
+    assert_equal(weights_of(objective), untrained)
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 5, 7, 9])
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.5, "warmup": 0.5}], ids=["usual", "other"])
+def test_a_stopped_training_goes_on_to_the_bit(tmp_path, monkeypatch, stop_at, settings):
+    scores = [0.1, 0.5, 0.3, 0.4]
+    straight, straight_state, _ = fitted(tmp_path / "straight", scores=scores, **settings)
+    monkeypatch.setattr(loop, "_SHARE_FOR_SAVING", 1e12)  # so that every step is saved
+    write = TrainingState.write
+
+    def stop_after(state, run):
+        write(state, run)
+        if state.step == stop_at:
+            raise StoppedError
+
+    monkeypatch.setattr(TrainingState, "write", stop_after)
+    with pytest.raises(StoppedError):
+        fitted(tmp_path / "stopped", scores=scores, **settings)
+    monkeypatch.setattr(TrainingState, "write", write)
+    torch.manual_seed(12345)  # another process, another random state
+    done = TrainingState.read(tmp_path / "stopped", torch.device("cpu"))
+    assert done.step == stop_at
+    resumed, state, _ = fitted(tmp_path / "stopped", scores=scores[len(done.history) :], **settings)
+    assert_equal(weights_of(resumed), weights_of(straight))
+    assert_equal(state.averaged, straight_state.averaged)
+    known = [{key: entry[key] for key in entry if key != "seconds"} for entry in state.history]
+    assert known == [{key: entry[key] for key in entry if key != "seconds"} for entry in straight_state.history]
+
+
+def test_a_state_that_was_cut_off_while_writing_is_not_read(tmp_path):
+    straight, *_ = fitted(tmp_path / "straight")
+    folder = (tmp_path / "run" / FILE).parent
+    folder.mkdir(parents=True)
+    (folder / "state.4711.new").write_bytes(b"PK\x03\x04 half of a file")
+    resumed, *_ = fitted(tmp_path / "run")
+    assert_equal(weights_of(resumed), weights_of(straight))
+
+
+def test_a_damaged_state_is_one_sentence(tmp_path):
+    fitted(tmp_path)
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:100])
+    with pytest.raises(UserError, match=r"cannot resume from .*state\.pt.*--restart"):
+        fitted(tmp_path)
+
+
+def test_state_files_hold_nothing_but_tensors_numbers_and_text(tmp_path):
+    fitted(tmp_path)
+    assert set(torch.load(tmp_path / FILE, weights_only=True)) == {
+        field.name for field in dataclasses.fields(TrainingState)
+    }
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path):
+    objective = toy_objective(unlike(12))
+    with torch.no_grad():
+        objective.features.table[:, 0] = float("nan")
+    with pytest.raises(UserError, match=r"training stopped at step 0: the loss is not a number; lower learning_rate"):
+        fit(objective, objective.config, tmp_path, lambda: 0.0, lambda entry: None)
+
+
+def test_the_schedule_rises_to_the_peak_and_falls_to_nothing():
+    shares = [schedule(step, 100, 0.1) for step in range(100)]
+    assert shares[9] == shares[10] == 1.0
+    assert shares[:10] == sorted(shares[:10]) and shares[0] > 0
+    assert shares[10:] == sorted(shares[10:], reverse=True) and shares[-1] < 0.01
+    assert schedule(0, 1, 0.0) > 0 and schedule(0, 1, 1.0) > 0
+
+
+def test_vectors_and_the_temperature_do_not_decay_and_encoders_have_their_own_rate():
+    objective = toy_objective(unlike(4), learning_rate=1.0, encoder_learning_rate=0.5, weight_decay=0.1)
+    objective.network.encoders["text"].layer = torch.nn.Linear(3, 3)
+    trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
+    groups = parameter_groups(trained, objective.config, scale=0.5)
+    assert sum(len(group["params"]) for group in groups) == len(trained)
+
+    def group_of(weight):
+        return next(group for group in groups if any(weight is member for member in group["params"]))
+
+    assert group_of(objective.log_scale)["weight_decay"] == 0
+    assert group_of(objective.network.fusion.field_logits)["weight_decay"] == 0
+    assert group_of(objective.network.query_head.residual[1].weight)["weight_decay"] == 0.1
+    assert group_of(objective.network.query_head.residual[1].weight)["peak"] == 0.5
+    assert group_of(objective.network.encoders["text"].layer.weight)["peak"] == 0.25
