@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
@@ -44,6 +45,19 @@ def serve(page: Page, host: str = "127.0.0.1", port: int = 7860, *, open_browser
         say("Stopped")
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def check_page(page: Page, host: str = "127.0.0.1", port: int = 7860) -> str:
+    """Serve a page, ask for it once, and stop; returns its address.
+
+    Raises:
+        UserError: it cannot be served, or does not answer as it should.
+    """
+    with serving(page, host, port) as url:
+        answer = httpx.get(url, timeout=30, trust_env=False)
+        if answer.status_code != httpx.codes.OK:
+            raise UserError(f"the page on {url} answers with HTTP status {answer.status_code}")
+        return url
 
 
 @contextmanager
