@@ -58,19 +58,18 @@ def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
     Raises:
         UserError: the folder holds something else, or a training with other settings or data.
     """
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run} is a file: choose another folder for the run")
     recorded = Environment.of(run)
-    if recorded is None:
-        if run.exists() and not run.is_dir():
-            raise UserError(f"{run} is a file: choose another folder for the run")
-        if run.is_dir() and any(run.iterdir()):
-            raise UserError(
-                f"{run} is not empty and holds no training: choose another folder, or --restart to replace it"
-            )
-        run.mkdir(parents=True, exist_ok=True)
+    if recorded is None and not _is_free(run):
+        raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
+    if recorded is None or not (run / "config.yaml").is_file():  # the latter where the next lines were interrupted
         threads = config.threads or torch.get_num_threads()
         environment = Environment(threads, _fixed(config), catalog.fingerprint)
-        config.write(run / "config.yaml")
         environment.write(run)
+        beside = run / "training" / "config.yaml.new"
+        config.write(beside)
+        beside.replace(run / "config.yaml")
         return environment
     difference = _difference(TrainConfig.read(run / "config.yaml"), config)
     if difference is None and recorded.catalogue != catalog.fingerprint:
@@ -88,14 +87,28 @@ def clear(run: Path) -> None:
     Raises:
         UserError: the folder holds no run, so nothing in it is ours to remove.
     """
-    if not run.is_dir() or not any(run.iterdir()):
+    if _is_free(run):
         return
     if not (run / ENVIRONMENT).is_file():
         raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
-    for name in ("training", "encoders", "index"):
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("config.yaml", "model.safetensors", METRICS, "report.html", "README.md"):
+    # the state first, lest it be read under other settings, and last the file that says that the folder is ours
+    for name in (STATE, "config.yaml", "model.safetensors", METRICS, "report.html", "README.md"):
         (run / name).unlink(missing_ok=True)
+    for name in ("encoders", "index"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for path in (run / "training").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != run / ENVIRONMENT:
+            path.unlink()
+    (run / ENVIRONMENT).unlink()
+    (run / "training").rmdir()
+
+
+def _is_free(run: Path) -> bool:
+    """Whether nothing lies here, or only what a `begin` or `clear` that was killed leaves."""
+    left = {run / "training", (run / ENVIRONMENT).with_suffix(".new")}
+    return not run.exists() or (run.is_dir() and set(run.rglob("*")) <= left)
 
 
 def is_finished(run: Path) -> bool:
@@ -105,7 +118,8 @@ def is_finished(run: Path) -> bool:
 
 def finish(run: Path) -> None:
     """Drop the state that only an unfinished training needs."""
-    (run / STATE).unlink(missing_ok=True)
+    for path in (run / STATE.parent).glob(f"{STATE.stem}.*"):  # and what killed writers left beside it
+        path.unlink()
 
 
 def _fixed(config: TrainConfig) -> dict[str, str] | None:
