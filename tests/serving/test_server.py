@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from retrieval.fakes import FakeModel, catalog_of, save_picture
 
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
-from likewise.serving.server import serving
+from likewise.serving.server import serve, serving
 from likewise.serving.web import create_page, thumbnails_in
 
 
@@ -154,6 +157,26 @@ def test_uploads_are_gone_when_the_server_stops() -> None:
         assert path.read_bytes() == b"some bytes"
         assert path.parents[1].stat().st_mode & 0o077 == 0, "other users of the machine cannot look at them"
     assert not path.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("ask", [signal.SIGINT, signal.SIGTERM])
+def test_a_served_page_ends_cleanly_when_asked_to(ask: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads: list[Path] = []
+
+    def visit(url: str) -> None:
+        answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.jpg", b"some bytes")}, trust_env=False)
+        uploads.extend(Path(path) for path in answer.json() if Path(path).exists())
+        os.kill(os.getpid(), ask)
+
+    monkeypatch.setattr("webbrowser.open", lambda url: threading.Timer(0.2, visit, [url]).start())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
+    try:
+        serve(create_page(Index.build(FakeModel(), catalog_of("tea"))), port=0, open_browser=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(uploads) == 1
+    assert not uploads[0].exists()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", ""])

@@ -41,7 +41,8 @@ def serve(page: Page, host: str = "127.0.0.1", port: int = 7860, *, open_browser
             if open_browser:
                 webbrowser.open(url)
             with suppress(KeyboardInterrupt):
-                stop.wait()
+                while not stop.wait(0.5):  # not for ever: in some places Ctrl+C is noticed only between two waits
+                    pass
         say("Stopped")
     finally:
         signal.signal(signal.SIGTERM, before)
