@@ -1,0 +1,47 @@
+# Every target does its own set-up in .venv, with plain venv and pip. Nothing is installed outside of this folder.
+#
+#   make demo     sample catalogue, training, index, page on http://127.0.0.1:7860  (PORT=…; HEADLESS=1 stops once it serves)
+#   make test     the tests  (ARGS="tests/model -k fusion" for some of them)
+#   make lint     style, import order, types
+#   make clean    remove what these made
+
+PYTHON ?= python3
+PORT ?= 7860
+HEADLESS ?=
+ARGS ?=
+
+BIN := .venv/bin
+DEMO_CSV := demo/openmoji/openmoji.csv
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/likewise sample openmoji demo/openmoji
+	$(BIN)/likewise train $(DEMO_CSV) --output demo/run
+	$(BIN)/likewise index demo/run --data $(DEMO_CSV)
+	$(BIN)/likewise demo demo/run --port $(PORT) $(if $(filter-out 0,$(HEADLESS)),--check)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -rs $(ARGS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The stamps are touched last, so that an interrupted set-up is taken up again.
+.venv/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "likewise needs Python 3.11 or newer as $(PYTHON); name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@

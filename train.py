@@ -1,0 +1,87 @@
+"""Learn from a catalogue, encode its items, and save all that demo.py needs as one file.
+
+python train.py --data path/to/products.csv
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # works without `pip install .`, too
+
+from likewise.catalog.catalog import Catalog
+from likewise.config import TrainConfig
+from likewise.errors import UserError
+from likewise.model.model import Model
+from likewise.model.portable import EncodedItems, save_portable
+from likewise.progress import say
+from likewise.training.train import train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        run(options)
+    except UserError as error:
+        print(f"train.py: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print(f"train.py: stopped; {options.output} is as it was", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train afresh in a temporary folder; only a finished training replaces the weights."""
+    if not options.output.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {options.output.parent} to save {options.output.name} in")
+    config = TrainConfig.parse(
+        {name: getattr(options, name) for name in ("epochs", "batch_size", "seed", "device")}, source="options"
+    )
+    columns = dict(_pair(entry) for entry in options.map)
+    catalog = Catalog.read(options.data, columns=columns, max_items=options.max_samples, seed=options.seed)
+    for line in catalog.report.lines():
+        say(line)
+    with TemporaryDirectory(prefix="likewise-training-") as folder:
+        trained = train(catalog, Path(folder) / options.output.stem, config)
+        model = Model.load(trained.path, options.device)
+        vectors = model.encode_items(catalog)
+        pictures = [shown[0] if shown else None for shown in catalog.pictures]
+        save_portable(options.output, model, EncodedItems(vectors, catalog.table, pictures), cache=catalog.cache)
+    say(f"Saved the weights and {len(catalog):,} encoded items as {options.output}; see them with python demo.py")
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    ours, equals, theirs = entry.partition("=")
+    if not (ours and equals and theirs):
+        raise UserError(f"--map {entry}: write it as title=product_name")
+    return ours, theirs
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV, TSV, Parquet or JSON Lines")
+    parser.add_argument(
+        "--map", action="append", default=[], metavar="OURS=THEIRS", help="such as title=product_name (repeatable)"
+    )
+    parser.add_argument("--epochs", type=int, default=2, help="passes over the samples (2)")
+    parser.add_argument("--batch_size", "--batch-size", type=int, default=8, help="samples per step (8)")
+    parser.add_argument("--max_samples", "--max-samples", type=int, default=2000, help="drawn with the seed (2000)")
+    parser.add_argument("--seed", type=int, default=0, help="decides samples, split and training (0)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where to compute")
+    parser.add_argument(
+        "--output", type=Path, default=Path("model_weights.pt"), metavar="FILE", help="the weights (model_weights.pt)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
