@@ -81,7 +81,9 @@ class Featurizer:
 
     def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
         """Features (n, width) float32 of n texts; equal texts are encoded once, short ones beside short ones."""
-        unknown = sorted({text for text in texts if (prompt, text) not in self._recent}, key=len)
+        new = {text for text in texts if (prompt, text) not in self._recent}
+        # equal lengths in the order of the alphabet: a set's own order, and so the last bits, would change with the process
+        unknown = sorted(new, key=lambda text: (len(text), text))
         fresh: dict[str, Tensor] = {}
         prepared = prefetch(lambda batch: self.encoder.prepare(batch, prompt=prompt), batches(unknown, _TEXT_BATCH))
         for batch, inputs in zip(batches(unknown, _TEXT_BATCH), prepared, strict=True):
