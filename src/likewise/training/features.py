@@ -99,7 +99,10 @@ class LiveFeatures:
 
 def cache_features(model: Model, catalog: Catalog, texts: Sequence[str]) -> CachedFeatures:
     """Run both encoders once over all distinct texts and pictures, or read what an earlier run cached."""
-    cache, slots = cache_pictures(model, catalog)
+    if "image" in model.fields:
+        cache, slots = cache_pictures(model, catalog)
+    else:
+        cache, slots = model.feature_cache("image", catalog.cache), np.full(len(catalog), -1, np.int64)
     return CachedFeatures(_text_tables(model, catalog.cache, texts), cache, slots, model.device)
 
 

@@ -89,7 +89,7 @@ def network_towers(
                     read = features.texts(texts_of(texts, field, questions)[places], "document")
                 vectors[places] = network.tower(field, read).cpu().numpy()
             fields[field] = vectors
-    return Towers(np.concatenate(queries), fields)
+    return Towers(np.concatenate([np.empty((0, network.dim), np.float32), *queries]), fields)
 
 
 def texts_of(texts: RowTexts, field: str, questions: Questions) -> Codes:
@@ -110,7 +110,9 @@ def fuse_with(network: Network, towers: Towers, fields: list[str]) -> Vectors:
 
 
 def subsets(fields: tuple[str, ...], towers: Towers) -> Iterator[tuple[str, list[str]]]:
-    """The subsets that can be told apart on these items, each with the fields it shows."""
+    """The subsets that can be told apart on these items, each with the fields it shows; none where nothing is asked."""
+    if not len(towers.queries):
+        return
     seen = [field for field in fields if field in towers.fields and not np.isnan(towers.fields[field]).all()]
     words = [field for field in seen if FIELD_MODALITY[field] == "text"]
     pictures = [field for field in seen if FIELD_MODALITY[field] == "image"]
