@@ -133,6 +133,17 @@ def test_repeated_texts_are_encoded_once(model, catalogue, monkeypatch):
     assert texts.rows == 7  # queries may carry a prompt of their own
 
 
+def test_texts_are_encoded_in_an_order_that_no_process_changes(model, monkeypatch):
+    """The order of a set does change, and with it which texts are padded together: features would differ in a last bit."""
+    encoder, seen = model.encoder("text"), []
+    prepare = encoder.prepare
+    monkeypatch.setattr(encoder, "prepare", lambda batch, **rest: seen.extend(batch) or prepare(batch, **rest))
+    monkeypatch.setattr("likewise.model.encoding._WORKERS", 1)
+    texts = [f"{letter} word {number}" for letter in "qwertyuiop" for number in range(10)] + ["short"]
+    model.featurizer("text").texts(texts, prompt="order")
+    assert seen == sorted(texts, key=lambda text: (len(text), text))
+
+
 def test_the_bounds_of_windows_and_batches_do_not_matter(model, catalogue, monkeypatch):
     whole = model.encode_items(catalogue)
     monkeypatch.setattr(model_module, "_WINDOW", 3)

@@ -1,0 +1,39 @@
+"""One tiny training for all tests that only look at a finished run."""
+
+import pytest
+from model.shape_catalogue import write_catalogue
+
+from likewise.catalog.catalog import Catalog
+from likewise.config import ModelSettings, TrainConfig
+from likewise.progress import quiet
+from likewise.training.train import train
+
+TINY = TrainConfig(
+    model=ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=64),
+    split="part",
+    epochs=12,
+    batch_size=16,
+    precision="float32",
+    device="cpu",
+    threads=1,
+)
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """The catalogue of shapes; its cache is shared, so that pictures are encoded once."""
+    folder = tmp_path_factory.mktemp("shapes")
+    return Catalog.read(write_catalogue(folder), cache=folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Settings of a training that takes a few seconds."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def trained(shapes, tiny, tmp_path_factory):
+    """A finished training on the shapes. Do not change its folder."""
+    with quiet():
+        return train(shapes, tmp_path_factory.mktemp("runs") / "shapes", tiny)
