@@ -82,7 +82,7 @@ class Featurizer:
     def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
         """Features (n, width) float32 of n texts; equal texts are encoded once, short ones beside short ones."""
         new = {text for text in texts if (prompt, text) not in self._recent}
-        # equal lengths in the order of the alphabet: a set's own order, and so the last bits, would change with the process
+        # equal lengths by the alphabet: a set's own order, and with it the last bits, would change with the process
         unknown = sorted(new, key=lambda text: (len(text), text))
         fresh: dict[str, Tensor] = {}
         prepared = prefetch(lambda batch: self.encoder.prepare(batch, prompt=prompt), batches(unknown, _TEXT_BATCH))
