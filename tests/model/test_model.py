@@ -134,7 +134,7 @@ def test_repeated_texts_are_encoded_once(model, catalogue, monkeypatch):
 
 
 def test_texts_are_encoded_in_an_order_that_no_process_changes(model, monkeypatch):
-    """The order of a set does change, and with it which texts are padded together: features would differ in a last bit."""
+    """The order of a set does change, and with it which texts are padded together: the last bits would differ."""
     encoder, seen = model.encoder("text"), []
     prepare = encoder.prepare
     monkeypatch.setattr(encoder, "prepare", lambda batch, **rest: seen.extend(batch) or prepare(batch, **rest))

@@ -1,6 +1,7 @@
 """One tiny training for all tests that only look at a finished run."""
 
 import pytest
+import torch
 from model.shape_catalogue import write_catalogue
 
 from likewise.catalog.catalog import Catalog
@@ -17,6 +18,15 @@ TINY = TrainConfig(
     device="cpu",
     threads=1,
 )
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    """Threads that wait for each other make tiny matrices slow, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
