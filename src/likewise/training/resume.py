@@ -118,8 +118,9 @@ def is_finished(run: Path) -> bool:
 
 def finish(run: Path) -> None:
     """Drop the state that only an unfinished training needs."""
-    for path in (run / STATE.parent).glob(f"{STATE.stem}.*"):  # and what killed writers left beside it
-        path.unlink()
+    left_by_killed_writers = [*(run / STATE.parent).glob(f"{STATE.stem}.*.new"), *run.glob("model.*.tmp")]
+    for path in (run / STATE, *left_by_killed_writers):
+        path.unlink(missing_ok=True)
 
 
 def _fixed(config: TrainConfig) -> dict[str, str] | None:
