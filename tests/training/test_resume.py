@@ -106,8 +106,10 @@ def test_clearing_removes_the_training_and_nothing_else(run, catalogue):
 def test_finishing_drops_the_state_and_what_killed_writers_left(run, catalogue):
     finished_run(run, catalogue)
     (run / STATE).with_name("state.4711.new").write_text("half")
+    (run / "model.4711.tmp").write_text("half")
     resume.finish(run)
     assert sorted(path.name for path in (run / "training").iterdir()) == ["environment.json"]
+    assert not list(run.glob("*.tmp")) and (run / "model.safetensors").exists()
     assert resume.is_finished(run)
 
 
