@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # works withou
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
 from likewise.errors import UserError
+from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, save_portable
 from likewise.progress import say
@@ -34,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run(options: argparse.Namespace) -> None:
-    """Train afresh in a temporary folder; only a finished training replaces the weights."""
+def run(options: argparse.Namespace) -> RunMetrics:
+    """Train afresh in a temporary folder; only a finished training replaces the weights. Returns its figures."""
     if not options.output.absolute().parent.is_dir():
         raise UserError(f"there is no folder {options.output.parent} to save {options.output.name} in")
     config = TrainConfig.parse(
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         pictures = [shown[0] if shown else None for shown in catalog.pictures]
         save_portable(options.output, model, EncodedItems(vectors, catalog.table, pictures), cache=catalog.cache)
     say(f"Saved the weights and {len(catalog):,} encoded items as {options.output}; see them with python demo.py")
+    return trained.metrics
 
 
 class _OneLineParser(argparse.ArgumentParser):

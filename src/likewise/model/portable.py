@@ -6,7 +6,6 @@ can search, with neither the catalogue nor the packages that the encoders' weigh
 
 import io
 import os
-import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,7 +165,7 @@ def _read(path: Path) -> _Content:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception:  # torch raises whatever its unpickler stumbles over
         raise UserError(f"{path} is damaged, or no file of weights: {_AGAIN}") from None
     if not isinstance(loaded, dict) or "likewise" not in loaded:
         raise UserError(f"{path} holds other weights than likewise's: {_AGAIN}")
