@@ -297,8 +297,9 @@ def encode(
         auto, cpu, cuda or mps.
     """
     from likewise.model.model import Model
-    from likewise.retrieval.vectors import write_vectors
+    from likewise.retrieval.vectors import prepare_target, write_vectors
 
+    prepare_target(output)
     model = Model.load(run, device)
     items = catalog.read(data, where)
     written = write_vectors(output, items.ids, model.encode_items(items, _names(fields)))

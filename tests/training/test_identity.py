@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from model.shape_catalogue import catalogue_of, draw
 from training.identity_codes import identity_of
 
-from likewise.training.identity import Identity, codes, normalised
+from likewise.catalog.same_text import normalised
+from likewise.training.identity import Identity, codes
 
 
 def test_texts_are_compared_without_case_width_and_spaces():

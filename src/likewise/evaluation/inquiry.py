@@ -3,11 +3,12 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.same_text import normalised
 from likewise.errors import UserError
 from likewise.evaluation.baselines import bm25_scores
 from likewise.evaluation.comparison import Evaluated, compare, evaluate_system, headline_metric, relevance_by_key
@@ -16,7 +17,6 @@ from likewise.evaluation.qrels import read_queries
 from likewise.evaluation.results import Comparison
 
 _COLUMN = "column:"
-T = TypeVar("T", bound=Hashable)
 
 
 class Encoder(Protocol):
@@ -99,18 +99,19 @@ class Inquiry:
     ) -> "Inquiry":
         values = catalog.texts(column)
         seen = _seen(model_fields, fields, column)
-        texts = _distinct(values)
-        keys = values if relevance is None else catalog.column(relevance)
+        texts = _distinct_texts(values)
+        keys = [normalised(value) for value in values] if relevance is None else catalog.column(relevance)
         # a text that stands in rows of several keys is answered by all of them
         keys_of: dict[str, set[Hashable]] = {text: set() for text in texts}
         for value, key in zip(values, keys, strict=True):
             if value is not None and key is not None:
-                keys_of[value].add(key)
-        rows_of = dict(zip(_distinct(keys), relevance_by_key(_distinct(keys), keys), strict=True))
+                keys_of[str(normalised(value))].add(key)
+        distinct_keys = list(dict.fromkeys(key for key in keys if key is not None))
+        rows_of = dict(zip(distinct_keys, relevance_by_key(distinct_keys, keys), strict=True))
         none = np.empty(0, np.int64)
         relevant = [np.unique(np.concatenate([none, *(rows_of[key] for key in keys_of[text])])) for text in texts]
         label = f"{_shown(seen)}, asked for by {column}"
-        return cls(catalog, "items", texts, relevant, None, texts, seen, label)
+        return cls(catalog, "items", list(texts.values()), relevant, None, list(texts), seen, label)
 
     @classmethod
     def _items_to_texts(
@@ -125,10 +126,12 @@ class Inquiry:
             raise UserError("--relevance goes with --answers items: an item's own value is its answer here")
         values = catalog.texts(column)
         seen = _seen(model_fields, fields, column)
-        texts = _distinct(values)
-        groups = [value if value is not None else f"\0{row}" for row, value in enumerate(values)]
+        texts = _distinct_texts(values)
+        keys = [normalised(value) for value in values]
+        groups = [key if key is not None else f"\0{row}" for row, key in enumerate(keys)]
         label = f"the {len(texts):,} values of {column}, asked for by {_shown(seen)}"
-        return cls(catalog, "texts", texts, relevance_by_key(values, texts), None, groups, seen, label)
+        relevant = relevance_by_key(keys, list(texts))
+        return cls(catalog, "texts", list(texts.values()), relevant, None, groups, seen, label)
 
     @classmethod
     def _judged(
@@ -195,8 +198,13 @@ def _seen(model_fields: Sequence[str], fields: Sequence[str] | None, asked: str 
     return seen
 
 
-def _distinct(values: Sequence[T | None]) -> list[T]:
-    return list(dict.fromkeys(value for value in values if value is not None))
+def _distinct_texts(values: Sequence[str | None]) -> dict[str, str]:
+    """Normalised text → the first spelling of it."""
+    texts: dict[str, str] = {}
+    for value in values:
+        if value is not None:
+            texts.setdefault(str(normalised(value)), value)
+    return texts
 
 
 def _shown(fields: Sequence[str]) -> str:

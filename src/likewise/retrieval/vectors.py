@@ -10,6 +10,20 @@ import polars as pl
 from likewise.errors import UserError
 
 
+def prepare_target(path: Path) -> None:
+    """Make the folder of a file that will be written later, so that a mistake shows before the long work.
+
+    Raises:
+        UserError: the file cannot lie there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+
+
 def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
     """Write a Parquet file with the columns id (String) and vector (Array of float32), atomically.
 
@@ -28,8 +42,8 @@ def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
     column = pl.Series("vector", vectors[kept], dtype=pl.Array(pl.Float32, vectors.shape[1]))
     table = pl.DataFrame([pl.Series("id", [ids[row] for row in kept.tolist()], dtype=pl.String), column])
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    prepare_target(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         table.write_parquet(beside)
         beside.replace(path)
     except OSError as error:

@@ -1,6 +1,5 @@
 """What makes two rows the same thing, as integer codes: equal codes mean equal, −1 that there is nothing to compare."""
 
-import unicodedata
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -10,13 +9,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.same_text import normalised
 
 Codes = NDArray[np.int64]
-
-
-def normalised(text: str | None) -> str | None:
-    """Text as identities compare it: Unicode-normalised, case-folded, with single spaces."""
-    return None if text is None else " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def codes(values: Sequence[Hashable | None]) -> Codes:

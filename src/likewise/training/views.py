@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
-from likewise.training.identity import Codes, codes, normalised
+from likewise.training.identity import Codes
 
 Bools = NDArray[np.bool_]
 
@@ -175,8 +175,3 @@ def distinct_titles(texts: RowTexts, title_codes: Codes, rows: NDArray[np.int64]
     known = rows[texts.title[rows] >= 0]
     found, first = np.unique(title_codes[known], return_index=True)
     return texts.title[known[first]], found
-
-
-def text_codes(texts: RowTexts) -> Codes:
-    """(texts,) identity codes: equal for texts that are equal once normalised."""
-    return codes([normalised(text) for text in texts.texts])

@@ -1,0 +1,220 @@
+"""The commands as a person types them: what they print, what they leave behind, how they refuse."""
+
+import json
+
+import polars as pl
+import pytest
+import torch
+from model.shape_catalogue import write_catalogue
+
+from likewise.cli import app, main
+from likewise.progress import console
+
+COMMANDS = ("doctor", "train", "evaluate", "encode", "index", "search", "sample", "demo")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with the catalogue of shapes, a trained and indexed run, and a cache."""
+    folder = tmp_path_factory.mktemp("cli")
+    data = write_catalogue(folder)
+    config = folder / "c.yaml"
+    config.write_text("epochs: 3\nthreads: 1\nprecision: float32\nmodel: {dim: 64}\n", encoding="utf-8")
+    main_ok(
+        *("train", data, "--output", folder / "run", "--preset", "scratch", "--config", config),
+        *("--split", "part", "--epochs", "4", "--cache", folder / "cache"),
+    )
+    main_ok("index", folder / "run", "--data", data, "--cache", folder / "cache")
+    return folder
+
+
+def main_ok(*arguments: object) -> None:
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        assert end.code in (0, None), f"exit status {end.code}"
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The one line with which a mistake is refused."""
+    capsys.readouterr()
+    console.file = None
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert end.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines, "nothing was said"
+    assert lines[-1].startswith("likewise: ")
+    assert "Traceback" not in "\n".join(lines)
+    return lines[-1]
+
+
+def printed_json(capsys, *arguments: object):
+    capsys.readouterr()
+    main_ok(*arguments)
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command, capsys):
+    main_ok(command, "--help")
+    assert f"Example: likewise {command} " in capsys.readouterr().out
+
+
+def test_every_command_is_known():
+    assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
+
+
+def test_doctor_counts_rows_usable_items_and_problems(workplace, capsys):
+    report = printed_json(capsys, "doctor", workplace / "shapes.csv", "--json", "--cache", workplace / "cache")
+    assert report["rows"] == 60
+    assert report["usable"] == 60
+    assert report["problems"]["blank-title"] == 1
+    assert report["problems"]["blank-image"] == 2
+    main_ok("doctor", workplace / "shapes.csv", "--cache", workplace / "cache")
+    assert "60 usable items from 60 rows" in capsys.readouterr().out
+
+
+def test_train_leaves_a_whole_run(workplace):
+    run = workplace / "run"
+    for name in ("config.yaml", "model.safetensors", "metrics.json", "report.html", "README.md"):
+        assert (run / name).stat().st_size > 0
+    config = (run / "config.yaml").read_text(encoding="utf-8")
+    assert "scratch-image" in config  # the preset
+    assert "dim: 64" in config  # the file wins over the preset
+    assert "epochs: 4" in config  # the flag wins over the file
+
+
+def test_search_by_words_picture_and_both(workplace, capsys):
+    run, picture = workplace / "run", workplace / "20.png"
+    hits = printed_json(capsys, "search", run, "a red circle", "-k", 3, "--json")
+    assert len(hits) == 3
+    assert set(hits[0]) == {"id", "score", "title"}
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    hits = printed_json(capsys, "search", run, "--image", picture, "--json")
+    assert len(hits) == 10
+    assert printed_json(capsys, "search", run, "large", "--image", picture, "--image-weight", "0.9", "--json")
+
+
+def test_encode_writes_ids_and_vectors(workplace, capsys):
+    target = workplace / "vectors.parquet"
+    main_ok(
+        *("encode", workplace / "run", "--data", workplace / "shapes.csv", "--output", target),
+        *("--fields", "image", "--cache", workplace / "cache"),
+    )
+    table = pl.read_parquet(target)
+    assert table.columns == ["id", "vector"]
+    assert len(table) == 60 - 2 - 1  # two items without a picture, one with a broken one
+    lengths = table["vector"].to_numpy() ** 2
+    assert lengths.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("question", "candidates"),
+    [
+        (("--fields", "image"), 60),
+        (("--queries", "column:title", "--relevance", "part"), 60),
+        (("--answers", "column:title", "--fields", "image"), 58),
+        (("--answers", "column:part"), 3),
+    ],
+)
+def test_evaluate_measures_the_run_beside_its_rivals(workplace, capsys, question, candidates):
+    command = ("evaluate", workplace / "run", "--data", workplace / "shapes.csv", "--cache", workplace / "cache")
+    figures = printed_json(capsys, *command, *question, "--json")
+    assert figures["candidates"] == candidates
+    assert 0 <= figures["metrics"]["recall@10"]["low"] <= figures["metrics"]["recall@10"]["high"] <= 1
+    assert {"untrained", "ridge"} <= set(figures["rivals"])
+    assert ("BM25" in figures["rivals"]) == ("image" not in question)
+    assert figures["verdict"] in ("better", "no difference", "worse")
+
+
+def test_evaluate_reads_judged_queries(workplace, capsys):
+    judged = workplace / "queries.csv"
+    judged.write_text("query,id\na large red circle,s0\na small red bar,s7\nsomething else,unknown\n", encoding="utf-8")
+    command = ("evaluate", workplace / "run", "--data", workplace / "shapes.csv", "--cache", workplace / "cache")
+    figures = printed_json(capsys, *command, "--queries", judged, "--json")
+    assert figures["queries"] == 2
+
+
+def test_evaluate_hides_the_field_that_is_asked_for(workplace, capsys):
+    """With its own title in sight every item would be found by BM25."""
+    command = ("evaluate", workplace / "run", "--data", workplace / "shapes.csv", "--cache", workplace / "cache")
+    hidden = printed_json(capsys, *command, "--queries", "column:title", "--json")
+    shown = printed_json(capsys, *command, "--queries", "column:title", "--fields", "title", "--json")
+    assert "title" not in hidden["on"].split(", asked")[0]
+    assert shown["rivals"]["BM25"]["recall@1"]["mean"] > hidden["rivals"]["BM25"]["recall@1"]["mean"]
+
+
+def test_demo_serves_a_page(workplace, capsys):
+    capsys.readouterr()
+    console.file = None
+    main_ok("demo", workplace / "run", "--port", "0", "--check", "--cache", workplace / "cache")
+    assert "The page answers on http://127.0.0.1:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("doctor", "nowhere.csv"), "nowhere.csv"),
+        (("doctor",), "FILE"),
+        (("train", "{data}", "--output", "{new}", "--preset", "huge"), "lite, scratch, clip"),
+        (("train", "{data}", "--output", "{new}", "--epochs", "many"), "epochs"),
+        (("train", "{data}", "--output", "{new}", "--epochs", "-1"), "epochs"),
+        (("train", "{data}", "--output", "{new}", "--where", "part == "), "part =="),
+        (("train", "{data}", "--output", "{new}", "--where", "prt == 1"), "did you mean part?"),
+        (("train", "{data}", "--output", "{new}", "--split", "size"), "size"),
+        (("train", "{data}", "--output", "{new}", "--map", "title"), "title=product_name"),
+        (("train", "{data}", "--output", "{new}", "--map", "title=tilte"), "title"),
+        (("train", "{data}", "--output", "{folder}"), "holds no training"),
+        (("train", "{data}", "--output", "{run}", "--preset", "scratch", "--epochs", "9"), "another training"),
+        (("index", "{folder}", "--data", "{data}"), "model.safetensors"),
+        (("search", "{run}"), "words, a picture or both"),
+        (("search", "{run}", "red", "-k", "0"), "k must be at least 1"),
+        (("search", "{run}", "--image", "{data}"), "picture"),
+        (("search", "{run}", "--image", "gone.png"), "gone.png"),
+        (("evaluate", "{run}", "--data", "{data}", "--fields", "smell"), "title, description, image"),
+        (("evaluate", "{run}", "--data", "{data}", "--queries", "column:nothing"), "nothing"),
+        (("evaluate", "{run}", "--data", "{data}", "--answers", "titles"), "column:NAME"),
+        (("encode", "{run}", "--data", "{data}", "--output", "{data}/x.parquet"), "x.parquet"),
+        (("sample", "animals", "{new}"), "openmoji"),
+        (("demo", "{run}", "--host", "0.0.0.0"), "127.0.0.1"),
+        (("serve", "{run}"), "doctor, train"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(workplace, capsys, tmp_path, arguments, says):
+    places = {
+        "data": workplace / "shapes.csv",
+        "run": workplace / "run",
+        "new": tmp_path / "new",
+        "folder": workplace,
+    }
+    assert says in refused(capsys, *(argument.format(**places) for argument in arguments))
+
+
+def test_an_index_of_another_model_is_refused(workplace, capsys, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    config = tmp_path / "c.yaml"
+    config.write_text("threads: 1\nprecision: float32\nmodel: {dim: 64}\n", encoding="utf-8")
+    main_ok(
+        *("train", workplace / "shapes.csv", "--output", other, "--preset", "scratch", "--config", config),
+        *("--split", "part", "--epochs", "1", "--seed", "1", "--cache", workplace / "cache"),
+    )
+    shutil.copytree(workplace / "run" / "index", other / "index")
+    assert "another model" in refused(capsys, "search", other, "red")
+
+
+def test_config_with_an_unknown_key_names_the_nearest(workplace, capsys, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("epoch: 3\n", encoding="utf-8")
+    said = refused(capsys, "train", workplace / "shapes.csv", "--output", tmp_path / "run", "--config", config)
+    assert "did you mean epochs?" in said
