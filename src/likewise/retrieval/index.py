@@ -13,6 +13,7 @@ import polars as pl
 from PIL import Image
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.images.causes import PictureError, describe
 from likewise.catalog.images.decode import decode_bytes, open_picture
 from likewise.catalog.pictures import Picture
 from likewise.errors import UserError
@@ -271,7 +272,10 @@ def _read_image(image: str | Path | Image.Image | BinaryIO) -> Image.Image:
     if isinstance(image, Image.Image):
         return image if image.mode == "RGB" else image.convert("RGB")
     if isinstance(image, str | Path):
-        return open_picture(image, minimum_side=_QUERY_SIDE)
+        try:
+            return open_picture(image, minimum_side=_QUERY_SIDE)
+        except PictureError as error:
+            raise PictureError(error.cause, f"the picture {image} {describe(error.cause)}") from None
     return decode_bytes(image.read(), minimum_side=_QUERY_SIDE)
 
 
