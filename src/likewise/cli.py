@@ -201,6 +201,7 @@ def train(
     where = where if where is not None else settings.data.where
     max_items = max_items if max_items is not None else settings.data.max_items
     train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart)
+    say(f"Saved to {output}: report.html shows the training and the figures")
 
 
 @app.command

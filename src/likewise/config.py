@@ -120,13 +120,14 @@ class TrainConfig(Settings):
     epochs: int | None = Field(default=None, ge=0)  # None: 30 for frozen, 5 for full
     batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 32 for full
     learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
+    text_rate: Fraction = 0.1  # of the learning rate, for text heads: their space is good from the start
     encoder_learning_rate: float = Field(default=2e-5, gt=0)  # regime full
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: Fraction = 0.1  # share of the steps
     temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
     negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap
     prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
-    patch_area: Fraction = 0.35  # smallest share of the patch grid that stands in for a crop; 1 switches it off
+    patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off
     patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see
     ema: Fraction = 0.99  # decay of the averaged weights that are evaluated and saved
     split: str | None = None  # column that says which rows train and which validate

@@ -3,13 +3,14 @@
 import dataclasses
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 from training.toy_network import toy_objective, unlike
 
 from likewise.errors import UserError
 from likewise.training import loop
-from likewise.training.loop import fit, parameter_groups, schedule
+from likewise.training.loop import as_good_as, fit, parameter_groups, schedule
 from likewise.training.state import FILE, TrainingState
 
 
@@ -18,7 +19,7 @@ def fitted(run, scores=None, rows=12, **settings):
     objective = toy_objective(unlike(rows), **settings)
     numbers = iter(scores) if scores is not None else count()
     history = []
-    state = fit(objective, objective.config, run, lambda: float(next(numbers)), history.append)
+    state = fit(objective, objective.config, run, lambda: np.array([float(next(numbers))]), history.append)
     return objective, state, history
 
 
@@ -44,7 +45,7 @@ def test_the_history_has_a_line_for_each_epoch_and_the_untrained_model(tmp_path)
 
 def test_the_best_weights_are_kept_not_the_last(tmp_path):
     best, state, _ = fitted(tmp_path / "five", scores=[0.1, 0.2, 0.9, 0.3, 0.3, 0.3], epochs=5)
-    assert state.best_epoch == 2 and state.best_score == 0.9
+    assert state.best_epoch == 2
     assert_equal(weights_of(best), state.best)
     last, *_ = fitted(tmp_path / "six", scores=[0.1, 0.2, 0.3, 0.3, 0.3, 0.4], epochs=5)
     moved = [not torch.equal(a, b) for a, b in zip(weights_of(best).values(), weights_of(last).values(), strict=True)]
@@ -131,7 +132,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path):
     with torch.no_grad():
         objective.features.table[:, 0] = float("nan")
     with pytest.raises(UserError, match=r"training stopped at step 0: the loss is not a number; lower learning_rate"):
-        fit(objective, objective.config, tmp_path, lambda: 0.0, lambda entry: None)
+        fit(objective, objective.config, tmp_path, lambda: np.zeros(3), lambda entry: None)
 
 
 def test_the_schedule_rises_to_the_peak_and_falls_to_nothing():
@@ -155,5 +156,17 @@ def test_vectors_and_the_temperature_do_not_decay_and_encoders_have_their_own_ra
     assert group_of(objective.log_scale)["weight_decay"] == 0
     assert group_of(objective.network.fusion.field_logits)["weight_decay"] == 0
     assert group_of(objective.network.query_head.residual[1].weight)["weight_decay"] == 0.1
-    assert group_of(objective.network.query_head.residual[1].weight)["peak"] == 0.5
+    assert group_of(objective.network.query_head.residual[1].weight)["peak"] == pytest.approx(0.05)
+    assert group_of(objective.network.picture_head.base.weight)["peak"] == 0.5
     assert group_of(objective.network.encoders["text"].layer.weight)["peak"] == 0.25
+
+
+def test_a_later_checkpoint_replaces_the_best_unless_it_is_worse_by_more_than_chance():
+    peak = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
+    one_lost = peak.clone()
+    one_lost[0] = 0.0
+    assert as_good_as(peak, peak)
+    assert as_good_as(one_lost, peak)  # one question of eight is chance
+    assert not as_good_as(peak - 0.1, peak)  # a little worse on every question is not
+    assert not as_good_as(torch.zeros(8), peak)
+    assert as_good_as(torch.zeros(0), torch.zeros(0))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,14 @@ def test_a_damaged_record_is_one_sentence(run, catalogue):
     resume.clear(run)
     resume.begin(run, CONFIG, catalogue)
     shutil.rmtree(run)
+
+
+def test_versions_are_known_without_an_installed_likewise(monkeypatch):
+    def only_others(package):
+        if package == "likewise":
+            raise PackageNotFoundError(package)
+        return "1"
+
+    monkeypatch.setattr("likewise.training.resume.version", only_others)
+    assert resume.software()["likewise"] == "not installed"
+    assert resume.software()["torch"] == "1"

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 from likewise.config import TrainConfig
 from likewise.errors import UserError
+from likewise.model.network import FIELD_MODALITY
 from likewise.progress import Bar
 from likewise.training.objective import Objective
+from likewise.training.questions import Scores
 from likewise.training.sampler import epoch_batches, steps_per_epoch
 from likewise.training.state import TrainingState
 
+TEXT_FIELDS = [field for field, modality in FIELD_MODALITY.items() if modality == "text"]
 _REFERENCE_BATCH = 128  # the batch size that the configured learning rates are meant for
 _CLIP_NORM = 1.0
 _MOST_EVALUATIONS = 15
@@ -28,7 +31,7 @@ def fit(
     objective: Objective,
     config: TrainConfig,
     run: Path,
-    validate: Callable[[], float],
+    validate: Callable[[], Scores],
     log: Callable[[dict[str, Any]], None],
 ) -> TrainingState:
     """Train the objective's network and leave its best averaged weights in it.
@@ -37,7 +40,7 @@ def fit(
         objective: loss and network; the network's trainable parameters are those that require gradients.
         config: epochs, batch size, rates, seed.
         run: the folder that holds the state; an unfinished training there goes on.
-        validate: scores the network as it is now; higher is better.
+        validate: scores the network as it is now, one number per question; higher is better.
         log: receives every entry of the history.
 
     Raises:
@@ -57,9 +60,9 @@ def fit(
         state = TrainingState(
             averaged={name: weight.detach().clone() for name, weight in trained.items()},
             best={name: weight.detach().clone() for name, weight in trained.items()},
-            best_score=validate(),
+            peak=torch.from_numpy(validate()),
         )
-        state.history.append({"epoch": 0, "step": 0, "validation": state.best_score})
+        state.history.append({"epoch": 0, "step": 0, "validation": _mean(state.peak)})
     else:
         _set(trained, state.weights)
         optimizer.load_state_dict(state.optimizer)
@@ -105,10 +108,12 @@ def fit(
             state.running_loss = 0.0
             if (epoch + 1) % every == 0 or epoch + 1 == config.total_epochs:
                 with _weights(trained, state.averaged):
-                    entry["validation"] = validate()
-                # a handful of held-out rows cannot tell: among equals the one that learned most is kept
-                if entry["validation"] >= state.best_score:
-                    state.best_score, state.best_epoch = entry["validation"], epoch + 1
+                    scores = torch.from_numpy(validate())
+                entry["validation"] = _mean(scores)
+                if entry["validation"] > _mean(state.peak):
+                    state.peak = scores
+                if as_good_as(scores, state.peak):
+                    state.best_epoch = epoch + 1
                     state.best = {name: weight.clone() for name, weight in state.averaged.items()}
             entry["seconds"] = time.monotonic() - started
             state.history.append(entry)
@@ -128,19 +133,51 @@ def schedule(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 
+def as_good_as(scores: Tensor, peak: Tensor) -> bool:
+    """Whether a later checkpoint may replace the best one: it is no worse than one standard error of the difference.
+
+    The questions are the same, so the difference is paired. A few held-out rows cannot tell near equals apart, and
+    among these the one that learned longest, at the lowest learning rate, is the better guess.
+
+    Args:
+        scores: (questions,) of the later checkpoint. peak: (questions,) of the evaluation with the highest mean.
+    """
+    lost = peak - scores
+    if len(lost) < 2:
+        return _mean(scores) >= _mean(peak)
+    return bool(lost.mean() <= lost.std() / math.sqrt(len(lost)))
+
+
+def _mean(scores: Tensor) -> float:
+    return float(scores.mean()) if len(scores) else 0.0
+
+
 def parameter_groups(trained: dict[str, nn.Parameter], config: TrainConfig, scale: float) -> list[dict[str, Any]]:
-    """Heads and encoders at their own rates; no weight decay on vectors (norms, biases, gates) and the temperature."""
-    groups = []
-    for is_encoder, rate in ((False, config.learning_rate), (True, config.encoder_learning_rate)):
-        for is_matrix, decay in ((True, config.weight_decay), (False, 0.0)):
-            members = [
-                weight
-                for name, weight in trained.items()
-                if name.startswith("network.encoders.") == is_encoder and (weight.ndim >= 2) == is_matrix
-            ]
-            if members:
-                groups.append({"params": members, "lr": rate * scale, "peak": rate * scale, "weight_decay": decay})
-    return groups
+    """Every part at its own rate; no weight decay on vectors (norms, biases, gates) and the temperature."""
+    rates = {
+        "encoder": config.encoder_learning_rate,
+        "text": config.learning_rate * config.text_rate,
+        "rest": config.learning_rate,
+    }
+    members: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, weight in trained.items():
+        members.setdefault((_part(name), weight.ndim >= 2), []).append(weight)
+    return [
+        {
+            "params": weights,
+            "lr": rates[part] * scale,
+            "peak": rates[part] * scale,
+            "weight_decay": config.weight_decay if is_matrix else 0.0,
+        }
+        for (part, is_matrix), weights in members.items()
+    ]
+
+
+def _part(name: str) -> str:
+    if name.startswith("network.encoders."):
+        return "encoder"
+    text_heads = ("network.query_head.", *(f"network.heads.{field}." for field in TEXT_FIELDS))
+    return "text" if name.startswith(text_heads) else "rest"
 
 
 @torch.no_grad()

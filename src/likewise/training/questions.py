@@ -17,6 +17,7 @@ from likewise.training.views import Bools, RowTexts
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
+Scores = NDArray[np.float64]
 
 _MOST_ITEMS = 20_000  # held-out rows that are ranked; more would slow every evaluation and hardly narrow the intervals
 _CHUNK = 256
@@ -133,16 +134,16 @@ def see(network: Network, towers: Towers, subset: str, shown: list[str], seed: i
     return mixed_index(fuse_with(network, towers, words), fuse_with(network, towers, pictures), seed=seed)[0]
 
 
-def validation_score(network: Network, towers: Towers, questions: Questions, seed: int) -> float:
-    """What chooses the best checkpoint: the headline metric, averaged over the subsets."""
+def validation_scores(network: Network, towers: Towers, questions: Questions, seed: int) -> Scores:
+    """What chooses the best checkpoint: the headline metric of every query on every subset, (subsets · queries,)."""
     scores = []
     for subset, shown in subsets(network.fields, towers):
         items = see(network, towers, subset, shown, seed)
         evaluated = evaluate_system(
             "trained", cosine_scores(towers.queries, items), questions.relevant, questions.groups
         )
-        scores.append(float(np.nanmean(evaluated.metrics[questions.metric])))
-    return float(np.mean(scores)) if scores else 0.0
+        scores.append(evaluated.metrics[questions.metric])
+    return np.nan_to_num(np.concatenate(scores)) if scores else np.zeros(0)
 
 
 def _parts(values: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -149,4 +149,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def software() -> dict[str, str]:
     """Versions that a result depends on."""
     names = ("likewise", "torch", "transformers", "numpy", "polars", "faiss-cpu")
-    return {name: version(name) for name in names} | {"cpus": str(os.cpu_count())}
+    return {name: _version(name) for name in names} | {"cpus": str(os.cpu_count())}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a checkout, as train.py may be
+        return "not installed"

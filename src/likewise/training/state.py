@@ -20,6 +20,7 @@ class TrainingState:
     Attributes:
         step: steps done.
         weights: the trainable parameters. averaged: their moving averages. best: the averages that scored best.
+        peak: (questions,) the scores of the evaluation with the highest mean.
         optimizer: AdamW's own state.
         history: one entry per epoch, as `evaluation.results.Epoch` holds them.
         running_loss: sum of the losses of the epoch that is under way.
@@ -29,7 +30,7 @@ class TrainingState:
     weights: dict[str, Tensor] = field(default_factory=dict)
     averaged: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
-    best_score: float = -1.0
+    peak: Tensor = field(default_factory=lambda: torch.zeros(0))
     best_epoch: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

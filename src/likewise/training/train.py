@@ -26,7 +26,7 @@ from likewise.training.features import Features, LiveFeatures, cache_features
 from likewise.training.identity import Identity
 from likewise.training.loop import fit
 from likewise.training.objective import Objective, TrainingSet
-from likewise.training.questions import Questions, network_towers, validation_score
+from likewise.training.questions import Questions, Scores, network_towers, validation_scores
 from likewise.training.rivals import Contest, fit_picture_map
 from likewise.training.split import Split, split_rows
 from likewise.training.state import TrainingState
@@ -106,9 +106,9 @@ def _train(
 
     questions = Questions.about(split.validation, texts, identity, config.seed)
 
-    def validate() -> float:
+    def validate() -> Scores:
         towers = network_towers(network, features, questions, texts, pictured)
-        return validation_score(network, towers, questions, config.seed)
+        return validation_scores(network, towers, questions, config.seed)
 
     objective = Objective(network, features, TrainingSet.of(split.train, texts, identity, pictured), config)
     objective.to(model.device)
@@ -126,7 +126,7 @@ def _train(
     write_model_card(run, metrics)
     metrics.write(run)
     resume.finish(run)
-    _announce(run, comparison)
+    _announce(comparison)
     return Run(run, metrics)
 
 
@@ -167,12 +167,11 @@ def _metrics(
     )
 
 
-def _announce(run: Path, comparison: Comparison | None) -> None:
+def _announce(comparison: Comparison | None) -> None:
     if comparison is None:
         say("No verdict: the held-out rows leave nothing to ask (no titles, or nothing beside them)")
     else:
         console.print(comparison_table(comparison))
-    say(f"Saved to {run}: report.html shows the training and the figures")
 
 
 def _say_truncated(catalog: Catalog, model: Model, texts: RowTexts) -> None:
