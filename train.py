@@ -12,6 +12,7 @@ from typing import NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # works without `pip install .`, too
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.columns import parse_mapping
 from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> RunMetrics:
     config = TrainConfig.parse(
         {name: getattr(options, name) for name in ("epochs", "batch_size", "seed", "device")}, source="options"
     )
-    columns = dict(_pair(entry) for entry in options.map)
+    columns = parse_mapping(options.map)
     catalog = Catalog.read(options.data, columns=columns, max_items=options.max_samples, seed=options.seed)
     for line in catalog.report.lines():
         say(line)
@@ -59,13 +60,6 @@ def run(options: argparse.Namespace) -> RunMetrics:
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (--help says more)\n")
-
-
-def _pair(entry: str) -> tuple[str, str]:
-    ours, equals, theirs = entry.partition("=")
-    if not (ours and equals and theirs):
-        raise UserError(f"--map {entry}: write it as title=product_name")
-    return ours, theirs
 
 
 def _parser() -> argparse.ArgumentParser:

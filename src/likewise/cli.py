@@ -48,11 +48,9 @@ class CatalogOptions:
 
     def columns(self) -> dict[str, str]:
         """The mapping of --map."""
-        pairs = [entry.partition("=") for entry in self.map or []]
-        for ours, equals, theirs in pairs:
-            if not ours or not equals or not theirs:
-                raise UserError(f"--map {ours}{equals}{theirs}: write it as title=product_name")
-        return {ours: theirs for ours, _, theirs in pairs}
+        from likewise.catalog.columns import parse_mapping
+
+        return parse_mapping(self.map or [])
 
     def images(self) -> "ImageSettings":
         """Where pictures may come from."""

@@ -51,6 +51,19 @@ class ColumnMap:
     notes: tuple[str, ...]
 
 
+def parse_mapping(entries: Sequence[str]) -> dict[str, str]:
+    """Options such as "title=product_name" as {ours: theirs}.
+
+    Raises:
+        UserError: an entry is not of that form.
+    """
+    pairs = [entry.partition("=") for entry in entries]
+    for ours, equals, theirs in pairs:
+        if not (ours and equals and theirs):
+            raise UserError(f"--map {ours}{equals}{theirs}: write it as title=product_name")
+    return {ours: theirs for ours, _, theirs in pairs}
+
+
 def map_columns(found: Sequence[str], wanted: Mapping[str, str] | None = None) -> ColumnMap:
     """Match our columns with a file's.
 
