@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from likewise.catalog.delimited import RawTable, read_delimited
@@ -100,6 +100,7 @@ CELLS = st.text(alphabet='ab ,;|"\n\r\t|\\é日', max_size=8)
 
 
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=12))
+@example([("", "\r", ";;;\\")])
 def test_what_a_csv_writer_wrote_is_read_back(written: list[tuple[str, str, str]]) -> None:
     file = io.StringIO()
     writer = csv.writer(file, quoting=csv.QUOTE_ALL)

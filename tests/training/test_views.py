@@ -17,7 +17,6 @@ from likewise.training.views import (
     draw_pairs,
     drop_fields,
     split_sentence,
-    text_codes,
     without_copies,
 )
 
@@ -192,10 +191,9 @@ def test_dropping_fields_leaves_some_and_invents_none(present, seed):
     assert not (kept & ~present).any()
 
 
-def test_distinct_titles_and_text_codes(tmp_path):
+def test_distinct_titles(tmp_path):
     rows = [{"title": title} for title in ("Red shoe", "red  SHOE", "hat", "boot")]
     texts = RowTexts.of(catalogue_of(tmp_path, rows), ALL_FIELDS, seed=0)
     title_codes = codes(["red shoe", "red shoe", "hat", "boot"])
     indices, found = distinct_titles(texts, title_codes, np.array([0, 1, 2]))
     assert [texts.texts[index] for index in indices] == ["Red shoe", "hat"] and found.tolist() == [0, 1]
-    assert text_codes(texts).tolist() == [0, 0, 1, 2]

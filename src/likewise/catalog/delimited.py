@@ -185,9 +185,11 @@ def _repair_quotes(line: str, separator: str, width: int) -> list[str] | None:
 def _guess_separator(opening: list[str], default: str) -> str:
     best, best_score = default, (0.0, 1)
     for separator in sorted(_SEPARATORS, key=lambda candidate: candidate != default):
-        records = _records(_Lines(iter(opening)), separator)
-        widths = [len(cells) for cells in records if cells and not isinstance(cells, str)]
-        if widths and widths[0] > 1:
+        records = [cells for cells in _records(_Lines(iter(opening)), separator) if cells]
+        if not records or isinstance(records[0], str):  # the header itself does not fit this separator
+            continue
+        widths = [len(cells) for cells in records if not isinstance(cells, str)]
+        if widths[0] > 1:
             score = (round(widths.count(widths[0]) / len(widths), 1), widths[0])
             if score > best_score:
                 best, best_score = separator, score

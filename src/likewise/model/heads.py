@@ -50,7 +50,11 @@ class VectorHead(nn.Module):
         super().__init__()
         self.base: nn.Linear = PictureMap(width, dim) if base is None else base
         self.residual = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, dim), nn.GELU(), nn.Dropout(dropout), _zero(nn.Linear(dim, dim))
+            nn.LayerNorm(width),
+            nn.Linear(width, dim // 2),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            _zero(nn.Linear(dim // 2, dim)),
         )
 
     def summary(self, features: Tensor) -> Tensor:

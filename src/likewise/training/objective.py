@@ -147,7 +147,8 @@ class Objective(nn.Module):
         vectors = torch.zeros(len(query), self.network.dim, device=self.log_scale.device)
         worded = np.flatnonzero(query >= 0)
         if len(worded):
-            encoded = self.network.query(self.features.texts(query[worded], "query"))
+            distinct, place = np.unique(query[worded], return_inverse=True)
+            encoded = self.network.query(self.features.texts(distinct, "query"))[torch.from_numpy(place)]
             vectors = vectors.index_copy(0, torch.from_numpy(worded).to(vectors.device), encoded)
         if pictures is None:
             return vectors
@@ -165,7 +166,8 @@ class Objective(nn.Module):
             vectors = torch.zeros_like(pictures)
             shown = np.flatnonzero(indices >= 0)
             if len(shown):
-                encoded = self.network.tower(field, self.features.texts(indices[shown], "document"))
+                distinct, place = np.unique(indices[shown], return_inverse=True)
+                encoded = self.network.tower(field, self.features.texts(distinct, "document"))[torch.from_numpy(place)]
                 vectors = vectors.index_copy(0, torch.from_numpy(shown).to(vectors.device), encoded)
             towers.append(vectors)
             present.append(indices >= 0)
