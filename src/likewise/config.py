@@ -117,10 +117,10 @@ class TrainConfig(Settings):
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     regime: Regime = "frozen"
-    epochs: int | None = Field(default=None, ge=0)  # None: 30 for frozen, 5 for full
+    epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`
     batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 32 for full
     learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
-    text_rate: Fraction = 0.1  # of the learning rate, for text heads: their space is good from the start
+    text_rate: Fraction | None = None  # share of the learning rate for text heads; None: see `filled_in`
     encoder_learning_rate: float = Field(default=2e-5, gt=0)  # regime full
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: Fraction = 0.1  # share of the steps
@@ -139,12 +139,21 @@ class TrainConfig(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tensorboard: bool = False
 
+    def filled_in(self, titles_repeat: bool) -> Self:
+        """The settings with the defaults that depend on the data.
+
+        Where titles repeat (many pictures of one thing), new items mostly bear known titles: a long training that moves
+        the texts, too, learns these apart. Where every item has a title of its own, new items bear new titles, and text
+        heads that move slowly for a short time keep what the text encoder knows of them.
+        """
+        epochs = (60 if titles_repeat else 16) if self.regime == "frozen" else 5
+        values = {"epochs": epochs, "text_rate": 1.0 if titles_repeat else 0.1}
+        return self.model_copy(update={name: value for name, value in values.items() if getattr(self, name) is None})
+
     @property
     def total_epochs(self) -> int:
-        """The number of epochs, with the regime's default filled in."""
-        if self.epochs is not None:
-            return self.epochs
-        return 30 if self.regime == "frozen" else 5
+        """The number of epochs; of `filled_in` settings."""
+        return self.epochs or 0
 
     @property
     def rows_per_batch(self) -> int:

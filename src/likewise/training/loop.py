@@ -156,7 +156,7 @@ def parameter_groups(trained: dict[str, nn.Parameter], config: TrainConfig, scal
     """Every part at its own rate; no weight decay on vectors (norms, biases, gates) and the temperature."""
     rates = {
         "encoder": config.encoder_learning_rate,
-        "text": config.learning_rate * config.text_rate,
+        "text": config.learning_rate * (config.text_rate or 0.0),
         "rest": config.learning_rate,
     }
     members: dict[tuple[str, bool], list[nn.Parameter]] = {}

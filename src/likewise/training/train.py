@@ -33,6 +33,8 @@ from likewise.training.state import TrainingState
 from likewise.training.tensorboard import EpochLog
 from likewise.training.views import RowTexts
 
+_TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue counts as many pictures of few things
+
 
 @dataclass(frozen=True)
 class Run:
@@ -83,6 +85,7 @@ def train(catalog: Catalog, output: Path | str, config: TrainConfig | None = Non
 def _train(
     catalog: Catalog, run: Path, config: TrainConfig, model: Model, identity: Identity, split: Split, clock: "_Stages"
 ) -> Run:
+    config = config.filled_in(titles_repeat=_rows_per_title(identity, split) >= _TITLES_REPEAT)
     network = model.network
     texts = RowTexts.of(catalog, network.fields, config.seed)
     _say_truncated(catalog, model, texts)
@@ -128,6 +131,11 @@ def _train(
     resume.finish(run)
     _announce(comparison)
     return Run(run, metrics)
+
+
+def _rows_per_title(identity: Identity, split: Split) -> float:
+    titles = identity.title[split.train]
+    return len(titles) / max(len(np.unique(titles)), 1)
 
 
 def _metrics(

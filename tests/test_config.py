@@ -1,0 +1,57 @@
+"""Settings: YAML in and out, mistakes in one sentence, defaults that depend on the data."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from likewise.config import ImageSettings, TrainConfig
+from likewise.errors import UserError
+
+
+@given(st.integers(0, 500), st.floats(1e-6, 1.0), st.sampled_from(["frozen", "full"]), st.text(max_size=20))
+def test_what_is_written_is_read_back(tmp_path_factory, epochs, rate, regime, where):
+    path = tmp_path_factory.mktemp("config") / "c.yaml"
+    config = TrainConfig.parse(
+        {"epochs": epochs, "learning_rate": rate, "regime": regime, "data": {"where": where, "images": {"per_item": 2}}}
+    )
+    config.write(path)
+    assert TrainConfig.read(path) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("epoch: 3", "unknown key epoch; did you mean epochs?"),
+        ("data: {images: {per_itm: 2}}", "unknown key data.images.per_itm; did you mean per_item?"),
+        ("zzz: 1", "unknown key zzz; known keys: model, data"),
+        ("epochs: many", "epochs: "),
+        ("- 1", "must hold keys and values"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_sentence(tmp_path, content, says):
+    path = tmp_path / "c.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        TrainConfig.read(path)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        TrainConfig.read(tmp_path / "nowhere.yaml")
+
+
+def test_defaults_depend_on_the_data_and_given_values_win():
+    many, own = TrainConfig().filled_in(titles_repeat=True), TrainConfig().filled_in(titles_repeat=False)
+    assert many.total_epochs > own.total_epochs > 0
+    assert many.text_rate > own.text_rate > 0
+    given_by_user = TrainConfig(epochs=0, text_rate=0.0)
+    assert given_by_user.filled_in(titles_repeat=True) == given_by_user
+    assert TrainConfig(regime="full").filled_in(titles_repeat=True).total_epochs < own.total_epochs
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        ImageSettings().per_item = 3
