@@ -146,7 +146,7 @@ class TrainConfig(Settings):
         the texts, too, learns these apart. Where every item has a title of its own, new items bear new titles, and text
         heads that move slowly for a short time keep what the text encoder knows of them.
         """
-        epochs = (60 if titles_repeat else 16) if self.regime == "frozen" else 5
+        epochs = (40 if titles_repeat else 16) if self.regime == "frozen" else 5
         values = {"epochs": epochs, "text_rate": 1.0 if titles_repeat else 0.1}
         return self.model_copy(update={name: value for name, value in values.items() if getattr(self, name) is None})
 
