@@ -102,6 +102,8 @@ def test_demo_serves_the_page_until_it_is_stopped(trained: RunMetrics, folder: P
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
+        # where the tests run in the background, children would inherit that Ctrl+C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     try:
