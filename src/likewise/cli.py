@@ -1,114 +1,39 @@
 """The command line: one short function per command."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from likewise.errors import UserError
+from likewise.options import PLAIN, AsJson, CatalogOptions, Data, Device, Fields, Run, Switch, Where, names
 from likewise.progress import console, say
 
 if TYPE_CHECKING:
-    from likewise.catalog.catalog import Catalog
-    from likewise.config import ImageSettings, TrainConfig
+    from likewise.config import TrainConfig
+    from likewise.evaluation.comparison import Evaluated
+    from likewise.evaluation.inquiry import Inquiry
     from likewise.model.model import Model
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-_CATALOG = Group("Catalogue", sort_key=10)
 _ABOUT = "Turn a catalogue into a search engine that understands text and pictures."
 
 app = App(name="likewise", help=_ABOUT, help_format="plaintext", version_flags=["--version"])
 
 
-@Parameter(name="*", group=_CATALOG)
-@dataclass(frozen=True)
-class CatalogOptions:
-    """How a catalogue is read; the same for every command.
-
-    Attributes:
-        map: Column of ours = column of the file, such as title=product_name (repeatable).
-        image_root: Local pictures must lie below this folder.
-        allow_private_hosts: Let picture URLs lead to private and loopback addresses.
-        images_per_item: How many pictures of an item are averaged.
-        retry_failed: Try downloads again that failed before.
-        cache: Folder of downloads, thumbnails and features.
-    """
-
-    map: Annotated[list[str] | None, Parameter(negative="")] = None
-    image_root: Path | None = None
-    allow_private_hosts: Annotated[bool, Parameter(negative="")] = False
-    images_per_item: int = 1
-    retry_failed: Annotated[bool, Parameter(negative="")] = False
-    cache: Path | None = None
-
-    def columns(self) -> dict[str, str]:
-        """The mapping of --map."""
-        from likewise.catalog.columns import parse_mapping
-
-        return parse_mapping(self.map or [])
-
-    def images(self) -> "ImageSettings":
-        """Where pictures may come from."""
-        from likewise.config import ImageSettings
-
-        return ImageSettings.parse(
-            {
-                "root": self.image_root,
-                "allow_private_hosts": self.allow_private_hosts,
-                "per_item": self.images_per_item,
-                "retry_failed": self.retry_failed,
-            },
-            source="options",
-        )
-
-    def folder(self) -> Path | None:
-        """The cache folder: --cache, else LIKEWISE_CACHE, else None for the user's own."""
-        return self.cache or (Path(os.environ["LIKEWISE_CACHE"]) if os.environ.get("LIKEWISE_CACHE") else None)
-
-    def read(self, file: Path, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
-        """Read the catalogue and say aloud what was assumed."""
-        from likewise.catalog.catalog import Catalog
-
-        catalog = Catalog.read(
-            file,
-            columns=self.columns(),
-            where=where,
-            max_items=max_items,
-            seed=seed,
-            images=self.images(),
-            cache=self.folder(),
-        )
-        for line in catalog.report.lines():
-            say(line)
-        return catalog
-
-
-_DEFAULT_OPTIONS = CatalogOptions()
-
-
 @app.command
 def doctor(
-    file: Path,
+    file: Data,
     /,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-    catalog: CatalogOptions = _DEFAULT_OPTIONS,
+    as_json: AsJson = False,
+    catalog: CatalogOptions = PLAIN,
 ) -> None:
     """Check a catalogue: count its rows, its usable items, and every problem by cause.
 
     Example: likewise doctor products.csv --map title=product_name
-
-    Parameters
-    ----------
-    file
-        CSV, TSV, Parquet or JSON Lines.
-    as_json
-        Print the counts as JSON.
     """
     from likewise.catalog.doctor import examine, render
     from likewise.config import PRESETS
@@ -130,7 +55,7 @@ def doctor(
 
 @app.command
 def train(
-    file: Path,
+    file: Data,
     /,
     *,
     output: Path,
@@ -140,13 +65,13 @@ def train(
     batch_size: int | None = None,
     max_items: int | None = None,
     seed: int | None = None,
-    where: str | None = None,
+    where: Where = None,
     split: str | None = None,
     config: Path | None = None,
     device: Device | None = None,
-    tensorboard: Annotated[bool, Parameter(negative="")] = False,
-    restart: Annotated[bool, Parameter(negative="")] = False,
-    catalog: CatalogOptions = _DEFAULT_OPTIONS,
+    tensorboard: Switch = False,
+    restart: Switch = False,
+    catalog: CatalogOptions = PLAIN,
 ) -> None:
     """Train a model on a catalogue and write a run folder. The same command again goes on where it was stopped.
 
@@ -154,8 +79,6 @@ def train(
 
     Parameters
     ----------
-    file
-        CSV, TSV, Parquet or JSON Lines.
     output
         The run folder.
     preset
@@ -170,14 +93,10 @@ def train(
         At most so many items, drawn with the seed and spread over titles.
     seed
         Of every random choice (default 0).
-    where
-        Only rows that meet a filter, such as 'price < 50 and brand is not null'.
     split
         Column whose values say which rows train, validate ("val") and are reported on ("test").
     config
         YAML file with any settings; flags win over it.
-    device
-        auto, cpu, cuda or mps.
     tensorboard
         Write TensorBoard events into the run folder.
     restart
@@ -204,18 +123,18 @@ def train(
 
 @app.command
 def evaluate(
-    run: Path,
+    run: Run,
     /,
     *,
-    data: Path,
-    where: str | None = None,
+    data: Data,
+    where: Where = None,
     queries: str | None = None,
     answers: str = "items",
-    fields: str | None = None,
+    fields: Fields = None,
     relevance: str | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: AsJson = False,
     device: Device = "auto",
-    catalog: CatalogOptions = _DEFAULT_OPTIONS,
+    catalog: CatalogOptions = PLAIN,
 ) -> None:
     """Measure a run on a catalogue beside its rivals: untrained, BM25 and a closed-form linear map.
 
@@ -223,12 +142,6 @@ def evaluate(
 
     Parameters
     ----------
-    run
-        The run folder.
-    data
-        The catalogue to ask about.
-    where
-        Only rows that meet a filter.
     queries
         A file of judged queries (query, id), or column:NAME for its distinct values (default: column:title).
     answers
@@ -237,10 +150,6 @@ def evaluate(
         What is seen of an item, such as image or title,image (default: every field that is not asked for).
     relevance
         Column in which a query's item and its answers agree (default: the column of the queries).
-    as_json
-        Print the figures as JSON.
-    device
-        auto, cpu, cuda or mps.
     """
     from likewise.evaluation.inquiry import Inquiry
     from likewise.evaluation.table import comparison_table
@@ -250,14 +159,11 @@ def evaluate(
     model = Model.load(run, device)
     items = catalog.read(data, where)
     inquiry = Inquiry.of(
-        items, model.fields, queries=queries, answers=answers, fields=_names(fields), relevance=relevance
+        items, model.fields, queries=queries, answers=answers, fields=names(fields), relevance=relevance
     )
     if "image" in inquiry.fields:
         cache_pictures(model, items)  # every system reads them
-    trained = inquiry.measure("trained", model)
-    rivals = [inquiry.measure(name, rival) for name, rival in _untrained(run, model)]
-    bm25 = inquiry.measure_bm25()
-    comparison = inquiry.compare(trained, [*rivals, bm25] if bm25 else rivals)
+    comparison = inquiry.compare(inquiry.measure("trained", model), _rivals(inquiry, run, model))
     if as_json:
         _print_json(_figures(comparison.model_dump(mode="json")))
     else:
@@ -266,15 +172,15 @@ def evaluate(
 
 @app.command
 def encode(
-    run: Path,
+    run: Run,
     /,
     *,
-    data: Path,
+    data: Data,
     output: Path,
-    fields: str | None = None,
-    where: str | None = None,
+    fields: Fields = None,
+    where: Where = None,
     device: Device = "auto",
-    catalog: CatalogOptions = _DEFAULT_OPTIONS,
+    catalog: CatalogOptions = PLAIN,
 ) -> None:
     """Write the vectors of a catalogue to a Parquet file with the columns id and vector.
 
@@ -282,18 +188,8 @@ def encode(
 
     Parameters
     ----------
-    run
-        The run folder.
-    data
-        The catalogue.
     output
         The Parquet file; items without any of the fields are left out and counted.
-    fields
-        What is seen of an item, such as image or title,image (default: all).
-    where
-        Only rows that meet a filter.
-    device
-        auto, cpu, cuda or mps.
     """
     from likewise.model.model import Model
     from likewise.retrieval.vectors import prepare_target, write_vectors
@@ -301,7 +197,7 @@ def encode(
     prepare_target(output)
     model = Model.load(run, device)
     items = catalog.read(data, where)
-    written = write_vectors(output, items.ids, model.encode_items(items, _names(fields)))
+    written = write_vectors(output, items.ids, model.encode_items(items, names(fields)))
     say(f"{written:,} vectors of {model.dim} dimensions in {output}")
     if written < len(items):
         say(f"{len(items) - written:,} items have none of the fields and are left out")
@@ -309,28 +205,17 @@ def encode(
 
 @app.command
 def index(
-    run: Path,
+    run: Run,
     /,
     *,
-    data: Path,
-    where: str | None = None,
+    data: Data,
+    where: Where = None,
     device: Device = "auto",
-    catalog: CatalogOptions = _DEFAULT_OPTIONS,
+    catalog: CatalogOptions = PLAIN,
 ) -> None:
     """Encode a catalogue and make it searchable; the index lives in the run folder.
 
     Example: likewise index runs/products --data products.csv
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    data
-        The catalogue.
-    where
-        Only rows that meet a filter.
-    device
-        auto, cpu, cuda or mps.
     """
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
@@ -342,14 +227,14 @@ def index(
 
 @app.command
 def search(
-    run: Path,
+    run: Run,
     words: str | None = None,
     /,
     *,
     image: Path | None = None,
     image_weight: float = 0.5,
     k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
     """Find the items most like some words, a picture, or both.
@@ -358,8 +243,6 @@ def search(
 
     Parameters
     ----------
-    run
-        The run folder.
     words
         What to look for.
     image
@@ -368,10 +251,6 @@ def search(
         The picture's share where there are words, too.
     k
         How many items.
-    as_json
-        Print a list of objects with id, score and title.
-    device
-        auto, cpu, cuda or mps.
     """
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
@@ -408,12 +287,12 @@ def sample(name: Literal["openmoji"], folder: Path, /) -> None:
 
 @app.command
 def demo(
-    run: Path,
+    run: Run,
     /,
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    check: Annotated[bool, Parameter(negative="")] = False,
+    check: Switch = False,
     device: Device = "auto",
     cache: Path | None = None,
 ) -> None:
@@ -423,16 +302,12 @@ def demo(
 
     Parameters
     ----------
-    run
-        The run folder.
     host
         A loopback address.
     port
         The port of the page.
     check
         Serve, ask the page once, and stop.
-    device
-        auto, cpu, cuda or mps.
     cache
         Folder of downloads and thumbnails.
     """
@@ -482,19 +357,20 @@ def _train_config(config: Path | None, preset: str | None, **flags: Any) -> "Tra
     return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")
 
 
-def _untrained(run: Path, model: "Model") -> "list[tuple[str, Model]]":
-    """The rivals that a run can name: its encoders untrained, and with the closed-form picture map."""
+def _rivals(inquiry: "Inquiry", run: Path, model: "Model") -> "list[Evaluated]":
+    """The rivals that a run can name: its encoders untrained, with the closed-form picture map, and BM25."""
     from likewise.model.checkpoint import load_picture_map
     from likewise.model.model import Model
 
     device: Any = model.device.type
-    rivals = [("untrained", Model.create(model.settings, device, model.precision))]
+    untrained = Model.create(model.settings, device, model.precision)
+    rivals = [inquiry.measure("untrained", untrained)]
     picture_map = load_picture_map(run)
     if picture_map is not None:
-        ridge = Model.create(model.settings, device, model.precision)
-        ridge.network.set_picture_map(*picture_map)
-        rivals.append(("ridge", ridge))
-    return rivals
+        with untrained.network.with_picture_map(*picture_map):
+            rivals.append(inquiry.measure("ridge", untrained))
+    bm25 = inquiry.measure_bm25()
+    return [*rivals, bm25] if bm25 else rivals
 
 
 def _figures(comparison: dict[str, Any]) -> dict[str, Any]:
@@ -512,10 +388,6 @@ def _figures(comparison: dict[str, Any]) -> dict[str, Any]:
         "difference": result["differences"].get(comparison["metric"]),
         "verdict": comparison["verdict"],
     }
-
-
-def _names(fields: str | None) -> list[str] | None:
-    return None if fields is None else [name.strip() for name in fields.split(",") if name.strip()]
 
 
 def _print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.evaluation.baselines import bm25_scores, fit_ridge, mean_of_present, tokens
+from likewise.evaluation.baselines import bm25_scores, fit_ridge, tokens
 
 
 def all_scores(queries, texts):
@@ -126,11 +126,3 @@ def test_ridge_survives_constant_and_half_precision_features():
     random = np.random.default_rng(0)
     x = random.normal(size=(60, 5)).astype(np.float16)
     assert np.isfinite(fit_ridge(x, x[:, :2])(x)).all()
-
-
-def test_mean_of_present_skips_what_is_absent():
-    text = np.array([[2.0, 0.0], [np.nan, np.nan], [np.nan, np.nan]])
-    image = np.array([[0.0, 3.0], [0.0, 5.0], [np.nan, np.nan]])
-    result = mean_of_present(text, image)
-    assert result[:2].tolist() == [[1, 1], [0, 1]]
-    assert np.isnan(result[2]).all()

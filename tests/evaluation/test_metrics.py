@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.evaluation.metrics import METRICS, cosine_scores, per_query_metrics, summarise
+from likewise.evaluation.metrics import METRICS, cosine_scores, per_query_metrics
 
 
 def of_order(order: list[int], gains: dict[int, float]) -> dict[str, float]:
@@ -69,8 +69,7 @@ def test_queries_without_an_answer_are_nan_and_left_out_of_the_summary():
     metrics = per_query_metrics(np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]), [[0], [], [1]], [[1], [], [0]])
     for name in METRICS:
         assert np.isnan(metrics[name][1:]).all()
-    assert summarise(metrics)["recall@1"] == 1.0
-    assert math.isnan(summarise(per_query_metrics(np.ones((1, 2)), [[]]))["map"])
+    assert np.isnan(per_query_metrics(np.ones((1, 2)), [[]])["map"]).all()
 
 
 @pytest.mark.parametrize("answer", [0, 17, 99])

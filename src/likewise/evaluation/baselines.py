@@ -9,8 +9,6 @@ from functools import cache
 import bm25s
 import numpy as np
 
-from likewise.evaluation.metrics import unit_rows
-
 # Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _ACCENTS = re.compile("[\u0300-\u036f]")
@@ -170,15 +168,3 @@ def _best_penalty(eigenvalues: np.ndarray, explained: np.ndarray, y_square: floa
         freedom = rows - 1 - (1 - shrinkage).sum()
         errors[float(candidate)] = rows * (unexplained + (shrinkage**2 * share).sum()) / max(freedom, 1e-9) ** 2
     return min(errors, key=lambda candidate: errors[candidate])
-
-
-def mean_of_present(*vectors: np.ndarray) -> np.ndarray:
-    """(n, d) sums of unit vectors, each row over those of its parts that are not NaN; NaN where all are.
-
-    This is how a rival without a learned fusion sees an item of several fields. (Cosine similarity ignores the length.)
-    """
-    parts = np.stack([unit_rows(part) for part in vectors])
-    absent = np.isnan(parts).any(axis=2)
-    total = np.where(absent[..., None], 0.0, parts).sum(axis=0, dtype=np.float32)
-    total[absent.all(axis=0)] = np.nan
-    return total

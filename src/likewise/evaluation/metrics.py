@@ -71,15 +71,6 @@ def per_query_metrics(
     return _metrics(answers, above, tied, candidates)
 
 
-def summarise(metrics: dict[str, np.ndarray]) -> dict[str, float]:
-    """The mean of every metric over the queries that have an answer; NaN when none has."""
-    means = {}
-    for name, values in metrics.items():
-        known = values[~np.isnan(values)]
-        means[name] = float(known.mean()) if len(known) else float("nan")
-    return means
-
-
 @dataclass(frozen=True)
 class _Pairs:
     """(query, candidate) pairs, sorted by query, each once."""

@@ -100,18 +100,6 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int, resamples:
     return means
 
 
-def paired_difference(
-    ours: ArrayLike,
-    rival: ArrayLike,
-    groups: Sequence[object] | np.ndarray,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Interval:
-    """Mean of ours - rival with a 95 % interval, over the queries that have both; see `bootstrap_interval`."""
-    return bootstrap_interval(np.asarray(ours) - np.asarray(rival), groups, seed=seed, resamples=resamples)
-
-
 def verdict(difference: Interval) -> Verdict:
     """What a paired difference shows: "better" or "worse" where its interval leaves out zero, else "no difference".
 

@@ -1,0 +1,95 @@
+"""What several commands ask for in the same words: parameter types with their help, and the options of a catalogue."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from likewise.progress import say
+
+if TYPE_CHECKING:
+    from likewise.catalog.catalog import Catalog
+    from likewise.config import ImageSettings
+
+Run = Annotated[Path, Parameter(help="The run folder.")]
+Data = Annotated[Path, Parameter(help="The catalogue: CSV, TSV, Parquet or JSON Lines.")]
+Where = Annotated[
+    str | None, Parameter(help="Only rows that meet a filter, such as 'price < 50 and brand is not null'.")
+]
+Fields = Annotated[str | None, Parameter(help="What is seen of an item, such as image or title,image (default: all).")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="auto, cpu, cuda or mps.")]
+Switch = Annotated[bool, Parameter(negative="")]
+
+
+@Parameter(name="*", group=Group("Catalogue", sort_key=10))
+@dataclass(frozen=True)
+class CatalogOptions:
+    """How a catalogue is read; the same for every command.
+
+    Attributes:
+        map: Column of ours = column of the file, such as title=product_name (repeatable).
+        image_root: Local pictures must lie below this folder.
+        allow_private_hosts: Let picture URLs lead to private and loopback addresses.
+        images_per_item: How many pictures of an item are averaged.
+        retry_failed: Try downloads again that failed before.
+        cache: Folder of downloads, thumbnails and features.
+    """
+
+    map: Annotated[list[str] | None, Parameter(negative="")] = None
+    image_root: Path | None = None
+    allow_private_hosts: Switch = False
+    images_per_item: int = 1
+    retry_failed: Switch = False
+    cache: Path | None = None
+
+    def columns(self) -> dict[str, str]:
+        """The mapping of --map."""
+        from likewise.catalog.columns import parse_mapping
+
+        return parse_mapping(self.map or [])
+
+    def images(self) -> "ImageSettings":
+        """Where pictures may come from."""
+        from likewise.config import ImageSettings
+
+        return ImageSettings.parse(
+            {
+                "root": self.image_root,
+                "allow_private_hosts": self.allow_private_hosts,
+                "per_item": self.images_per_item,
+                "retry_failed": self.retry_failed,
+            },
+            source="options",
+        )
+
+    def folder(self) -> Path | None:
+        """The cache folder: --cache, else LIKEWISE_CACHE, else None for the user's own."""
+        return self.cache or (Path(os.environ["LIKEWISE_CACHE"]) if os.environ.get("LIKEWISE_CACHE") else None)
+
+    def read(self, file: Path, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
+        """Read the catalogue and say aloud what was assumed."""
+        from likewise.catalog.catalog import Catalog
+
+        catalog = Catalog.read(
+            file,
+            columns=self.columns(),
+            where=where,
+            max_items=max_items,
+            seed=seed,
+            images=self.images(),
+            cache=self.folder(),
+        )
+        for line in catalog.report.lines():
+            say(line)
+        return catalog
+
+
+PLAIN = CatalogOptions()
+
+
+def names(listed: str | None) -> list[str] | None:
+    """The parts of "title,image"; None for None."""
+    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
