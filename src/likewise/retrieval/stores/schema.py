@@ -1,0 +1,209 @@
+"""Which columns a store's items have, and what an engine writes for an item.
+
+An engine never meets the catalogue's column names, which may hold anything: it stores the columns of `stored_columns`,
+whose names are ASCII letters and digits, and gets conditions that name the same columns (see conditions.py).
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+
+from likewise.catalog.columns import unknown_column
+from likewise.catalog.filter_rows import read_numbers
+from likewise.errors import UserError
+
+Kind = Literal["text", "integer", "number", "boolean", "list", "other"]
+
+ID, FIELDS = "id", "fields"
+
+_STORED_AS: dict[Kind, type[pl.DataType]] = {
+    "text": pl.String,
+    "integer": pl.Int64,
+    "number": pl.Float64,
+    "boolean": pl.Boolean,
+    "list": pl.Boolean,
+    "other": pl.Boolean,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that filters can name.
+
+    Attributes:
+        name: as in the catalogue.
+        kind: "list" and "other" (dates and the like) can only be tested for being blank.
+        numbers: a text column with cells such as "$1,299.00", which can be compared with numbers, too.
+        stored: the engine's name of it.
+    """
+
+    name: str
+    kind: Kind
+    stored: str
+    numbers: bool = False
+
+    @property
+    def stored_numbers(self) -> str:
+        """The engine's name of the numbers that a text column holds."""
+        return f"{self.stored}n"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What all items of a store have in common.
+
+    Attributes:
+        columns: the first is "id".
+        about: what the caller wants remembered with the content, such as the model that made it; JSON values.
+    """
+
+    dim: int
+    columns: tuple[Column, ...] = (Column(ID, "text", ID),)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, items: pl.DataFrame, dim: int, about: Mapping[str, Any] | None = None) -> "Schema":
+        """The schema of a table with a column "id".
+
+        Args:
+            items: any number of rows; which text columns hold numbers is told from them.
+            dim: of the vectors.
+        """
+        columns = [Column(ID, "text", ID)]
+        for number, cells in enumerate(items.drop(ID).iter_columns()):
+            kind = _kind(cells.dtype)
+            numbers = kind == "text" and read_numbers(cells.cast(pl.String)).count() > 0
+            columns.append(Column(cells.name, kind, f"c{number}", numbers))
+        return cls(dim, tuple(columns), dict(about or {}))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Schema":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        content = json.loads(text)
+        columns = tuple(Column(**column) for column in content["columns"])
+        return cls(int(content["dim"]), columns, dict(content["about"]))
+
+    def to_json(self) -> str:
+        """All of it as one JSON object."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    def column(self, name: str) -> Column:
+        """A column by the catalogue's name.
+
+        Raises:
+            UserError: there is none; the message names those near it.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise unknown_column(name, [column.name for column in self.columns])
+
+    @property
+    def stored_types(self) -> dict[str, type[pl.DataType]]:
+        """The engine's columns, in order, "id" first and without "fields"; all but "id" may be null."""
+        types: dict[str, type[pl.DataType]] = {}
+        for column in self.columns:
+            types[column.stored] = _STORED_AS[column.kind]
+            if column.numbers:
+                types[column.stored_numbers] = pl.Float64
+        return types
+
+
+def stored_columns(items: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """What an engine writes for items.
+
+    Args:
+        items: n rows, "id" and any columns of the schema.
+
+    Returns:
+        n rows: "id", then the columns of `schema.stored_types`, then "fields", a JSON object (String) that holds every
+        column of the schema under the catalogue's name, which `fetch` gives back through `json.loads`. Columns of the
+        kinds "list" and "other" are stored as true where they are filled, null where they are blank.
+
+    Raises:
+        UserError: a column that the schema lacks, or cells that are not of its kind; ids that are blank.
+    """
+    known = {column.name for column in schema.columns}
+    for name in items.columns:
+        if name not in known:
+            raise UserError(f'the store has no column "{name}": build it again with the new columns')
+    if ID not in items.columns or items[ID].dtype != pl.String or (items[ID].fill_null("") == "").any():
+        raise UserError("every item of a store needs an id, which is a text and not blank")
+    stored = [_stored_cells(items, column) for column in schema.columns]
+    stored += [
+        read_numbers(cells).alias(column.stored_numbers)
+        for column, cells in zip(schema.columns, stored, strict=True)
+        if column.numbers
+    ]
+    frame = pl.DataFrame(stored).select(*schema.stored_types)
+    return frame.with_columns(pl.Series(FIELDS, _documents(items, schema), pl.String))
+
+
+def _kind(kind: pl.DataType) -> Kind:
+    if kind in (pl.String, pl.Categorical, pl.Enum):
+        return "text"
+    if kind.is_integer() and kind not in (pl.UInt64, pl.Int128):
+        return "integer"
+    if kind.is_numeric():
+        return "number"
+    if kind == pl.Boolean:
+        return "boolean"
+    return "list" if kind in (pl.List, pl.Array) else "other"
+
+
+def _stored_cells(items: pl.DataFrame, column: Column) -> pl.Series:
+    stored_as = _STORED_AS[column.kind]
+    if column.name not in items.columns or items[column.name].dtype == pl.Null:
+        return pl.Series(column.stored, [None], stored_as).new_from_index(0, len(items))
+    cells = items[column.name]
+    kind = _kind(cells.dtype)
+    if kind != column.kind and (kind, column.kind) != ("integer", "number"):
+        raise UserError(
+            f'the column "{column.name}" of the store is of the kind {column.kind}, but the items\' is {kind}'
+        )
+    if kind in ("list", "other"):
+        filled = cells.is_not_null() if kind == "other" else cells.list.len().fill_null(0) > 0
+        return pl.select(pl.when(filled).then(True).alias(column.stored)).to_series()
+    cells = cells.cast(stored_as).alias(column.stored)
+    if kind == "number":  # JSON has no NaN and no infinity, so such cells are blank
+        cells = cells.set(~cells.is_finite().fill_null(True), None)
+    return cells
+
+
+def _documents(items: pl.DataFrame, schema: Schema) -> list[str]:
+    blank = {column.name: None for column in schema.columns}
+    nested = any(kind.is_nested() for kind in items.dtypes)
+    return [
+        json.dumps(
+            blank | _plain(row, nested), ensure_ascii=False, default=str
+        )  # dates and the like as they are written
+        for row in items.iter_rows(named=True)
+    ]
+
+
+def _plain(row: dict[str, Any], nested: bool) -> dict[str, Any]:
+    if nested:
+        return {name: _plain_value(value) for name, value in row.items()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
+
+
+def _plain_value(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {name: _plain_value(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_plain_value(part) for part in value]
+        case _:
+            return value
