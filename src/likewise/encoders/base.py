@@ -7,18 +7,25 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
+
+from likewise.encoders.activation import Activation
+from likewise.errors import UserError
 
 Modality = Literal["text", "image"]
 
 DESCRIPTION_FILE = "encoder.json"
+STATES = "states"  # the key of the activations in what `Encoder.lower` gives
+_SAMPLE_TEXTS = ("a warm waterproof jacket with two pockets, for walks in the rain", "red shoes")
 
 
 class Encoder(nn.Module):
     """A backbone with its own preprocessing.
 
     `prepare` runs on the CPU, in any thread; `forward` runs where the weights are. A child class sets `family`, and
-    defines `prepare`, `forward`, `description`, `save_files` and `restore`.
+    defines `prepare`, `forward`, `description`, `save_files` and `restore`. One that can be cut between two of its
+    blocks also defines `blocks`, `lower` and `upper`, and a text encoder `token_mask`.
 
     Attributes:
         name: the string that chose this encoder.
@@ -52,6 +59,7 @@ class Encoder(nn.Module):
         self.minimum_side = minimum_side
         self.dual = dual
         self._fingerprint: tuple[object, str] | None = None
+        self._activations: dict[int, Activation] = {}
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -81,6 +89,88 @@ class Encoder(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """The encoder's own pooled embedding (of a grid: the mean): (batch, *feature_shape) → (batch, width)."""
         return features if self.grid is None else features[:, self.prefix :].mean(dim=1)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are to cut before: a cut is 0 (behind stem and embeddings) … blocks − 1."""
+        return 0
+
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
+        """What block `cut` reads, without gradients: {"states": (batch, *activation(cut).shape) float32}.
+
+        A map is (batch, rows, columns, channels); of texts the states are (batch, length, width), and the inputs that
+        `upper` needs stand beside them.
+        """
+        raise NotImplementedError
+
+    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
+        """From what `lower` gave to the features; `forward(inputs)` = `upper(lower(inputs, cut), cut)`.
+
+        Rectangles of the grid (see `Activation`) give fewer tokens: (batch, prefix + rows · columns, width).
+        """
+        raise NotImplementedError
+
+    def token_mask(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Text encoders: (batch, length) bool, the places of `inputs` that hold tokens and not padding."""
+        raise NotImplementedError
+
+    def activation(self, cut: int) -> Activation:
+        """Shape and size of what lies before block `cut`.
+
+        Raises:
+            UserError: the encoder cannot be cut there.
+        """
+        self.check_cut(cut)
+        if cut not in self._activations:
+            self._activations[cut] = self.measure(cut)
+        return self._activations[cut]
+
+    def measure(self, cut: int) -> Activation:
+        """`activation`, found out by running an example; maps and unpooled grids by default."""
+        with torch.inference_mode():
+            shape = tuple(self.lower(self.example(1), cut)[STATES].shape[1:])
+        if self.modality == "text":
+            return Activation(shape[-1:])
+        if self.grid is None:
+            return Activation(shape)
+        if len(shape) == 3:
+            return Activation(shape, (shape[0], shape[1]), step=max(1, shape[0] // self.grid[0]))
+        return Activation(shape, self.grid, extra=shape[0] - self.grid[0] * self.grid[1])
+
+    def check_cut(self, cut: int) -> None:
+        """Raises UserError where there is no block `cut`."""
+        if not self.blocks:
+            raise UserError(
+                f"the encoder {self.name} cannot be cut between blocks; train it with --regime frozen or full"
+            )
+        if not 0 <= cut < self.blocks:
+            raise UserError(
+                f"the encoder {self.name} has {self.blocks} blocks: cut it at 0 to {self.blocks - 1}, not {cut}"
+            )
+
+    def train_above(self, cut: int) -> list[str]:
+        """Freeze everything but what `upper` uses behind the cut; the names of the parameters that are left to train.
+
+        Which these are is seen from where the gradient arrives, so it holds for any architecture.
+        """
+        self.check_cut(cut)
+        self.requires_grad_(True)
+        inputs = {key: tensor.to(next(self.parameters()).device) for key, tensor in self.example(1).items()}
+        with torch.enable_grad():
+            features = self.upper(self.lower(inputs, cut), cut)
+            named = dict(self.named_parameters())
+            gradients = torch.autograd.grad(features.sum(), list(named.values()), allow_unused=True)
+        trained = [name for name, gradient in zip(named, gradients, strict=True) if gradient is not None]
+        self.requires_grad_(False)
+        for name in trained:
+            named[name].requires_grad_(True)
+        return trained
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        """Prepared inputs to try the encoder on."""
+        if self.modality == "text":
+            return self.prepare([_SAMPLE_TEXTS[number % 2] for number in range(count)])
+        return self.prepare([Image.linear_gradient("L").convert("RGB").rotate(number) for number in range(count)])
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many of `texts` are longer than the encoder reads."""

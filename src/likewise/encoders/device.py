@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from likewise.config import Device
 from likewise.encoders.base import Encoder
@@ -17,7 +16,6 @@ from likewise.errors import UserError
 
 _SPEEDUP_WANTED = 1.3  # below it, the loss of precision buys too little, and a busy machine deceives the clock
 _SECONDS_TO_DECIDE = 1.0
-_SAMPLE_TEXT = "a warm waterproof jacket with two pockets, for walks in the rain"
 
 
 def resolve_device(name: Device) -> torch.device:
@@ -55,7 +53,7 @@ def inference_dtype(encoder: Encoder, device: torch.device) -> torch.dtype:
     """
     if not has_native_bfloat16(device):
         return torch.float32
-    inputs = {key: value.to(device) for key, value in _sample(encoder).items()}
+    inputs = {key: value.to(device) for key, value in encoder.example(8 if encoder.modality == "text" else 4).items()}
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     start = time.perf_counter()
     for _ in range(5):  # in turns, so that a neighbour's burst of work hits both; the first round warms up
@@ -69,12 +67,6 @@ def inference_dtype(encoder: Encoder, device: torch.device) -> torch.dtype:
 def precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """A context in which an encoder computes in `dtype`."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
-
-
-def _sample(encoder: Encoder) -> dict[str, torch.Tensor]:
-    if encoder.modality == "text":
-        return encoder.prepare([_SAMPLE_TEXT] * 8)
-    return encoder.prepare([Image.linear_gradient("L").convert("RGB")] * 4)
 
 
 def _seconds(encoder: Encoder, inputs: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype) -> float:

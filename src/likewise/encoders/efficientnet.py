@@ -9,9 +9,10 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
 from likewise.encoders.pixels import square_pixels
 
@@ -64,10 +65,32 @@ class EfficientNetLite0(Encoder):
         return {"pixels": square_pixels(values, SIDE, MOST_CROPPED)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        pixels = inputs["pixels"].permute(0, 3, 1, 2).float()  # a channels-last tensor, without a copy
         network = self.network if torch.is_grad_enabled() else self._folded_network()
-        maps = network.extract_features((pixels - 127.0) / 128.0)
-        return maps.permute(0, 2, 3, 1).reshape(len(pixels), -1, WIDTH).float()
+        return _sequence(network.extract_features(_scaled(inputs["pixels"])))
+
+    @property
+    def blocks(self) -> int:
+        """16 inverted bottlenecks and the last convolution; before block 11 the map is 14 × 14 × 112."""
+        return len(self.network._blocks) + 1
+
+    @torch.no_grad()
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
+        network = self._folded_network()
+        maps = network._swish(network._bn0(network._conv_stem(_scaled(inputs["pixels"]))))
+        for block in network._blocks[:cut]:
+            maps = block(maps)
+        return {STATES: maps.permute(0, 2, 3, 1).float()}
+
+    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
+        maps = activations[STATES].permute(0, 3, 1, 2)
+        if torch.is_grad_enabled():
+            for block in self.network._blocks[cut:]:
+                maps = _fold_and_run(block, maps)
+            return _sequence(functional.relu6(_convolve(maps, self.network._conv_head, self.network._bn1)))
+        network = self._folded_network()
+        for block in network._blocks[cut:]:
+            maps = block(maps)
+        return _sequence(network._swish(network._bn1(network._conv_head(maps))))
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -88,6 +111,39 @@ class EfficientNetLite0(Encoder):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_folded": None}
+
+
+def _scaled(pixels: Tensor) -> Tensor:
+    return (pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0  # a channels-last tensor, without a copy
+
+
+def _sequence(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, WIDTH).float()
+
+
+def _fold_and_run(block: Any, maps: Tensor) -> Tensor:
+    """A block with its normalisation folded into its convolutions on the way, in sight of the gradient.
+
+    Stored statistics make batch normalisation a linear map of the weights. Folding it at every step, thousands of
+    weights, spares two passes over millions of activations; the gradients of all weights are the same.
+    """
+    states = maps
+    if hasattr(block, "_expand_conv"):
+        states = functional.relu6(_convolve(states, block._expand_conv, block._bn0))
+    states = functional.relu6(_convolve(states, block._depthwise_conv, block._bn1))
+    states = _convolve(states, block._project_conv, block._bn2)
+    return states + maps if block.id_skip and states.shape == maps.shape else states
+
+
+def _convolve(maps: Tensor, convolution: Any, norm: Any) -> Tensor:
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    weight = (convolution.weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+    bias = norm.bias - norm.running_mean * scale
+    left, right, top, bottom = getattr(convolution.static_padding, "padding", (0, 0, 0, 0))
+    if left == right == top == bottom:
+        return functional.conv2d(maps, weight, bias, convolution.stride, left, 1, convolution.groups)
+    padded = functional.pad(maps, (left, right, top, bottom))
+    return functional.conv2d(padded, weight, bias, convolution.stride, 0, 1, convolution.groups)
 
 
 def _fold(network: EfficientNet) -> EfficientNet:

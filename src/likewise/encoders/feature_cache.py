@@ -31,14 +31,17 @@ class FeatureCache:
     Args:
         folder: where caches lie; this one gets a folder of its own in it.
         encoder: its fingerprint and feature shape; changed weights give another cache.
-        variant: what was done to the inputs before, such as "mirror".
+        variant: what was done to the inputs before, or where the encoder was cut, such as "cut-11-mirror".
+        shape: of a row; the encoder's `feature_shape` for None.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder, variant: str = "plain") -> None:
+    def __init__(
+        self, folder: Path, encoder: Encoder, variant: str = "plain", shape: tuple[int, ...] | None = None
+    ) -> None:
         self.folder = folder / f"{encoder.fingerprint()[:32]}-{variant}"
         self._features_path = self.folder / "features.f16"
         self._keys_path = self.folder / "keys"
-        self.shape = encoder.feature_shape
+        self.shape = encoder.feature_shape if shape is None else shape
         self.row_bytes = 2 * int(np.prod(self.shape))
         self._encoder_name = encoder.name
         self._rows = 0
@@ -69,6 +72,11 @@ class FeatureCache:
     def bytes_needed(self, count: int) -> int:
         """Bytes on disk that `count` more rows take."""
         return count * (self.row_bytes + _KEY_BYTES)
+
+    def check_space(self, count: int) -> None:
+        """Raises UserError where the disk has no room for `count` more rows."""
+        if shutil.disk_usage(self.folder).free < self.bytes_needed(count):
+            raise self._full(count)
 
     def slots(self, keys: Sequence[str]) -> np.ndarray:
         """Row numbers for `gather`: (len(keys),) int64. A row keeps its number for ever.
@@ -103,7 +111,7 @@ class FeatureCache:
             fresh = {digest: row for row, digest in enumerate(digests) if digest not in self._slots}
             if not fresh:
                 return
-            self._check_space(len(fresh))
+            self.check_space(len(fresh))
             try:
                 self._append(fresh, features)
             except OSError as error:
@@ -139,7 +147,7 @@ class FeatureCache:
                 if not np.isfinite(block).all():
                     raise UserError(
                         f"the encoder {self._encoder_name} gives values that are not finite in half precision: "
-                        "choose another one, or train it with --regime full"
+                        "choose another one, cut it elsewhere, or train it with --regime full"
                     )
                 file.write(block.data)
             file.flush()
@@ -150,10 +158,6 @@ class FeatureCache:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-
-    def _check_space(self, count: int) -> None:
-        if shutil.disk_usage(self.folder).free < self.bytes_needed(count):
-            raise self._full(count)
 
     def _full(self, count: int) -> UserError:
         megabytes = max(1, round(self.bytes_needed(count) / 1e6))

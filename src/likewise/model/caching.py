@@ -13,24 +13,36 @@ from likewise.model.model import Model
 from likewise.progress import Bar, say
 
 _WORTH_SAYING = 50_000_000  # bytes on disk from which the size is announced
-_SHARD = 512  # pictures whose features are written at once: what a killed run can lose
+_SHARD_BYTES = 32_000_000  # what is written at once, and so what a killed run can lose
+_LEAST_SHARD = 32
 
 
-def cache_pictures(model: Model, catalog: Catalog) -> tuple[FeatureCache, NDArray[np.int64]]:
+def cache_pictures(
+    model: Model, catalog: Catalog, cut: int | None = None, mirror: bool = False
+) -> tuple[FeatureCache, NDArray[np.int64]]:
     """Run the picture encoder once over all distinct pictures of a catalogue, or read what an earlier run cached.
+
+    Args:
+        cut: cache what lies before this block of the encoder (see `Encoder.lower`) instead of its features.
+        mirror: see the pictures mirrored.
 
     Returns:
         The cache, and for every row the slot of its first picture in it; −1 where no picture can be decoded.
+
+    Raises:
+        UserError: the encoder cannot be cut there, or the disk has no room.
     """
-    cache = model.feature_cache("image", catalog.cache)
+    cache = _cache(model, catalog, cut, mirror)
     pictures = {shown[0].key: shown[0] for shown in catalog.pictures if shown}
     missing = cache.missing(list(pictures))
     if missing and cache.bytes_needed(len(missing)) > _WORTH_SAYING:
-        megabytes = cache.bytes_needed(len(missing)) / 1e6
-        say(f"Caching the features of {len(missing):,} pictures: {megabytes:,.0f} MB in {catalog.cache}")
+        say(
+            f"Caching {_contents(cut, mirror)} of {len(missing):,} pictures: {_size(cache, missing)} in {catalog.cache}"
+        )
     elif pictures and not missing:
-        say(f"Reusing the cached features of {len(pictures):,} pictures")
-    unusable = _encode_missing(model, catalog, cache, [pictures[key] for key in missing])
+        say(f"Reusing the cached {_contents(cut, mirror)} of {len(pictures):,} pictures")
+    cache.check_space(len(missing))
+    unusable = _encode_missing(model, catalog, cache, [pictures[key] for key in missing], cut, mirror)
     rows_with_picture = [shown[0].key if shown and shown[0].key not in unusable else None for shown in catalog.pictures]
     slots = np.full(len(rows_with_picture), -1, np.int64)
     known = [row for row, key in enumerate(rows_with_picture) if key is not None]
@@ -38,19 +50,44 @@ def cache_pictures(model: Model, catalog: Catalog) -> tuple[FeatureCache, NDArra
     return cache, slots
 
 
-def _encode_missing(model: Model, catalog: Catalog, cache: FeatureCache, pictures: Sequence[Picture]) -> set[str]:
+def missing_bytes(model: Model, catalog: Catalog, cut: int | None = None, mirror: bool = False) -> int:
+    """Bytes that `cache_pictures` would still write."""
+    cache = _cache(model, catalog, cut, mirror)
+    return cache.bytes_needed(len(cache.missing([shown[0].key for shown in catalog.pictures if shown])))
+
+
+def _cache(model: Model, catalog: Catalog, cut: int | None, mirror: bool) -> FeatureCache:
+    return model.feature_cache("image", catalog.cache, cut, mirror)
+
+
+def _contents(cut: int | None, mirror: bool) -> str:
+    what = "features" if cut is None else f"activations before block {cut}"
+    return f"{what} of the mirror images" if mirror else what
+
+
+def _size(cache: FeatureCache, missing: Sequence[str]) -> str:
+    return f"{cache.bytes_needed(len(missing)) / 1e6:,.0f} MB"
+
+
+def _encode_missing(
+    model: Model, catalog: Catalog, cache: FeatureCache, pictures: Sequence[Picture], cut: int | None, mirror: bool
+) -> set[str]:
     """Encode new pictures into the cache, a shard at a time; returns the keys of those that cannot be decoded."""
     unusable: set[str] = set()
     keys: list[str] = []
     parts: list[NDArray[np.float16]] = []
+    shard = max(_LEAST_SHARD, _SHARD_BYTES // cache.row_bytes)
+    stream = model.featurizer("image").pictures(pictures, catalog.open_picture, cut=cut, mirror=mirror)
     with Bar("Encoding pictures", len(pictures)) as bar:
-        for batch in model.featurizer("image").pictures(pictures, catalog.open_picture):
+        for batch in stream:
             for key, cause in batch.failed.items():
                 unusable.add(key)
-                catalog.report.count(cause, example=key[:12])
+                if cut is None and not mirror:  # counted once, however often it is tried
+                    catalog.report.count(cause, example=key[:12])
             keys.extend(batch.keys)
-            parts.append(batch.features.cpu().numpy().astype(np.float16))
-            if sum(map(len, parts)) >= _SHARD:
+            with np.errstate(over="ignore"):  # the cache refuses such values in one sentence
+                parts.append(batch.features.cpu().numpy().astype(np.float16))
+            if len(keys) >= shard:
                 cache.add(keys, np.concatenate(parts))
                 keys, parts = [], []
             bar.advance(len(batch.keys) + len(batch.failed))

@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.pictures import Picture
-from likewise.encoders.base import Encoder
+from likewise.encoders.base import STATES, Encoder
 from likewise.encoders.feature_cache import FeatureCache
 
 T = TypeVar("T")
@@ -47,7 +47,10 @@ def prefetch(function: Callable[[T], R], items: Iterable[T], ahead: int = 2 * _W
 
 @dataclass
 class PictureBatch:
-    """Pictures that could be decoded, their features (n, *feature_shape), and those that could not, with the cause."""
+    """Pictures that could be decoded, their features (n, *feature_shape), and those that could not, with the cause.
+
+    Where the encoder was cut, the features are its activations there.
+    """
 
     keys: list[str]
     features: Tensor
@@ -72,12 +75,12 @@ class Featurizer:
         self.cache = cache
         self._recent: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Prepared inputs → float32 features on the device, without gradients."""
+    def forward(self, inputs: dict[str, Tensor], cut: int | None = None) -> Tensor:
+        """Prepared inputs → float32 features on the device, or activations before block `cut`; without gradients."""
         moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
         enabled = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled):
-            return self.encoder(moved).float()
+            return (self.encoder(moved) if cut is None else self.encoder.lower(moved, cut)[STATES]).float()
 
     def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
         """Features (n, width) float32 of n texts; equal texts are encoded once, short ones beside short ones."""
@@ -100,43 +103,54 @@ class Featurizer:
             self._recent.popitem(last=False)
 
     def pictures(
-        self, pictures: Iterable[Picture], open_picture: Callable[[Picture, int | None], Image.Image]
+        self,
+        pictures: Iterable[Picture],
+        open_picture: Callable[[Picture, int | None], Image.Image],
+        *,
+        cut: int | None = None,
+        mirror: bool = False,
     ) -> Iterator[PictureBatch]:
-        """Decode and encode a stream of pictures, decoding ahead in threads; cached features need neither."""
+        """Decode and encode a stream of pictures, decoding ahead in threads; cached features need neither.
+
+        Args:
+            open_picture: see `Catalog.open_picture`.
+            cut: go no further than to this block of the encoder; the cache is left alone.
+            mirror: see the pictures mirrored; the cache is left alone.
+        """
         size = _PICTURE_BATCH[self.device.type]
+        cache = self.cache if cut is None and not mirror else None
 
         def prepare(batch: list[Picture]) -> tuple[list[str], dict[str, Tensor] | np.ndarray | None, dict[str, str]]:
-            if self.cache is not None and batch[0].key in self.cache:
+            if cache is not None and batch[0].key in cache:
                 keys = [picture.key for picture in batch]
-                return keys, self.cache.gather(self.cache.slots(keys)), {}
+                return keys, cache.gather(cache.slots(keys)), {}
             opened, failed = [], {}
             for picture in batch:
                 try:
-                    opened.append((picture.key, open_picture(picture, self.encoder.minimum_side)))
+                    image = open_picture(picture, self.encoder.minimum_side)
+                    opened.append((picture.key, ImageOps.mirror(image) if mirror else image))
                 except PictureError as error:
                     failed[picture.key] = error.cause
             inputs = self.encoder.prepare([image for _, image in opened]) if opened else None
             return [key for key, _ in opened], inputs, failed
 
-        for keys, inputs, failed in prefetch(prepare, self._homogeneous(pictures, size)):
+        for keys, inputs, failed in prefetch(prepare, _homogeneous(pictures, size, cache)):
             if inputs is None:
                 features = torch.empty(0, *self.encoder.feature_shape, device=self.device)
             elif isinstance(inputs, dict):
-                features = self.forward(inputs)
+                features = self.forward(inputs, cut)
             else:
                 features = torch.from_numpy(inputs).to(self.device).float()
             yield PictureBatch(keys, features, failed)
 
-    def _cached(self, picture: Picture) -> bool:
-        return self.cache is not None and picture.key in self.cache
 
-    def _homogeneous(self, pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-        """Batches of pictures that are either all cached or all new."""
-        pending: dict[bool, list[Picture]] = {True: [], False: []}
-        for picture in pictures:
-            group = pending[self._cached(picture)]
-            group.append(picture)
-            if len(group) == size:
-                yield group.copy()
-                group.clear()
-        yield from (group for group in pending.values() if group)
+def _homogeneous(pictures: Iterable[Picture], size: int, cache: FeatureCache | None) -> Iterator[list[Picture]]:
+    """Batches of pictures that are either all cached or all new."""
+    pending: dict[bool, list[Picture]] = {True: [], False: []}
+    for picture in pictures:
+        group = pending[cache is not None and picture.key in cache]
+        group.append(picture)
+        if len(group) == size:
+            yield group.copy()
+            group.clear()
+    yield from (group for group in pending.values() if group)

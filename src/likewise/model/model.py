@@ -145,9 +145,13 @@ class Model:
             self._featurizers[modality] = Featurizer(self.encoder(modality), self.device, dtype)
         return self._featurizers[modality]
 
-    def feature_cache(self, modality: Modality, cache: Path) -> FeatureCache:
-        """Where features of this encoder at this precision are kept below a cache folder."""
-        return FeatureCache(cache / "features", self.encoder(modality), variant=self.precision[modality])
+    def feature_cache(
+        self, modality: Modality, cache: Path, cut: int | None = None, mirror: bool = False
+    ) -> FeatureCache:
+        """Where features of this encoder at this precision, or activations before a cut, are kept below a folder."""
+        encoder = self.encoder(modality)
+        variant = self.precision[modality] + (f"-cut-{cut}" if cut is not None else "") + ("-mirror" if mirror else "")
+        return FeatureCache(cache / "features", encoder, variant, None if cut is None else encoder.activation(cut).shape)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Query embeddings (n, dim) float32, unit norm."""

@@ -25,14 +25,30 @@ PROMPTS = ("query", "document")
 _LIVE_BATCH = 64
 
 
-class Features(Protocol):
-    """What the loop and the validation read; gradients flow where the encoder trains."""
+class TextFeatures(Protocol):
+    """Features of texts; gradients flow where the encoder trains."""
 
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         """Features (n, width) of texts by their index."""
 
-    def pictures(self, rows: Rows, mirror: NDArray[np.bool_] | None = None) -> Tensor:
-        """Features (n, *feature_shape) of the rows' pictures; every row must have one."""
+
+class PictureFeatures(Protocol):
+    """Features of pictures; gradients flow where the encoder trains."""
+
+    def pictures(
+        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """Features (n, *feature_shape) of the rows' pictures; every row must have one.
+
+        Args:
+            mirror: (n,) which of them are seen mirrored, where mirror images are to be had.
+            rng: training draws random crops from it, where those are cheaper than hiding patches of finished features:
+                the grid of the features is then smaller, (n, tokens, width).
+        """
+
+
+class Features(TextFeatures, PictureFeatures, Protocol):
+    """What the loop and the validation read."""
 
 
 @dataclass
@@ -54,7 +70,9 @@ class CachedFeatures:
         table = self.text_tables[prompt]
         return table[torch.from_numpy(indices).to(table.device)]
 
-    def pictures(self, rows: Rows, mirror: NDArray[np.bool_] | None = None) -> Tensor:
+    def pictures(
+        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
+    ) -> Tensor:
         return torch.from_numpy(self.cache.gather(self.slots[rows])).to(self.device).float()
 
 
@@ -73,7 +91,9 @@ class LiveFeatures:
         parts = [self._encode("text", encoder.prepare(batch, prompt=prompt)) for batch in batches(texts, _LIVE_BATCH)]
         return torch.cat(parts)[torch.from_numpy(place).to(self.model.device)]
 
-    def pictures(self, rows: Rows, mirror: NDArray[np.bool_] | None = None) -> Tensor:
+    def pictures(
+        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
+    ) -> Tensor:
         encoder = self.model.encoder("image")
         mirrored = np.zeros(len(rows), bool) if mirror is None else mirror
 
@@ -160,3 +180,15 @@ def random_patches(
     thinned = seen & (rng.random(seen.shape) >= dropout)
     seen = np.where(thinned.any(axis=1, keepdims=True), thinned, seen)
     return torch.from_numpy(np.concatenate([np.ones((count, prefix), bool), seen], axis=1))
+
+
+def random_holes(count: int, tokens: int, prefix: int, dropout: float, rng: np.random.Generator) -> Tensor:
+    """Patch dropout on a grid that is a random rectangle already: (count, tokens) bool, the tokens that are seen.
+
+    Tokens of the prefix are always seen, and so is at least one patch of every picture.
+    """
+    seen = rng.random((count, tokens)) >= dropout
+    seen[:, :prefix] = True
+    blind = ~seen[:, prefix:].any(axis=1)
+    seen[blind] = True
+    return torch.from_numpy(seen)

@@ -1,0 +1,171 @@
+"""Features of the regime partial: what lies before a cut is read from disk, what lies behind it runs and trains."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise.catalog.catalog import Catalog
+from likewise.encoders.activation import Activation
+from likewise.encoders.base import STATES, Encoder, Modality
+from likewise.encoders.feature_cache import FeatureCache
+from likewise.model.caching import cache_pictures
+from likewise.model.encoding import batches
+from likewise.model.model import Model
+from likewise.training.features import PictureFeatures, TextFeatures
+
+Rows = NDArray[np.int64]
+_EVALUATED_AT_ONCE = 64
+_WIDEST = 4 / 3  # rectangles are at most this much wider than high, or higher than wide
+
+
+@dataclass
+class PartialFeatures:
+    """Texts and pictures, each cut or frozen as it may be; see `cut_pictures` and `cut_texts`."""
+
+    text_features: TextFeatures
+    picture_features: PictureFeatures
+
+    def texts(self, indices: Rows, prompt: str) -> Tensor:
+        """Features (n, width)."""
+        return self.text_features.texts(indices, prompt)
+
+    def pictures(
+        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """Features (n, *feature_shape), of fewer tokens where `rng` draws rectangles."""
+        return self.picture_features.pictures(rows, mirror, rng)
+
+
+class CutPictures:
+    """Pictures from cached activations before block `cut` of the picture encoder.
+
+    Args:
+        model: its picture encoder runs behind the cut.
+        cut: before which block.
+        plain: cache and slots of the pictures, as `cache_pictures` gives them.
+        mirrored: the same of their mirror images; None where nothing is mirrored.
+        smallest: the least share of the picture that a random rectangle shows.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        cut: int,
+        plain: tuple[FeatureCache, Rows],
+        mirrored: tuple[FeatureCache, Rows] | None = None,
+        smallest: float = 0.2,
+    ) -> None:
+        self.model = model
+        self.cut = cut
+        self.activation = model.encoder("image").activation(cut)
+        self.plain = plain
+        self.mirrored = mirrored
+        self.smallest = smallest
+
+    def pictures(
+        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """Features (n, tokens, width) of the rows' pictures; every row must have one.
+
+        Args:
+            rows: n rows of the catalogue.
+            mirror: (n,) which of them are seen mirrored.
+            rng: see all of them through random rectangles of one size, drawn anew at every call: a stand-in for random
+                crops, cut out before the blocks that train, which have the less to do. None shows the whole pictures.
+        """
+        if rng is not None and self.activation.grid is not None and self.smallest < 1:
+            window = random_window(self.activation, len(rows), self.smallest, rng)
+            return self._run(self._read(rows, mirror, window))
+        if torch.is_grad_enabled():
+            return self._run(self._read(rows, mirror, None))
+        parts = [self._run(self._read(*part, None)) for part in _parts(rows, mirror)]
+        return torch.cat(parts) if parts else torch.empty(0, *self.model.encoder("image").feature_shape)
+
+    def _read(self, rows: Rows, mirror: NDArray[np.bool_] | None, window: "Window | None") -> NDArray[np.float16]:
+        if mirror is None or self.mirrored is None or not mirror.any():
+            return _gather(*self.plain, rows, self.activation, window)
+        if mirror.all():
+            return _gather(*self.mirrored, rows, self.activation, window)
+        shown = np.flatnonzero(~mirror), np.flatnonzero(mirror)
+        read = [
+            _gather(*source, rows[places], self.activation, window and window.of(places))
+            for source, places in zip((self.plain, self.mirrored), shown, strict=True)
+        ]
+        states = np.empty((len(rows), *read[0].shape[1:]), np.float16)
+        for places, part in zip(shown, read, strict=True):
+            states[places] = part
+        return states
+
+    def _run(self, states: NDArray[np.float16]) -> Tensor:
+        moved = torch.from_numpy(states).to(self.model.device, non_blocking=True).float()
+        return run_upper(self.model, "image", {STATES: moved}, self.cut)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Equally large rectangles of a grid, one per picture."""
+
+    tops: Rows
+    lefts: Rows
+    size: tuple[int, int]  # height, width
+
+    def of(self, places: Rows) -> "Window":
+        """Those of some of the pictures."""
+        return Window(self.tops[places], self.lefts[places], self.size)
+
+
+def random_window(activation: Activation, count: int, smallest: float, rng: np.random.Generator) -> Window:
+    """One random size for a batch, and a random place per picture; all of them multiples of `activation.step`.
+
+    The area is uniform between `smallest` and the whole, and the aspect log-uniform between 3:4 and 4:3 (the random
+    resized crop of https://arxiv.org/abs/1409.4842, without its resizing).
+    """
+    if activation.grid is None:
+        raise ValueError("these activations have no grid")
+    step = activation.step
+    steps = [side // step for side in activation.grid]  # a remainder is only seen whole
+    area, aspect = rng.uniform(smallest, 1.0), np.exp(rng.uniform(-np.log(_WIDEST), np.log(_WIDEST)))
+    wanted = (steps[0] * np.sqrt(area * aspect), steps[1] * np.sqrt(area / aspect))
+    height, width = (int(np.clip(np.rint(want), 1, most)) for want, most in zip(wanted, steps, strict=True))
+    tops = rng.integers(0, steps[0] - height + 1, count) * step
+    lefts = rng.integers(0, steps[1] - width + 1, count) * step
+    return Window(tops, lefts, (height * step, width * step))
+
+
+def run_upper(model: Model, modality: Modality, activations: dict[str, Tensor], cut: int) -> Tensor:
+    """The blocks behind a cut, at the precision of the model's encoder; gradients flow where it trains."""
+    encoder: Encoder = model.encoder(modality)
+    dtype = getattr(torch, model.precision[modality])
+    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        return encoder.upper(activations, cut).float()
+
+
+def cut_pictures(
+    model: Model, catalog: Catalog, cut: int, *, mirror: bool = True, smallest: float = 0.2
+) -> CutPictures:
+    """Cache the activations of a catalogue's pictures before block `cut`, and of their mirror images beside them.
+
+    Raises:
+        UserError: the encoder cannot be cut there, or the disk has no room.
+    """
+    plain = cache_pictures(model, catalog, cut)
+    return CutPictures(
+        model, cut, plain, cache_pictures(model, catalog, cut, mirror=True) if mirror else None, smallest
+    )
+
+
+def _gather(
+    cache: FeatureCache, slots: Rows, rows: Rows, activation: Activation, window: Window | None
+) -> NDArray[np.float16]:
+    if window is None:
+        return cache.gather(slots[rows])
+    return activation.rectangles(cache.features, slots[rows], window.tops, window.lefts, window.size)
+
+
+def _parts(rows: Rows, mirror: NDArray[np.bool_] | None) -> Iterator[tuple[Rows, NDArray[np.bool_] | None]]:
+    for places in batches(range(len(rows)), _EVALUATED_AT_ONCE):
+        yield rows[places], None if mirror is None else mirror[places]
