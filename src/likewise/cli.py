@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from likewise.errors import UserError
-from likewise.options import PLAIN, AsJson, CatalogOptions, Data, Device, Fields, Run, Switch, Where, names
+from likewise.options import (
+    PLAIN,
+    TITLES,
+    AsJson,
+    CatalogOptions,
+    Data,
+    Device,
+    Fields,
+    QuestionOptions,
+    Run,
+    Switch,
+    Where,
+    names,
+)
 from likewise.progress import console, say
 
 if TYPE_CHECKING:
     from likewise.config import TrainConfig
-    from likewise.evaluation.comparison import Evaluated
-    from likewise.evaluation.inquiry import Inquiry
-    from likewise.model.model import Model
 
 _ABOUT = "Turn a catalogue into a search engine that understands text and pictures."
 
@@ -128,46 +138,82 @@ def evaluate(
     *,
     data: Data,
     where: Where = None,
-    queries: str | None = None,
-    answers: str = "items",
-    fields: Fields = None,
-    relevance: str | None = None,
+    asked: QuestionOptions = TITLES,
+    ablations: Switch = False,
+    report: Path | None = None,
+    fail_under: Annotated[list[str] | None, Parameter(negative="")] = None,
     as_json: AsJson = False,
     device: Device = "auto",
     catalog: CatalogOptions = PLAIN,
 ) -> None:
     """Measure a run on a catalogue beside its rivals: untrained, BM25 and a closed-form linear map.
 
-    Example: likewise evaluate runs/products --data products.csv --where 'split == "test"' --fields image
+    Example: likewise evaluate runs/products --data products.csv --queries judged.csv --report report.html
 
     Parameters
     ----------
-    queries
-        A file of judged queries (query, id), or column:NAME for its distinct values (default: column:title).
-    answers
-        items, or column:NAME: then every item is a query, and the distinct values of the column are ranked.
-    fields
-        What is seen of an item, such as image or title,image (default: every field that is not asked for).
-    relevance
-        Column in which a query's item and its answers agree (default: the column of the queries).
+    ablations
+        Measure through each field alone, and with each left out, too.
+    report
+        Write an HTML page with the figures, the worst queries and a map of the space.
+    fail_under
+        End with status 1 where a metric of the trained model is lower, such as recall@10=0.8 (repeatable).
     """
-    from likewise.evaluation.inquiry import Inquiry
+    from likewise.evaluation.examination import examine
+    from likewise.evaluation.examination_report import write_examination
+    from likewise.evaluation.goals import Goal
     from likewise.evaluation.table import comparison_table
-    from likewise.model.caching import cache_pictures
     from likewise.model.model import Model
 
+    goals = Goal.parse(fail_under or [])
     model = Model.load(run, device)
-    items = catalog.read(data, where)
-    inquiry = Inquiry.of(
-        items, model.fields, queries=queries, answers=answers, fields=names(fields), relevance=relevance
-    )
-    if "image" in inquiry.fields:
-        cache_pictures(model, items)  # every system reads them
-    comparison = inquiry.compare(inquiry.measure("trained", model), _rivals(inquiry, run, model))
+    inquiry = asked.inquiry(data, catalog, where, model.fields)
+    examination = examine(run, model, inquiry, ablations=ablations)
+    if report is not None:
+        say(f"The report is {write_examination(report, run, model, examination)}")
     if as_json:
-        _print_json(_figures(comparison.model_dump(mode="json")))
+        _print_json(examination.figures())
     else:
-        _print(comparison_table(comparison))
+        _print(comparison_table(examination.comparison))
+    missed = [sentence for goal in goals if (sentence := goal.missed_by(examination.comparison.subsets[0]))]
+    for sentence in missed:
+        say(f"likewise: {sentence}")
+    if missed:
+        sys.exit(1)
+
+
+@app.command
+def compare(
+    run: Run,
+    other: Path,
+    /,
+    *,
+    data: Data,
+    where: Where = None,
+    asked: QuestionOptions = TITLES,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    catalog: CatalogOptions = PLAIN,
+) -> None:
+    """Ask two runs the same questions: is the second one better, and for which queries?
+
+    Example: likewise compare runs/old runs/new --data products.csv --queries judged.csv
+
+    Parameters
+    ----------
+    other
+        The run folder that is compared with the first.
+    """
+    from likewise.evaluation.run_comparison import compare_runs, run_comparison_table
+    from likewise.model.model import Model
+
+    first, second = Model.load(run, device), Model.load(other, device)
+    inquiry = asked.inquiry(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
+    result = compare_runs(inquiry, (run, first), (other, second))
+    if as_json:
+        _print_json(result.model_dump(mode="json"))
+    else:
+        _print(run_comparison_table(result))
 
 
 @app.command
@@ -355,39 +401,6 @@ def _train_config(config: Path | None, preset: str | None, **flags: Any) -> "Tra
     if preset is not None:
         values["model"] = PRESETS[preset].model_dump() | values.get("model", {})
     return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")
-
-
-def _rivals(inquiry: "Inquiry", run: Path, model: "Model") -> "list[Evaluated]":
-    """The rivals that a run can name: its encoders untrained, with the closed-form picture map, and BM25."""
-    from likewise.model.checkpoint import load_picture_map
-    from likewise.model.model import Model
-
-    device: Any = model.device.type
-    untrained = Model.create(model.settings, device, model.precision)
-    rivals = [inquiry.measure("untrained", untrained)]
-    picture_map = load_picture_map(run)
-    if picture_map is not None:
-        with untrained.network.with_picture_map(*picture_map):
-            rivals.append(inquiry.measure("ridge", untrained))
-    bm25 = inquiry.measure_bm25()
-    return [*rivals, bm25] if bm25 else rivals
-
-
-def _figures(comparison: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of `evaluate`: the trained model's metrics first, then the rivals and the verdict."""
-    result = comparison["subsets"][0]
-    systems = {system["name"]: system["metrics"] for system in result["systems"]}
-    return {
-        "on": result["label"],
-        "queries": result["queries"],
-        "candidates": result["candidates"],
-        "metrics": systems.pop("trained"),
-        "rivals": systems,
-        "metric": comparison["metric"],
-        "strongest_rival": result["rival"],
-        "difference": result["differences"].get(comparison["metric"]),
-        "verdict": comparison["verdict"],
-    }
 
 
 def _print_json(value: Any) -> None:

@@ -10,8 +10,11 @@ from cyclopts import Group, Parameter
 from likewise.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings
+    from likewise.evaluation.inquiry import Inquiry
 
 Run = Annotated[Path, Parameter(help="The run folder.")]
 Data = Annotated[Path, Parameter(help="The catalogue: CSV, TSV, Parquet or JSON Lines.")]
@@ -87,7 +90,47 @@ class CatalogOptions:
         return catalog
 
 
+@Parameter(name="*", group=Group("Questions", sort_key=5))
+@dataclass(frozen=True)
+class QuestionOptions:
+    """What is asked; the same for every command that measures.
+
+    Attributes:
+        queries: Judged queries (a table with query or image, id, relevance; TREC qrels; a BEIR folder), or column:NAME
+            for a column's distinct values (default: column:title).
+        topics: The words of the queries that TREC qrels name by id.
+        answers: items, or column:NAME: then every item is a query, and the distinct values of the column are ranked.
+        fields: What is seen of an item, such as image or title,image (default: every field that is not asked for).
+        relevance: Column in which a query's item and its answers agree (default: the column of the queries).
+    """
+
+    queries: str | None = None
+    topics: Path | None = None
+    answers: str = "items"
+    fields: str | None = None
+    relevance: str | None = None
+
+    def inquiry(
+        self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
+    ) -> "Inquiry":
+        """Read the catalogue and the questions about it; a folder in BEIR's layout holds both."""
+        from likewise.evaluation.beir import corpus_file, is_beir
+        from likewise.evaluation.inquiry import Request
+
+        queries = self.queries
+        if is_beir(data):
+            queries, data = queries or str(data), corpus_file(data)
+        items = catalog.read(data, where)
+        notes = len(items.report.notes)
+        request = Request(items, model_fields, queries, self.topics, self.answers, names(self.fields), self.relevance)
+        inquiry = request.inquiry()
+        for note in items.report.notes[notes:]:
+            say(note)
+        return inquiry
+
+
 PLAIN = CatalogOptions()
+TITLES = QuestionOptions()
 
 
 def names(listed: str | None) -> list[str] | None:

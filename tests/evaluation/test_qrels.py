@@ -68,17 +68,9 @@ def test_what_is_left_out_is_counted(read):
     queries = read("query,id\nx,a\nx,zz\n,b\ny,yy|zz\n")
     assert answers(queries) == {"x": [0], "y": []}
     assert queries.unknown_ids == 3
-    assert queries.notes[0] == "1 rows without a query text are left out"
+    assert queries.notes[0] == "1 rows without a query are left out"
     assert "3 answers are not in the catalogue" in queries.notes[1]
     assert "zz, yy" in queries.notes[1]
-
-
-def test_named_columns(read):
-    queries = read(
-        "words,product,how_good,id\nx,a,2,1\n", query_column="words", id_column="product", grade_column="how_good"
-    )
-    assert answers(queries) == {"x": [0]}
-    assert queries.gains[0].tolist() == [2]
 
 
 @pytest.mark.parametrize(

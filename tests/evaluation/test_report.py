@@ -30,12 +30,12 @@ def test_the_verdict_stands_first_in_plain_words(page):
 def test_it_holds_table_curves_catalogue_and_settings(page):
     text = page.read_text()
     for part in (
-        "Training loss", "Validation recall@10", "Temperature", "Seconds per epoch", "the picture alone", "ndcg@10",
+        "Training loss", "Validation recall@10", "Temperature", "Learning rate", "minutes of training", "the picture alone", "ndcg@10",
         "2,043", "the file is read as Windows-1252", "duplicate id", "the first row wins", "model.text_encoder",
         "fewer than 200 identities", "Apache-2.0", "2.10.0",
     ):  # fmt: skip
         assert part in text, part
-    assert text.count("<svg") == 4 + 4
+    assert text.count("<svg") == 4 + 1 + 6
 
 
 def test_it_loads_nothing_and_runs_nothing(page):

@@ -2,19 +2,27 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from likewise.evaluation.results import SubsetResult
 
 # Colours that stand in the drawing for variables of the page, so that one drawing serves a light and a dark scheme.
-_INK, _GRID, _OURS, _RIVALS = "#010101", "#020202", "#030303", "#040404"
-_VARIABLES = {_INK: "var(--ink)", _GRID: "var(--line)", _OURS: "var(--ours)", _RIVALS: "var(--rival)"}
+_INK, _GRID, _OURS, _RIVALS, _WARM, _COOL = (f"#0{digit}0{digit}0{digit}" for digit in range(1, 7))
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _GRID: "var(--line)",
+    _OURS: "var(--ours)",
+    _RIVALS: "var(--rival)",
+    _WARM: "var(--warm)",
+    _COOL: "var(--cool)",
+}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: readable, searchable, small
     "font.size": 10.5,
@@ -63,22 +71,111 @@ def bar_chart(subset: SubsetResult, metric: str, name: str) -> str:
         return _svg(figure, name, f"{metric} on {subset.label}: {text}")
 
 
-def line_chart(x: Sequence[float], y: Sequence[float], label: str, name: str, *, marked: float | None = None) -> str:
-    """One learning curve over epochs; the epoch `marked` (the best one) carries a dot and its value."""
+def line_chart(
+    x: Sequence[float],
+    y: Sequence[float],
+    label: str,
+    name: str,
+    *,
+    along: str,
+    marked: int | None = None,
+    stages: Sequence[tuple[float, str]] = (),
+) -> str:
+    """One learning curve.
+
+    Args:
+        x, y: the points. label: what y is, in words.
+        name: of the chart, unique on its page.
+        along: what x is, such as "step" or "minutes".
+        marked: the place of the point that carries a dot and its value (the best one).
+        stages: where on x a stage of the training begins, and its name.
+    """
     x, y = list(x), list(y)
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure, axes = _axes(height=2.1)
         axes.plot(x, y, color=_OURS, linewidth=2, marker="o" if len(x) < 3 else None, markersize=4)
-        if marked is not None and marked in x:
-            at = y[x.index(marked)]
-            axes.plot([marked], [at], marker="o", markersize=7, color=_OURS)
-            axes.annotate(f"{at:.3g}", (marked, at), (0, 8), textcoords="offset points", ha="center", weight="bold")
+        if marked is not None:
+            axes.plot([x[marked]], [y[marked]], marker="o", markersize=7, color=_OURS)
+            place = (x[marked], y[marked])
+            last = marked == len(x) - 1
+            axes.annotate(f"{y[marked]:.3g}", place, (-7, 6) if last else (0, 8), textcoords="offset points",
+                          ha="right" if last else "center", weight="bold")  # fmt: skip
         axes.margins(x=0.06, y=0.2)
+        for start, stage in stages:
+            axes.axvline(start, color=_RIVALS, linewidth=1, linestyle=(0, (4, 3)))
+            axes.annotate(
+                stage, (start, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
+                fontsize=9, annotation_clip=False,
+            )  # fmt: skip
         axes.grid(axis="y", linewidth=0.8)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=max(x) > 8, nbins=6))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.set_xlabel("epoch")
-        return _svg(figure, name, f"{label} by epoch, from {y[0]:.3g} to {y[-1]:.3g}")
+        axes.set_xlabel(along)
+        return _svg(figure, name, f"{label} by {along}, from {y[0]:.3g} to {y[-1]:.3g}")
+
+
+def rank_chart(labels: Sequence[str], counts: Mapping[str, Sequence[int]], name: str) -> str:
+    """For every system the share of queries by the rank of their first right answer; the first system stands out.
+
+    Args:
+        labels: of the bins. counts: system → queries in each bin.
+    """
+    width = 0.8 / len(counts)
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure, axes = _axes(height=0.5 + 0.34 * len(labels))
+        for number, (system, values) in enumerate(counts.items()):
+            shares = [100 * value / max(sum(values), 1) for value in values]
+            rows = [place - 0.4 + (number + 0.5) * width for place in range(len(labels))]
+            axes.barh(rows, shares, height=width * 0.9, color=_RIVALS if number else _OURS, label=system)
+            for row, share in zip(rows, shares, strict=True):
+                if share >= 0.5 and not number:
+                    axes.annotate(f"{share:.0f} %", (share, row), (4, 0), textcoords="offset points", va="center",
+                                  fontsize=9, weight="bold")  # fmt: skip
+        axes.set_yticks(range(len(labels)), labels)
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("of 100 queries")
+        axes.grid(axis="x", linewidth=0.8)
+        axes.spines["left"].set_visible(False)
+        axes.legend(loc="lower right", frameon=False)
+        text = "; ".join(f"{system} {values[0] / max(sum(values), 1):.0%}" for system, values in counts.items())
+        return _svg(figure, name, f"Rank of the first right answer; in first place: {text}")
+
+
+def scatter_chart(points: Mapping[str, np.ndarray], name: str) -> str:
+    """Points of a plane in up to three kinds, told apart by colour and shape."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure, axes = _axes(height=4.4)
+        for (kind, plane), colour, marker in zip(points.items(), (_WARM, _COOL, _OURS), "s^o", strict=False):
+            axes.plot(*plane.T, linestyle="none", marker=marker, markersize=4, color=colour, alpha=0.75,
+                      markeredgewidth=0, label=f"{kind} ({len(plane):,})")  # fmt: skip
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, columnspacing=1.2, handletextpad=0.2)
+        return _svg(figure, name, "Map of the space: " + ", ".join(f"{len(p):,} {kind}" for kind, p in points.items()))
+
+
+def frontier_chart(alphas: Sequence[float], metrics: Mapping[str, Sequence[float]], chosen: float, name: str) -> str:
+    """Metrics over the share of the way from the untrained to the trained encoders; a line marks the chosen share."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure, axes = _axes(height=2.6)
+        for number, (metric, values) in enumerate(metrics.items()):
+            style = ("-", "--", ":", "-.")[number % 4]
+            axes.plot(alphas, values, style, color=_RIVALS if number else _OURS, linewidth=2, marker="o", markersize=4,
+                      label=metric)  # fmt: skip
+        axes.axvline(chosen, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate("chosen", (chosen, 1), (-3 if chosen > 0.5 else 3, -2), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", va="top", ha="right" if chosen > 0.5 else "left")  # fmt: skip
+        axes.margins(y=0.2)
+        axes.grid(axis="y", linewidth=0.8)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.set_xlabel("alpha: 0 untrained, 1 trained")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _svg(figure, name, f"{', '.join(metrics)} by alpha; {chosen:g} was chosen")
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from likewise.evaluation.found import rank_histogram
 from likewise.evaluation.metrics import METRICS, Scores, per_query_metrics
 from likewise.evaluation.results import SubsetResult, SystemResult
 from likewise.evaluation.significance import Interval, bootstrap_intervals, group_codes
@@ -76,7 +77,8 @@ def compare(
         queries=int((~np.isnan(trained.metrics[metric])).sum()),
         candidates=candidates,
         systems=[
-            SystemResult(name=system.name, metrics=metrics) for system, metrics in zip(systems, by_system, strict=False)
+            SystemResult(name=system.name, metrics=metrics, ranks=rank_histogram(system.metrics["mrr"]))
+            for system, metrics in zip(systems, by_system, strict=False)
         ],
         rival=strongest.name if strongest is not None else None,
         differences=by_system[-1] if strongest is not None else {},

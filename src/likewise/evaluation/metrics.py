@@ -129,7 +129,7 @@ def _collect_answers(
     return _Answers(pairs.queries, pairs.query[keep], pairs.position[keep], pairs.gain[keep], excluded)
 
 
-def _chunks(scores: Scores, queries: int) -> Iterator[tuple[int, np.ndarray]]:
+def score_chunks(scores: Scores, queries: int) -> Iterator[tuple[int, np.ndarray]]:
     """(first row, chunk of scores) pairs; a first small chunk shows how wide the rows are."""
     if isinstance(scores, np.ndarray) and len(scores) != queries:
         raise ValueError(f"{queries} queries but {len(scores)} rows of scores")
@@ -149,7 +149,7 @@ def _locate(scores: Scores, answers: _Answers) -> tuple[np.ndarray, np.ndarray, 
     above, tied = np.zeros((2, len(answers.query)), dtype=np.int64)
     bounds, excluded_bounds = answers.bounds(), answers.excluded.bounds()
     candidates = 0
-    for start, chunk in _chunks(scores, answers.queries):
+    for start, chunk in score_chunks(scores, answers.queries):
         candidates = chunk.shape[1]
         chunk = np.where(np.isnan(chunk), -np.inf, chunk)
         for row, values in enumerate(chunk, start):

@@ -8,9 +8,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from likewise.evaluation.charts import bar_chart, line_chart
+from likewise.errors import UserError
+from likewise.evaluation.charts import bar_chart, frontier_chart, rank_chart, scatter_chart
+from likewise.evaluation.curves import learning_curves
+from likewise.evaluation.exhibits import Exhibits
+from likewise.evaluation.found import rank_labels
 from likewise.evaluation.metrics import METRICS
-from likewise.evaluation.results import Comparison, Epoch, RunMetrics, SubsetResult
+from likewise.evaluation.results import Comparison, Frontier, RunMetrics, SubsetResult
 from likewise.evaluation.significance import Interval
 
 FILE_NAME = "report.html"
@@ -29,33 +33,51 @@ METRIC_WORDS = {
 }
 
 
-def write_report(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path:
-    """Write `report.html` into the run folder, in one step.
+def write_report(
+    run: Path, metrics: RunMetrics | Mapping[str, Any], exhibits: Exhibits | None = None, *, file: Path | None = None
+) -> Path:
+    """Write the report, in one step.
 
     Args:
         run: the run folder.
         metrics: what `metrics.json` holds (`results.RunMetrics`).
+        exhibits: the worst queries and the map of the space.
+        file: where it goes; None: `report.html` in the run folder.
 
     Returns:
         The path of the report: a page without scripts that loads nothing from anywhere.
+
+    Raises:
+        UserError: it cannot be written there.
     """
     metrics = metrics if isinstance(metrics, RunMetrics) else RunMetrics.model_validate(metrics)
+    target = file or Path(run) / FILE_NAME
     page = templates().get_template("report.html.jinja").render(
         metrics=metrics,
         comparison=metrics.comparison,
         created=_date(metrics.created),
         plain_words=plain_words(metrics.comparison) if metrics.comparison else [],
         bars=list(_bars(metrics.comparison)) if metrics.comparison else [],
-        curves=list(_curves(metrics)),
+        ranks=_ranks(metrics.comparison),
+        exhibits=exhibits,
+        space=_drawing(scatter_chart(exhibits.space.points, "space")) if exhibits and exhibits.space else None,
+        curves=list(learning_curves(metrics)),
+        frontier=_frontier(metrics.frontier),
+        of_100=_of_100,
         metric_names=METRICS,
         metric_words=METRIC_WORDS,
         rivals=RIVALS,
         settings=list(flatten(metrics.settings)),
         problems=problems_in_words(metrics.catalogue),
     )  # fmt: skip
-    beside = Path(run) / f"{FILE_NAME}.new"
-    beside.write_text(page, encoding="utf-8")
-    return beside.replace(Path(run) / FILE_NAME)
+    beside = target.with_name(f"{target.name}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(page, encoding="utf-8")
+        return beside.replace(target)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"cannot write the report {target}: {error.strerror}") from None
 
 
 def templates() -> Environment:
@@ -67,7 +89,13 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "plus_minus": _plus_minus, "duration": duration, "signed": _signed}
+    environment.filters |= {
+        "figure": _figure,
+        "figure2": "{:.2f}".format,
+        "plus_minus": _plus_minus,
+        "duration": duration,
+        "signed": _signed,
+    }
     return environment
 
 
@@ -110,35 +138,38 @@ def _achieved(subset: SubsetResult, metric: str, mean: float) -> str:
     return f"The trained model's rankings scored {_of_100(mean)} of 100 points, 100 being perfect ({metric})."
 
 
+def _drawing(svg: str) -> Markup:
+    return Markup(svg)  # noqa: S704  (escaped in charts.py)
+
+
 def _bars(comparison: Comparison) -> Iterator[Markup]:
     for number, subset in enumerate(comparison.subsets):
-        yield Markup(bar_chart(subset, comparison.metric, f"bars-{number}"))  # noqa: S704  (escaped in charts.py)
+        yield _drawing(bar_chart(subset, comparison.metric, f"bars-{number}"))
 
 
-def _curves(metrics: RunMetrics) -> Iterator[tuple[str, str, Markup]]:
-    """(title, explanation, drawing) of every curve that the history holds."""
-    curves = [
-        ("loss", "Training loss", "how far the model is from telling items apart; lower is better"),
-        (
-            "validation",
-            f"Validation {metrics.validation_metric}",
-            "on items it does not train on; the dot is what was kept",
-        ),
-        ("temperature", "Temperature", "how sharply the model separates similar items; it is learned"),
-        ("seconds", "Seconds per epoch", "validation included"),
-    ]
-    for key, title, explanation in curves:
-        points = [(epoch.epoch, value) for epoch in metrics.history if (value := _value(epoch, key)) is not None]
-        if len(points) > 1:
-            x, y = zip(*points, strict=True)
-            marked = metrics.best_epoch if key == "validation" else None
-            drawing = line_chart(x, y, title, f"curve-{key.replace('_', '-')}", marked=marked)
-            yield title, explanation, Markup(drawing)  # noqa: S704  (escaped in charts.py)
+def _ranks(comparison: Comparison | None) -> Markup | None:
+    """The histogram of ranks on the first subset: the trained model beside its strongest rival."""
+    if comparison is None:
+        return None
+    subset = comparison.subsets[0]
+    shown = [subset.trained, *([subset.system(subset.rival)] if subset.rival else [])]
+    counts = {system.name: system.ranks for system in shown if sum(system.ranks)}
+    if subset.trained.name not in counts:
+        return None
+    labels = rank_labels()
+    # empty bins at the end say nothing
+    used = 1 + max(place for values in counts.values() for place, count in enumerate(values) if count)
+    used = min(max(used, 5), len(labels))
+    return _drawing(rank_chart(labels[:used], {name: values[:used] for name, values in counts.items()}, "ranks"))
 
 
-def _value(epoch: Epoch, key: str) -> float | None:
-    value: float | None = getattr(epoch, key)
-    return None if value is None or value != value else value
+def _frontier(frontier: Frontier | None) -> Markup | None:
+    if frontier is None:
+        return None
+    points = sorted(frontier.points, key=lambda point: point.alpha)
+    names = [name for name in points[0].metrics if all(name in point.metrics for point in points)]
+    values = {name: [point.metrics[name] for point in points] for name in names}
+    return _drawing(frontier_chart([point.alpha for point in points], values, frontier.chosen, "frontier"))
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

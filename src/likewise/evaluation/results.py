@@ -22,6 +22,7 @@ class SystemResult(Result):
 
     name: str
     metrics: dict[str, Interval]
+    ranks: list[int] = []  # queries by the rank of their first right answer (`found.RANK_EDGES`); empty: not counted
 
 
 class SubsetResult(Result):
@@ -88,6 +89,29 @@ class Comparison(Result):
         return f"{words} on {subset.label}: {figures}{few}"
 
 
+class Threshold(Result):
+    """A score below which nothing fits, and what it does."""
+
+    score: Number
+    kept: Number  # share of the right answers that score at least as much
+    refused: Number  # share of the best wrong answers that score less
+    queries: int
+
+
+class FrontierPoint(Result):
+    """How good the model is with its pretrained parts a share `alpha` of the way from untrained to trained."""
+
+    alpha: Number
+    metrics: dict[str, Number]
+
+
+class Frontier(Result):
+    """Interpolation between the untrained and the trained pretrained parts (WiSE-FT; Wortsman et al., 2022)."""
+
+    points: list[FrontierPoint] = Field(min_length=1)
+    chosen: Number  # the alpha of the model that was saved
+
+
 class Epoch(Result):
     """One line of the training history; epoch 0 is the untrained model."""
 
@@ -98,6 +122,8 @@ class Epoch(Result):
     learning_rate: Number | None = None
     temperature: Number | None = None
     seconds: Number = 0.0  # of this epoch, validation included
+    minutes: Number | None = None  # wall-clock since the training began; None: the sum of `seconds`
+    stage: str | None = None  # of a staged recipe, such as "heads" or "last blocks"
 
 
 class EncoderNote(Result):
@@ -134,6 +160,8 @@ class RunMetrics(Result):
     validation_metric: str  # what `Epoch.validation` holds
     history: list[Epoch] = []
     best_epoch: int | None = None
+    frontier: Frontier | None = None
+    threshold: Threshold | None = None  # chosen on the validation items
     catalogue: dict[str, Any] = {}  # catalog.report.Report.as_dict()
     settings: dict[str, Any] = {}
     encoders: list[EncoderNote] = []

@@ -1,7 +1,7 @@
 """The results as a table for the terminal, 80 columns wide."""
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -9,30 +9,42 @@ from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.results import Comparison, SubsetResult
 from likewise.evaluation.significance import Interval
 
-_STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold red"}
+STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold red"}
 
 
 def comparison_table(comparison: Comparison) -> Group:
     """Every subset's table, then the verdict; print it with a rich console."""
-    tables = [part for subset in comparison.subsets for part in (subset_table(subset), Text(""))]
+    tables: list[RenderableType] = []
+    for subset in comparison.subsets:
+        tables.append(subset_table(subset))
+        if subset is not comparison.subsets[0]:  # the first one's stands at the end
+            sentence = comparison.sentence_on(subset)
+            tables.append(Text(sentence, style=STYLES[comparison.verdict_on(subset)].removeprefix("bold ")))
+        tables.append(Text(""))
     few = comparison.subsets[0].trained.metrics[comparison.metric].few_groups
     legend = "± is half of the 95 % bootstrap interval over identities"
     if few:
         legend += "; with so few identities it is too narrow"
-    return Group(*tables, Text(legend, style="dim"), Text(comparison.sentence, style=_STYLES[comparison.verdict]))
+    return Group(*tables, Text(legend, style="dim"), Text(comparison.sentence, style=STYLES[comparison.verdict]))
 
 
-def subset_table(subset: SubsetResult) -> Table:
+def plain_table(title: str) -> Table:
+    """An empty table with a title and no more lines than it needs; the title is shown as it is."""
+    return Table(
+        title=Text(title, style="italic"), title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
+    )
+
+
+def subset_table(subset: SubsetResult, *, mark_rival: bool = True) -> Table:
     """Systems as rows, metrics as columns; the strongest rival is marked with a star."""
-    title = f"On {subset.label} ({subset.queries:,} queries, {subset.candidates:,} items)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table = plain_table(f"On {subset.label} ({subset.queries:,} queries, {subset.candidates:,} items)")
     table.add_column("", no_wrap=True)
     for name in METRICS:
         table.add_column(name, justify="right", no_wrap=True)
     for system in subset.systems:
-        name = f"{system.name} *" if system.name == subset.rival else system.name
+        name = f"{system.name} *" if mark_rival and system.name == subset.rival else system.name
         style = "bold" if system is subset.trained else None
-        table.add_row(name, *(figure(system.metrics[metric]) for metric in METRICS), style=style)
+        table.add_row(Text(name), *(figure(system.metrics[metric]) for metric in METRICS), style=style)
     return table
 
 

@@ -1,0 +1,122 @@
+"""Puts an inquiry to a run and its rivals, the items seen through all of their fields and through parts of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise.evaluation.baselines import bm25_scores
+from likewise.evaluation.comparison import Evaluated, compare, evaluate_system
+from likewise.evaluation.inquiry import Inquiry
+from likewise.evaluation.metrics import Scores, cosine_scores
+from likewise.evaluation.results import Comparison, SubsetResult
+from likewise.evaluation.sight import SeenItems, query_vectors
+from likewise.model.caching import cache_pictures
+from likewise.model.checkpoint import load_picture_map
+from likewise.model.model import Model
+
+
+class Sight:
+    """An inquiry as one model sees it; all that is left to do is to fuse fields and to compare vectors."""
+
+    def __init__(self, inquiry: Inquiry, model: Model, fields: Sequence[str] | None = None) -> None:
+        self._inquiry = inquiry
+        self.items = SeenItems(model, inquiry.catalog, fields or inquiry.fields)
+        self.words = query_vectors(model, inquiry.catalog, inquiry.texts, inquiry.pictures)
+
+    def answers(self, fields: Sequence[str]) -> tuple[Scores, list[np.ndarray]]:
+        """The cosine of every query with every candidate, the items seen through `fields`, and the right answers.
+
+        An item with none of the fields cannot be found, and as a query it is not asked.
+        """
+        items = self.items.through(fields)
+        if self._inquiry.direction == "items":
+            return cosine_scores(self.words, items), self._inquiry.relevant
+        empty, none = np.isnan(items[:, 0]), np.empty(0, np.int64)
+        relevant = [none if lost else row for lost, row in zip(empty, self._inquiry.relevant, strict=True)]
+        return cosine_scores(np.nan_to_num(items), self.words), relevant
+
+    def measure(self, name: str, fields: Sequence[str]) -> Evaluated:
+        """The model on these questions, the items seen through `fields`."""
+        scores, relevant = self.answers(fields)
+        return evaluate_system(name, scores, relevant, self._inquiry.groups, gains=self._inquiry.gains)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A run's results, and how its model sees the items, from which a report's exhibits are made."""
+
+    inquiry: Inquiry
+    comparison: Comparison
+    sight: Sight
+
+    def figures(self) -> dict[str, Any]:
+        """The results as JSON: the trained model's metrics first, then the rivals, the verdict and the ablations."""
+        first, *parts = (self._figures_on(subset) for subset in self.comparison.subsets)
+        return first | ({"ablations": parts} if parts else {})
+
+    def _figures_on(self, subset: SubsetResult) -> dict[str, Any]:
+        result = subset.model_dump(mode="json")
+        systems = {system["name"]: system["metrics"] for system in result["systems"]}
+        return {
+            "view": subset.subset,
+            "on": subset.label,
+            "queries": subset.queries,
+            "candidates": subset.candidates,
+            "metrics": systems.pop("trained"),
+            "rivals": systems,
+            "metric": self.comparison.metric,
+            "strongest_rival": subset.rival,
+            "difference": result["differences"].get(self.comparison.metric),
+            "verdict": self.comparison.verdict_on(subset),
+        }
+
+
+def examine(run: Path, model: Model, inquiry: Inquiry, *, ablations: bool = False) -> Examination:
+    """Measure a run beside its rivals: its encoders untrained, the closed-form picture map, and BM25.
+
+    Args:
+        run: the run folder, which holds the picture map.
+        model: the run's model.
+        ablations: also through each field alone, and with each left out.
+    """
+    device: Any = model.device.type
+    untrained = Model.create(model.settings, device, model.precision)
+    if "image" in inquiry.fields:
+        cache_pictures(untrained, inquiry.catalog)  # for the ridge, too, and for the model where its encoder is frozen
+    views = list(inquiry.views(ablations=ablations))
+    sight = Sight(inquiry, model)
+    systems = [_through(views, "trained", sight), _through(views, "untrained", Sight(inquiry, untrained))]
+    picture_map = load_picture_map(run)
+    if picture_map is not None:
+        with untrained.network.with_picture_map(*picture_map):
+            systems.append(_through(views, "ridge", Sight(inquiry, untrained)))
+    subsets = []
+    for place, (key, words, fields) in enumerate(views):
+        trained, *rivals = (system[place] for system in systems)
+        bm25 = _bm25(inquiry, fields)
+        subsets.append(
+            compare(
+                key,
+                inquiry.label(words),
+                trained,
+                [*rivals, bm25] if bm25 else rivals,
+                metric=inquiry.metric,
+                candidates=inquiry.candidates,
+            )
+        )
+    return Examination(inquiry, Comparison(metric=inquiry.metric, subsets=subsets), sight)
+
+
+def _through(views: Sequence[tuple[str, str, tuple[str, ...]]], name: str, sight: Sight) -> list[Evaluated]:
+    return [sight.measure(name, fields) for _, _, fields in views]
+
+
+def _bm25(inquiry: Inquiry, fields: Sequence[str]) -> Evaluated | None:
+    documents = inquiry.documents(fields)
+    if documents is None:
+        return None
+    pair = (inquiry.texts, documents) if inquiry.direction == "items" else (documents, inquiry.texts)
+    return evaluate_system("BM25", bm25_scores(*pair), inquiry.relevant, inquiry.groups, gains=inquiry.gains)
