@@ -179,3 +179,25 @@ def save_swin(folder: Path) -> Path:
     transformers.SwinModel(transformers.SwinConfig(image_size=64, **sizes)).save_pretrained(folder)
     transformers.ViTImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
     return folder
+
+
+def save_mpnet(folder: Path) -> Path:
+    """An MPNet of three layers, which share their position biases, with the tokenizer of `save_bert`."""
+    save_bert(folder)
+    torch.manual_seed(10)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+    vocabulary = len(WORDS) + 5
+    config = transformers.MPNetConfig(vocab_size=vocabulary, max_position_embeddings=20, pad_token_id=0, **sizes)
+    transformers.MPNetModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def save_modernbert(folder: Path) -> Path:
+    """A ModernBERT of three layers, global and local attention in turns, with the tokenizer of `save_bert`."""
+    save_bert(folder)
+    torch.manual_seed(11)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    config = transformers.ModernBertConfig(vocab_size=len(WORDS) + 5, max_position_embeddings=16, **sizes, **special)
+    transformers.ModernBertModel(config).save_pretrained(folder)
+    return folder

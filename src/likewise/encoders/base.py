@@ -96,7 +96,7 @@ class Encoder(nn.Module):
         return 0
 
     def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
-        """What block `cut` reads, without gradients: {"states": (batch, *activation(cut).shape) float32}.
+        """What block `cut` reads: {"states": (batch, *activation(cut).shape) float32}.
 
         A map is (batch, rows, columns, channels); of texts the states are (batch, length, width), and the inputs that
         `upper` needs stand beside them.
@@ -128,7 +128,7 @@ class Encoder(nn.Module):
     def measure(self, cut: int) -> Activation:
         """`activation`, found out by running an example; maps and unpooled grids by default."""
         with torch.inference_mode():
-            shape = tuple(self.lower(self.example(1), cut)[STATES].shape[1:])
+            shape = tuple(self.lower(self.example_here(1), cut)[STATES].shape[1:])
         if self.modality == "text":
             return Activation(shape[-1:])
         if self.grid is None:
@@ -151,16 +151,18 @@ class Encoder(nn.Module):
     def train_above(self, cut: int) -> list[str]:
         """Freeze everything but what `upper` uses behind the cut; the names of the parameters that are left to train.
 
-        Which these are is seen from where the gradient arrives, so it holds for any architecture.
+        Which these are is seen from where the gradient arrives, so it holds for any architecture. What both sides share
+        (the position biases of MPNet) stays frozen: cached activations would no longer be true.
         """
         self.check_cut(cut)
         self.requires_grad_(True)
-        inputs = {key: tensor.to(next(self.parameters()).device) for key, tensor in self.example(1).items()}
+        named = dict(self.named_parameters())
         with torch.enable_grad():
-            features = self.upper(self.lower(inputs, cut), cut)
-            named = dict(self.named_parameters())
-            gradients = torch.autograd.grad(features.sum(), list(named.values()), allow_unused=True)
-        trained = [name for name, gradient in zip(named, gradients, strict=True) if gradient is not None]
+            activations = self.lower(self.example_here(2), cut)
+            below = _reached(activations[STATES], named)
+            activations[STATES] = activations[STATES].detach()
+            above = _reached(self.upper(activations, cut), named)
+        trained = [name for name in named if name in above - below]
         self.requires_grad_(False)
         for name in trained:
             named[name].requires_grad_(True)
@@ -171,6 +173,11 @@ class Encoder(nn.Module):
         if self.modality == "text":
             return self.prepare([_SAMPLE_TEXTS[number % 2] for number in range(count)])
         return self.prepare([Image.linear_gradient("L").convert("RGB").rotate(number) for number in range(count)])
+
+    def example_here(self, count: int) -> dict[str, Tensor]:
+        """`example`, where the weights are."""
+        device = next(self.parameters()).device
+        return {key: tensor.to(device) for key, tensor in self.example(count).items()}
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many of `texts` are longer than the encoder reads."""
@@ -215,3 +222,11 @@ class Encoder(nn.Module):
             flat = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy())
         return digest.hexdigest()
+
+
+def _reached(output: Tensor, named: dict[str, nn.Parameter]) -> set[str]:
+    """The names of the parameters that `output` depends on."""
+    if not output.requires_grad:
+        return set()
+    gradients = torch.autograd.grad(output.sum(), list(named.values()), allow_unused=True)
+    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from PIL import Image
 from torch import Tensor
 from transformers import (
@@ -15,8 +16,9 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.base import STATES, Modality
 from likewise.encoders.hub import load_network, model_folder, read_config
+from likewise.encoders.hugging_face import HuggingFaceEncoder
 from likewise.encoders.text import architecture, load_tokenizer
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.encoders.vision import load_processor, process, processing, smallest_side
@@ -28,17 +30,17 @@ DUAL_MODELS: dict[str, tuple[Any, Any]] = {
     "siglip2": (Siglip2TextModel, Siglip2VisionModel),
 }
 
+_MASK = "pixel_attention_mask"
 
-class DualTextEncoder(Encoder):
+
+class DualTextEncoder(HuggingFaceEncoder):
     """Texts to (width,): what the model's `get_text_features` gives, not yet of unit length."""
 
     family = "dual-text"
 
     def __init__(self, name: str, network: Any, tokenizer: BatchTokenizer, description: dict[str, Any]) -> None:
-        super().__init__(name=name, modality="text", width=description["width"], dual=True)
-        self.network = network
+        super().__init__(name, "text", network, tokenizer.tokenizer, description, width=description["width"], dual=True)
         self.tokenizer = tokenizer
-        self._description = description
         self.eval()
 
     @classmethod
@@ -74,13 +76,6 @@ class DualTextEncoder(Encoder):
             name, network, BatchTokenizer(tokenizer, description["max_length"], description["padded"]), description
         )
 
-    def description(self) -> dict[str, Any]:
-        return self._description
-
-    def save_files(self, folder: Path) -> None:
-        self.network.config.save_pretrained(folder)
-        self.tokenizer.tokenizer.save_pretrained(folder)
-
     def prepare(self, values: Sequence[str], prompt: str | None = None) -> dict[str, Tensor]:
         inputs = self.tokenizer(values)
         return {key: value for key, value in inputs.items() if key in self.tokenizer.names}
@@ -92,17 +87,14 @@ class DualTextEncoder(Encoder):
         return self.tokenizer.count_truncated(texts)
 
 
-class DualImageEncoder(Encoder):
+class DualImageEncoder(HuggingFaceEncoder):
     """Pictures to (width,): what the model's `get_image_features` gives, not yet of unit length."""
 
     family = "dual-image"
 
     def __init__(self, name: str, network: Any, processor: Any, description: dict[str, Any]) -> None:
-        side = smallest_side(processor)
-        super().__init__(name=name, modality="image", width=description["width"], minimum_side=side, dual=True)
-        self.network = network
-        self.processor = processor
-        self._description = description
+        width, side = description["width"], smallest_side(processor)
+        super().__init__(name, "image", network, processor, description, width=width, minimum_side=side, dual=True)
         self.eval()
 
     @classmethod
@@ -131,19 +123,29 @@ class DualImageEncoder(Encoder):
         network = model_class(model_class.config_class.from_pretrained(folder))
         return cls(name, network, load_processor(folder, name), description)
 
-    def description(self) -> dict[str, Any]:
-        return self._description
-
-    def save_files(self, folder: Path) -> None:
-        self.network.config.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
         """The tensors of the model's own image processor."""
-        return process(self.processor, values)
+        return process(self.preparation, values)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         return _embedding(self.network(**inputs), "image_embeds")
+
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
+        activations = super().lower(inputs, cut)
+        if _MASK in inputs:  # pictures of many shapes: what is no patch becomes 0, and `stand_in` knows it by that
+            activations[STATES] = activations[STATES] * inputs[_MASK].unsqueeze(-1)
+        return activations
+
+    def stand_in(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
+        picture = super().stand_in(activations)
+        if _MASK not in picture:
+            return picture
+        count = len(activations[STATES])
+        return {
+            "pixel_values": picture["pixel_values"].expand(count, -1, -1),
+            "spatial_shapes": torch.ones_like(picture["spatial_shapes"]).expand(count, -1),
+            _MASK: (activations[STATES] != 0).any(dim=-1).to(picture[_MASK].dtype),
+        }
 
 
 def half_config(whole: Any, half: str) -> Any:

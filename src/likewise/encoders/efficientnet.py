@@ -73,7 +73,6 @@ class EfficientNetLite0(Encoder):
         """16 inverted bottlenecks and the last convolution; before block 11 the map is 14 × 14 × 112."""
         return len(self.network._blocks) + 1
 
-    @torch.no_grad()
     def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
         network = self._folded_network()
         maps = network._swish(network._bn0(network._conv_stem(_scaled(inputs["pixels"]))))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.pixels import square_pixels
 from likewise.encoders.transformer import Transformer, random_positions
 
@@ -51,7 +51,20 @@ class ScratchImage(Encoder):
         return {"pixels": square_pixels(values, SIDE)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.transformer(self._patches(inputs)).float()
+
+    @property
+    def blocks(self) -> int:
+        return DEPTH
+
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
+        return {STATES: self.transformer.lower(self._patches(inputs), None, cut).float()}
+
+    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
+        return self.transformer.upper(activations[STATES], None, cut).float()
+
+    def _patches(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].float() / 127.5 - 1.0
         rows = SIDE // PATCH
         squares = pixels.reshape(-1, rows, PATCH, rows, PATCH, 3).transpose(2, 3).reshape(len(pixels), rows * rows, -1)
-        return self.transformer(self.patches(squares) + self.positions).float()
+        return self.patches(squares) + self.positions

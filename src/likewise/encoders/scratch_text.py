@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.transformer import Transformer, random_positions
 
 WIDTH = 192
@@ -63,17 +63,38 @@ class ScratchText(Encoder):
         return {"pieces": torch.from_numpy(pieces)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        pieces = inputs["pieces"]
-        present = pieces != 0
-        words = self.pieces(pieces).sum(dim=2) / present.sum(dim=2).clamp(min=1).unsqueeze(-1)
-        mask = present[:, :, 0].clone()
+        mask = self.token_mask(inputs)
+        return _mean(self.transformer(self._words(inputs), mask), mask)
+
+    @property
+    def blocks(self) -> int:
+        return DEPTH
+
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
+        states = self.transformer.lower(self._words(inputs), self.token_mask(inputs), cut)
+        return {STATES: states.float(), **inputs}
+
+    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
+        mask = self.token_mask(activations)
+        return _mean(self.transformer.upper(activations[STATES], mask, cut), mask)
+
+    def token_mask(self, inputs: dict[str, Tensor]) -> Tensor:
+        mask = inputs["pieces"][:, :, 0] != 0
         mask[:, 0] = True  # a text without words is one silent token, not a division by zero
-        states = self.transformer(words + self.positions[: words.shape[1]], mask)
-        weights = mask.unsqueeze(-1).to(states.dtype)
-        return ((states * weights).sum(dim=1) / weights.sum(dim=1)).float()
+        return mask
+
+    def _words(self, inputs: dict[str, Tensor]) -> Tensor:
+        pieces = inputs["pieces"]
+        words = self.pieces(pieces).sum(dim=2) / (pieces != 0).sum(dim=2).clamp(min=1).unsqueeze(-1)
+        return words + self.positions[: words.shape[1]]
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         return sum(len(_words(text)) > MAX_WORDS for text in texts)
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return ((states * weights).sum(dim=1) / weights.sum(dim=1)).float()
 
 
 def _words(text: str) -> list[str]:

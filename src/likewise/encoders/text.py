@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.base import Modality
 from likewise.encoders.hub import guarded, load_network, model_folder, read_config
+from likewise.encoders.hugging_face import HuggingFaceEncoder
 from likewise.encoders.sentence_modules import SentenceHead, load_dense_weights, read_description
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.errors import UserError
@@ -19,18 +20,17 @@ from likewise.errors import UserError
 _NO_LIMIT = 1_000_000  # tokenizers without a limit say 10^30
 
 
-class TextEncoder(Encoder):
+class TextEncoder(HuggingFaceEncoder):
     """Texts to (width,): a Transformer, pooled (and normalised) as its own configuration says."""
 
     family = "text"
 
     def __init__(self, name: str, network: Any, tokenizer: BatchTokenizer, description: dict[str, Any]) -> None:
         head = SentenceHead(description)
-        super().__init__(name=name, modality="text", width=head.width(network.config.hidden_size))
-        self.network = network
+        width = head.width(network.config.hidden_size)
+        super().__init__(name, "text", network, tokenizer.tokenizer, description, width=width)
         self.head = head
         self.tokenizer = tokenizer
-        self._description = description
         self.eval()
 
     @classmethod
@@ -63,13 +63,6 @@ class TextEncoder(Encoder):
         network = AutoModel.from_config(config, dtype=torch.float32, **without_pooler(config))
         tokenizer = BatchTokenizer(load_tokenizer(folder, name), description["max_length"])
         return cls(name, network, tokenizer, description)
-
-    def description(self) -> dict[str, Any]:
-        return self._description
-
-    def save_files(self, folder: Path) -> None:
-        self.network.config.save_pretrained(folder)
-        self.tokenizer.tokenizer.save_pretrained(folder)
 
     def prepare(self, values: Sequence[str], prompt: str | None = None) -> dict[str, Tensor]:
         """Token ids and masks, padded to the longest of the batch and cut at the model's own length."""

@@ -38,7 +38,17 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
-        for block in self.blocks:
+        return self.upper(self.lower(states, mask, len(self.blocks)), mask, len(self.blocks))
+
+    def lower(self, states: Tensor, mask: Tensor | None, cut: int) -> Tensor:
+        """The blocks before block `cut`."""
+        for block in self.blocks[:cut]:
+            states = block(states, mask)
+        return states
+
+    def upper(self, states: Tensor, mask: Tensor | None, cut: int) -> Tensor:
+        """The blocks from block `cut` on, and the norm."""
+        for block in self.blocks[cut:]:
             states = block(states, mask)
         return self.norm(states)
 

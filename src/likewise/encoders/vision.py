@@ -10,14 +10,15 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.base import Modality
 from likewise.encoders.hub import guarded, load_network, model_folder, read_config
+from likewise.encoders.hugging_face import HuggingFaceEncoder
 from likewise.encoders.pixels import as_rgb
 from likewise.encoders.text import architecture, without_pooler
 from likewise.errors import UserError
 
 
-class VisionEncoder(Encoder):
+class VisionEncoder(HuggingFaceEncoder):
     """Pictures to (prefix + rows · columns, width): the last hidden states of a ViT, DINOv2, ConvNeXt, Swin, ResNet…
 
     A CLS token stands first; register tokens are dropped. Where the model's own pooled embedding is no plain function
@@ -29,16 +30,17 @@ class VisionEncoder(Encoder):
     def __init__(self, name: str, network: Any, processor: Any, description: dict[str, Any]) -> None:
         grid = description["grid"]
         super().__init__(
-            name=name,
-            modality="image",
+            name,
+            "image",
+            network,
+            processor,
+            description,
             width=description["width"],
             grid=None if grid is None else (grid[0], grid[1]),
             prefix=description["prefix"],
             minimum_side=smallest_side(processor),
         )
-        self.network = network
-        self.processor = processor
-        self._description = description
+        self._registers: int | None = None
         if description["convolutional"]:
             self.network.to(memory_format=torch.channels_last)
         self.eval()
@@ -65,29 +67,39 @@ class VisionEncoder(Encoder):
         network = AutoModel.from_config(config, dtype=torch.float32, **_pooler_options(config))
         return cls(name, network, load_processor(folder, name), description)
 
-    def description(self) -> dict[str, Any]:
-        return self._description
-
-    def save_files(self, folder: Path) -> None:
-        self.network.config.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
         """{"pixel_values": (n, 3, height, width) float32}, as the model's own image processor makes them."""
-        return process(self.processor, values)
+        return process(self.preparation, values)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        if self.grid is None:
+            return self._run(inputs).pooler_output.flatten(1).float()
+        states = self._states(inputs)
+        return self._without_registers(states, states.shape[1] - self.feature_shape[0])
+
+    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
+        if self.grid is None:
+            return super().upper(activations, cut)
+        if self._registers is None:
+            with torch.no_grad():
+                self._registers = self._states(self.example_here(1)).shape[1] - self.feature_shape[0]
+        states = self.run_above(activations, cut, self._states)
+        return self._without_registers(states, self._registers)
+
+    def _run(self, inputs: dict[str, Tensor]) -> Any:
         pixels = inputs["pixel_values"]
         if self._description["convolutional"]:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        output = self.network(pixel_values=pixels)
-        if self.grid is None:
-            return output.pooler_output.flatten(1).float()
-        states = _sequence(output.last_hidden_state).float()
-        patches = self.grid[0] * self.grid[1]
-        if not self.prefix:
-            return states[:, -patches:]
-        return torch.cat([states[:, :1], states[:, -patches:]], dim=1) if states.shape[1] > patches + 1 else states
+        return self.network(pixel_values=pixels)
+
+    def _states(self, inputs: dict[str, Tensor]) -> Tensor:
+        return _sequence(self._run(inputs).last_hidden_state).float()
+
+    def _without_registers(self, states: Tensor, registers: int) -> Tensor:
+        """Without the tokens between prefix and grid."""
+        if not registers:
+            return states
+        return torch.cat([states[:, : self.prefix], states[:, self.prefix + registers :]], dim=1)
 
     def pool(self, features: Tensor) -> Tensor:
         """The CLS token, or the mean of the grid (through ConvNeXt's last norm), or the pooled embedding itself."""
