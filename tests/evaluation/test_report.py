@@ -30,7 +30,8 @@ def test_the_verdict_stands_first_in_plain_words(page):
 def test_it_holds_table_curves_catalogue_and_settings(page):
     text = page.read_text()
     for part in (
-        "Training loss", "Validation recall@10", "Temperature", "Learning rate", "minutes of training", "the picture alone", "ndcg@10",
+        "Training loss", "Validation recall@10", "Temperature", "Learning rate", "seconds of training",
+        "the picture alone", "ndcg@10",
         "2,043", "the file is read as Windows-1252", "duplicate id", "the first row wins", "model.text_encoder",
         "fewer than 200 identities", "Apache-2.0", "2.10.0",
     ):  # fmt: skip

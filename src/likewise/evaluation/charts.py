@@ -148,9 +148,11 @@ def scatter_chart(points: Mapping[str, np.ndarray], name: str) -> str:
     """Points of a plane in up to three kinds, told apart by colour and shape."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure, axes = _axes(height=4.4)
-        for (kind, plane), colour, marker in zip(points.items(), (_WARM, _COOL, _OURS), "s^o", strict=False):
-            axes.plot(*plane.T, linestyle="none", marker=marker, markersize=4, color=colour, alpha=0.75,
-                      markeredgewidth=0, label=f"{kind} ({len(plane):,})")  # fmt: skip
+        # whole items are as many as both others together: they lie below them
+        looks = ((_WARM, "s", 3), (_COOL, "^", 2), (_OURS, "o", 1))
+        for (kind, plane), (colour, marker, height) in zip(points.items(), looks, strict=False):
+            axes.plot(*plane.T, linestyle="none", marker=marker, markersize=4.5, color=colour, alpha=0.65,
+                      markeredgewidth=0, zorder=height, label=f"{kind} ({len(plane):,})")  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():

@@ -10,6 +10,9 @@ from likewise.evaluation.charts import line_chart
 from likewise.evaluation.results import Epoch, RunMetrics
 
 
+_FEWEST_MINUTES = 2.0  # a shorter training is told in seconds
+
+
 @dataclass(frozen=True)
 class Curve:
     """One drawing of the report."""
@@ -23,12 +26,13 @@ class Curve:
 def learning_curves(metrics: RunMetrics) -> Iterator[Curve]:
     """Every curve that the history holds; one with fewer than two points is left out."""
     minutes = _minutes(metrics.history)
+    unit, scale = ("minutes", 1.0) if max(minutes, default=0.0) >= _FEWEST_MINUTES else ("seconds", 60.0)
     kept = "on items it does not train on; the dot is what was kept"
     loss = "how far the model is from telling items apart; lower is better"
     for key, title, explanation, along, minor in (
-        ("validation", f"Validation {metrics.validation_metric}", kept, "minutes", False),
+        ("validation", f"Validation {metrics.validation_metric}", kept, "time", False),
         ("validation", f"Validation {metrics.validation_metric}", kept, "step", False),
-        ("loss", "Training loss", loss, "minutes", False),
+        ("loss", "Training loss", loss, "time", False),
         ("loss", "Training loss", loss, "step", False),
         ("temperature", "Temperature", "how sharply the model separates similar items; it is learned", "step", True),
         ("learning_rate", "Learning rate", "how far the weights move in a step", "step", True),
@@ -37,7 +41,11 @@ def learning_curves(metrics: RunMetrics) -> Iterator[Curve]:
         if len(epochs) < 2:
             continue
         history = [metrics.history[place] for place in epochs]
-        x = [minutes[place] for place in epochs] if along == "minutes" else [float(epoch.step) for epoch in history]
+        x = (
+            [scale * minutes[place] for place in epochs]
+            if along == "time"
+            else [float(epoch.step) for epoch in history]
+        )
         if len(set(x)) < 2:
             continue
         best = next((place for place, epoch in enumerate(history) if epoch.epoch == metrics.best_epoch), None)
@@ -46,7 +54,7 @@ def learning_curves(metrics: RunMetrics) -> Iterator[Curve]:
             [_value(epoch, key) or 0.0 for epoch in history],
             title,
             f"curve-{key.replace('_', '-')}-{along}",
-            along="minutes of training" if along == "minutes" else "steps",
+            along=f"{unit} of training" if along == "time" else "steps",
             marked=best if key == "validation" else None,
             stages=_stages(history, x),
         )

@@ -18,14 +18,22 @@ def comparison_table(comparison: Comparison) -> Group:
     for subset in comparison.subsets:
         tables.append(subset_table(subset))
         if subset is not comparison.subsets[0]:  # the first one's stands at the end
-            sentence = comparison.sentence_on(subset)
-            tables.append(Text(sentence, style=STYLES[comparison.verdict_on(subset)].removeprefix("bold ")))
+            tables.append(_short_verdict(comparison, subset))
         tables.append(Text(""))
     few = comparison.subsets[0].trained.metrics[comparison.metric].few_groups
     legend = "± is half of the 95 % bootstrap interval over identities"
     if few:
         legend += "; with so few identities it is too narrow"
     return Group(*tables, Text(legend, style="dim"), Text(comparison.sentence, style=STYLES[comparison.verdict]))
+
+
+def _short_verdict(comparison: Comparison, subset: SubsetResult) -> Text:
+    if subset.rival is None:
+        return Text("no rival was measured", style="dim")
+    verdict, difference = comparison.verdict_on(subset), subset.differences[comparison.metric]
+    joint = "from" if verdict == "no difference" else "than"
+    figures = f"{comparison.metric} {difference.mean:+.2f} [{difference.low:.2f}, {difference.high:.2f}]"
+    return Text(f"{verdict.upper()} {joint} {subset.rival}: {figures}", style=STYLES[verdict].removeprefix("bold "))
 
 
 def plain_table(title: str) -> Table:
