@@ -1,7 +1,7 @@
 """A network cut between two of its blocks, whatever its architecture.
 
 The network itself runs both times, and only its blocks are watched. Below the cut, the run is stopped where the block
-at the cut is called, and what it would have read is kept. Above the cut, the run begins with stand-in inputs, the earlier
+at the cut is called, and what it would have read is kept. Above the cut, the run begins with stand-in inputs, earlier
 blocks are passed over, and the block at the cut is given the kept states in place of what arrives. So masks, position
 biases, pooling and projections are the network's own.
 """

@@ -1,6 +1,6 @@
 """Features of the regime partial: what lies before a cut is read from disk, what lies behind it runs and trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,12 @@ from likewise.encoders.feature_cache import FeatureCache
 from likewise.model.caching import cache_pictures
 from likewise.model.encoding import batches
 from likewise.model.model import Model
-from likewise.training.features import PictureFeatures, TextFeatures
+from likewise.model.token_cache import TokenCache
+from likewise.training.features import PROMPTS, PictureFeatures, TextFeatures
 
 Rows = NDArray[np.int64]
 _EVALUATED_AT_ONCE = 64
+_TEXTS_AT_ONCE = 128
 _WIDEST = 4 / 3  # rectangles are at most this much wider than high, or higher than wide
 
 
@@ -77,13 +79,14 @@ class CutPictures:
             rng: see all of them through random rectangles of one size, drawn anew at every call: a stand-in for random
                 crops, cut out before the blocks that train, which have the less to do. None shows the whole pictures.
         """
+        if not len(rows):
+            return torch.empty(0, *self.model.encoder("image").feature_shape, device=self.model.device)
         if rng is not None and self.activation.grid is not None and self.smallest < 1:
             window = random_window(self.activation, len(rows), self.smallest, rng)
             return self._run(self._read(rows, mirror, window))
         if torch.is_grad_enabled():
             return self._run(self._read(rows, mirror, None))
-        parts = [self._run(self._read(*part, None)) for part in _parts(rows, mirror)]
-        return torch.cat(parts) if parts else torch.empty(0, *self.model.encoder("image").feature_shape)
+        return torch.cat([self._run(self._read(*part, None)) for part in _parts(rows, mirror)])
 
     def _read(self, rows: Rows, mirror: NDArray[np.bool_] | None, window: "Window | None") -> NDArray[np.float16]:
         if mirror is None or self.mirrored is None or not mirror.any():
@@ -103,6 +106,33 @@ class CutPictures:
     def _run(self, states: NDArray[np.float16]) -> Tensor:
         moved = torch.from_numpy(states).to(self.model.device, non_blocking=True).float()
         return run_upper(self.model, "image", {STATES: moved}, self.cut)
+
+
+class CutTexts:
+    """Texts from cached activations before a block of the text encoder.
+
+    Args:
+        model: its text encoder runs behind the cut.
+        caches: per prompt, the activations of all texts.
+    """
+
+    def __init__(self, model: Model, caches: dict[str, TokenCache]) -> None:
+        self.model = model
+        self.caches = caches
+
+    def texts(self, indices: Rows, prompt: str) -> Tensor:
+        """Features (n, width) of texts by their index; equal ones are encoded once, long ones beside long ones."""
+        cache = self.caches[prompt]
+        distinct, place = np.unique(indices, return_inverse=True)
+        by_length = np.argsort(cache.lengths[distinct], kind="stable")
+        parts, order = [], distinct[by_length]
+        for length in np.unique(cache.lengths[order]):
+            for batch in batches(order[cache.lengths[order] == length], _TEXTS_AT_ONCE):
+                parts.append(run_upper(self.model, "text", cache.read(np.array(batch)), cache.cut))
+        if not parts:
+            return torch.empty(0, self.model.encoder("text").width, device=self.model.device)
+        found = np.argsort(by_length)[place]
+        return torch.cat(parts)[torch.from_numpy(found).to(self.model.device)]
 
 
 @dataclass(frozen=True)
@@ -156,6 +186,20 @@ def cut_pictures(
     return CutPictures(
         model, cut, plain, cache_pictures(model, catalog, cut, mirror=True) if mirror else None, smallest
     )
+
+
+def cut_texts(model: Model, catalog: Catalog, cut: int, texts: Sequence[str]) -> CutTexts:
+    """Cache the activations of all texts before block `cut`, once for every prompt that differs.
+
+    Raises:
+        UserError: the encoder cannot be cut there, or the disk has no room.
+    """
+    encoder = model.encoder("text")
+    by_prefix: dict[str, TokenCache] = {}
+    for prompt in PROMPTS:
+        if encoder.prompt(prompt) not in by_prefix:
+            by_prefix[encoder.prompt(prompt)] = TokenCache(model, cut, texts, prompt, catalog.cache)
+    return CutTexts(model, {prompt: by_prefix[encoder.prompt(prompt)] for prompt in PROMPTS})
 
 
 def _gather(
