@@ -95,6 +95,7 @@ class ModelSettings(Settings):
 PRESETS: dict[str, ModelSettings] = {
     "lite": ModelSettings(),
     "scratch": ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image"),
+    "multilingual": ModelSettings(text_encoder="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"),
     "clip": ModelSettings(
         text_encoder="openai/clip-vit-base-patch32", image_encoder="openai/clip-vit-base-patch32", dim="auto"
     ),

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -182,6 +184,14 @@ class Encoder(nn.Module):
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many of `texts` are longer than the encoder reads."""
         return 0
+
+    def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n,) for every text the share of its letters in words of languages that the encoder has not learned.
+
+        An estimate from how the tokenizer spells them; 0 for encoders of any language. To an English model about half
+        of the letters of German and all of Russian are unknown, but brand names, too: a single text says little.
+        """
+        return np.zeros(len(texts), np.float32)
 
     def description(self) -> dict[str, Any]:
         """All that decides the features beside the weights (not the name), as JSON values; `restore` gets it back."""

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from transformers import (
@@ -85,6 +87,9 @@ class DualTextEncoder(HuggingFaceEncoder):
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         return self.tokenizer.count_truncated(texts)
+
+    def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self.tokenizer.unknown_shares(texts)
 
 
 class DualImageEncoder(HuggingFaceEncoder):

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -84,6 +86,9 @@ class TextEncoder(HuggingFaceEncoder):
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         return self.tokenizer.count_truncated([self._clean(text) for text in texts])
+
+    def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self.tokenizer.unknown_shares([self._clean(text) for text in texts])
 
     def _clean(self, text: str) -> str:
         return text.strip().lower() if self._description["lower_case"] else text.strip()

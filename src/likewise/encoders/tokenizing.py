@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
+
+from likewise.encoders.spelling import unknown_shares
 
 
 class BatchTokenizer:
@@ -50,6 +53,12 @@ class BatchTokenizer:
             return sum(bool(encoding.overflowing) for encoding in self._backend.encode_batch(list(texts)))
         with self._lock:
             return sum(len(ids) > self.max_length for ids in self.tokenizer(list(texts))["input_ids"])
+
+    def unknown_shares(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n,) the share of each text's letters in words that the tokenizer does not know."""
+        if self._backend is None:
+            return np.zeros(len(texts), np.float32)
+        return unknown_shares(self._backend, self.tokenizer.unk_token_id, texts)
 
     def length(self, text: str) -> int:
         """Tokens of `text`, without those that end a sequence (a prompt that more text follows)."""
