@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -22,11 +22,9 @@ from likewise.options import (
     Switch,
     Where,
     names,
+    train_config,
 )
 from likewise.progress import console, say
-
-if TYPE_CHECKING:
-    from likewise.config import TrainConfig
 
 _ABOUT = "Turn a catalogue into a search engine that understands text and pictures."
 
@@ -34,13 +32,7 @@ app = App(name="likewise", help=_ABOUT, help_format="plaintext", version_flags=[
 
 
 @app.command
-def doctor(
-    file: Data,
-    /,
-    *,
-    as_json: AsJson = False,
-    catalog: CatalogOptions = PLAIN,
-) -> None:
+def doctor(file: Data, /, *, as_json: AsJson = False, catalog: CatalogOptions = PLAIN) -> None:
     """Check a catalogue: count its rows, its usable items, and every problem by cause.
 
     Example: likewise doctor products.csv --map title=product_name
@@ -114,7 +106,7 @@ def train(
     """
     from likewise.training.train import train as train_run
 
-    settings = _train_config(
+    settings = train_config(
         config,
         preset,
         regime=regime,
@@ -164,8 +156,11 @@ def evaluate(
     from likewise.evaluation.goals import Goal
     from likewise.evaluation.table import comparison_table
     from likewise.model.model import Model
+    from likewise.retrieval.vectors import prepare_target
 
     goals = Goal.parse(fail_under or [])
+    if report is not None:
+        prepare_target(report)
     model = Model.load(run, device)
     inquiry = asked.inquiry(data, catalog, where, model.fields)
     examination = examine(run, model, inquiry, ablations=ablations)
@@ -388,19 +383,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         sys.stderr.close()
         sys.exit(0)
-
-
-def _train_config(config: Path | None, preset: str | None, **flags: Any) -> "TrainConfig":
-    """Flags over config file over preset."""
-    from likewise.config import PRESETS, TrainConfig
-
-    if preset is not None and preset not in PRESETS:
-        raise UserError(f"--preset {preset}: presets are {', '.join(PRESETS)}")
-    settings = TrainConfig() if config is None else TrainConfig.read(config)
-    values = settings.model_dump(exclude_unset=True)
-    if preset is not None:
-        values["model"] = PRESETS[preset].model_dump() | values.get("model", {})
-    return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")
 
 
 def _print_json(value: Any) -> None:

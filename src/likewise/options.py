@@ -3,17 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from likewise.errors import UserError
 from likewise.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from likewise.catalog.catalog import Catalog
-    from likewise.config import ImageSettings
+    from likewise.config import ImageSettings, TrainConfig
     from likewise.evaluation.inquiry import Inquiry
 
 Run = Annotated[Path, Parameter(help="The run folder.")]
@@ -136,3 +137,16 @@ TITLES = QuestionOptions()
 def names(listed: str | None) -> list[str] | None:
     """The parts of "title,image"; None for None."""
     return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def train_config(config: Path | None, preset: str | None, **flags: Any) -> "TrainConfig":
+    """The settings of a training: flags over config file over preset."""
+    from likewise.config import PRESETS, TrainConfig
+
+    if preset is not None and preset not in PRESETS:
+        raise UserError(f"--preset {preset}: presets are {', '.join(PRESETS)}")
+    settings = TrainConfig() if config is None else TrainConfig.read(config)
+    values = settings.model_dump(exclude_unset=True)
+    if preset is not None:
+        values["model"] = PRESETS[preset].model_dump() | values.get("model", {})
+    return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")

@@ -4,7 +4,18 @@ import numpy as np
 
 from likewise.catalog.report import Report
 from likewise.evaluation.comparison import compare, evaluate_system
-from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, RunMetrics
+from likewise.evaluation.exhibits import Card, Exhibits, Miss
+from likewise.evaluation.results import (
+    Comparison,
+    DataNote,
+    EncoderNote,
+    Epoch,
+    Frontier,
+    FrontierPoint,
+    RunMetrics,
+    Threshold,
+)
+from likewise.evaluation.space_map import SpaceMap
 from likewise.evaluation.subsets import SUBSETS, describe
 
 RIVALS = ("untrained", "BM25", "ridge")
@@ -47,6 +58,7 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
                 learning_rate=1e-3 * (1 - epoch / 20) + 1e-5,
                 temperature=0.05 - 0.001 * epoch,
                 seconds=2.4 + 0.1 * (epoch % 3),
+                stage="heads" if epoch <= 10 else "last blocks",
             )
         )
     return RunMetrics(
@@ -67,6 +79,14 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
         validation_metric="recall@10",
         history=history,
         best_epoch=15,
+        frontier=Frontier(
+            points=[
+                FrontierPoint(alpha=alpha, metrics={"recall@10": 0.6 + 0.3 * alpha - 0.2 * alpha**2, "map": 0.4})
+                for alpha in (1.0, 0.0, 0.5)
+            ],
+            chosen=0.5,
+        ),
+        threshold=Threshold(score=0.312, kept=0.93, refused=0.81, queries=210),
         catalogue=_catalogue_report().as_dict(),
         settings={
             "epochs": 20,
@@ -82,6 +102,20 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
         seconds={"encode pictures": 24.1, "encode texts": 6.3, "rivals": 2.2, "train": 50.4, "evaluate": 3.0},
         notes=["The catalogue has fewer than 200 identities, so validation rows were drawn row by row."],
     )
+
+
+def example_exhibits() -> Exhibits:
+    """Two queries that went wrong, the one with pictures, and a map."""
+    pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+    cards = [Card(f"item {number} with quite a long name", pixel) for number in range(4)]
+    worded = [Card("a-word-without-any-place-to-break-it-" * 2)] * 4
+    misses = [
+        Miss(Card("red shoes & <b>bold</b> laces", pixel), 1313, Card("wanted", pixel), cards),
+        Miss(Card("x" * 90), 7, Card("wanted"), worded),
+    ]
+    points = np.random.default_rng(0).normal(size=(3, 40, 2))
+    kinds = ("texts", "pictures", "whole items")
+    return Exhibits(misses, SpaceMap(dict(zip(kinds, points, strict=True)), "PCA", "umap-learn is not installed"))
 
 
 def _catalogue_report() -> Report:

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,26 @@ def test_zero_is_judged_not_relevant_and_the_best_grade_of_a_pair_counts(read):
     assert queries.notes == ["1 queries have no answer in the catalogue and are not measured"]
 
 
+def test_parquet(tmp_path):
+    table = pl.DataFrame({"query": ["x", "x", "y"], "id": [["a", "c"], ["b"], []], "relevance": [2.0, None, 1.0]})
+    table.write_parquet(tmp_path / "q.parquet")
+    queries = read_queries(tmp_path / "q.parquet", IDS)
+    assert answers(queries) == {"x": [0, 1, 2], "y": []}
+    assert queries.gains[0].tolist() == [2, 1, 2]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1" + bytes(40))
+    with pytest.raises(UserError, match="no Parquet file"):
+        read_queries(tmp_path / "bad.parquet", IDS)
+
+
+def test_pictures_and_words_ask_alone_and_together(read):
+    queries = read("query,image,id\nred shoe,,a\n,p.jpg,b\nred shoe,p.jpg,c\n,,a\n")
+    assert queries.texts == ["red shoe", None, "red shoe"]
+    assert queries.images == [None, "p.jpg", "p.jpg"]
+    assert [row.tolist() for row in queries.relevant] == [[0], [1], [2]]
+    assert queries.notes == ["1 rows without a query are left out"]
+    assert read("image,id\np.jpg,b\n").images == ["p.jpg"]
+
+
 def test_what_is_left_out_is_counted(read):
     queries = read("query,id\nx,a\nx,zz\n,b\ny,yy|zz\n")
     assert answers(queries) == {"x": [0], "y": []}
@@ -87,6 +108,10 @@ def test_what_is_left_out_is_counted(read):
         ("q.csv", 'query,id\n"x,a\n', "line 1: unexpected end of data; is a quotation mark left open"),
         ("q.csv", b"query,id\n\xff\xfe,a\n", "not UTF-8"),
         ("q.jsonl", '{"query": "x", "id": "a"}\nnope', "line 2: this is not JSON"),
+        ("q.csv", "query,id,relevance\nx,a,1e300\n", "line 2: the relevance '1e300' is not a number"),
+        ("q.jsonl", '{"query": "x", "id": {"a": 1' + "0" * 400 + "}}", "line 1: the relevance '1000"),
+        ("q.jsonl", '{"query": ["x"], "id": "a"}', "line 1: the words of a query must be text"),
+        ("q.jsonl", "[" * 100_000, "line 1: this is not JSON"),
         ("q.jsonl", "[1]", "line 1: each line must be an object"),
     ],
 )

@@ -6,9 +6,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from conftest import require
-from evaluation.example_run import example_comparison, example_metrics
+from evaluation.example_run import example_comparison, example_exhibits, example_metrics
 from playwright.sync_api import sync_playwright
 
+from likewise.evaluation.curves import learning_curves
 from likewise.evaluation.report import duration, plain_words, write_report
 from likewise.evaluation.results import Comparison, RunMetrics
 
@@ -16,7 +17,7 @@ from likewise.evaluation.results import Comparison, RunMetrics
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
-    return write_report(run, example_metrics())
+    return write_report(run, example_metrics(), example_exhibits())
 
 
 def test_the_verdict_stands_first_in_plain_words(page):
@@ -36,14 +37,15 @@ def test_it_holds_table_curves_catalogue_and_settings(page):
         "fewer than 200 identities", "Apache-2.0", "2.10.0",
     ):  # fmt: skip
         assert part in text, part
-    assert text.count("<svg") == 4 + 1 + 6
+    assert text.count("<svg") == 4 + 1 + 1 + 6 + 1
 
 
 def test_it_loads_nothing_and_runs_nothing(page):
     text = page.read_text()
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)" in text  # what a catalogue holds is shown, never run
-    assert not re.search(r"(src|href)\s*=\s*[\"'](?!#)", text)
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!#|data:image/)", text)
+    assert "red shoes &amp; &lt;b&gt;bold" in text
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
 
@@ -62,8 +64,41 @@ def test_drawings_are_well_formed_with_unique_ids_and_the_page_s_colours(page):
     assert len(ids) == len(set(ids))
 
 
+def test_it_shows_ranks_threshold_frontier_worst_queries_and_map(page):
+    text = page.read_text()
+    for part in (
+        "Rank of the first right answer", "A best score below <b>0.31</b>", "keeps 93 of 100 right answers",
+        "refuses 81 of 100", "Validation chose\n0.5", "right answer at rank 1,313", "whole items (40)",
+        "Layout: PCA (umap-learn is not installed)", "last blocks",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_a_run_of_before_has_no_new_section(tmp_path):
+    old = example_metrics().model_dump(mode="json")
+    for name in ("frontier", "threshold"):
+        del old[name]
+    for epoch in old["history"]:
+        del epoch["minutes"], epoch["stage"]
+    for subset in old["comparison"]["subsets"]:
+        for system in subset["systems"]:
+            del system["ranks"]
+    text = write_report(tmp_path, old).read_text()
+    for part in ("Rank of the first", "When nothing fits", "What was kept", "What went worst", "Map of the space"):
+        assert part not in text
+    assert "How it learned" in text
+
+
+def test_long_trainings_are_told_in_minutes_as_they_were_recorded():
+    metrics = example_metrics()
+    history = [epoch.model_copy(update={"minutes": 2.0 * epoch.epoch}) for epoch in metrics.history]
+    titles = {curve.drawing for curve in learning_curves(metrics.model_copy(update={"history": history}))}
+    assert sum("minutes of training" in drawing for drawing in titles) == 2
+    assert any("from 0.41 to" in drawing and "40" in drawing for drawing in titles)
+
+
 def test_same_metrics_same_page(page, tmp_path):
-    assert write_report(tmp_path, example_metrics().model_dump()).read_text() == page.read_text()
+    assert write_report(tmp_path, example_metrics().model_dump(), example_exhibits()).read_text() == page.read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 

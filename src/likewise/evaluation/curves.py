@@ -9,7 +9,6 @@ from markupsafe import Markup
 from likewise.evaluation.charts import line_chart
 from likewise.evaluation.results import Epoch, RunMetrics
 
-
 _FEWEST_MINUTES = 2.0  # a shorter training is told in seconds
 
 

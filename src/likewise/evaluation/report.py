@@ -1,5 +1,6 @@
 """The report of a run for people: one HTML file that needs nothing else, with the verdict at the top in plain words."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -76,7 +77,8 @@ def write_report(
         beside.write_text(page, encoding="utf-8")
         return beside.replace(target)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise UserError(f"cannot write the report {target}: {error.strerror}") from None
 
 

@@ -51,7 +51,7 @@ def draw_map(views: Mapping[str, Vectors], *, seed: int = 0) -> SpaceMap | None:
     rows = np.sort(np.random.default_rng([seed, 8]).permutation(rows)[:MOST_ITEMS])
     parts = {name: views[name][rows[present[name][rows]]] for name in present}
     vectors = np.concatenate(list(parts.values()))
-    if importlib.util.find_spec("umap") is None:
+    if not _umap_is_installed():
         method, note = "PCA", "umap-learn is not installed; pip install 'likewise[map]' gives a map with finer detail"
         plane = _principal_components(vectors)
     elif len(vectors) <= 2 * _NEIGHBOURS:
@@ -69,6 +69,10 @@ def _principal_components(vectors: Vectors) -> NDArray[np.float32]:
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
     plane: NDArray[np.float32] = (left * scale)[:, :2].astype(np.float32)
     return plane
+
+
+def _umap_is_installed() -> bool:
+    return importlib.util.find_spec("umap") is not None
 
 
 def _umap(vectors: Vectors, seed: int) -> NDArray[np.float32]:
