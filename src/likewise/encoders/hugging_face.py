@@ -47,11 +47,19 @@ class HuggingFaceEncoder(Encoder):
         self.preparation.save_pretrained(folder)
 
     @property
+    def stack(self) -> Blocks:
+        """The blocks of the network."""
+        if self._blocks is None:
+            self._blocks = Blocks(self.network)
+            self._blocks.learn_to_pass(lambda: self.forward(self.example_here(1)))
+        return self._blocks
+
+    @property
     def blocks(self) -> int:
-        return len(self._stack())
+        return len(self.stack)
 
     def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
-        states = self._stack().below(cut, lambda: self.forward(inputs)).float()
+        states = self.stack.below(cut, lambda: self.forward(inputs)).float()
         if states.dim() == 4:
             states = states.permute(0, 2, 3, 1)
         return {STATES: states, **(inputs if self.modality == "text" else {})}
@@ -63,7 +71,7 @@ class HuggingFaceEncoder(Encoder):
         """What `run` makes of stand-in inputs when the network goes on from the activations before block `cut`."""
         states = activations[STATES]
         maps = states.permute(0, 3, 1, 2) if states.dim() == 4 else states
-        return self._stack().above(cut, maps, lambda: run(self.stand_in(activations)))
+        return self.stack.above(cut, maps, lambda: run(self.stand_in(activations)))
 
     def stand_in(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
         """Inputs that send the network on its way to the cut: a text's own, or any one picture."""
@@ -134,12 +142,6 @@ class HuggingFaceEncoder(Encoder):
         except (RuntimeError, ValueError, AssertionError):
             return False
         return True
-
-    def _stack(self) -> Blocks:
-        if self._blocks is None:
-            self._blocks = Blocks(self.network)
-            self._blocks.learn_to_pass(lambda: self.forward(self.example_here(1)))
-        return self._blocks
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_blocks": None, "_picture": None}
