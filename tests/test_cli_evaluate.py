@@ -54,9 +54,11 @@ def test_goals_decide_the_exit_status(workplace, capsys):
     status, out, _ = run(workplace, capsys, "evaluate", "--fail-under", "recall@10=0", "--json")
     assert status == 0
     assert json.loads(out)["metrics"]["recall@10"]
+    assert 0 <= json.loads(out)["threshold"]["kept"] <= 1
     status, out, err = run(workplace, capsys, "evaluate", "--fail-under", "recall@10=1", "--fail-under", "map=0.999")
     assert status == 1
     assert "Verdict" in out
+    assert "most likely means that nothing fits" in " ".join(out.split())
     missed = [line for line in err.splitlines() if line.startswith("likewise: ")]
     assert len(missed) == 2
     assert missed[0].startswith("likewise: recall@10 is 0.")

@@ -84,7 +84,7 @@ def train(
     output
         The run folder.
     preset
-        Encoders: lite (default), scratch or clip.
+        Encoders: lite (default), scratch, multilingual or clip.
     regime
         frozen trains heads and fusion over cached features, full trains the encoders, too.
     epochs
@@ -169,7 +169,7 @@ def evaluate(
     if as_json:
         _print_json(examination.figures())
     else:
-        _print(comparison_table(examination.comparison))
+        _print(comparison_table(examination.comparison, examination.threshold))
     missed = [sentence for goal in goals if (sentence := goal.missed_by(examination.comparison.subsets[0]))]
     for sentence in missed:
         say(f"likewise: {sentence}")

@@ -18,6 +18,9 @@ def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(t
     assert "43 × duplicate id: the id was seen before; the first row wins" in text
     for part in ("Apache-2.0", "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
         assert part in text, part
+    lines = text.splitlines()
+    assert any("A best score below 0.31" in line and line.startswith("- A high similarity") for line in lines)
+    assert any(line.startswith("- The catalogue has fewer") for line in lines)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from likewise.errors import UserError
 from likewise.evaluation.baselines import bm25_scores
 from likewise.evaluation.comparison import Evaluated, compare, evaluate_system
+from likewise.evaluation.found import Found, look_up
 from likewise.evaluation.inquiry import Inquiry
 from likewise.evaluation.metrics import Scores, cosine_scores
-from likewise.evaluation.results import Comparison, SubsetResult
+from likewise.evaluation.results import Comparison, RunMetrics, SubsetResult, Threshold
 from likewise.evaluation.sight import SeenItems, query_vectors
+from likewise.evaluation.threshold import calibrate_threshold, measure_threshold
 from likewise.model.caching import cache_pictures
 from likewise.model.checkpoint import load_picture_map
 from likewise.model.model import Model
@@ -51,11 +54,15 @@ class Examination:
     inquiry: Inquiry
     comparison: Comparison
     sight: Sight
+    relevant: list[np.ndarray]  # the answers, the items seen through all fields
+    found: Found  # by the trained model, likewise
+    threshold: Threshold | None
 
     def figures(self) -> dict[str, Any]:
         """The results as JSON: the trained model's metrics first, then the rivals, the verdict and the ablations."""
         first, *parts = (self._figures_on(subset) for subset in self.comparison.subsets)
-        return first | ({"ablations": parts} if parts else {})
+        threshold = self.threshold.model_dump(mode="json") if self.threshold is not None else None
+        return first | {"threshold": threshold} | ({"ablations": parts} if parts else {})
 
     def _figures_on(self, subset: SubsetResult) -> dict[str, Any]:
         result = subset.model_dump(mode="json")
@@ -78,7 +85,7 @@ def examine(run: Path, model: Model, inquiry: Inquiry, *, ablations: bool = Fals
     """Measure a run beside its rivals: its encoders untrained, the closed-form picture map, and BM25.
 
     Args:
-        run: the run folder, which holds the picture map.
+        run: the run folder, which holds the picture map and the threshold.
         model: the run's model.
         ablations: also through each field alone, and with each left out.
     """
@@ -107,7 +114,21 @@ def examine(run: Path, model: Model, inquiry: Inquiry, *, ablations: bool = Fals
                 candidates=inquiry.candidates,
             )
         )
-    return Examination(inquiry, Comparison(metric=inquiry.metric, subsets=subsets), sight)
+    scores, relevant = sight.answers(inquiry.fields)
+    found = look_up(scores, relevant)
+    comparison = Comparison(metric=inquiry.metric, subsets=subsets)
+    return Examination(inquiry, comparison, sight, relevant, found, _threshold(run, found))
+
+
+def _threshold(run: Path, found: Found) -> Threshold | None:
+    """The threshold that the run's training chose, measured on these queries; without one it is chosen on them."""
+    try:
+        calibrated = RunMetrics.read(run).threshold
+    except UserError:  # a model without its training's figures can be measured, too
+        calibrated = None
+    if calibrated is None:
+        return calibrate_threshold(found.right, found.wrong)
+    return measure_threshold(calibrated.score, found.right, found.wrong)
 
 
 def _through(views: Sequence[tuple[str, str, tuple[str, ...]]], name: str, sight: Sight) -> list[Evaluated]:

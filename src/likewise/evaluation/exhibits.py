@@ -17,7 +17,6 @@ from likewise.evaluation.metrics import Scores
 from likewise.evaluation.space_map import SpaceMap, Vectors, draw_map
 
 _MOST_MISSES = 12
-_PLACES = 4  # of the first places that are shown for a query
 _SIDE = 112  # pixels of a thumbnail: sharp at half the size
 _QUALITY = 72
 _LONGEST = 90  # characters of a caption
@@ -74,13 +73,13 @@ def exhibit_search(
         views: (n, dim) vectors per name, for the map.
     """
     queries = [Card(_cut(text)) for text in texts]
-    found = look_up(scores, relevant, places=_PLACES)
+    found = look_up(scores, relevant)
     misses = worst_queries(found, relevant, groups, queries.__getitem__, item_drawer(catalog))
     return Exhibits(misses, draw_map(views, seed=seed))
 
 
-def exhibit_examination(examination: Examination, found: Found, relevant: Sequence[np.ndarray]) -> Exhibits:
-    """Exhibits of what `likewise evaluate` asked; `found` and `relevant` are the trained model's on all fields."""
+def exhibit_examination(examination: Examination) -> Exhibits:
+    """Exhibits of what `likewise evaluate` asked, the items seen through all fields."""
     inquiry, items = examination.inquiry, examination.sight.items
     draw_item = item_drawer(inquiry.catalog, pictured="image" in inquiry.fields)
     thumbnails = _Thumbnails(inquiry.catalog)
@@ -90,7 +89,7 @@ def exhibit_examination(examination: Examination, found: Found, relevant: Sequen
         return Card(_cut(inquiry.texts[row] or ""), thumbnails.of(picture) if picture is not None else None)
 
     draw = (draw_text, draw_item) if inquiry.direction == "items" else (draw_item, draw_text)
-    misses = worst_queries(found, relevant, inquiry.groups, *draw)
+    misses = worst_queries(examination.found, examination.relevant, inquiry.groups, *draw)
     words = [field for field in inquiry.fields if field != "image"]
     parts = {"texts": words, "pictures": [field for field in inquiry.fields if field == "image"]}
     views = {name: items.through(fields) for name, fields in parts.items() if fields}

@@ -30,7 +30,7 @@ class Found:
     first: NDArray[np.int64]
 
 
-def look_up(scores: Scores, relevant: Sequence[ArrayLike], *, places: int = 3) -> Found:
+def look_up(scores: Scores, relevant: Sequence[ArrayLike], *, places: int = 4) -> Found:
     """Go through the rankings of all queries, a slice of them at a time.
 
     Args:

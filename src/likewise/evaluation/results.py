@@ -97,6 +97,14 @@ class Threshold(Result):
     refused: Number  # share of the best wrong answers that score less
     queries: int
 
+    @property
+    def sentence(self) -> str:
+        """What it means and what it does, in one line."""
+        return (
+            f"A best score below {self.score:.2f} most likely means that nothing fits: on {self.queries:,} queries "
+            f"this keeps {self.kept:.0%} of the right answers and refuses {self.refused:.0%} of searches that have none."
+        )
+
 
 class FrontierPoint(Result):
     """How good the model is with its pretrained parts a share `alpha` of the way from untrained to trained."""

@@ -6,14 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from likewise.evaluation.metrics import METRICS
-from likewise.evaluation.results import Comparison, SubsetResult
+from likewise.evaluation.results import Comparison, SubsetResult, Threshold
 from likewise.evaluation.significance import Interval
 
 STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold red"}
 
 
-def comparison_table(comparison: Comparison) -> Group:
-    """Every subset's table, then the verdict; print it with a rich console."""
+def comparison_table(comparison: Comparison, threshold: Threshold | None = None) -> Group:
+    """Every subset's table, then the score below which nothing fits, then the verdict; print it with a rich console."""
     tables: list[RenderableType] = []
     for subset in comparison.subsets:
         tables.append(subset_table(subset))
@@ -24,7 +24,10 @@ def comparison_table(comparison: Comparison) -> Group:
     legend = "± is half of the 95 % bootstrap interval over identities"
     if few:
         legend += "; with so few identities it is too narrow"
-    return Group(*tables, Text(legend, style="dim"), Text(comparison.sentence, style=STYLES[comparison.verdict]))
+    tables.append(Text(legend, style="dim"))
+    if threshold is not None:
+        tables.append(Text(threshold.sentence))
+    return Group(*tables, Text(comparison.sentence, style=STYLES[comparison.verdict]))
 
 
 def _short_verdict(comparison: Comparison, subset: SubsetResult) -> Text:
