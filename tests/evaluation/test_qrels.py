@@ -125,6 +125,14 @@ def test_a_missing_file_is_named(tmp_path):
         read_queries(tmp_path / "none.csv", IDS)
 
 
+def test_a_file_of_gigabytes_is_not_read(tmp_path):
+    path = tmp_path / "q.csv"
+    with path.open("wb") as file:
+        file.truncate(600_000_000)  # a sparse file: it takes no room
+    with pytest.raises(UserError, match="larger than 500 MB"):
+        read_queries(path, IDS)
+
+
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).map(str.strip).filter(bool)
 
 

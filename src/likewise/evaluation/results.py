@@ -102,7 +102,7 @@ class Threshold(Result):
         """What it means and what it does, in one line."""
         return (
             f"A best score below {self.score:.2f} most likely means that nothing fits: on {self.queries:,} queries "
-            f"this keeps {self.kept:.0%} of the right answers and refuses {self.refused:.0%} of searches that have none."
+            f"this keeps {self.kept:.0%} of the right answers and refuses {self.refused:.0%} of searches without one."
         )
 
 
