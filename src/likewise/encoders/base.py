@@ -40,6 +40,7 @@ class Encoder(nn.Module):
     """
 
     family: ClassVar[str]
+    cpu_batch: ClassVar[int | None] = None  # inputs whose activations fit a processor's cache; None: it does not matter
 
     def __init__(
         self,

@@ -80,7 +80,20 @@ class Featurizer:
         moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
         enabled = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled):
-            return (self.encoder(moved) if cut is None else self.encoder.lower(moved, cut)[STATES]).float()
+            parts = [
+                (self.encoder(part) if cut is None else self.encoder.lower(part, cut)[STATES]).float()
+                for part in self._parts(moved)
+            ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _parts(self, inputs: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Inputs in batches as the encoder likes them best."""
+        count, size = len(next(iter(inputs.values()))), self.encoder.cpu_batch
+        if self.device.type != "cpu" or size is None or count <= size:
+            return [inputs]
+        return [
+            {name: tensor[start : start + size] for name, tensor in inputs.items()} for start in range(0, count, size)
+        ]
 
     def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
         """Features (n, width) float32 of n texts; equal texts are encoded once, short ones beside short ones."""

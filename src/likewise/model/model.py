@@ -151,7 +151,8 @@ class Model:
         """Where features of this encoder at this precision, or activations before a cut, are kept below a folder."""
         encoder = self.encoder(modality)
         variant = self.precision[modality] + (f"-cut-{cut}" if cut is not None else "") + ("-mirror" if mirror else "")
-        return FeatureCache(cache / "features", encoder, variant, None if cut is None else encoder.activation(cut).shape)
+        shape = None if cut is None else encoder.activation(cut).shape
+        return FeatureCache(cache / "features", encoder, variant, shape)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Query embeddings (n, dim) float32, unit norm."""
