@@ -75,6 +75,13 @@ def test_a_picture_query_finds_its_own_picture(catalog, models):
     assert "1 queries have a picture that cannot be used and are not measured" in catalog.report.notes
 
 
+def test_an_item_with_the_query_s_own_picture_is_left_out_unless_it_answers(catalog):
+    inquiry = judged(catalog, "image,id\n20.png,s21\n19.png,s19\n30.png,s30\n", fields=["image"])
+    # the items 18 and 19 share a picture
+    assert [row.tolist() for row in inquiry.exclude] == [[20], [18], []]
+    assert judged(catalog, "query,id\na,s1\n").exclude is None
+
+
 def test_ablations_show_each_field_alone_and_each_left_out(catalog, models, tmp_path):
     inquiry = Request(catalog, SETTINGS.fields, queries="column:part").inquiry()
     assert inquiry.hidden is None or "part" not in inquiry.fields

@@ -31,6 +31,13 @@ def test_the_outcome_is_that_of_a_plain_sort(seed, items):
             assert found.best[row] == -1
 
 
+def test_what_is_excluded_is_no_rival():
+    found = look_up(np.array([[0.9, 0.5, 0.3]] * 2), [[1], []], [[0], [0]], places=2)
+    assert found.rank[0] == 1
+    assert found.first.tolist() == [[1, 2], [1, 2]]
+    assert found.wrong == pytest.approx([0.3, 0.5])
+
+
 def test_ties_stand_in_the_middle_and_nan_ranks_last():
     found = look_up(np.array([[1.0, 1.0, 1.0], [np.nan, 0.5, 0.2]]), [[0], [0]])
     assert found.rank.tolist() == [2, 3]

@@ -9,7 +9,7 @@ import numpy as np
 
 from likewise.errors import UserError
 from likewise.evaluation.baselines import bm25_scores
-from likewise.evaluation.comparison import Evaluated, compare, evaluate_system
+from likewise.evaluation.comparison import Evaluated, compare
 from likewise.evaluation.found import Found, look_up
 from likewise.evaluation.inquiry import Inquiry
 from likewise.evaluation.metrics import Scores, cosine_scores
@@ -44,7 +44,7 @@ class Sight:
     def measure(self, name: str, fields: Sequence[str]) -> Evaluated:
         """The model on these questions, the items seen through `fields`."""
         scores, relevant = self.answers(fields)
-        return evaluate_system(name, scores, relevant, self._inquiry.groups, gains=self._inquiry.gains)
+        return self._inquiry.evaluate(name, scores, relevant)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def examine(run: Path, model: Model, inquiry: Inquiry, *, ablations: bool = Fals
             )
         )
     scores, relevant = sight.answers(inquiry.fields)
-    found = look_up(scores, relevant)
+    found = look_up(scores, relevant, inquiry.exclude)
     comparison = Comparison(metric=inquiry.metric, subsets=subsets)
     return Examination(inquiry, comparison, sight, relevant, found, _threshold(run, found))
 
@@ -140,4 +140,4 @@ def _bm25(inquiry: Inquiry, fields: Sequence[str]) -> Evaluated | None:
     if documents is None:
         return None
     pair = (inquiry.texts, documents) if inquiry.direction == "items" else (documents, inquiry.texts)
-    return evaluate_system("BM25", bm25_scores(*pair), inquiry.relevant, inquiry.groups, gains=inquiry.gains)
+    return inquiry.evaluate("BM25", bm25_scores(*pair), inquiry.relevant)

@@ -30,12 +30,15 @@ class Found:
     first: NDArray[np.int64]
 
 
-def look_up(scores: Scores, relevant: Sequence[ArrayLike], *, places: int = 4) -> Found:
+def look_up(
+    scores: Scores, relevant: Sequence[ArrayLike], exclude: Sequence[ArrayLike] | None = None, *, places: int = 4
+) -> Found:
     """Go through the rankings of all queries, a slice of them at a time.
 
     Args:
         scores: (q, n), or a function of a slice; NaN ranks last.
         relevant: for every query the positions of the candidates that answer it.
+        exclude: for every query the positions that are left out of its ranking, as in `per_query_metrics`.
         places: k, how many of the first places are kept; at most n.
 
     A right answer that ties with others stands in the middle of them.
@@ -49,17 +52,20 @@ def look_up(scores: Scores, relevant: Sequence[ArrayLike], *, places: int = 4) -
         if not first.shape[1]:
             first = np.empty((queries, min(places, chunk.shape[1])), np.int64)
         for row, values in enumerate(chunk, start):
+            if exclude is not None:
+                values[np.asarray(exclude[row], dtype=np.int64)] = -np.inf
             top = np.argpartition(-values, first.shape[1] - 1)[: first.shape[1]] if first.shape[1] else first[row]
             first[row] = top[np.argsort(-values[top], kind="stable")]
             answers = np.unique(np.asarray(relevant[row], dtype=np.int64))
+            out = answers if exclude is None else np.union1d(answers, np.asarray(exclude[row], dtype=np.int64))
             if len(answers):
                 best[row] = answers[values[answers].argmax()]
                 score = values[best[row]]
-                others = np.delete(values, answers)
+                others = np.delete(values, out)
                 rank[row] = 1 + (others > score).sum() + (others == score).sum() / 2
                 right[row] = score
             else:
-                others = values
+                others = np.delete(values, out)
             if len(others):
                 wrong[row] = others.max()
     right[np.isneginf(right)], wrong[np.isneginf(wrong)] = np.nan, np.nan

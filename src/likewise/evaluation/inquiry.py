@@ -11,7 +11,8 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.pictures import Picture, resolve_pictures
 from likewise.catalog.same_text import normalised
 from likewise.errors import UserError
-from likewise.evaluation.comparison import headline_metric, relevance_by_key
+from likewise.evaluation.comparison import Evaluated, evaluate_system, headline_metric, relevance_by_key
+from likewise.evaluation.metrics import Scores
 from likewise.evaluation.qrels import JudgedQueries, read_queries
 
 _COLUMN = "column:"
@@ -27,6 +28,8 @@ class Inquiry:
         pictures: of the queries, one for each of `texts`; None where a query has none.
         relevant: per query the positions of its answers, in the catalogue or in `texts`.
         gains: graded relevance of the same shape, or None.
+        exclude: per query the positions that are left out of its ranking, or None: an item that shows the query's very
+            picture would stand first whatever the model has learned, so it counts only where it is judged an answer.
         groups: the identity of each query, for the bootstrap.
         fields: what is seen of an item.
         asked: where the questions come from, in words that follow "asked for by".
@@ -43,6 +46,7 @@ class Inquiry:
     fields: tuple[str, ...]
     asked: str
     hidden: str | None = None
+    exclude: list[np.ndarray] | None = None
 
     @property
     def metric(self) -> str:
@@ -66,7 +70,8 @@ class Inquiry:
         Args:
             ablations: also each field alone, and each left out; fields that no item has are passed over.
         """
-        yield "all", shown_in_words(self.fields), self.fields
+        whole = shown_in_words(self.fields)
+        yield "all", whole if len(self.fields) > 1 else f"the {whole}", self.fields
         held = tuple(field for field in self.fields if field in self.catalog.fields)
         if not ablations or len(held) < 2:
             return
@@ -75,6 +80,10 @@ class Inquiry:
         for field in held if len(held) > 2 else ():  # of two, leaving out the one is the other alone
             rest = tuple(other for other in held if other != field)
             yield f"without-{field}", f"{shown_in_words(rest)}, without the {shown_in_words([field])}", rest
+
+    def evaluate(self, name: str, scores: Scores, relevant: Sequence[np.ndarray]) -> Evaluated:
+        """One system's metrics; `relevant` are the answers that it can be asked for."""
+        return evaluate_system(name, scores, relevant, self.groups, gains=self.gains, exclude=self.exclude)
 
     def documents(self, fields: Sequence[str]) -> list[str] | None:
         """The texts that are seen of every item, for a search for words; None where there is nothing but a picture."""
@@ -192,6 +201,7 @@ class Request:
             groups=range(len(judged)),
             fields=self._seen(None),
             asked=f"the queries of {path.name}",
+            exclude=self._same_pictures(pictures, judged.relevant) if any(judged.images) else None,
         )
 
     def _pictures(self, judged: JudgedQueries, path: Path) -> list[Picture | None]:
@@ -208,6 +218,18 @@ class Request:
             report=self.catalog.report,
         )
         return [pictures[0] if pictures else None for pictures in found]
+
+    def _same_pictures(self, pictures: Sequence[Picture | None], relevant: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Per query the items that show its very picture and are not among its answers."""
+        rows_of: dict[str, list[int]] = {}
+        for row, shown in enumerate(self.catalog.pictures):
+            for picture in shown:
+                rows_of.setdefault(picture.key, []).append(row)
+        same = [rows_of.get(picture.key, []) if picture is not None else [] for picture in pictures]
+        return [
+            np.setdiff1d(np.asarray(rows, dtype=np.int64), answers)
+            for rows, answers in zip(same, relevant, strict=True)
+        ]
 
     def _keys(self, column: str) -> list[Hashable | None]:
         keys = self.catalog.column(column)
