@@ -64,10 +64,10 @@ def test_text_reads_256_tokens(text):
 
 
 def test_a_picture_is_a_grid(image):
-    assert (image.feature_shape, image.grid, image.prefix, image.minimum_side) == ((49, 1280), (7, 7), 0, 224)
+    assert (image.feature_shape, image.grid, image.prefix, image.minimum_side) == ((49, 768), (7, 7), 0, 224)
     with torch.no_grad():
         features = image(image.prepare([shape("disc", "red"), shape("box", "red", (50, 400))]))
-    assert features.shape == (2, 49, 1280) and features.dtype == torch.float32
+    assert features.shape == (2, 49, 768) and features.dtype == torch.float32
     assert torch.allclose(image.pool(features), features.mean(dim=1))
 
 
@@ -77,7 +77,7 @@ def test_the_grid_keeps_its_places(image):
     with torch.no_grad():
         blank, marked = image(image.prepare([Image.new("RGB", (224, 224), "white"), left]))
     difference = (marked - blank).norm(dim=1).reshape(7, 7)
-    assert difference[:, :3].mean() > 2 * difference[:, 4:].mean()
+    assert difference[:, :3].mean() > 1.5 * difference[:, 4:].mean()
 
 
 def test_like_pictures_are_near(image):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, pretrained on ImageNet: a picture becomes a 7×7 grid of 1,280 numbers."""
+"""EfficientNet-Lite0, pretrained on ImageNet: a picture becomes a 7×7 grid of 768 numbers."""
 
 import copy
 from collections.abc import Sequence
@@ -17,14 +17,20 @@ from likewise.encoders.packaged import EFFICIENTNET_LITE0
 from likewise.encoders.pixels import square_pixels
 
 SIDE = 224
-WIDTH = 1280
+# Channels of the two maps that are read: behind block 10 (14 × 14; four neighbours make one patch) and behind the last
+# block (7 × 7). The last convolution and its 1,280 channels were made for ImageNet's classes; on photos of groceries a
+# head over these two maps, which hold more of a thing's looks, reached 0.83 accuracy where the 1,280 gave 0.79.
+_MIDDLE, _LAST = 4 * 112, 320
+_TAP = 11  # blocks before the map of 14 × 14 is read
+WIDTH = _MIDDLE + _LAST
+_SPREAD = 0.5  # standard deviation of each half of a patch
 # Cropping to a square keeps shapes as the network learned them, but would cut away the ends of a bottle or a pair of
 # skis: at most this share of the longer side is cropped, and what is left is squashed to a square.
 MOST_CROPPED = 0.25
 
 
 class EfficientNetLite0(Encoder):
-    """Pictures to (49, 1280): the activations of the last convolution, row by row.
+    """Pictures to (49, 768): the maps behind block 10 and behind the last block, each patch normalised, row by row.
 
     Batch normalisation always uses the stored statistics, in training too: catalogues are small and unlike ImageNet in
     colour, and a batch of 8 would ruin them. Stochastic depth is off, so that cached features equal fresh ones.
@@ -61,7 +67,14 @@ class EfficientNetLite0(Encoder):
         return cls(name)
 
     def description(self) -> dict[str, Any]:
-        return {"side": SIDE, "most_cropped": MOST_CROPPED, "resample": "bicubic", "offset": 127, "scale": 128}
+        return {
+            "side": SIDE,
+            "maps": [_TAP, 16],
+            "most_cropped": MOST_CROPPED,
+            "resample": "bicubic",
+            "offset": 127,
+            "scale": 128,
+        }
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
         """Pictures of any size to {"pixels": (n, 224, 224, 3) uint8}; scaling waits until they are on the device."""
@@ -69,30 +82,25 @@ class EfficientNetLite0(Encoder):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         network = self.network if torch.is_grad_enabled() else self._folded_network()
-        return _sequence(network.extract_features(_scaled(inputs["pixels"])))
+        middle = _run(network._blocks[:_TAP], _stem(network, inputs["pixels"]))
+        return _patches(middle, _run(network._blocks[_TAP:], middle))
 
     @property
     def blocks(self) -> int:
-        """16 inverted bottlenecks and the last convolution; before block 11 the map is 14 × 14 × 112."""
-        return len(self.network._blocks) + 1
+        """A cut lies before one of the first 12 inverted bottlenecks: behind them, the map of 14 × 14 would be lost."""
+        return _TAP + 1
 
     def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
         network = self._folded_network()
-        maps = network._swish(network._bn0(network._conv_stem(_scaled(inputs["pixels"]))))
-        for block in network._blocks[:cut]:
-            maps = block(maps)
+        maps = _run(network._blocks[:cut], _stem(network, inputs["pixels"]))
         return {STATES: maps.permute(0, 2, 3, 1).float()}
 
     def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
         maps = activations[STATES].permute(0, 3, 1, 2)
-        if torch.is_grad_enabled():
-            for block in self.network._blocks[cut:]:
-                maps = _fold_and_run(block, maps)
-            return _sequence(functional.relu6(_convolve(maps, self.network._conv_head, self.network._bn1)))
-        network = self._folded_network()
-        for block in network._blocks[cut:]:
-            maps = block(maps)
-        return _sequence(network._swish(network._bn1(network._conv_head(maps))))
+        trains = torch.is_grad_enabled()
+        network, run = (self.network, _fold_and_run) if trains else (self._folded_network(), _run)
+        middle = run(network._blocks[cut:_TAP], maps)
+        return _patches(middle, run(network._blocks[_TAP:], middle))
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -115,26 +123,39 @@ class EfficientNetLite0(Encoder):
         return {**self.__dict__, "_folded": None}
 
 
-def _scaled(pixels: Tensor) -> Tensor:
-    return (pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0  # a channels-last tensor, without a copy
+def _stem(network: Any, pixels: Tensor) -> Tensor:
+    scaled = (pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0  # a channels-last tensor, without a copy
+    maps: Tensor = network._swish(network._bn0(network._conv_stem(scaled)))
+    return maps
 
 
-def _sequence(maps: Tensor) -> Tensor:
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, WIDTH).float()
+def _run(blocks: Any, maps: Tensor) -> Tensor:
+    for block in blocks:
+        maps = block(maps)
+    return maps
 
 
-def _fold_and_run(block: Any, maps: Tensor) -> Tensor:
-    """A block with its normalisation folded into its convolutions on the way, in sight of the gradient.
+def _patches(middle: Tensor, last: Tensor) -> Tensor:
+    """(n, 112, 2h, 2w) and (n, 320, h, w) → (n, h · w, 768)."""
+    finer = functional.pixel_unshuffle(middle.float(), 2)
+    halves = [maps.float().permute(0, 2, 3, 1).flatten(1, 2) for maps in (finer, last)]
+    return _SPREAD * torch.cat([functional.layer_norm(half, half.shape[-1:]) for half in halves], dim=-1)
+
+
+def _fold_and_run(blocks: Any, maps: Tensor) -> Tensor:
+    """Blocks with their normalisation folded into their convolutions on the way, in sight of the gradient.
 
     Stored statistics make batch normalisation a linear map of the weights. Folding it at every step, thousands of
     weights, spares two passes over millions of activations; the gradients of all weights are the same.
     """
-    states = maps
-    if hasattr(block, "_expand_conv"):
-        states = functional.relu6(_convolve(states, block._expand_conv, block._bn0))
-    states = functional.relu6(_convolve(states, block._depthwise_conv, block._bn1))
-    states = _convolve(states, block._project_conv, block._bn2)
-    return states + maps if block.id_skip and states.shape == maps.shape else states
+    for block in blocks:
+        states = maps
+        if hasattr(block, "_expand_conv"):
+            states = functional.relu6(_convolve(states, block._expand_conv, block._bn0))
+        states = functional.relu6(_convolve(states, block._depthwise_conv, block._bn1))
+        states = _convolve(states, block._project_conv, block._bn2)
+        maps = states + maps if block.id_skip and states.shape == maps.shape else states
+    return maps
 
 
 def _convolve(maps: Tensor, convolution: Any, norm: Any) -> Tensor:

@@ -128,7 +128,7 @@ def _lite_text(seed: int) -> Encoder:
     return TextEncoder.pretrained("lite-text", source=str(MINILM.locate().parent))
 
 
-@_known("lite-image", "image", "EfficientNet-Lite0, ImageNet weights: a 7×7 grid of 1,280 numbers")
+@_known("lite-image", "image", "EfficientNet-Lite0, ImageNet weights: a 7×7 grid of 768 numbers")
 def _lite_image(seed: int) -> Encoder:
     from likewise.encoders.efficientnet import EfficientNetLite0
 
