@@ -70,6 +70,18 @@ def test_the_sentence_depends_on_the_seed_alone(catalogue):
     assert len(set(drawn)) > 1
 
 
+def test_half_of_the_titled_rows_go_without_a_remainder_and_rows_that_do_not_train_without_views(tmp_path):
+    rows = [
+        {"title": f"shoe {n}" if n < 200 else None, "description": f"Warm in winter {n}. Made by hand."}
+        for n in range(300)
+    ]
+    texts = RowTexts.of(catalogue_of(tmp_path, rows), ALL_FIELDS, seed=0, training=np.arange(10, 300))
+    assert 60 < (texts.remainder[10:200] >= 0).sum() < 130
+    assert (texts.remainder[200:] >= 0).all() and (texts.sentence[10:] >= 0).all()
+    assert (texts.masked[:10] == -1).all() and (texts.sentence[:10] == -1).all() and (texts.remainder[:10] == -1).all()
+    assert (texts.description >= 0).all()
+
+
 words = st.text("abcdefg", min_size=1, max_size=3)
 sentences = st.builds(
     lambda parts, end: " ".join(parts) + end, st.lists(words, min_size=1, max_size=6), st.sampled_from([".", "!", "?"])
@@ -156,7 +168,8 @@ def test_what_asks_is_hidden_from_the_item_side(texts):
                 assert pairs.query[place] == texts.query[row]
 
 
-def test_every_presence_pattern_is_trained(texts):
+def test_every_presence_pattern_is_trained(catalogue):
+    texts = next(texts for seed in range(9) if (texts := RowTexts.of(catalogue, ALL_FIELDS, seed)).remainder[0] >= 0)
     seen = {name: Counter() for name in KINDS}
     for pairs in draws(texts, [True] * 5):
         for kind, row, title, description, picture in zip(

@@ -87,7 +87,7 @@ def _train(
 ) -> Run:
     config = config.filled_in(titles_repeat=_rows_per_title(identity, split) >= _TITLES_REPEAT)
     network = model.network
-    texts = RowTexts.of(catalog, network.fields, config.seed)
+    texts = RowTexts.of(catalog, network.fields, config.seed, split.train)
     _say_truncated(catalog, model, texts)
     with clock.stage("encoding"):
         cached = cache_features(model, catalog, texts.texts)

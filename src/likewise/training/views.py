@@ -26,6 +26,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])\s+|\n+|(?<=[。！？])")
 _FEWEST_WORDS, _MOST_WORDS = 3, 40
 _SHOW_ALL = 0.5
 _MASK_COPIES = 0.5
+_WITHOUT_REMAINDER = 0.5
 KINDS = ("title", "sentence", "picture", "query")
 
 
@@ -39,6 +40,9 @@ class RowTexts:
         masked: the description without verbatim copies of the title.
         sentence, remainder: one sentence of the description, and the description without it.
         query: the column `query`.
+
+    Masked, sentence and remainder are for rows that train. As each of them costs an encoding, half of the rows that
+    have a title go without a remainder: there the sentence asks for title and picture alone.
     """
 
     texts: list[str]
@@ -50,8 +54,14 @@ class RowTexts:
     query: Codes
 
     @classmethod
-    def of(cls, catalog: Catalog, fields: tuple[str, ...], seed: int) -> "RowTexts":
-        """Collect the texts of a catalogue; the sentence of a row depends on the seed alone."""
+    def of(
+        cls, catalog: Catalog, fields: tuple[str, ...], seed: int, training: NDArray[np.int64] | None = None
+    ) -> "RowTexts":
+        """Collect the texts of a catalogue; the sentence of a row depends on the seed alone.
+
+        Args:
+            training: the rows that train, all of them for None; others get no masked, sentence and remainder.
+        """
         rng = np.random.default_rng([seed, 2])
         numbers: dict[str, int] = {}
 
@@ -62,14 +72,21 @@ class RowTexts:
         titles = catalog.texts("title") if "title" in fields else empty
         descriptions = catalog.texts("description") if "description" in fields else empty
         queries = catalog.column("query") if "query" in catalog.table.columns else empty
-        chosen = rng.random(len(catalog))
+        chosen = rng.random((len(catalog), 2))
+        trains = np.ones(len(catalog), bool)
+        if training is not None:
+            trains = np.isin(np.arange(len(catalog)), training)
         names = ("title", "description", "masked", "sentence", "remainder", "query")
         columns: dict[str, list[int]] = {name: [] for name in names}
-        for title, description, query, choice in zip(titles, descriptions, queries, chosen, strict=True):
-            sentence, remainder = split_sentence(description, float(choice))
+        for title, description, query, (choice, thrift), shown in zip(
+            titles, descriptions, queries, chosen, trains, strict=True
+        ):
+            sentence, remainder = split_sentence(description if shown else None, float(choice))
+            if title and thrift < _WITHOUT_REMAINDER:
+                remainder = None
             columns["title"].append(number(title))
             columns["description"].append(number(description))
-            columns["masked"].append(number(without_copies(description, title)))
+            columns["masked"].append(number(without_copies(description, title) if shown else None))
             columns["sentence"].append(number(sentence))
             columns["remainder"].append(number(remainder))
             columns["query"].append(number(str(query).strip() if query is not None else None))
