@@ -17,8 +17,8 @@ from likewise.catalog.images.causes import PictureError, describe
 from likewise.catalog.images.decode import decode_bytes, open_picture
 from likewise.catalog.pictures import Picture
 from likewise.errors import UserError
+from likewise.retrieval.former import FaissStore
 from likewise.retrieval.items import Item, ItemTable
-from likewise.retrieval.stores.faiss import FaissStore
 from likewise.retrieval.versions import current_version, new_version
 
 _VECTORS = "vectors.faiss"

@@ -29,14 +29,17 @@ def current_version(folder: Path) -> Path | None:
 
 
 @contextmanager
-def new_version(folder: Path) -> Iterator[Path]:
+def new_version(folder: Path, *, wait: bool = True) -> Iterator[Path]:
     """Yield an empty folder to fill; it becomes the version in use when the block ends without an error.
 
     Killed at any moment, the process leaves the version in use as it was. Others that build at the same time wait
     here. The version that was in use before is kept for those who still read it; older ones go.
+
+    Raises:
+        Timeout: another process or thread builds, and `wait` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with FileLock(folder / ".lock", timeout=-1 if wait else 0):
         for dead in folder.glob(f"{_BUILDING}*"):  # whoever was writing it no longer holds the lock
             shutil.rmtree(dead, ignore_errors=True)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"

@@ -35,4 +35,6 @@ def _server(variable: str) -> Callable[[Path], str]:
     return new_place
 
 
-ENGINES: list[Engine] = []  # an engine enters with its store
+ENGINES: list[Engine] = [
+    Engine("faiss", lambda folder: f"faiss://{folder}/store", processes=True),
+]

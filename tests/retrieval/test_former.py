@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.errors import UserError
-from likewise.retrieval.stores.faiss import FaissStore
+from likewise.retrieval.former import FaissStore
 
 
 def unit_vectors(count: int, dim: int, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""Filters over columns in memory, and the sets of rows that they leave."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or
+
+
+class Selection:
+    """Some of the rows of a table.
+
+    Attributes:
+        mask: (rows,) bool.
+        count: of the rows that are selected.
+    """
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(count,) int64, ascending."""
+        return np.flatnonzero(self.mask)
+
+    @cached_property
+    def bits(self) -> np.ndarray:
+        """The mask with eight rows in a byte, the first in its lowest bit."""
+        return np.packbits(self.mask, bitorder="little")
+
+
+def mask_of(condition: Condition, columns: pl.DataFrame) -> np.ndarray:
+    """Evaluate a condition as conditions.py gives it.
+
+    Args:
+        columns: at least those that `columns_of` names.
+
+    Returns:
+        (rows,) bool.
+    """
+    return columns.select(_expression(condition).alias("meets")).to_series().to_numpy()
+
+
+def columns_of(condition: Condition) -> Iterator[str]:
+    """The columns that a condition looks at; some may repeat."""
+    match condition:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from columns_of(part)
+        case Not(part):
+            yield from columns_of(part)
+        case _:
+            yield condition.column
+
+
+def _expression(condition: Condition) -> pl.Expr:
+    match condition:
+        case And(parts):
+            return pl.all_horizontal([_expression(part) for part in parts])
+        case Or(parts):
+            return pl.any_horizontal([_expression(part) for part in parts])
+        case IsNull(column):
+            return pl.col(column).is_null()
+        case OneOf(column, values):
+            return pl.col(column).is_in(list(values)).fill_null(False)
+        case Not(OneOf(column, values)):
+            return (~pl.col(column).is_in(list(values))).fill_null(False)
+        case Not(part):
+            return ~_expression(part)
+        case Compare(column, operator, value):
+            cells, literal = pl.col(column), pl.lit(value)
+            test = {
+                "==": cells.eq,
+                "!=": cells.ne,
+                "<": cells.lt,
+                "<=": cells.le,
+                ">": cells.gt,
+                ">=": cells.ge,
+            }[operator](literal)
+            return test.fill_null(False)

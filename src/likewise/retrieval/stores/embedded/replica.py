@@ -1,0 +1,171 @@
+"""The content of a folder in this process, kept in step with what others write to it."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from likewise.errors import UserError
+from likewise.retrieval.stores.embedded import journal
+from likewise.retrieval.stores.embedded.content import Content
+from likewise.retrieval.stores.embedded.segment import Segment
+from likewise.retrieval.stores.embedded.writes import Delete, Upsert, decode, encode
+from likewise.retrieval.versions import current_version, new_version
+
+JOURNAL = "journal"
+WRITE_LOCK = ".write.lock"
+_GLANCE = 0.3  # seconds between looks at what others have written
+_LONGEST_DELTA = 10_000  # items, or a part of the segment, that are searched one by one before they join it
+_LONGEST_PART = 0.02
+_MOST_DEAD = 0.2
+
+
+class Replica:
+    """A folder's content; safe to use from several threads.
+
+    Raises:
+        UserError: there is no store in the folder, or it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writing = threading.RLock()
+        self._publishing = threading.Lock()  # held for moments only, so that readers never wait for a disk
+        self._file_lock = FileLock(folder / WRITE_LOCK)
+        self._version = folder
+        self._end = 0
+        self._glanced = 0.0
+        self._content: Content
+        with self._writing:
+            self._follow()
+
+    def content(self) -> Content:
+        """The content as of now; what other processes wrote may be a moment late."""
+        if time.monotonic() - self._glanced > _GLANCE and self._writing.acquire(blocking=False):
+            try:
+                self._follow()
+            finally:
+                self._writing.release()
+        return self._content
+
+    def located(self, ids: Sequence[str]) -> tuple[Content, list[int | None]]:
+        """The content and the rows of some ids in it."""
+        self.content()
+        with self._publishing:
+            content = self._content
+            return content, [content.place_of(id) for id in ids]
+
+    def write(self, write: Upsert | Delete) -> int:
+        """Make a write last, then let readers see it.
+
+        Returns:
+            The number of ids deleted; of an upsert 0.
+
+        Raises:
+            UserError: the disk refuses it; nothing was written then.
+        """
+        with self._only_writer():
+            if isinstance(write, Delete):
+                present = [id for id in dict.fromkeys(write.ids) if self._content.place_of(id) is not None]
+                if not present:
+                    return 0
+                write = Delete(present)
+            try:
+                end = journal.append(self._version / JOURNAL, self._end, encode(write))
+            except OSError as error:
+                raise UserError(f"cannot write into the store {self._folder}: {error.strerror}") from None
+            self._apply(write, end)
+            content = self._content
+        if _is_long(content):
+            with contextlib.suppress(UserError):  # the write is safe, whatever becomes of this
+                self.compact(wait=False)
+        return len(write.ids) if isinstance(write, Delete) else 0
+
+    def compact(self, *, wait: bool = True) -> None:
+        """Write segment and delta as a new version and switch to it; others read and write meanwhile.
+
+        Args:
+            wait: for whoever builds a version now; otherwise leave it to them.
+        """
+        try:
+            with ExitStack() as switching:
+                with new_version(self._folder, wait=wait) as building:
+                    with self._only_writer():
+                        before, version, end = self._content, self._version, self._end
+                    before.write_segment(building)
+                    switching.enter_context(self._only_writer())
+                    if self._version != version:
+                        raise _OvertakenError
+                    written_meanwhile = (version / JOURNAL).read_bytes()[end : self._end]
+                    (building / JOURNAL).write_bytes(written_meanwhile)
+                self._follow()
+        except (_OvertakenError, Timeout):
+            return
+        except OSError as error:
+            raise UserError(f"cannot write into the store {self._folder}: {error.strerror}") from None
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Keep other writers away, in this process and elsewhere, and know all that they wrote."""
+        with self._writing, self._file_lock:
+            self._follow()
+            yield
+
+    def _follow(self) -> None:
+        """Bring the content up to date."""
+        self._glanced = time.monotonic()
+        for last in (False, False, True):
+            version = current_version(self._folder)
+            if version is None:
+                if self._version == self._folder:
+                    raise UserError(f"there is no store in {self._folder}")
+                return  # the folder has gone, but what we have open serves on
+            try:
+                if version != self._version:
+                    self._open(version)
+                self._read_on()
+                return
+            except FileNotFoundError:
+                if last or version == current_version(self._folder):
+                    raise damage(version) from None
+            except (OSError, ValueError, KeyError, TypeError, journal.JournalError):
+                raise damage(version) from None
+
+    def _open(self, version: Path) -> None:
+        content, end = Content.of(Segment(version)), 0
+        for record, after in journal.read(version / JOURNAL):
+            content, end = content.after(decode(record, content.schema.dim)), after
+        with self._publishing:
+            self._content, self._version, self._end = content, version, end
+
+    def _read_on(self) -> None:
+        path = self._version / JOURNAL
+        if path.stat().st_size == self._end:
+            return
+        for record, end in journal.read(path, self._end):
+            self._apply(decode(record, self._content.schema.dim), end)
+
+    def _apply(self, write: Upsert | Delete, end: int) -> None:
+        with self._publishing:
+            self._content, self._end = self._content.after(write), end
+
+
+class _OvertakenError(Exception):
+    """Another version came into use before ours was finished."""
+
+
+def damage(folder: Path) -> UserError:
+    """The sentence for a store that cannot be read."""
+    return UserError(f"the store in {folder} is missing or damaged; build it again")
+
+
+def _is_long(content: Content) -> bool:
+    rows = content.segment.count
+    dead = 0 if content.dead is None else int(content.dead.sum())
+    return len(content.delta) > max(_LONGEST_DELTA, _LONGEST_PART * rows) or dead > max(
+        _LONGEST_DELTA, _MOST_DEAD * rows
+    )

@@ -1,0 +1,160 @@
+"""Items on disk that never change: vectors, ids, filter columns and fields, mapped into memory or read when asked for.
+
+vectors.f32             (count, dim) float32, unit norm
+ids.text, ids.ends      every row's id
+ids.hashes, ids.rows    hashes of the ids in ascending order, and the row of each
+fields.text, .ends      every row's fields, a JSON object
+columns.arrow           what filters look at
+schema.json             see schema.py
+segment.json            how many items, and how they are searched
+"""
+
+import json
+import threading
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from likewise.catalog.filters import Condition
+from likewise.retrieval.stores.embedded.exact import nearest
+from likewise.retrieval.stores.embedded.mapping import map_array
+from likewise.retrieval.stores.embedded.masks import Selection, columns_of, mask_of
+from likewise.retrieval.stores.embedded.texts import Texts, TextWriter
+from likewise.retrieval.stores.schema import FIELDS, ID, Schema
+
+_COPIED = 4096  # vectors that are written at a time
+
+
+class SegmentWriter:
+    """Writes a segment into an empty folder; the ids of all rows must differ."""
+
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self._folder = folder
+        self._schema = schema
+        self._vectors = (folder / "vectors.f32").open("wb")
+        self._ids = TextWriter(folder, "ids")
+        self._fields = TextWriter(folder, "fields")
+        self._columns: list[pl.DataFrame] = []
+        self.count = 0
+
+    def append(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+        """Add rows: a table as `stored_columns` gives it, and as many unit vectors."""
+        for start in range(0, len(vectors), _COPIED):
+            vectors[start : start + _COPIED].astype("<f4", copy=False).tofile(self._vectors)
+        self._ids.append(items[ID])
+        self._fields.append(items[FIELDS])
+        self._columns.append(items.drop(FIELDS))
+        self.count += len(items)
+
+    def close(self) -> None:
+        """Let go of the files, finished or not."""
+        for file in (self._vectors, self._ids, self._fields):
+            file.close()
+
+    def finish(self) -> None:
+        """Write what belongs to all rows together."""
+        self.close()
+        empty = pl.DataFrame(schema=self._schema.stored_types)
+        columns = pl.concat([empty, *self._columns], rechunk=True)
+        columns.write_ipc(self._folder / "columns.arrow", compression="lz4")
+        hashes = hashes_of(columns[ID])
+        order = np.argsort(hashes, kind="stable")
+        hashes[order].astype("<u8").tofile(self._folder / "ids.hashes")
+        order.astype("<i8").tofile(self._folder / "ids.rows")
+        (self._folder / "schema.json").write_text(self._schema.to_json() + "\n", encoding="utf-8")
+        about = {"count": self.count, "kind": "exact"}
+        (self._folder / "segment.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+class Segment:
+    """An opened segment; safe to use from several threads.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: a file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        about = json.loads((folder / "segment.json").read_text(encoding="utf-8"))
+        self.schema = Schema.from_json((folder / "schema.json").read_text(encoding="utf-8"))
+        self.count = int(about["count"])
+        self.kind = str(about["kind"])
+        self.vectors = map_array(folder / "vectors.f32", np.dtype("<f4"), (self.count, self.schema.dim))
+        self.ids = Texts(folder, "ids", self.count)
+        self.fields = Texts(folder, "fields", self.count)
+        self._hashes = map_array(folder / "ids.hashes", np.dtype("<u8"), (self.count,))
+        self._rows = map_array(folder / "ids.rows", np.dtype("<i8"), (self.count,))
+        self._table = folder / "columns.arrow"
+        self._columns: dict[str, pl.Series] = {}
+        _check_columns(self._table)
+        self._reading = threading.Lock()
+
+    def row_of(self, id: str) -> int | None:
+        """The row of an item, or None where there is no such id."""
+        (wanted,) = hashes_of([id])
+        place = int(np.searchsorted(self._hashes, wanted))
+        while place < self.count and self._hashes[place] == wanted:
+            row = int(self._rows[place])
+            if self.ids[row] == id:
+                return row
+            place += 1
+        return None
+
+    def rows_of(self, ids: Sequence[str]) -> list[int]:
+        """The rows of those of the ids that are there, in any order."""
+        if not self.count or not len(ids):
+            return []
+        hashes = hashes_of(ids)
+        places = np.searchsorted(self._hashes, hashes)
+        there = self._hashes[np.minimum(places, self.count - 1)] == hashes
+        rows = (self.row_of(ids[number]) for number in np.flatnonzero(there).tolist())
+        return [row for row in rows if row is not None]
+
+    def search(self, queries: np.ndarray, k: int, among: Selection | None) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest rows of each query, all of them or those of a selection.
+
+        Returns:
+            Scores, descending, and row numbers; both (q, at most k). A row number below 0 is a gap.
+        """
+        return nearest(self.vectors, queries, k, None if among is None else among.rows)
+
+    def mask(self, condition: Condition) -> np.ndarray:
+        """(count,) bool, the rows that meet a condition as conditions.py gives it."""
+        return mask_of(condition, self._columns_in_memory(list(columns_of(condition))))
+
+    def items(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
+        """Rows as they were written: a table as `stored_columns` gives it, and vectors."""
+        columns = self._columns_in_memory(list(self.schema.stored_types))
+        return columns[rows].with_columns(pl.Series(FIELDS, self.fields.many(rows), pl.String)), self.vectors[rows]
+
+    def _columns_in_memory(self, names: Sequence[str]) -> pl.DataFrame:
+        """Columns are read when a filter first asks for them, and kept."""
+        with self._reading:
+            missing = [name for name in dict.fromkeys(names) if name not in self._columns]
+            if missing:
+                self._columns |= self._read_columns(missing)
+            return pl.DataFrame([self._columns[name] for name in dict.fromkeys(names)])
+
+    def _read_columns(self, names: Sequence[str]) -> dict[str, pl.Series]:
+        try:
+            found = pl.read_ipc(self._table, columns=list(names))
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{self._table} is damaged: {error}") from None
+        if len(found) != self.count:
+            raise ValueError(f"{self._table} has {len(found):,} rows, not {self.count:,}")
+        return {column.name: column for column in found}
+
+
+def _check_columns(path: Path) -> None:
+    try:
+        pl.read_ipc_schema(path)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def hashes_of(ids: Iterable[str]) -> np.ndarray:
+    """(n,) uint64, the same on every machine."""
+    digests = b"".join([blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest() for id in ids])
+    return np.frombuffer(digests, "<u8")

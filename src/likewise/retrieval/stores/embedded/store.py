@@ -1,0 +1,76 @@
+"""The embedded store as the protocol wants it: inputs checked, then left to the replica."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from likewise.catalog.filters import Condition
+from likewise.errors import UserError
+from likewise.retrieval.stores.base import Batch, Found, Record
+from likewise.retrieval.stores.embedded.content import Content
+from likewise.retrieval.stores.embedded.replica import Replica, damage
+from likewise.retrieval.stores.embedded.writes import Delete, Upsert
+from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
+from likewise.retrieval.stores.schema import Schema
+
+
+class EmbeddedStore:
+    """A store in a folder of this machine; see base.py for what its methods promise."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._replica: Replica | None = Replica(folder)
+
+    @property
+    def schema(self) -> Schema:
+        return self._opened.content().schema
+
+    @property
+    def kind(self) -> str:
+        """How the items are searched."""
+        return self._opened.content().segment.kind
+
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+        stored, unit = prepared_items(items, vectors, self.schema)
+        if len(stored):
+            self._opened.write(Upsert(stored, unit))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        return self._opened.write(Delete(list(ids)))
+
+    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
+        content = self._opened.content()
+        queries = unit_vectors(vectors, content.schema.dim)
+        try:
+            return content.search(queries, checked_k(k), condition)
+        except (OSError, ValueError) as error:
+            raise damage(self._folder) from error
+
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
+        content, rows = self._opened.located(ids)
+        return [None if row is None else content.record(row, vectors) for row in rows]
+
+    def count(self, condition: Condition | None = None) -> int:
+        content = self._opened.content()
+        return content.count if condition is None else content.counted(condition)
+
+    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
+        return self._opened.content().batches(batch)
+
+    def content(self) -> Content:
+        """What the store holds now."""
+        return self._opened.content()
+
+    def optimise(self) -> None:
+        self._opened.compact()
+
+    def close(self) -> None:
+        self._replica = None
+
+    @property
+    def _opened(self) -> Replica:
+        if self._replica is None:
+            raise UserError(f"the store in {self._folder} is closed")
+        return self._replica

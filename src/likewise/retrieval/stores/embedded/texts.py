@@ -1,0 +1,57 @@
+"""Texts in a file, read by number without touching the others."""
+
+import mmap
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from likewise.retrieval.stores.embedded.mapping import map_array, map_bytes
+
+
+class TextWriter:
+    """Appends texts to `NAME.text` and where each ends to `NAME.ends`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._text = (folder / f"{name}.text").open("wb")
+        self._ends = (folder / f"{name}.ends").open("wb")
+        self._size = 0
+
+    def append(self, texts: Iterable[str]) -> None:
+        """Add texts after those that are there."""
+        encoded = [text.encode() for text in texts]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        (np.cumsum(lengths) + self._size).astype("<i8").tofile(self._ends)
+        self._text.write(b"".join(encoded))
+        self._size += int(lengths.sum())
+
+    def close(self) -> None:
+        """Finish both files."""
+        self._text.close()
+        self._ends.close()
+
+
+class Texts:
+    """The texts of a `TextWriter`, mapped into memory.
+
+    Raises:
+        OSError, ValueError: a file is missing or does not hold `count` texts.
+    """
+
+    def __init__(self, folder: Path, name: str, count: int) -> None:
+        self._ends = map_array(folder / f"{name}.ends", np.dtype("<i8"), (count,))
+        self._text: mmap.mmap | bytes = map_bytes(folder / f"{name}.text", int(self._ends[-1]) if count else 0)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, row: int) -> str:
+        start = self._ends.item(row - 1) if row else 0
+        return self._text[start : self._ends.item(row)].decode()
+
+    def many(self, rows: np.ndarray) -> list[str]:
+        """The texts of some rows."""
+        ends = self._ends[rows].tolist()
+        starts = np.where(rows == 0, 0, self._ends[rows - 1]).tolist() if len(self._ends) else []
+        text = self._text
+        return [text[start:end].decode() for start, end in zip(starts, ends, strict=True)]
