@@ -37,4 +37,5 @@ def _server(variable: str) -> Callable[[Path], str]:
 
 ENGINES: list[Engine] = [
     Engine("faiss", lambda folder: f"faiss://{folder}/store", processes=True),
+    Engine("lancedb", lambda folder: f"lancedb://{folder}/store", processes=True),
 ]
