@@ -62,7 +62,7 @@ def train(
     *,
     output: Path,
     preset: str | None = None,
-    regime: Literal["frozen", "full"] | None = None,
+    regime: Literal["frozen", "partial", "full"] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     max_items: int | None = None,
@@ -86,7 +86,7 @@ def train(
     preset
         Encoders: lite (default), scratch, multilingual or clip.
     regime
-        frozen trains heads and fusion over cached features, full trains the encoders, too.
+        frozen trains heads and fusion over cached features, partial also the encoders' last blocks, full all of them.
     epochs
         How often every item is seen.
     batch_size

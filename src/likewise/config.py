@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from likewise.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Regime = Literal["frozen", "full"]
+Regime = Literal["frozen", "partial", "full"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -118,11 +118,18 @@ class TrainConfig(Settings):
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     regime: Regime = "frozen"
+    image_cut: int | None = Field(
+        default=None, ge=0
+    )  # regime partial: frozen before this block; None: all but the last
+    text_cut: int | None = Field(default=None, ge=0)  # the same of the text encoder; None: all are frozen
+    mirror: bool = True  # regime partial: cache mirror images beside the pictures
     epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`
-    batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 32 for full
+    batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 64 for partial, 32 for full
     learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
     text_rate: Fraction | None = None  # share of the learning rate for text heads; None: see `filled_in`
-    encoder_learning_rate: float = Field(default=2e-5, gt=0)  # regime full
+    encoder_learning_rate: float | None = Field(default=None, gt=0)  # None: what suits the encoder
+    layer_decay: Fraction = 1.0  # an encoder's block learns at so much of the rate of the block after it
+    rates: dict[str, Annotated[float, Field(ge=0)] | None] = {}  # pattern of names → times its rate; None freezes
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: Fraction = 0.1  # share of the steps
     temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
@@ -130,6 +137,7 @@ class TrainConfig(Settings):
     prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
     patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off
     patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see
+    patience: int | None = Field(default=None, ge=1)  # evaluations without a better one that end the training
     ema: Fraction = 0.99  # decay of the averaged weights that are evaluated and saved
     split: str | None = None  # column that says which rows train and which validate
     validation: Fraction = 0.1  # share of the rows that choose the best checkpoint
@@ -147,7 +155,7 @@ class TrainConfig(Settings):
         the texts, too, learns these apart. Where every item has a title of its own, new items bear new titles, and text
         heads that move slowly for a short time keep what the text encoder knows of them.
         """
-        epochs = (40 if titles_repeat else 16) if self.regime == "frozen" else 5
+        epochs = {"frozen": 40 if titles_repeat else 16, "partial": 12, "full": 5}[self.regime]
         values = {"epochs": epochs, "text_rate": 1.0 if titles_repeat else 0.1}
         return self.model_copy(update={name: value for name, value in values.items() if getattr(self, name) is None})
 
@@ -161,4 +169,4 @@ class TrainConfig(Settings):
         """The batch size, with the regime's default filled in."""
         if self.batch_size is not None:
             return self.batch_size
-        return 128 if self.regime == "frozen" else 32
+        return {"frozen": 128, "partial": 64, "full": 32}[self.regime]

@@ -10,7 +10,7 @@ from training.toy_network import toy_objective, unlike
 
 from likewise.errors import UserError
 from likewise.training import loop
-from likewise.training.loop import as_good_as, fit, parameter_groups, schedule
+from likewise.training.loop import as_good_as, fit, schedule
 from likewise.training.state import FILE, TrainingState
 
 
@@ -135,30 +135,23 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path):
         fit(objective, objective.config, tmp_path, lambda: np.zeros(3), lambda entry: None)
 
 
+def test_patience_ends_a_training_that_no_longer_gets_better(tmp_path, capsys):
+    objective = toy_objective(unlike(12), epochs=30, patience=2)
+    scores = iter([0.0, 0.2, 0.9] + [0.1] * 40)
+    state = fit(objective, objective.config, tmp_path, lambda: np.full(8, next(scores)), lambda entry: None)
+    every = 2  # 30 epochs are evaluated 15 times
+    assert state.best_epoch == 2 * every and state.history[-1]["epoch"] == (2 + 2) * every
+    assert "Nothing better in 4 epochs: training ends here" in capsys.readouterr().err
+    again = fit(objective, objective.config, tmp_path, lambda: np.zeros(8), lambda entry: None)
+    assert again.history == state.history
+
+
 def test_the_schedule_rises_to_the_peak_and_falls_to_nothing():
     shares = [schedule(step, 100, 0.1) for step in range(100)]
     assert shares[9] == shares[10] == 1.0
     assert shares[:10] == sorted(shares[:10]) and shares[0] > 0
     assert shares[10:] == sorted(shares[10:], reverse=True) and shares[-1] < 0.01
     assert schedule(0, 1, 0.0) > 0 and schedule(0, 1, 1.0) > 0
-
-
-def test_vectors_and_the_temperature_do_not_decay_and_encoders_have_their_own_rate():
-    objective = toy_objective(unlike(4), learning_rate=1.0, encoder_learning_rate=0.5, weight_decay=0.1)
-    objective.network.encoders["text"].layer = torch.nn.Linear(3, 3)
-    trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
-    groups = parameter_groups(trained, objective.config, scale=0.5)
-    assert sum(len(group["params"]) for group in groups) == len(trained)
-
-    def group_of(weight):
-        return next(group for group in groups if any(weight is member for member in group["params"]))
-
-    assert group_of(objective.log_scale)["weight_decay"] == 0
-    assert group_of(objective.network.fusion.field_logits)["weight_decay"] == 0
-    assert group_of(objective.network.query_head.residual[1].weight)["weight_decay"] == 0.1
-    assert group_of(objective.network.query_head.residual[1].weight)["peak"] == pytest.approx(0.05)
-    assert group_of(objective.network.picture_head.base.weight)["peak"] == 0.5
-    assert group_of(objective.network.encoders["text"].layer.weight)["peak"] == 0.25
 
 
 def test_a_later_checkpoint_replaces_the_best_unless_it_is_worse_by_more_than_chance():

@@ -85,6 +85,7 @@ def test_further_negatives_come_from_the_training_rows_alone():
 
 def test_live_features_are_computed_for_the_batch_alone():
     objective = toy_objective(unlike(20), regime="full", negatives=256, prototypes=256)
+    objective.features.cheap_texts = objective.features.cheap_pictures = False
     loss_of(objective, range(4))
     assert objective.features.pictures_read == 4
     assert objective.features.texts_read <= 4 * 4 * 2

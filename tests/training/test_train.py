@@ -136,6 +136,36 @@ def test_the_regime_full_changes_the_encoders(shapes, tiny, tmp_path, passes):
     assert run.metrics.comparison is not None
 
 
+def changed_parts(run, tiny):
+    """The parts of the encoders whose weights a training has changed."""
+    untrained = Model.create(tiny.model, "cpu", {"text": "float32", "image": "float32"}, tiny.seed)
+    opened = Model.load(run.path, "cpu")
+    return {
+        f"{modality}.{name}"
+        for modality in ("text", "image")
+        for name, weight in opened.encoder(modality).named_parameters()
+        if not torch.equal(weight, untrained.encoder(modality).get_parameter(name))
+    }
+
+
+def test_the_regime_partial_changes_what_lies_behind_the_cut(shapes, tiny, tmp_path, passes):
+    encoder = Model.create(tiny.model, "cpu", {"text": "float32", "image": "float32"}).encoder("image")
+    behind = {f"image.{name}" for name in encoder.train_above(encoder.blocks - 1)}
+    partial = brief(tiny, regime="partial", epochs=1, encoder_learning_rate=1e-3)
+    assert changed_parts(train(shapes, tmp_path / "run", partial), tiny) == behind
+    passes.clear()
+    train(shapes, tmp_path / "again", brief(partial, seed=tiny.seed, learning_rate=1e-3))
+    assert passes == []  # neither pictures nor mirror images pass the encoder once more
+
+
+def test_both_encoders_can_be_cut(shapes, tiny, tmp_path):
+    cut = brief(tiny, regime="partial", epochs=1, image_cut=1, text_cut=1, mirror=False, encoder_learning_rate=1e-3)
+    changed = changed_parts(train(shapes, tmp_path / "run", cut), tiny)
+    assert {name.split(".")[0] for name in changed} == {"image", "text"}
+    with pytest.raises(UserError, match=r"cut it at 0 to \d+, not 99"):
+        train(shapes, tmp_path / "wrong", brief(cut, image_cut=99))
+
+
 def test_a_loss_that_is_not_a_number_is_one_sentence_and_can_be_restarted(shapes, tiny, tmp_path):
     wild = brief(tiny, learning_rate=1e30)
     with pytest.raises(UserError, match=r"training stopped at step \d+: the loss is not a number; lower learning_rate"):

@@ -26,12 +26,15 @@ class ToyFeatures:
     images: Tensor
     texts_read: int = 0
     pictures_read: int = 0
+    cheap_texts: bool = True
+    cheap_pictures: bool = True
+    crops: bool = False
 
     def texts(self, indices: np.ndarray, prompt: str) -> Tensor:
         self.texts_read += len(indices)
         return self.table[torch.from_numpy(indices)]
 
-    def pictures(self, rows: np.ndarray, mirror: np.ndarray | None = None) -> Tensor:
+    def pictures(self, rows: np.ndarray, mirror: np.ndarray | None = None, rng: object = None) -> Tensor:
         self.pictures_read += len(rows)
         return self.images[torch.from_numpy(rows)]
 

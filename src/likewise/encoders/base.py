@@ -40,6 +40,7 @@ class Encoder(nn.Module):
     """
 
     family: ClassVar[str]
+    learning_rate: ClassVar[float] = 2e-5  # at which the pretrained weights keep what they know, for batches of 128
     cpu_batch: ClassVar[int | None] = None  # inputs whose activations fit a processor's cache; None: it does not matter
 
     def __init__(

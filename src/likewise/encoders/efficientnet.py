@@ -37,6 +37,7 @@ class EfficientNetLite0(Encoder):
     """
 
     family = "efficientnet-lite0"
+    learning_rate = 3e-4
     cpu_batch = (
         4  # the first maps of a picture take 5 MB: in batches of 32 they cross the memory bus, at half the speed
     )

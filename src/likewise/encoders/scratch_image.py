@@ -23,6 +23,7 @@ class ScratchImage(Encoder):
     """Pictures to (64, 192): the states of an 8×8 grid of patches (https://arxiv.org/abs/2010.11929, without CLS)."""
 
     family = "scratch-image"
+    learning_rate = 1e-3  # random weights
 
     def __init__(self, name: str = "scratch-image") -> None:
         rows = SIDE // PATCH

@@ -30,6 +30,7 @@ class ScratchText(Encoder):
     """
 
     family = "scratch-text"
+    learning_rate = 1e-3  # random weights
 
     def __init__(self, name: str = "scratch-text") -> None:
         super().__init__(name=name, modality="text", width=WIDTH)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -48,7 +48,20 @@ class PictureFeatures(Protocol):
 
 
 class Features(TextFeatures, PictureFeatures, Protocol):
-    """What the loop and the validation read."""
+    """What the loop and the validation read.
+
+    Attributes:
+        cheap_texts: texts are read, not computed, so that more of them than a step needs cost next to nothing.
+        cheap_pictures: pictures, likewise.
+        crops: `pictures` draws random crops by itself, where it is given random numbers.
+    """
+
+    @property
+    def cheap_texts(self) -> bool: ...
+    @property
+    def cheap_pictures(self) -> bool: ...
+    @property
+    def crops(self) -> bool: ...
 
 
 @dataclass
@@ -65,6 +78,9 @@ class CachedFeatures:
     cache: FeatureCache
     slots: NDArray[np.int64]
     device: torch.device
+    cheap_texts: ClassVar[bool] = True
+    cheap_pictures: ClassVar[bool] = True
+    crops: ClassVar[bool] = False
 
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         table = self.text_tables[prompt]
@@ -83,6 +99,9 @@ class LiveFeatures:
     model: Model
     catalog: Catalog
     all_texts: Sequence[str]
+    cheap_texts: ClassVar[bool] = False
+    cheap_pictures: ClassVar[bool] = False
+    crops: ClassVar[bool] = False
 
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         distinct, place = np.unique(indices, return_inverse=True)

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from likewise.config import TrainConfig
 from likewise.errors import UserError
-from likewise.model.network import FIELD_MODALITY
-from likewise.progress import Bar
+from likewise.progress import Bar, say
 from likewise.training.objective import Objective
 from likewise.training.questions import Scores
+from likewise.training.rates import parameter_groups, trained_parameters
 from likewise.training.sampler import epoch_batches, steps_per_epoch
 from likewise.training.state import TrainingState
 
-TEXT_FIELDS = [field for field, modality in FIELD_MODALITY.items() if modality == "text"]
 _REFERENCE_BATCH = 128  # the batch size that the configured learning rates are meant for
 _CLIP_NORM = 1.0
 _MOST_EVALUATIONS = 15
@@ -47,10 +46,10 @@ def fit(
         UserError: the loss is no longer a number.
     """
     network, data = objective.network, objective.data
-    trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
+    trained = trained_parameters(objective, config)
     batch_size = config.rows_per_batch
-    learning_rate_scale = math.sqrt(batch_size / _REFERENCE_BATCH)
-    optimizer = torch.optim.AdamW(parameter_groups(trained, config, learning_rate_scale), betas=(0.9, 0.98), fused=True)
+    groups = parameter_groups(trained, network, config, math.sqrt(batch_size / _REFERENCE_BATCH))
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
     per_epoch = steps_per_epoch(len(data.rows), batch_size)
     total = per_epoch * config.total_epochs
     every = max(1, math.ceil(config.total_epochs / _MOST_EVALUATIONS))
@@ -71,6 +70,10 @@ def fit(
     with Bar("Training", total) as bar:
         bar.advance(state.step)
         for epoch in range(state.step // per_epoch, config.total_epochs):
+            if config.patience is not None and epoch - state.best_epoch >= config.patience * every:
+                say(f"Nothing better in {epoch - state.best_epoch} epochs: training ends here")
+                _save(state, trained, optimizer, run)
+                break
             started = time.monotonic()
             done = state.step - epoch * per_epoch
             for place, batch in enumerate(
@@ -150,34 +153,6 @@ def as_good_as(scores: Tensor, peak: Tensor) -> bool:
 
 def _mean(scores: Tensor) -> float:
     return float(scores.mean()) if len(scores) else 0.0
-
-
-def parameter_groups(trained: dict[str, nn.Parameter], config: TrainConfig, scale: float) -> list[dict[str, Any]]:
-    """Every part at its own rate; no weight decay on vectors (norms, biases, gates) and the temperature."""
-    rates = {
-        "encoder": config.encoder_learning_rate,
-        "text": config.learning_rate * (config.text_rate or 0.0),
-        "rest": config.learning_rate,
-    }
-    members: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for name, weight in trained.items():
-        members.setdefault((_part(name), weight.ndim >= 2), []).append(weight)
-    return [
-        {
-            "params": weights,
-            "lr": rates[part] * scale,
-            "peak": rates[part] * scale,
-            "weight_decay": config.weight_decay if is_matrix else 0.0,
-        }
-        for (part, is_matrix), weights in members.items()
-    ]
-
-
-def _part(name: str) -> str:
-    if name.startswith("network.encoders."):
-        return "encoder"
-    text_heads = ("network.query_head.", *(f"network.heads.{field}." for field in TEXT_FIELDS))
-    return "text" if name.startswith(text_heads) else "rest"
 
 
 @torch.no_grad()

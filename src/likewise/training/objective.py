@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.model.network import Network
-from likewise.training.features import Features, random_patches
+from likewise.training.features import Features, random_holes, random_patches
 from likewise.training.identity import Codes, Identity
 from likewise.training.losses import nt_xent, shared
 from likewise.training.views import KINDS, Bools, RowTexts, distinct_titles, draw_pairs, drop_fields
@@ -54,7 +54,6 @@ class Objective(nn.Module):
         self.features = features
         self.data = data
         self.config = config
-        self.cached = config.regime == "frozen"
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
 
     @property
@@ -131,16 +130,24 @@ class Objective(nn.Module):
         vectors = torch.zeros(len(rows), self.network.dim, device=self.log_scale.device)
         shown = np.flatnonzero(pictured)
         if len(shown) and "image" in self.network.fields:
-            features = self.features.pictures(rows[shown], mirror=rng.random(len(shown)) < 0.5)
-            encoder = cast(Encoder, self.network.encoders["image"])
-            patches = None
-            if encoder.grid is not None:
-                area, dropout = self.config.patch_area, self.config.patch_dropout
-                patches = random_patches(len(shown), encoder.grid, encoder.prefix, area, dropout, rng)
-                patches = patches.to(features.device)
+            features = self.features.pictures(rows[shown], rng.random(len(shown)) < 0.5, rng)
+            patches = self._seen_patches(features, rng)
             places = torch.from_numpy(shown).to(features.device)
             vectors = vectors.index_copy(0, places, self.network.tower("image", features, patches))
         return vectors
+
+    def _seen_patches(self, features: Tensor, rng: np.random.Generator) -> Tensor | None:
+        """(n, tokens) bool: a random rectangle of the grid, unless the features are one already, with random holes."""
+        encoder = cast(Encoder, self.network.encoders["image"])
+        if encoder.grid is None:
+            return None
+        count, tokens = features.shape[:2]
+        area, dropout = self.config.patch_area, self.config.patch_dropout
+        if self.features.crops:
+            seen = random_holes(count, tokens, encoder.prefix, dropout, rng)
+        else:
+            seen = random_patches(count, encoder.grid, encoder.prefix, area, dropout, rng)
+        return seen.to(features.device)
 
     def _anchors(self, query: Codes, pictures: Tensor | None) -> Tensor:
         """(n, dim) the query tower of texts, the picture tower where the text index is −1."""
@@ -176,7 +183,7 @@ class Objective(nn.Module):
 
     def _further_items(self, batch: Rows, rng: np.random.Generator) -> tuple[Rows, Tensor]:
         """Other training rows, seen through random fields, that fill a small batch up with negatives."""
-        wanted = min(self.config.negatives - len(batch), len(self.data.rows)) if self.cached else 0
+        wanted = min(self.config.negatives - len(batch), len(self.data.rows)) if self.features.cheap_pictures else 0
         if wanted <= 0:
             return np.empty(0, np.int64), torch.empty(0, self.network.dim, device=self.log_scale.device)
         rows = rng.choice(self.data.rows, wanted, replace=False)
@@ -192,7 +199,7 @@ class Objective(nn.Module):
     def _prototypes(self, rng: np.random.Generator) -> tuple[Codes, Codes]:
         """Text indices and title codes of distinct titles."""
         indices, title_codes = self.data.prototypes
-        count = self.config.prototypes if self.cached else 0
+        count = self.config.prototypes if self.features.cheap_texts else 0
         if len(indices) > count:
             chosen = rng.choice(len(indices), count, replace=False)
             indices, title_codes = indices[chosen], title_codes[chosen]

@@ -31,6 +31,21 @@ class PartialFeatures:
     text_features: TextFeatures
     picture_features: PictureFeatures
 
+    @property
+    def cheap_texts(self) -> bool:
+        """Whether the text encoder is frozen as a whole."""
+        return not isinstance(self.text_features, CutTexts)
+
+    @property
+    def cheap_pictures(self) -> bool:
+        """Whether the picture encoder is frozen as a whole."""
+        return not isinstance(self.picture_features, CutPictures)
+
+    @property
+    def crops(self) -> bool:
+        """Whether pictures are seen through random rectangles."""
+        return isinstance(self.picture_features, CutPictures) and self.picture_features.crops
+
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         """Features (n, width)."""
         return self.text_features.texts(indices, prompt)
@@ -68,6 +83,11 @@ class CutPictures:
         self.mirrored = mirrored
         self.smallest = smallest
 
+    @property
+    def crops(self) -> bool:
+        """Whether random numbers give rectangles: there is a grid, and rectangles may be smaller than it."""
+        return self.activation.grid is not None and self.smallest < 1
+
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
     ) -> Tensor:
@@ -81,7 +101,7 @@ class CutPictures:
         """
         if not len(rows):
             return torch.empty(0, *self.model.encoder("image").feature_shape, device=self.model.device)
-        if rng is not None and self.activation.grid is not None and self.smallest < 1:
+        if rng is not None and self.crops:
             window = random_window(self.activation, len(rows), self.smallest, rng)
             return self._run(self._read(rows, mirror, window))
         if torch.is_grad_enabled():

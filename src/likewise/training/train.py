@@ -22,11 +22,12 @@ from likewise.model.checkpoint import save_picture_map
 from likewise.model.model import MODALITIES, Model
 from likewise.progress import console, say
 from likewise.training import resume
-from likewise.training.features import Features, LiveFeatures, cache_features
+from likewise.training.features import cache_features
 from likewise.training.identity import Identity
 from likewise.training.loop import fit
 from likewise.training.objective import Objective, TrainingSet
 from likewise.training.questions import Questions, Scores, network_towers, validation_scores
+from likewise.training.regimes import cut_encoders
 from likewise.training.rivals import Contest, fit_picture_map
 from likewise.training.split import Split, split_rows
 from likewise.training.state import TrainingState
@@ -92,7 +93,6 @@ def _train(
     with clock.stage("encoding"):
         cached = cache_features(model, catalog, texts.texts)
     pictured = cached.slots >= 0
-    features: Features = cached if config.regime == "frozen" else LiveFeatures(model, catalog, texts.texts)
     with clock.stage("rivals"):
         picture_map = fit_picture_map(network, cached, texts, split.train, pictured, config.seed)
         contest = Contest(Questions.about(split.test, texts, identity, config.seed), texts, pictured, config.seed)
@@ -104,8 +104,8 @@ def _train(
                 contest.enter("ridge", network, cached)
     if picture_map is not None and not network.aligned:
         network.set_picture_map(*picture_map)
-    for encoder in network.encoders.values():
-        encoder.requires_grad_(config.regime == "full")
+    with clock.stage("encoding"):
+        features = cut_encoders(model, catalog, texts, cached, config)
 
     questions = Questions.about(split.validation, texts, identity, config.seed)
 
