@@ -126,13 +126,20 @@ class TrainConfig(Settings):
     epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`
     batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 64 for partial, 32 for full
     learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
+    accumulate: int = Field(default=1, ge=1)  # parts of a batch, each told apart within itself
+    part_size: int | None = Field(default=None, ge=1)  # rows whose activations are in memory at a time; None: all
     text_rate: Fraction | None = None  # share of the learning rate for text heads; None: see `filled_in`
     encoder_learning_rate: float | None = Field(default=None, gt=0)  # None: what suits the encoder
     layer_decay: Fraction = 1.0  # an encoder's block learns at so much of the rate of the block after it
     rates: dict[str, Annotated[float, Field(ge=0)] | None] = {}  # pattern of names → times its rate; None freezes
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: Fraction = 0.1  # share of the steps
+    loss: Literal["nt-xent", "sigmoid"] = "nt-xent"
     temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()  # shorter vectors that are trained along, such as 256, 128
+    identity: str = "auto"  # which rows are the same thing: auto (by texts and pictures), column:NAME beside, none
+    queries: Path | None = None  # a table of query, id and weight, such as clicks; else the column query
     negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap
     prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
     patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off

@@ -15,6 +15,7 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.progress import Bar, say
 from likewise.training.objective import Objective
+from likewise.training.plan import Rows
 from likewise.training.questions import Scores
 from likewise.training.rates import parameter_groups, trained_parameters
 from likewise.training.sampler import epoch_batches, steps_per_epoch
@@ -82,23 +83,22 @@ def fit(
                 if place < done:
                     continue
                 network.train()
-                torch.manual_seed(config.seed * 1_000_003 + state.step)
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * schedule(state.step, total, config.warmup)
-                loss = objective(batch, np.random.default_rng([config.seed, 5, state.step]))
-                if not torch.isfinite(loss):
+                optimizer.zero_grad(set_to_none=True)
+                loss = _backward(objective, batch, state.step, config.accumulate)
+                if not math.isfinite(loss):
                     raise UserError(
                         f"training stopped at step {state.step}: the loss is not a number; "
                         "lower learning_rate in the config and train with --restart"
                     )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                objective.processes.sum_gradients(trained.values())
                 nn.utils.clip_grad_norm_(list(trained.values()), _CLIP_NORM)
                 optimizer.step()
                 state.step += 1
                 _average(state.averaged, trained, min(config.ema, state.step / (state.step + 10)))
-                state.running_loss += loss.item()
-                bar.advance(note=f"loss {loss.item():.3f}")
+                state.running_loss += loss
+                bar.advance(note=f"loss {loss:.3f}")
                 if clock.due() and state.step % per_epoch:
                     clock.saved(_save, state, trained, optimizer, run)
             entry = {
@@ -126,6 +126,17 @@ def fit(
     _set(trained, state.best)
     network.eval()
     return state
+
+
+def _backward(objective: Objective, batch: Rows, step: int, parts: int) -> float:
+    """The loss of a batch; its gradients are in the parameters then."""
+    if parts == 1:
+        return float(objective.backward(batch, step))
+    losses = [objective.backward(part, step) for part in np.array_split(batch, parts) if len(part)]
+    for weight in objective.parameters():
+        if weight.grad is not None:
+            weight.grad /= len(losses)
+    return sum(float(loss) for loss in losses) / len(losses)
 
 
 def schedule(step: int, total: int, warmup: float) -> float:

@@ -25,7 +25,8 @@ from likewise.training import resume
 from likewise.training.features import cache_features
 from likewise.training.identity import Identity
 from likewise.training.loop import fit
-from likewise.training.objective import Objective, TrainingSet
+from likewise.training.objective import Objective
+from likewise.training.plan import TrainingSet
 from likewise.training.questions import Questions, Scores, network_towers, validation_scores
 from likewise.training.regimes import cut_encoders
 from likewise.training.rivals import Contest, fit_picture_map
@@ -70,7 +71,7 @@ def train(catalog: Catalog, output: Path | str, config: TrainConfig | None = Non
     clock = _Stages()
     with _threads(environment.threads):
         with clock.stage("pictures"):
-            identity = Identity.of(catalog)
+            identity = Identity.of(catalog, config.identity)
         split = split_rows(
             catalog, identity, column=config.split, validation=config.validation, test=config.test, seed=config.seed
         )
@@ -88,7 +89,7 @@ def _train(
 ) -> Run:
     config = config.filled_in(titles_repeat=_rows_per_title(identity, split) >= _TITLES_REPEAT)
     network = model.network
-    texts = RowTexts.of(catalog, network.fields, config.seed, split.train)
+    texts = RowTexts.of(catalog, network.fields, config.seed, split.train, config.queries)
     _say_truncated(catalog, model, texts)
     with clock.stage("encoding"):
         cached = cache_features(model, catalog, texts.texts)
