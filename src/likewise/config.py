@@ -1,17 +1,23 @@
 """Typed settings of every stage; YAML in and out; an unknown key is an error that names the nearest known one."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from likewise.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Regime = Literal["frozen", "partial", "full"]
+Effort = Literal["quick", "standard", "best"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 
 
 class Settings(BaseModel):
@@ -90,6 +96,7 @@ class ModelSettings(Settings):
     image_encoder: str = "lite-image"
     dim: int | Literal["auto"] = 512  # auto: the backbone's own width
     fields: tuple[str, ...] = ("title", "description", "image")
+    flips: bool = False  # pictures are encoded twice, as they are and mirrored, and averaged
 
 
 PRESETS: dict[str, ModelSettings] = {
@@ -117,12 +124,15 @@ class TrainConfig(Settings):
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    effort: Effort | None = None  # a recipe of stages, planned from what a step costs here; None: the regime alone
+    budget: str = "40m"  # what effort best may take in all, such as 90s, 40m or 1.5h
     regime: Regime = "frozen"
     image_cut: int | None = Field(
         default=None, ge=0
     )  # regime partial: frozen before this block; None: all but the last
     text_cut: int | None = Field(default=None, ge=0)  # the same of the text encoder; None: all are frozen
     mirror: bool = True  # regime partial: cache mirror images beside the pictures
+    lora: int | None = Field(default=None, ge=1)  # regime partial: low-rank maps of this rank train, not whole blocks
     epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`
     batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 64 for partial, 32 for full
     learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
@@ -165,6 +175,25 @@ class TrainConfig(Settings):
         epochs = {"frozen": 40 if titles_repeat else 16, "partial": 12, "full": 5}[self.regime]
         values = {"epochs": epochs, "text_rate": 1.0 if titles_repeat else 0.1}
         return self.model_copy(update={name: value for name, value in values.items() if getattr(self, name) is None})
+
+    @model_validator(mode="after")
+    def _effort_plans_regimes(self) -> Self:
+        if self.effort is not None and self.regime != "frozen":
+            raise PydanticCustomError("effort", "effort plans the regimes itself: leave regime away")
+        return self
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_time(cls, budget: str) -> str:
+        if not _TIME.fullmatch(budget.strip().lower()):
+            raise PydanticCustomError("time", "a time is written as 90s, 40m or 1.5h")
+        return budget
+
+    @property
+    def budget_minutes(self) -> float:
+        """The budget in minutes."""
+        number, unit = _TIME.fullmatch(self.budget.strip().lower()).groups()  # type: ignore[union-attr]
+        return float(number) * {"s": 1 / 60, "m": 1, "h": 60}[unit]
 
     @property
     def total_epochs(self) -> int:

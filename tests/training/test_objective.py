@@ -163,7 +163,7 @@ def test_a_catalogue_may_lack_anything(options, regime):
     if "fields" in options and "description" not in options["fields"]:
         options = options | {"described": False}
     objective = toy_objective(unlike(12), regime=regime, **options)
-    assert objective.has_pairs()
+    assert objective.data.has_pairs()
     loss = loss_of(objective, range(6))
     loss.backward()
     assert math.isfinite(loss.item()) and loss.item() > 0
@@ -172,7 +172,7 @@ def test_a_catalogue_may_lack_anything(options, regime):
 
 def test_rows_with_one_field_give_no_pair():
     objective = toy_objective(unlike(6), described=False, pictured=[False] * 6)
-    assert not objective.has_pairs()
+    assert not objective.data.has_pairs()
 
 
 def test_the_loss_is_a_function_of_batch_and_random_state():

@@ -4,7 +4,8 @@ Started by `torchrun` or `accelerate launch`, which say in the environment who i
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,6 +97,15 @@ class Processes:
         box = [value if self.leads else None]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    @contextmanager
+    def one_after_the_other(self) -> Iterator[None]:
+        """The leading process goes through the block first, so that the others find what it has written."""
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
 
     def wait(self) -> None:
         """Until all are here."""

@@ -18,7 +18,7 @@ from likewise.training.gradient_cache import backward_in_parts
 from likewise.training.losses import matryoshka, pairwise_sigmoid, symmetric_nt_xent
 from likewise.training.plan import Items, Job, Plan, Rows, TrainingSet, draw_plan
 from likewise.training.sides import anchor_codes, further_codes, item_codes, prototype_codes
-from likewise.training.views import KINDS, draw_pairs
+from likewise.training.views import KINDS
 
 _HIGHEST_SCALE = 100.0  # a temperature below 0.01 makes the loss blind to all but the hardest negative
 _FIRST_BIAS = -10.0  # of the sigmoid loss, as in SigLIP: almost all pairs are negatives
@@ -57,11 +57,6 @@ class Objective(nn.Module):
     def scale(self) -> Tensor:
         """() 1 / temperature, clamped."""
         return self.log_scale.exp().clamp(max=_HIGHEST_SCALE)
-
-    def has_pairs(self) -> bool:
-        """Whether any training row gives a pair at all."""
-        rows = self.data.rows
-        return len(draw_pairs(self.data.texts, rows, self.data.pictured[rows], np.random.default_rng(0)).kind) > 0
 
     def forward(self, batch: Rows, step: int) -> Tensor:
         """() the loss of a batch of row numbers (this process's share of it), everything in memory at once."""

@@ -35,6 +35,10 @@ class TrainingSet:
         """Collect; rows that show nothing in any pair stay, and simply give no pair."""
         return cls(rows, texts, identity, pictured, distinct_titles(texts, identity.title, rows))
 
+    def has_pairs(self) -> bool:
+        """Whether any row gives a pair at all."""
+        return len(draw_pairs(self.texts, self.rows, self.pictured[self.rows], np.random.default_rng(0)).kind) > 0
+
 
 @dataclass(frozen=True)
 class Items:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from likewise.evaluation.comparison import evaluate_system, headline_metric, relevance_by_key
 from likewise.evaluation.metrics import cosine_scores
@@ -111,12 +113,21 @@ def network_towers(
             vectors = np.full((len(questions.rows), network.dim), np.nan, np.float32)
             for places in _parts(np.flatnonzero(present), _CHUNK):
                 if FIELD_MODALITY[field] == "image":
-                    read = features.pictures(questions.rows[places])
+                    seen = picture_vectors(network, features, questions.rows[places])
                 else:
-                    read = features.texts(texts_of(texts, field, questions)[places], "document")
-                vectors[places] = network.tower(field, read).cpu().numpy()
+                    seen = network.tower(field, features.texts(texts_of(texts, field, questions)[places], "document"))
+                vectors[places] = seen.cpu().numpy()
             fields[field] = vectors
     return Towers(np.concatenate([np.empty((0, network.dim), np.float32), *queries]), fields)
+
+
+def picture_vectors(network: Network, features: Features, rows: Rows) -> Tensor:
+    """(n, dim) the rows' pictures, from both sides where the network looks at both."""
+    vectors = network.tower("image", features.pictures(rows))
+    if not network.flips:
+        return vectors
+    mirrored = network.tower("image", features.pictures(rows, np.ones(len(rows), bool)))
+    return functional.normalize(vectors + mirrored, dim=-1)
 
 
 def texts_of(texts: RowTexts, field: str, questions: Questions) -> Codes:
@@ -160,9 +171,26 @@ def see(network: Network, towers: Towers, subset: str, shown: list[str], seed: i
     return mixed_index(fuse_with(network, towers, words), fuse_with(network, towers, pictures), seed=seed)[0]
 
 
-def validation_scores(network: Network, towers: Towers, questions: Questions, seed: int) -> Scores:
-    """What chooses the best checkpoint: the headline metric of every query on every subset, (subsets · queries,)."""
-    scores = []
+@dataclass(frozen=True)
+class ScoresBySubset:
+    """The headline metric of every query, for every subset of the fields: (queries,) each."""
+
+    scores: dict[str, Scores]
+
+    @property
+    def flat(self) -> Scores:
+        """(subsets · queries,) what chooses the best checkpoint."""
+        return np.nan_to_num(np.concatenate([np.zeros(0), *self.scores.values()]))
+
+    @property
+    def means(self) -> dict[str, float]:
+        """By subset."""
+        return {subset: float(np.nan_to_num(scores).mean()) for subset, scores in self.scores.items() if len(scores)}
+
+
+def validation_scores(network: Network, towers: Towers, questions: Questions, seed: int) -> ScoresBySubset:
+    """How well the questions are answered, the candidates seen through every subset of their fields."""
+    scores = {}
     for subset, shown in subsets(network.fields, towers):
         items = see(network, towers, subset, shown, seed)
         evaluated = evaluate_system(
@@ -172,8 +200,8 @@ def validation_scores(network: Network, towers: Towers, questions: Questions, se
             questions.groups,
             gains=questions.gains,
         )
-        scores.append(evaluated.metrics[questions.metric])
-    return np.nan_to_num(np.concatenate(scores)) if scores else np.zeros(0)
+        scores[subset] = evaluated.metrics[questions.metric]
+    return ScoresBySubset(scores)
 
 
 def _parts(values: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
