@@ -22,11 +22,13 @@ class Engine:
 
 
 def _server(name: str, variable: str) -> list[Engine]:
-    """A server that someone else has started, if its URI is in the environment; each test has a collection of its own."""
+    """A server that someone else has started, if its URI is in the environment; each test has its own collection."""
     uri = os.environ.get(variable)
     if not uri:
         return []
-    return [Engine(name, lambda _: f"{uri}{'&' if '?' in uri else '?'}collection=test_{uuid4().hex[:16]}", processes=True)]
+    return [
+        Engine(name, lambda _: f"{uri}{'&' if '?' in uri else '?'}collection=test_{uuid4().hex[:16]}", processes=True)
+    ]
 
 
 ENGINES: list[Engine] = [
@@ -34,4 +36,6 @@ ENGINES: list[Engine] = [
     Engine("lancedb", lambda folder: f"lancedb://{folder}/store", processes=True),
     Engine("milvus-lite", lambda folder: f"milvus://{folder}/store.db"),
     *_server("milvus", "LIKEWISE_TEST_MILVUS_URI"),
+    Engine("qdrant-local", lambda folder: f"qdrant://{folder}/store"),
+    *_server("qdrant", "LIKEWISE_TEST_QDRANT_URI"),
 ]

@@ -1,4 +1,4 @@
-"""Items in Milvus: `milvus:///path/file.db` in this process through Milvus Lite, `milvus://host:19530/database` elsewhere.
+"""Items in Milvus: `milvus:///path/file.db` through Milvus Lite in this process, `milvus://host:19530/db` elsewhere.
 
 A store is an alias, `?collection=NAME`, of the collection that holds its content (see contents.py). A collection's
 property "likewise" holds the schema. Its primary key and its texts are keys (see milvus_filters.py); the field "fields"
@@ -18,7 +18,7 @@ from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.conditions import normal_form
-from likewise.retrieval.stores.contents import LINGER, abandoned, new_content, parcels
+from likewise.retrieval.stores.contents import parcels, replacing
 from likewise.retrieval.stores.following import PATIENCE, Following
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.retrieval.stores.location import Credentials, Location
@@ -64,30 +64,12 @@ def open_store(location: Location, credentials: Credentials) -> "MilvusStore":
 def replace_store(location: Location, schema: Schema, credentials: Credentials) -> Iterator["MilvusStore"]:
     """See base.py."""
     connection = connect(location, credentials, create=True)
-    name = new_content(location.collection)
-    connection.building.add(name)
-    try:
+    with replacing(connection) as name:
         with connection.speaking():
-            _clear_up(connection, location.collection)
             content = _created(connection, name, schema)
         store = MilvusStore(connection, Following(lambda: name, lambda _: content))
-        try:
-            yield store
-            store.optimise()
-            with connection.speaking():
-                previous = connection.used_content()
-                connection.use_content(name, instead_of=previous)
-        except BaseException:
-            with connection.speaking(silently=True):
-                connection.client.drop_collection(name)
-            raise
-        if previous is not None:
-            time.sleep(0 if connection.alone else LINGER)
-            with connection.speaking(silently=True):  # the next replacement tries again
-                connection.client.drop_collection(previous)
-    finally:
-        connection.building.discard(name)
-        connection.close()
+        yield store
+        store.optimise()
 
 
 class MilvusStore:
@@ -108,7 +90,9 @@ class MilvusStore:
             _check_lengths(stored)
             written = 0
             for some, their_vectors in parcels(stored, unit, _BYTES_AT_ONCE):
-                with self._connection.speaking(after=f"{written:,} of {len(stored):,} items are written" * bool(written)):
+                with self._connection.speaking(
+                    after=f"{written:,} of {len(stored):,} items are written" * bool(written)
+                ):
                     self._connection.client.upsert(content.name, _rows(some, their_vectors), timeout=_WAIT)
                 written += len(some)
 
@@ -238,9 +222,7 @@ def _hits(content: _Content, queries: np.ndarray, k: int, limit: str) -> list[Fo
         timeout=_WAIT,
         consistency_level="Session",
     )
-    return [
-        found([key_text(hit[ID]) for hit in hits], [hit["distance"] for hit in hits], k) for hits in found_by_query
-    ]
+    return [found([key_text(hit[ID]) for hit in hits], [hit["distance"] for hit in hits], k) for hits in found_by_query]
 
 
 def _exact_hits(content: _Content, queries: np.ndarray, k: int, limit: str) -> list[Found]:
@@ -306,9 +288,7 @@ def _created(connection: Connection, name: str, schema: Schema) -> _Content:
         fields.add_field(column, types.get(kind, DataType.BOOL), **length, **about)
         if connection.indexed and column != ID:
             indexes.add_index(column, index_type="INVERTED")
-    fields.add_field(
-        FIELDS, DataType.ARRAY, element_type=DataType.VARCHAR, max_length=65_535, max_capacity=_MOST_PARTS
-    )
+    fields.add_field(FIELDS, DataType.ARRAY, element_type=DataType.VARCHAR, max_length=65_535, max_capacity=_MOST_PARTS)
     fields.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=schema.dim)
     indexes.add_index(_VECTOR, metric_type="IP", **(_GRAPH if connection.indexed else {"index_type": "FLAT"}))
     connection.client.create_collection(
@@ -326,18 +306,8 @@ def _opened(connection: Connection, name: str) -> _Content:
     try:
         schema = Schema.from_json(about["properties"][_SCHEMA])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"the store at {connection.location} is damaged, or not made by likewise: build it again") from None
+        raise UserError(
+            f"the store at {connection.location} is damaged, or not made by likewise: build it again"
+        ) from None
     connection.client.load_collection(name)
     return _Content(connection.client, name, schema)
-
-
-def _clear_up(connection: Connection, collection: str) -> None:
-    """Remove what builds have left whose process died."""
-    used = connection.used_content()
-    if used is None and connection.client.has_collection(collection):
-        raise UserError(
-            f"{connection.location} is a collection that likewise did not make: name another with ?collection=NAME"
-        )
-    keep = connection.building | {used or ""}
-    for name in abandoned(connection.client.list_collections(), collection, keep, alone=connection.alone):
-        connection.client.drop_collection(name)

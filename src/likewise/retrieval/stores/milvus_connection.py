@@ -89,6 +89,14 @@ class Connection:
         else:
             self.client.alter_alias(name, self.location.collection)
 
+    def contents(self) -> list[str]:
+        """All collections of the database."""
+        return list(self.client.list_collections())
+
+    def drop_content(self, name: str) -> None:
+        """Remove a collection."""
+        self.client.drop_collection(name)
+
     def close(self) -> None:
         """Let go; the last to do so closes Milvus Lite."""
         self.client.close()

@@ -1,7 +1,7 @@
 """Texts and conditions as Milvus compares them.
 
-Milvus reads filters as text, with rules for quotes, escapes and Unicode that differ between its versions, and cuts a
-text field at 65,535 bytes. So texts are stored and compared as keys: ASCII letters, digits, "-" and "_" that sort as the
+Milvus reads filters as text, with rules for quotes, escapes and Unicode that differ between its versions, and its text
+fields hold 65,535 bytes. So texts are stored and compared as keys: ASCII letters, digits, "-" and "_" that sort as the
 texts' code points do. What people read is kept in the field "fields".
 """
 
