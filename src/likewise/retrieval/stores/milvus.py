@@ -279,6 +279,7 @@ def _created(connection: Connection, name: str, schema: Schema) -> _Content:
     """A new, empty collection."""
     from pymilvus import DataType, MilvusClient
 
+    indexed = connection.indexed
     types = {pl.String: DataType.VARCHAR, pl.Int64: DataType.INT64, pl.Float64: DataType.DOUBLE}
     fields = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     indexes = MilvusClient.prepare_index_params()
@@ -286,11 +287,11 @@ def _created(connection: Connection, name: str, schema: Schema) -> _Content:
         length = {"max_length": LONGEST_KEY} if kind == pl.String else {}
         about = {"is_primary": True} if column == ID else {"nullable": True}
         fields.add_field(column, types.get(kind, DataType.BOOL), **length, **about)
-        if connection.indexed and column != ID:
+        if indexed and column != ID:
             indexes.add_index(column, index_type="INVERTED")
     fields.add_field(FIELDS, DataType.ARRAY, element_type=DataType.VARCHAR, max_length=65_535, max_capacity=_MOST_PARTS)
     fields.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=schema.dim)
-    indexes.add_index(_VECTOR, metric_type="IP", **(_GRAPH if connection.indexed else {"index_type": "FLAT"}))
+    indexes.add_index(_VECTOR, metric_type="IP", **(_GRAPH if indexed else {"index_type": "FLAT"}))
     connection.client.create_collection(
         name,
         schema=fields,

@@ -16,19 +16,15 @@ _LONGEST_REASON = 300
 
 
 class Connection:
-    """What one handle of a store speaks through.
+    """What one handle of a store speaks through; see `Engine` in contents.py.
 
     Attributes:
         client: a pymilvus `MilvusClient`.
-        alone: no other process can use the same data.
-        indexed: the data may be large, so that indexes pay.
-        building: contents that this process is writing.
     """
 
     def __init__(self, location: Location, credentials: Credentials) -> None:
         self.location = location
         self.alone = not location.host
-        self.indexed = not self.alone
         self.building: set[str] = set()
         self._secrets = [secret for secret in (credentials.password, credentials.token) if secret]
         self._lock: Any = nullcontext()
@@ -89,6 +85,11 @@ class Connection:
         else:
             self.client.alter_alias(name, self.location.collection)
 
+    @property
+    def indexed(self) -> bool:
+        """Whether indexes pay. Milvus Lite compares with everything, also where it runs as a server of its own."""
+        return not self.alone and not str(self.client.get_server_version()).startswith("milvus_lite")
+
     def contents(self) -> list[str]:
         """All collections of the database."""
         return list(self.client.list_collections())
@@ -106,6 +107,8 @@ class Connection:
         reason = " ".join(str(getattr(error, "message", "") or error).split())
         for secret in self._secrets:
             reason = reason.replace(secret, "…")
+        if self.alone:
+            return f"the store at {self.location} cannot be read or written: {reason[:_LONGEST_REASON]}"
         lower = reason.lower()
         if "unauthenticated" in lower or "auth check failure" in lower:
             return (
@@ -126,7 +129,8 @@ def connect(location: Location, credentials: Credentials, *, create: bool) -> Co
     Raises:
         UserError: it cannot be reached, refuses, or is no Milvus; or a library is not installed.
     """
-    _ = location.collection, _library()
+    _library()
+    _ = location.collection  # which must be a name
     if not location.host:
         _check_folder(location, create)
     return Connection(location, credentials)

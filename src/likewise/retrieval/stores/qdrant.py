@@ -1,8 +1,8 @@
 """Items in Qdrant: `qdrant:///path/folder` through the client's local mode in this process, `qdrant://host` elsewhere.
 
 A store is an alias, `?collection=NAME`, of the collection that holds its content (see contents.py). A collection's
-metadata hold the schema. A point's id is a UUID made of the item's id; its payload holds the item's id under "item", its
-JSON under "fields", and what conditions compare (see qdrant_filters.py).
+metadata hold the schema. A point's id is a UUID made of the item's. Its payload holds the item's id under "item", its JSON
+under "fields", and what conditions compare (see qdrant_filters.py).
 """
 
 import operator
@@ -160,10 +160,13 @@ class QdrantStore:
 class _Content:
     """A collection."""
 
-    client: Any
+    connection: Connection
     name: str
     schema: Schema
-    indexed: bool
+
+    @property
+    def client(self) -> Any:
+        return self.connection.client
 
     def count(self, limit: "models.Filter | bool") -> int:
         if limit is False:
@@ -220,7 +223,7 @@ def _hits(content: _Content, queries: np.ndarray, k: int, limit: "models.Filter 
     from qdrant_client import models
 
     how = None  # the local mode compares with all
-    if content.indexed:
+    if not content.connection.alone:
         how = models.SearchParams(exact=True) if exact else models.SearchParams(hnsw_ef=max(_CANDIDATES, 2 * k))
     requests = [
         models.QueryRequest(
@@ -300,4 +303,4 @@ def _opened(connection: Connection, name: str) -> _Content:
         raise UserError(
             f"{connection.location} was not made by likewise, or by a Qdrant before 1.16, which forgets what it is told"
         ) from None
-    return _Content(connection.client, name, schema, indexed=not connection.alone)
+    return _Content(connection, name, schema)

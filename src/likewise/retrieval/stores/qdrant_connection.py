@@ -11,7 +11,7 @@ from typing import Any
 
 from likewise.errors import MissingExtraError, UserError
 from likewise.retrieval.stores.location import Credentials, Location
-from likewise.retrieval.stores.sharing import Sharing
+from likewise.retrieval.stores.sharing import Shared, Sharing
 
 _WAIT = 60  # seconds for an answer
 _LONGEST_REASON = 300
@@ -20,11 +20,7 @@ _META = "meta.json"
 
 
 class Connection:
-    """What one handle of a store speaks through; see `Engine` in contents.py.
-
-    Attributes:
-        client: a `QdrantClient`.
-    """
+    """What one handle of a store speaks through; see `Engine` in contents.py."""
 
     def __init__(self, location: Location, credentials: Credentials) -> None:
         self.location = location
@@ -34,12 +30,17 @@ class Connection:
         self._lock: Any = nullcontext()
         self._let_go = lambda: None
         if self.alone:
-            shared, self._let_go = _local.take(location.file, self)
-            self.client, self.building, self._lock = shared.database, shared.building, shared.lock
+            self._shared, self._let_go = _local.take(location.file, self)
+            self.building, self._lock = self._shared.building, self._shared.lock
         else:
-            self.client = _client_of_server(location, credentials.token or credentials.password)
+            self._shared = Shared(_client_of_server(location, credentials.token or credentials.password))
             with self.speaking():
                 self.client.get_aliases()
+
+    @property
+    def client(self) -> Any:
+        """A `QdrantClient`."""
+        return self._shared.database
 
     @contextmanager
     def speaking(self, *, after: str = "", silently: bool = False) -> Iterator[None]:
@@ -99,7 +100,8 @@ class Connection:
             database.commit()
         except BaseException:
             database.rollback()
-            self.client.close()  # what it holds in memory is no longer what is on the disk
+            self.client.close()
+            self._shared.database = _open_local(self.location.file)  # what it held was not what is on the disk
             raise
         finally:
             persistence.storage = database
@@ -148,7 +150,8 @@ def connect(location: Location, credentials: Credentials, *, create: bool) -> Co
     Raises:
         UserError: it cannot be reached, refuses, or is no Qdrant; or the library is not installed.
     """
-    _ = location.collection, _library()
+    _library()
+    _ = location.collection  # which must be a name
     if not location.host:
         _check_folder(location, create)
     return Connection(location, credentials)

@@ -66,7 +66,7 @@ def qdrant_filter(condition: Condition, ties: Ties) -> models.Filter:
             return _text_order(column, operator, text, ties)
         case Compare(column, operator, int(number)) if abs(number) >= _HUGE:
             return _huge_order(column, operator, number)
-        case Compare(column, operator, number):
+        case Compare(column, operator, (int() | float()) as number):
             return _all(_range(column, operator, number))
         case _:
             raise AssertionError(f"no normal form: {condition}")
