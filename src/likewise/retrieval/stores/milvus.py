@@ -291,7 +291,7 @@ def _created(connection: Connection, name: str, schema: Schema) -> _Content:
             indexes.add_index(column, index_type="INVERTED")
     fields.add_field(FIELDS, DataType.ARRAY, element_type=DataType.VARCHAR, max_length=65_535, max_capacity=_MOST_PARTS)
     fields.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=schema.dim)
-    indexes.add_index(_VECTOR, metric_type="IP", **(_GRAPH if indexed else {"index_type": "FLAT"}))
+    indexes.add_index(_VECTOR, index_name=_VECTOR, metric_type="IP", **(_GRAPH if indexed else {"index_type": "FLAT"}))
     connection.client.create_collection(
         name,
         schema=fields,

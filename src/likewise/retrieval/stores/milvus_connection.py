@@ -167,7 +167,7 @@ def _start_lite(folder: Path) -> tuple[Any, Any, int]:
 
 def _stop_lite(started: tuple[Any, Any, int]) -> None:
     server, database, _ = started
-    server.stop(grace=1).wait()
+    server.stop(grace=1).wait(timeout=5)
     database.close()
 
 

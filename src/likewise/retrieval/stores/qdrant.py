@@ -1,8 +1,8 @@
 """Items in Qdrant: `qdrant:///path/folder` through the client's local mode in this process, `qdrant://host` elsewhere.
 
 A store is an alias, `?collection=NAME`, of the collection that holds its content (see contents.py). A collection's
-metadata hold the schema. A point's id is a UUID made of the item's. Its payload holds the item's id under "item", its JSON
-under "fields", and what conditions compare (see qdrant_filters.py).
+metadata hold the schema. A point's id is a UUID made of the item's. Its payload holds that id under "item", the item's
+JSON under "fields", and what conditions compare (see qdrant_filters.py).
 """
 
 import operator

@@ -15,7 +15,7 @@ from likewise.retrieval.stores.sharing import Shared, Sharing
 
 _WAIT = 60  # seconds for an answer
 _LONGEST_REASON = 300
-_LOCAL_ERRORS = (ValueError, RuntimeError, KeyError, sqlite3.Error, OSError)
+_LOCAL_ERRORS = (ValueError, RuntimeError, sqlite3.Error, OSError)
 _META = "meta.json"
 
 
@@ -100,11 +100,11 @@ class Connection:
             database.commit()
         except BaseException:
             database.rollback()
-            self.client.close()
-            self._shared.database = _open_local(self.location.file)  # what it held was not what is on the disk
-            raise
-        finally:
             persistence.storage = database
+            self.client.close()  # since what it has in memory is not what is on the disk
+            self._shared.database = _open_local(self.location.file)
+            raise
+        persistence.storage = database
 
     def close(self) -> None:
         """Let go; the last to do so closes the local mode's files."""
