@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from likewise.config import Device
+from likewise.encoders.device import resolve_device
 from likewise.errors import MissingExtraError
 
 
@@ -31,10 +33,14 @@ class Processes:
     count: int = 1
 
     @classmethod
-    def joined(cls) -> "Processes":
+    def joined(cls, device: Device) -> "Processes":
         """Join those that were started together; one that was started by itself is alone.
 
+        Args:
+            device: that they train on; of several graphics cards, each process gets one of its own.
+
         Raises:
+            UserError: the device is not available.
             MissingExtraError: several were started, and accelerate is not installed.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
@@ -43,7 +49,7 @@ class Processes:
             from accelerate import PartialState
         except ImportError:
             raise MissingExtraError("accelerate", "distributed") from None
-        state = PartialState()
+        state = PartialState(cpu=resolve_device(device).type == "cpu")
         return cls(state.process_index, state.num_processes)
 
     @property

@@ -57,7 +57,7 @@ def train(catalog: Catalog, output: Path | str, config: TrainConfig | None = Non
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
-    clock, processes = Clock(), Processes.joined()
+    clock, processes = Clock(), Processes.joined(config.device)
     with nullcontext() if processes.leads else quiet():
         if restart and processes.leads:
             resume.clear(run)
