@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, Frontier, RunMetrics
+from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, Frontier, RunMetrics, Threshold
 from likewise.model.model import MODALITIES
 from likewise.training import resume
 from likewise.training.ground import Ground
@@ -16,6 +16,7 @@ def metrics_of(
     state: TrainingState,
     comparison: Comparison | None,
     frontier: Frontier | None,
+    threshold: Threshold | None,
     seconds: dict[str, float],
 ) -> RunMetrics:
     """The contents of `metrics.json`.
@@ -23,7 +24,7 @@ def metrics_of(
     Args:
         questions: that the comparison was asked.
         state: at the end.
-        comparison, frontier: None where there was nothing to ask, or to interpolate.
+        comparison, frontier, threshold: None where there was nothing to ask, or to interpolate.
         seconds: by stage.
     """
     catalog, split, model = ground.catalog, ground.split, ground.model
@@ -45,6 +46,7 @@ def metrics_of(
         history=[Epoch(**entry) for entry in state.history],
         best_epoch=state.best_epoch,
         frontier=frontier,
+        threshold=threshold,
         catalogue=catalog.report.as_dict(),
         settings=ground.config.model_dump(mode="json"),
         encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],

@@ -19,6 +19,7 @@ from likewise.training import resume
 from likewise.training.clock import Clock
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
+from likewise.training.findings import exhibits_of, threshold_of
 from likewise.training.ground import Ground, prepare
 from likewise.training.interpolation import interpolate, pretrained_weights
 from likewise.training.loop import fit, restore
@@ -93,9 +94,11 @@ def _train(ground: Ground, clock: Clock) -> Run:
         if processes.leads:
             saved_model(model).save(run)
             comparison = contest.against(model.network, features)
+            threshold = threshold_of(ground, features, questions)
+            exhibits = exhibits_of(ground, features, contest.questions)
     if processes.leads:
-        metrics = metrics_of(ground, contest.questions, state, comparison, frontier, clock.seconds)
-        write_report(run, metrics)
+        metrics = metrics_of(ground, contest.questions, state, comparison, frontier, threshold, clock.seconds)
+        write_report(run, metrics, exhibits)
         write_model_card(run, metrics)
         metrics.write(run)
         resume.finish(run)
