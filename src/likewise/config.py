@@ -151,6 +151,7 @@ class TrainConfig(Settings):
     identity: str = "auto"  # which rows are the same thing: auto (by texts and pictures), column:NAME beside, none
     queries: Path | None = None  # a table of query, id and weight, such as clicks; else the column query
     negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap
+    hard_negatives: int = Field(default=0, ge=0, le=16)  # rows that look alike, put into a row's batch beside it
     prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
     patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off
     patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see

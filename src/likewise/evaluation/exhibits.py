@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -41,11 +41,21 @@ class Miss:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two items that may be the same thing although nothing says so, and why that is suspected."""
+
+    first: Card
+    second: Card
+    reason: str
+
+
+@dataclass(frozen=True)
 class Exhibits:
     """What a report shows besides figures."""
 
     misses: list[Miss]
     space: SpaceMap | None
+    suspects: list[Pair] = field(default_factory=list)
 
 
 Drawer = Callable[[int], Card]
@@ -58,6 +68,7 @@ def exhibit_search(
     groups: Sequence[Hashable] | np.ndarray,
     views: Mapping[str, Vectors],
     draw_item: Drawer,
+    suspects: list[Pair],
     *,
     seed: int = 0,
 ) -> Exhibits:
@@ -70,10 +81,11 @@ def exhibit_search(
         groups: (q,) identity of each query; of each only the worst is shown.
         views: (n, dim) vectors per name, for the map.
         draw_item: how the item at a position looks.
+        suspects: pairs of training items.
     """
     queries = [Card(_cut(text)) for text in texts]
     misses = worst_queries(found, relevant, groups, queries.__getitem__, draw_item)
-    return Exhibits(misses, draw_map(views, seed=seed, fine=False))
+    return Exhibits(misses, draw_map(views, seed=seed, fine=False), suspects)
 
 
 def exhibit_examination(examination: Examination) -> Exhibits:

@@ -34,6 +34,7 @@ def fit(
     state: TrainingState,
     validate: Callable[[], Scores],
     *,
+    mine: Callable[[], Rows] | None = None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
     keep: Callable[[], None] = lambda: None,
 ) -> None:
@@ -45,6 +46,8 @@ def fit(
         run: the folder that holds the state.
         state: how far the training is; it is changed as it goes on.
         validate: scores the network as it is now, one number per question; higher is better.
+        mine: finds hard negatives (all rows, k) for the next epochs with the network as it is; None: rows are mixed at
+            random.
         log: receives every entry of the history.
         keep: called now and then while the best weights so far are in the network, to save it for use.
 
@@ -85,9 +88,11 @@ def fit(
                 break
             started = time.monotonic()
             done = state.step - epoch * per_epoch
-            for place, batch in enumerate(
-                epoch_batches(data.rows, data.identity.thing, batch_size, config.seed, epoch)
-            ):
+            if mine is not None and epoch % every == 0 and not done:
+                state.neighbours = torch.from_numpy(mine())
+            neighbours = state.neighbours.cpu().numpy() if len(state.neighbours) else None
+            order = epoch_batches(data.rows, data.identity.thing, batch_size, config.seed, epoch, neighbours)
+            for place, batch in enumerate(order):
                 if place < done:
                     continue
                 network.train()

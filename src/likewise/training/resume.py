@@ -92,7 +92,7 @@ def clear(run: Path) -> None:
     if not (run / ENVIRONMENT).is_file():
         raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
     # the state first, lest it be read under other settings, and last the file that says that the folder is ours
-    for name in (STATE, "config.yaml", "model.safetensors", METRICS, "report.html", "README.md"):
+    for name in (STATE, "config.yaml", "model.safetensors", METRICS, "report.html", "README.md", "suspects.csv"):
         (run / name).unlink(missing_ok=True)
     for name in ("encoders", "index"):
         shutil.rmtree(run / name, ignore_errors=True)

@@ -24,6 +24,7 @@ class TrainingState:
         best_epoch: of the training as a whole, as `history` counts them.
         optimizer: AdamW's own state.
         history: one entry per epoch, as `evaluation.results.Epoch` holds them.
+        neighbours: (all rows, hard_negatives) what was last mined; empty before.
         minutes: of training so far, interruptions left out.
         running_loss: sum of the losses of the epoch that is under way.
     """
@@ -38,6 +39,7 @@ class TrainingState:
     optimizer: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     running_loss: float = 0.0
+    neighbours: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     minutes: float = 0.0
 
     def write(self, run: Path) -> None:

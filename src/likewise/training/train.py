@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from likewise.catalog.catalog import Catalog
@@ -19,11 +20,13 @@ from likewise.training import resume
 from likewise.training.clock import Clock
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
-from likewise.training.findings import exhibits_of, threshold_of
+from likewise.training.findings import exhibits_of, suspects_of, threshold_of
 from likewise.training.ground import Ground, prepare
 from likewise.training.interpolation import interpolate, pretrained_weights
 from likewise.training.loop import fit, restore
+from likewise.training.mining import mine
 from likewise.training.objective import Objective
+from likewise.training.plan import Rows
 from likewise.training.questions import Questions, ScoresBySubset, network_towers, validation_scores
 from likewise.training.recipe import Stage, planned_stages
 from likewise.training.record import metrics_of
@@ -95,7 +98,7 @@ def _train(ground: Ground, clock: Clock) -> Run:
             saved_model(model).save(run)
             comparison = contest.against(model.network, features)
             threshold = threshold_of(ground, features, questions)
-            exhibits = exhibits_of(ground, features, contest.questions)
+            exhibits = exhibits_of(ground, features, contest.questions, suspects_of(ground, features))
     if processes.leads:
         metrics = metrics_of(ground, contest.questions, state, comparison, frontier, threshold, clock.seconds)
         write_report(run, metrics, exhibits)
@@ -143,8 +146,22 @@ def _fit(
         state,
         lambda: ground.processes.from_leader(validate()).flat,
         log=log,
+        mine=_mining(ground, features, stage) if stage.config.hard_negatives else None,
         keep=lambda: saved_model(ground.model).save(ground.run),
     )
+
+
+def _mining(ground: Ground, features: Features, stage: Stage) -> Callable[[], Rows]:
+    """Finds the hard negatives of the network as it is when it is called."""
+
+    def neighbours() -> Rows:
+        rng = np.random.default_rng([stage.config.seed, 9])
+        mined = None
+        if ground.processes.leads:
+            mined = mine(ground.model.network, features, ground.data, stage.config.hard_negatives, rng).neighbours
+        return np.asarray(ground.processes.from_leader(mined))
+
+    return neighbours
 
 
 def _validation(ground: Ground, features: Features, questions: Questions) -> Callable[[], ScoresBySubset]:
