@@ -155,6 +155,7 @@ class TrainConfig(Settings):
     prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
     patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off
     patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see
+    augment: bool = True  # regime full: pictures show other sections in another light each time
     patience: int | None = Field(default=None, ge=1)  # evaluations without a better one that end the training
     ema: Fraction = 0.99  # decay of the averaged weights that are evaluated and saved
     split: str | None = None  # column that says which rows train and which validate

@@ -19,6 +19,7 @@ from likewise.model.caching import CachedPictures, PictureSides, cache_sides
 from likewise.model.encoding import batches, prefetch
 from likewise.model.model import Model
 from likewise.progress import Bar
+from likewise.training.augmentation import augmented
 
 Rows = NDArray[np.int64]
 PROMPTS = ("query", "document")
@@ -102,11 +103,16 @@ class CachedFeatures:
 
 @dataclass
 class LiveFeatures:
-    """Features that the encoders compute now; pictures are opened when they are needed, never all at once."""
+    """Features that the encoders compute now; pictures are opened when they are needed, never all at once.
+
+    Attributes:
+        augment: pictures that train change a little each time.
+    """
 
     model: Model
     catalog: Catalog
     all_texts: Sequence[str]
+    augment: bool = True
     cheap_texts: ClassVar[bool] = False
     cheap_pictures: ClassVar[bool] = False
     crops: ClassVar[bool] = False
@@ -123,17 +129,19 @@ class LiveFeatures:
     ) -> Tensor:
         encoder = self.model.encoder("image")
         mirrored = np.zeros(len(rows), bool) if mirror is None else mirror
+        changes = self.augment and rng is not None
+        seeds = rng.integers(2**63, size=len(rows)) if changes and rng is not None else np.full(len(rows), -1)
 
-        def prepare(batch: list[tuple[np.int64, np.bool_]]) -> dict[str, Tensor]:
-            images = [self._open(int(row), bool(flip), encoder.minimum_side) for row, flip in batch]
-            return encoder.prepare(images)
+        def prepare(batch: list[tuple[np.int64, np.bool_, np.int64]]) -> dict[str, Tensor]:
+            return encoder.prepare([self._open(int(row), bool(flip), int(seed)) for row, flip, seed in batch])
 
-        work = batches(zip(rows, mirrored, strict=True), _LIVE_BATCH)
+        work = batches(zip(rows, mirrored, seeds, strict=True), _LIVE_BATCH)
         return torch.cat([self._encode("image", inputs) for inputs in prefetch(prepare, work)])
 
-    def _open(self, row: int, mirror: bool, minimum_side: int | None) -> Image.Image:
-        image = self.catalog.open_picture(self.catalog.pictures[row][0], minimum_side)
-        return ImageOps.mirror(image) if mirror else image
+    def _open(self, row: int, mirror: bool, seed: int) -> Image.Image:
+        image = self.catalog.open_picture(self.catalog.pictures[row][0], self.model.encoder("image").minimum_side)
+        image = ImageOps.mirror(image) if mirror else image
+        return image if seed < 0 else augmented(image, np.random.default_rng(seed))
 
     def _encode(self, modality: Modality, inputs: dict[str, Tensor]) -> Tensor:
         device = self.model.device

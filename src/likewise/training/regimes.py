@@ -30,7 +30,7 @@ def cut_encoders(
     if config.regime == "frozen":
         return cached
     if config.regime == "full":
-        return LiveFeatures(model, catalog, texts.texts)
+        return LiveFeatures(model, catalog, texts.texts, config.augment)
     features = PartialFeatures(cached, cached)
     image_cut, text_cut = cuts(model, config)
     if image_cut is not None:
