@@ -50,13 +50,19 @@ def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:
         add_lora(encoder, config.lora, cut=cut, seed=config.seed)
 
 
+def merge_maps(model: Model) -> None:
+    """Let low-rank maps become part of plain weights."""
+    for name in MODALITIES:
+        if has_lora(model.encoder(name)):
+            merge_lora(model.encoder(name))
+
+
 def saved_model(model: Model) -> Model:
-    """The model as it is saved: low-rank maps become part of plain weights, in a copy."""
+    """The model as it may be saved while it trains: a copy without low-rank maps, where there are any."""
     if not any(has_lora(model.encoder(name)) for name in MODALITIES):
         return model
     plain = Model(copy.deepcopy(model.network), model.settings, model.device, model.precision)
-    for name in MODALITIES:
-        merge_lora(plain.encoder(name))
+    merge_maps(plain)
     return plain
 
 

@@ -30,7 +30,7 @@ from likewise.training.plan import Rows
 from likewise.training.questions import Questions, ScoresBySubset, network_towers, validation_scores
 from likewise.training.recipe import Stage, planned_stages
 from likewise.training.record import metrics_of
-from likewise.training.regimes import cut_encoders, saved_model
+from likewise.training.regimes import cut_encoders, merge_maps, saved_model
 from likewise.training.rivals import Contest, fit_picture_map
 from likewise.training.state import TrainingState
 from likewise.training.tensorboard import EpochLog
@@ -91,11 +91,12 @@ def _train(ground: Ground, clock: Clock) -> Run:
                 continue
             with clock.stage("training"):
                 _fit(ground, stage, features, questions, state, log)
+    merge_maps(model)
     with clock.stage("evaluating"):
         validate = _validation(ground, features, questions)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
         if processes.leads:
-            saved_model(model).save(run)
+            model.save(run)
             comparison = contest.against(model.network, features)
             threshold = threshold_of(ground, features, questions)
             exhibits = exhibits_of(ground, features, contest.questions, suspects_of(ground, features))
