@@ -69,6 +69,8 @@ def train(
     seed: int | None = None,
     where: Where = None,
     split: str | None = None,
+    queries: Path | None = None,
+    identity: str | None = None,
     config: Path | None = None,
     device: Device | None = None,
     tensorboard: Switch = False,
@@ -99,6 +101,10 @@ def train(
         Of every random choice (default 0).
     split
         Column whose values say which rows train, validate ("val") and are reported on ("test").
+    queries
+        Table of what was asked and what answered it, with the columns query, id and perhaps weight, such as clicks.
+    identity
+        Which rows are the same thing beside equal texts and pictures: column:NAME, or none.
     config
         YAML file with any settings; flags win over it.
     effort
@@ -120,6 +126,8 @@ def train(
         batch_size=batch_size,
         seed=seed,
         split=split,
+        queries=queries,
+        identity=identity,
         device=device,
         tensorboard=tensorboard or None,
         effort=effort or ("best" if budget is not None else None),
