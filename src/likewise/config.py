@@ -96,7 +96,7 @@ class ModelSettings(Settings):
     image_encoder: str = "lite-image"
     dim: int | Literal["auto"] = 512  # auto: the backbone's own width
     fields: tuple[str, ...] = ("title", "description", "image")
-    flips: bool = False  # pictures are encoded twice, as they are and mirrored, and averaged
+    flips: bool | None = None  # pictures are seen from both sides, at twice the cost; None: in effort best
 
 
 PRESETS: dict[str, ModelSettings] = {
@@ -166,6 +166,12 @@ class TrainConfig(Settings):
     threads: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tensorboard: bool = False
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The network, with what the effort decides: best sees every picture from both sides."""
+        flips = self.effort == "best" if self.model.flips is None else self.model.flips
+        return self.model.model_copy(update={"flips": flips})
 
     def filled_in(self, titles_repeat: bool) -> Self:
         """The settings with the defaults that depend on the data.

@@ -35,7 +35,7 @@ class Network(nn.Module):
         self.encoders = nn.ModuleDict({"text": text, "image": image})
         self.fields = settings.fields
         self.aligned = text.dual and image.dual and text.name == image.name
-        self.flips = settings.flips
+        self.flips = bool(settings.flips)
         self.dim = _dim(settings, text)
         text_map = isometry(text.width, self.dim)
         self.query_head = VectorHead(text.width, self.dim, base=text_map)

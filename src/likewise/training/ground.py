@@ -62,14 +62,14 @@ def prepare(
         f"Training on {len(split.train):,} items, choosing the checkpoint on {len(split.validation):,} and "
         f"reporting on {len(split.test):,} others ({split.note})"
     )
-    model = Model.create(config.model, config.device, environment.precision, config.seed, catalog.cache)
+    model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
     config = config.filled_in(titles_repeat=_rows_per_title(identity, split) >= _TITLES_REPEAT)
     texts = RowTexts.of(catalog, model.fields, config.seed, split.train, config.queries)
     _say_truncated(catalog, model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
-        cached = cache_features(model, catalog, texts.texts, mirror=config.model.flips)
+        cached = cache_features(model, catalog, texts.texts, mirror=model.network.flips)
     data = TrainingSet.of(split.train, texts, identity, cached.pictured(len(catalog)))
     if not data.has_pairs():
         raise UserError(

@@ -34,7 +34,7 @@ def cut_encoders(
     features = PartialFeatures(cached, cached)
     image_cut, text_cut = cuts(model, config)
     if image_cut is not None:
-        mirror = config.mirror or config.model.flips
+        mirror = config.mirror or model.network.flips
         features.picture_features = cut_pictures(model, catalog, image_cut, mirror=mirror, smallest=config.patch_area)
         _train_above(model.encoder("image"), image_cut, config)
     if text_cut is not None:
