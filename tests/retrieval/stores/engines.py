@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from conftest import require
+from retrieval.stores import postgres
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,5 @@ def _server(variable: str) -> Callable[[Path], str]:
 ENGINES: list[Engine] = [
     Engine("faiss", lambda folder: f"faiss://{folder}/store", processes=True),
     Engine("lancedb", lambda folder: f"lancedb://{folder}/store", processes=True),
+    Engine("pgvector", postgres.new_place, processes=True),
 ]
