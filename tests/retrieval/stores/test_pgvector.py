@@ -423,7 +423,7 @@ def test_those_who_build_at_the_same_time_wait_for_each_other(place: str) -> Non
 
 def test_no_acknowledged_write_is_lost_to_a_switch(place: str) -> None:
     """A write either is in what is in use, or that was put in use after it."""
-    _filled(place, "always", turn="0")
+    _filled(place, "always", turn="before")
     writer, stop = open_store(place), threading.Event()
     lost: list[str] = []
 
