@@ -385,7 +385,7 @@ class _Indexing:
 
     name = "shop_1"
 
-    def __init__(self, *states: dict[str, Any], seen: Iterable[int] = ()) -> None:
+    def __init__(self, *states: dict[str, Any] | None, seen: Iterable[int] = ()) -> None:
         self.states, self.seen = iter(states), iter(seen)
         self.created: list[dict[str, Any]] = []
         self.asked: list[Any] = []
@@ -394,7 +394,8 @@ class _Indexing:
         return 500
 
     def list_search_indexes(self, name: str) -> list[dict[str, Any]]:
-        return [next(self.states)] if self.created else []
+        state = next(self.states) if self.created else None
+        return [] if state is None else [state]
 
     def create_search_index(self, model: Any) -> None:
         self.created.append(model.document)
@@ -410,7 +411,7 @@ class _Indexing:
 def test_an_index_is_made_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "_SECONDS_BETWEEN_LOOKS", 0.001)
     building = {"status": "BUILDING", "queryable": False}
-    collection = _Indexing(building, building, {"status": "READY", "queryable": True})
+    collection = _Indexing(None, building, building, {"status": "READY", "queryable": True})
     assert Content(collection, SCHEMA, indexed=False).optimise()
     assert collection.created == [{"name": "vectors", "type": "vectorSearch", "definition": index_definition(SCHEMA)}]
     assert list(collection.states) == []

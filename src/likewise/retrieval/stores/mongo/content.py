@@ -210,10 +210,11 @@ class Content:
         return numbers_of([one[VECTOR] for one in some], self.schema.dim)
 
     def _is_queryable(self) -> bool:
-        (index,) = self._collection.list_search_indexes(INDEX)
-        if index.get("status") == "FAILED":
-            raise UserError(f"MongoDB could not build the index of {self.name}: {index.get('message')}")
-        return bool(index.get("queryable"))
+        for index in self._collection.list_search_indexes(INDEX):
+            if index.get("status") == "FAILED":
+                raise UserError(f"MongoDB could not build the index of {self.name}: {index.get('message')}")
+            return bool(index.get("queryable"))
+        return False  # it has been asked for, but is not on the list yet
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
         deadline = time.monotonic() + seconds

@@ -31,8 +31,8 @@ def connected(location: Location, credentials: Credentials) -> "Database[dict[st
     settings: dict[str, Any] = {"appname": "likewise"}
     if credentials.user:
         settings["username"] = credentials.user
-    if secret := credentials.password or credentials.token:
-        settings["password"] = secret
+    if credentials.password:
+        settings["password"] = credentials.password
     if not any(name.lower() == "w" for name, _ in options):
         settings["w"] = "majority"  # what has been acknowledged survives the loss of a server
     with refusals(location):

@@ -29,7 +29,8 @@ INDEX_FROM = 10_000  # items; comparing with all of them is quick enough until t
 _MOST_INDEXED_DIMENSIONS = 4_000
 _MORE_CANDIDATES = 20  # than hits, since halved precision may have changed their order
 _QUERIES_AT_ONCE = 500  # a statement has 65,535 parameters at most, of which a filter takes some thousands
-_GRAPH_BYTES = 1_000  # of an item's neighbours and headers while the index is built
+_GRAPH = "m = 24, ef_construction = 128"  # see connections.py for what it finds
+_GRAPH_BYTES = 1_500  # of an item's neighbours and headers while the index is built
 _MOST_BUILDING_BYTES = 2**30  # that a build takes unasked
 
 _KEY, _VECTOR = "key", "vector"
@@ -153,6 +154,7 @@ class Content:
             connection.execute(
                 f"CREATE INDEX IF NOT EXISTS {index_of(self.table)} ON {self.table}"
                 f" USING hnsw (({_VECTOR}::halfvec({self.schema.dim})) halfvec_ip_ops)"
+                f" WITH ({_GRAPH})"
             )
 
     def _hits(
