@@ -36,6 +36,10 @@ def _server(name: str, variable: str) -> list[Engine]:
 ENGINES: list[Engine] = [
     Engine("faiss", lambda folder: f"faiss://{folder}/store", processes=True),
     Engine("lancedb", lambda folder: f"lancedb://{folder}/store", processes=True),
+    Engine("milvus-lite", lambda folder: f"milvus://{folder}/store.db"),
+    *_server("milvus", "LIKEWISE_TEST_MILVUS_URI"),
+    Engine("qdrant-local", lambda folder: f"qdrant://{folder}/store"),
+    *_server("qdrant", "LIKEWISE_TEST_QDRANT_URI"),
     Engine("pgvector", postgres.new_place, processes=True),
     *_server("mongodb", "LIKEWISE_TEST_MONGODB_URI"),
 ]
