@@ -28,6 +28,7 @@ from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.inputs import prepared_items
 from likewise.retrieval.stores.location import Credentials, parse_location
+from likewise.retrieval.stores.mongo import connection as connections
 from likewise.retrieval.stores.mongo import content as contents
 from likewise.retrieval.stores.mongo import documents as documents_module
 from likewise.retrieval.stores.mongo.content import Content
@@ -40,7 +41,6 @@ from likewise.retrieval.stores.mongo.queries import (
     matching,
     nearest,
 )
-from likewise.retrieval.stores.mongo.server import refusals
 from likewise.retrieval.stores.registry import open_store, replace_store
 from likewise.retrieval.stores.schema import Schema
 
@@ -175,7 +175,8 @@ def _documents(items: pl.DataFrame, schema: Schema) -> list[dict[str, Any]]:
 
 
 SOME = ITEMS[:150]
-DOCUMENTS = [*_documents(SOME, SCHEMA), {"_id": "mark", "mark": 3, "mark_vector": bson_vector(np.ones(1))}]
+ABOUT = {"_id": "about", "schema": "{}", "indexed": True, "mark": 3, "mark_vector": bson_vector(np.ones(1))}
+DOCUMENTS = [*_documents(SOME, SCHEMA), ABOUT]
 
 
 def _found(limit: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
@@ -250,11 +251,15 @@ def _filled(place: str, count: int, **about: str) -> Store:
     return open_store(place)
 
 
-def _collections(place: str) -> list[str]:
-    """The contents that the database holds."""
+def _database() -> Any:
     import pymongo
 
-    names = pymongo.MongoClient("mongodb://localhost")["shop"].list_collection_names()
+    return pymongo.MongoClient("mongodb://localhost")["shop"]
+
+
+def _collections(place: str) -> list[str]:
+    """The contents that the database holds."""
+    names = _database().list_collection_names()
     return [name for name in names if name.startswith(parse_location(place)[0].collection)]
 
 
@@ -290,43 +295,45 @@ def test_items_are_written_fetched_walked_through_and_removed(place: str) -> Non
     store.close()
 
 
-def test_contents_change_in_one_step_and_the_one_before_stays(place: str) -> None:
+def test_contents_change_in_one_step(place: str) -> None:
     with pytest.raises(UserError, match=r"no store at .*likewise index --store"):
         open_store(place)
     handle = _filled(place, 10, turn="1")
-    for turn in range(2, 5):
-        with replace_store(place, Schema.of(ITEMS[["id", "price"]], DIM, {"turn": str(turn)})) as new:
-            new.upsert(ITEMS[100 : 100 + turn][["id", "price"]], VECTORS[100 : 100 + turn])
-            assert handle.count() == (10 if turn == 2 else turn - 1)
-        deadline = time.monotonic() + 2
-        while handle.schema.about != {"turn": str(turn)}:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert handle.count() == turn
-        assert len(_collections(place)) == 2, "the one in use and the one before"
+    with replace_store(place, Schema.of(ITEMS[["id", "price"]], DIM, {"turn": "2"})) as new:
+        new.upsert(ITEMS[100:103][["id", "price"]], VECTORS[100:103])
+        assert handle.count() == 10
+        assert len(_collections(place)) == 2
+    assert (handle.count(), handle.schema.about) == (3, {"turn": "2"})
+    assert len(_collections(place)) == 1, "the content before has gone, since all handles have followed"
     with pytest.raises(RuntimeError), replace_store(place, Schema(DIM)):
-        assert len(_collections(place)) == 3
+        assert len(_collections(place)) == 2
         raise RuntimeError
-    assert len(_collections(place)) == 2
-    assert handle.count() == 4
+    assert len(_collections(place)) == 1
     handle.close()
 
 
-def test_what_a_build_that_died_has_left_goes_after_a_week(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datetime import timedelta
-
-    from likewise.retrieval.stores.mongo import versions
-
-    with monkeypatch.context() as patch:
-        patch.setattr(versions.Versions, "_drop", lambda *_: None)
-        with pytest.raises(RuntimeError), replace_store(place, Schema(DIM)):
-            raise RuntimeError
-    (left,) = _collections(place)
+def test_a_store_that_is_damaged_says_so(place: str) -> None:
     _filled(place, 3).close()
-    assert left in _collections(place), "it may be building still"
-    monkeypatch.setattr(versions, "_FORGOTTEN", timedelta(0))
-    _filled(place, 3).close()
-    assert left not in _collections(place)
+    (content,) = _collections(place)
+    _database()[content].update_one({"_id": "about"}, {"$set": {"schema": "{}"}})
+    with pytest.raises(UserError, match="is damaged: build it again"):
+        open_store(place)
+
+
+def test_what_is_read_from_a_content_that_has_gone_is_read_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MongoDB finds nothing there, and says nothing of it."""
+    handle = _filled(place, 5)
+    count, once = Content.count, iter([True])
+
+    def replace_then_count(content: Content, condition: Condition | bool) -> int:
+        if next(once, False):
+            _filled(place, 7).close()  # lingers for a second, then drops what was in use
+            assert count(content, condition) == 0
+        return count(content, condition)
+
+    monkeypatch.setattr(Content, "count", replace_then_count)
+    assert handle.count() == 7
+    handle.close()
 
 
 def test_a_write_that_a_switch_has_overtaken_is_written_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,10 +381,8 @@ def test_whatever_the_index_misses_is_found(place: str, monkeypatch: pytest.Monk
 
 
 def _tell_indexed(place: str) -> None:
-    import pymongo
-
-    stores = pymongo.MongoClient("mongodb://localhost")["shop"]["likewise_stores"]
-    stores.update_one({"_id": parse_location(place)[0].collection}, {"$set": {"indexed": True}})
+    (content,) = _collections(place)
+    _database()[content].update_one({"_id": "about"}, {"$set": {"indexed": True}})
 
 
 class _Indexing:
@@ -389,6 +394,7 @@ class _Indexing:
         self.states, self.seen = iter(states), iter(seen)
         self.created: list[dict[str, Any]] = []
         self.asked: list[Any] = []
+        self.updated: list[Any] = []
 
     def count_documents(self, limit: dict[str, Any]) -> int:
         return 500
@@ -399,6 +405,9 @@ class _Indexing:
 
     def create_search_index(self, model: Any) -> None:
         self.created.append(model.document)
+
+    def update_one(self, *arguments: Any) -> None:
+        self.updated.append(arguments)
 
     def find_one_and_update(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         return {"mark": 4}
@@ -412,7 +421,8 @@ def test_an_index_is_made_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(contents, "_SECONDS_BETWEEN_LOOKS", 0.001)
     building = {"status": "BUILDING", "queryable": False}
     collection = _Indexing(None, building, building, {"status": "READY", "queryable": True})
-    assert Content(collection, SCHEMA, indexed=False).optimise()
+    Content(collection, SCHEMA, indexed=False).optimise()
+    assert collection.updated == [({"_id": "about"}, {"$set": {"indexed": True}})]
     assert collection.created == [{"name": "vectors", "type": "vectorSearch", "definition": index_definition(SCHEMA)}]
     assert list(collection.states) == []
     with pytest.raises(UserError, match="could not build the index of shop_1: too many fields"):
@@ -474,7 +484,7 @@ def test_what_mongodb_refuses_is_one_sentence(code: int, message: str, sentence:
     from pymongo.errors import OperationFailure
 
     location, _ = parse_location("mongodb://localhost/shop")
-    with pytest.raises(UserError, match=sentence) as raised, refusals(location):
+    with pytest.raises(UserError, match=sentence) as raised, connections._refusals(location):
         raise OperationFailure(f"{message}, full error: …", code, {"errmsg": message})
     assert "\n" not in str(raised.value)
 

@@ -1,12 +1,13 @@
 """Items in MongoDB, searched with `$vectorSearch`; `mongodb://host:27017/database?collection=name`.
 
 The URI is MongoDB's own, so `mongodb+srv://` and options such as `?authSource=admin` work as well. What a store is made
-of there is told in mongo/versions.py and mongo/documents.py.
+of there is told in mongo/connection.py and mongo/documents.py.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,26 +16,24 @@ from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.conditions import normal_form
-from likewise.retrieval.stores.following import Following
+from likewise.retrieval.stores.contents import LINGER, replacing
+from likewise.retrieval.stores.following import PATIENCE, Following
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.retrieval.stores.location import Credentials, Location
+from likewise.retrieval.stores.mongo.connection import Connection
 from likewise.retrieval.stores.mongo.content import MOST_DIMENSIONS, Content
-from likewise.retrieval.stores.mongo.server import connected, refusals
-from likewise.retrieval.stores.mongo.versions import Versions
 from likewise.retrieval.stores.results import in_order, nothing
 from likewise.retrieval.stores.schema import Schema
 
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
 Result = TypeVar("Result")
+
+_INDEXED = " indexed"
 
 
 def open_store(location: Location, credentials: Credentials) -> "MongoStore":
     """See base.py."""
-    database = connected(location, credentials)
-    versions = Versions(database, location)
-    store = MongoStore(location, database, versions, Following(versions.in_use, versions.content))
+    connection = Connection(location, credentials)
+    store = MongoStore(connection, Following(lambda: _name(connection), lambda name: _opened(connection, name)))
     try:
         _ = store.schema
     except BaseException:
@@ -48,26 +47,20 @@ def replace_store(location: Location, schema: Schema, credentials: Credentials) 
     """See base.py."""
     if schema.dim > MOST_DIMENSIONS:
         raise UserError(f"MongoDB searches vectors of at most {MOST_DIMENSIONS:,} dimensions, not {schema.dim:,}")
-    database = connected(location, credentials)
-    with closing(database.client):
-        versions = Versions(database, location)
-        with refusals(location), versions.building(schema) as content:
-            yield MongoStore(location, database, versions, Following(lambda: "", lambda name: content))
-            versions.put_in_use(content, indexed=content.optimise())
+    connection = Connection(location, credentials)
+    with replacing(connection) as name:
+        with connection.speaking():
+            content = Content.created(connection.database, name, schema)
+        store = MongoStore(connection, Following(lambda: "", lambda _: content))
+        yield store
+        store.optimise()
 
 
 class MongoStore:
     """A `Store`; several processes may read and write it at a time."""
 
-    def __init__(
-        self,
-        location: Location,
-        database: "Database[dict[str, Any]]",
-        versions: Versions,
-        following: Following[Content],
-    ) -> None:
-        self._location, self._database = location, database
-        self._versions, self._following = versions, following
+    def __init__(self, connection: Connection, following: Following[Content]) -> None:
+        self._connection, self._following = connection, following
 
     @property
     def schema(self) -> Schema:
@@ -100,31 +93,50 @@ class MongoStore:
         return self._read(lambda content: content.count(_normal_form(condition, content.schema)))
 
     def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
-        with refusals(self._location):
+        with self._connection.speaking():
             yield from self._following.current(asking=True).batches(batch)
 
     def optimise(self) -> None:
-        with refusals(self._location):
-            content = self._following.current(asking=True)
-            if content.optimise() and not content.indexed:
-                self._versions.tell_indexed(content)
-                self._following.current(asking=True)
+        with self._connection.speaking():
+            self._following.current(asking=True).optimise()
+            self._following.current(asking=True)
 
     def close(self) -> None:
-        self._database.client.close()
+        self._connection.close()
 
     def _read(self, operation: Callable[[Content], Result]) -> Result:
-        with refusals(self._location):
-            return self._following.read(operation)
+        """Run something, and again if the content may have gone meanwhile: MongoDB answers as from an empty one."""
+        with self._connection.speaking():
+            while True:
+                content, begun = self._following.current(), time.monotonic()
+                result = self._following.read(operation)
+                if time.monotonic() - begun < LINGER - PATIENCE or self._following.current(asking=True) is content:
+                    return result
 
     def _write(self, operation: Callable[[Content], Result]) -> Result:
         """Run something, and again if the content was replaced meanwhile: it may have come too late to be copied."""
-        with refusals(self._location):
+        with self._connection.speaking():
             while True:
                 content = self._following.current(asking=True)
                 result = operation(content)
                 if self._following.current(asking=True) is content:
                     return result
+
+
+def _name(connection: Connection) -> str:
+    """The content in use, by a name that changes once it has an index, so that handles follow that as well."""
+    used = connection.used_content()
+    if used is None:
+        location = connection.location
+        raise UserError(f"there is no store at {location}: build it with `likewise index --store {location}`")
+    return used + (_INDEXED if Content.is_indexed(connection.database[used]) else "")
+
+
+def _opened(connection: Connection, name: str) -> Content:
+    try:
+        return Content.opened(connection.database[name.removesuffix(_INDEXED)])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"the store at {connection.location} is damaged: build it again") from None
 
 
 def _normal_form(condition: Condition | None, schema: Schema) -> Condition | bool:

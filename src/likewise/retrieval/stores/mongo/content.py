@@ -39,6 +39,7 @@ from likewise.retrieval.stores.schema import FIELDS, ID, Schema
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
+    from pymongo.database import Database
 
 Result = TypeVar("Result")
 
@@ -46,7 +47,7 @@ MOST_DIMENSIONS = 8_192  # that mongot takes
 INDEX_FROM = 500  # items; the vectors of fewer come here as quickly as mongot answers
 
 _ITEMS: Filter = {filled(ID): {"$eq": True}}
-_MARK_KEY = "mark"  # items have binary keys
+_ABOUT = {KEY: "about"}  # the document that describes the content; items have binary keys
 _AT_ONCE = 1_000  # ids in a filter, vectors in a batch
 _QUERIES_AT_ONCE = 8
 _INDEX_SECONDS = 2 * 3_600  # until an index has been built
@@ -55,7 +56,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class Content:
-    """The items of a collection.
+    """The items of a collection, which has a document about them as well: {schema: …, indexed: …, mark: …}.
 
     Args:
         building: nobody else sees it yet.
@@ -70,10 +71,28 @@ class Content:
         self.schema, self.indexed = schema, indexed
         self._collection, self._building = collection, building
 
-    @property
-    def name(self) -> str:
-        """Of the collection."""
-        return self._collection.name
+    @classmethod
+    def created(cls, database: "Database[dict[str, Any]]", name: str, schema: Schema) -> "Content":
+        """A new, empty one."""
+        collection = database.create_collection(name)
+        collection.insert_one(_ABOUT | {"schema": schema.to_json(), "indexed": False})
+        return cls(collection, schema, indexed=False, building=True)
+
+    @classmethod
+    def opened(cls, collection: "Collection[dict[str, Any]]") -> "Content":
+        """One that is there.
+
+        Raises:
+            ValueError, KeyError, TypeError: what is said about it cannot be read.
+        """
+        about = collection.find_one(_ABOUT)
+        return cls(collection, Schema.from_json(about["schema"]), bool(about["indexed"]))
+
+    @staticmethod
+    def is_indexed(collection: "Collection[dict[str, Any]]") -> bool:
+        """Whether mongot has an index of what is there."""
+        about = collection.find_one(_ABOUT, {"indexed": 1})
+        return about is not None and bool(about.get("indexed"))
 
     def upsert(self, stored: pl.DataFrame, unit: np.ndarray) -> None:
         """Write what `prepared_items` gives."""
@@ -142,17 +161,17 @@ class Content:
             fields = [json.loads(one[FIELDS]) for one in some]
             yield Batch([one[ID] for one in some], fields, self._matrix(some))
 
-    def optimise(self) -> bool:
-        """Have mongot index the items if they are many; returns whether it has."""
+    def optimise(self) -> None:
+        """Have mongot index the items if they are many, and it has not yet."""
         if self.indexed or self.count(True) < INDEX_FROM:
-            return self.indexed
+            return
         from pymongo.operations import SearchIndexModel
 
         if not list(self._collection.list_search_indexes(INDEX)):
             definition = index_definition(self.schema)
             self._collection.create_search_index(SearchIndexModel(definition, name=INDEX, type="vectorSearch"))
         self._wait_for(self._is_queryable, _INDEX_SECONDS, "is still building the index")
-        return True
+        self._collection.update_one(_ABOUT, {"$set": {"indexed": True}})
 
     def wait_for_index(self) -> None:
         """Wait until searches through the index see what has been written until now."""
@@ -161,8 +180,7 @@ class Content:
         from pymongo import ReturnDocument
 
         one_more = {"$inc": {MARK: 1}, "$set": {MARK_VECTOR: bson_vector(np.ones(1))}}
-        key = {KEY: _MARK_KEY}
-        now = self._collection.find_one_and_update(key, one_more, upsert=True, return_document=ReturnDocument.AFTER)
+        now = self._collection.find_one_and_update(_ABOUT, one_more, return_document=ReturnDocument.AFTER)
         pipeline = marked(now[MARK])
         self._wait_for(
             lambda: bool(list(self._collection.aggregate(pipeline))),
@@ -212,7 +230,8 @@ class Content:
     def _is_queryable(self) -> bool:
         for index in self._collection.list_search_indexes(INDEX):
             if index.get("status") == "FAILED":
-                raise UserError(f"MongoDB could not build the index of {self.name}: {index.get('message')}")
+                name, message = self._collection.name, index.get("message")
+                raise UserError(f"MongoDB could not build the index of {name}: {message}")
             return bool(index.get("queryable"))
         return False  # it has been asked for, but is not on the list yet
 
