@@ -413,6 +413,24 @@ def test_what_is_not_in_use_is_removed(place: str) -> None:
     assert len(_tables(place)) == 1
 
 
+def test_a_damaged_store_says_so(place: str) -> None:
+    _filled(place, "a")
+    store, damaged = open_store(place), pytest.raises(UserError, match="is damaged: build it again")
+    with _sql() as connection:
+        connection.execute(f"DROP TABLE {_content(place, connection)}")
+    for use in (store.count, lambda: store.upsert(*_items("b")), lambda: next(store.iterate())):
+        with damaged:
+            use()
+    store.close()
+    collection = parse_location(place)[0].collection
+    with _sql() as connection:
+        connection.execute("UPDATE likewise_versions SET schema = '{}' WHERE collection = %s", (collection,))
+    with damaged:
+        open_store(place)
+    _filled(place, "c")
+    assert open_store(place).count() == 1
+
+
 def test_a_walk_goes_on_in_what_it_began_with(place: str) -> None:
     ids = [f"old {row}" for row in range(100)]
     with replace_store(place, Schema(4)) as store:

@@ -95,9 +95,10 @@ class PostgresStore:
         )
 
     def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
-        content = self._following.current(asking=True)
-        with self._connections.use() as connection, connection.transaction():
-            yield from content.batches(connection, batch)
+        with self._versions.naming_damage():
+            content = self._following.current(asking=True)
+            with self._connections.use() as connection, connection.transaction():
+                yield from content.batches(connection, batch)
 
     def optimise(self) -> None:
         self._read(lambda connection, content: content.optimise(connection))
@@ -111,15 +112,17 @@ class PostgresStore:
             with self._connections.use() as connection:
                 return operation(connection, content)
 
-        return self._following.read(read)
+        with self._versions.naming_damage():
+            return self._following.read(read)
 
     def _write(self, operation: Callable[["psycopg.Connection", Content], Result]) -> Result:
         """Run something in a transaction, and again if the content was replaced before it began."""
-        while True:
-            content = self._following.current(asking=True)
-            with self._connections.use() as connection, connection.transaction():
-                if self._versions.held(connection, content):
-                    return operation(connection, content)
+        with self._versions.naming_damage():
+            while True:
+                content = self._following.current(asking=True)
+                with self._connections.use() as connection, connection.transaction():
+                    if self._versions.held(connection, content):
+                        return operation(connection, content)
 
 
 def _normal_form(condition: Condition | None, schema: Schema) -> Condition | bool:

@@ -71,7 +71,15 @@ class Versions:
         try:
             return Content(table, Schema.from_json(self._schemas[name]), indexed=name != table)
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"the store at {self._location} is damaged: build it again") from None
+            raise self._damaged() from None
+
+    @contextmanager
+    def naming_damage(self) -> Iterator[None]:
+        """Around what is done with a content: its table may have gone, although it is in use."""
+        try:
+            yield
+        except (self._connections.errors.UndefinedTable, self._connections.errors.UndefinedColumn):
+            raise self._damaged() from None
 
     def held(self, connection: "psycopg.Connection", content: Content) -> bool:
         """Keep a content from being replaced until the end of the transaction; False if it has been."""
@@ -145,3 +153,6 @@ class Versions:
 
     def _lost(self) -> UserError:
         return UserError(f"what was being built for {self._location} has been removed: build it again")
+
+    def _damaged(self) -> UserError:
+        return UserError(f"the store at {self._location} is damaged: build it again")
