@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from retrieval.stores import postgres
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -38,4 +40,6 @@ ENGINES: list[Engine] = [
     *_server("milvus", "LIKEWISE_TEST_MILVUS_URI"),
     Engine("qdrant-local", lambda folder: f"qdrant://{folder}/store"),
     *_server("qdrant", "LIKEWISE_TEST_QDRANT_URI"),
+    Engine("pgvector", postgres.new_place, processes=True),
+    *_server("mongodb", "LIKEWISE_TEST_MONGODB_URI"),
 ]

@@ -1,0 +1,1 @@
+"""What the engine mongodb is made of."""

@@ -1,0 +1,1 @@
+"""What the engine pgvector is made of."""

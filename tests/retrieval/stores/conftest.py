@@ -1,0 +1,12 @@
+"""Servers that the tests of stores start end with them."""
+
+from collections.abc import Iterator
+
+import pytest
+from retrieval.stores import postgres
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_end() -> Iterator[None]:
+    yield
+    postgres.stop()
