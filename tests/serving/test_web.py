@@ -63,17 +63,17 @@ def test_an_example_takes_the_place_of_the_query(answers: Answers) -> None:
 
 
 def test_more_like_this_leaves_the_item_out(answers: Answers) -> None:
-    shown = answers.similar(5, Pressed("0"))
+    shown = answers.similar(5, "", Pressed("0"))
     assert "2 results: more like “green tea”" in shown
     assert 'data-id="0"' not in shown
-    assert "no item" in answers.similar(5, Pressed("gone"))
+    assert "no item" in answers.similar(5, "", Pressed("gone"))
 
 
 def test_an_empty_index_says_that_nothing_was_found() -> None:
     answers = Answers(Index.build(FakeModel(), catalog_of()))
     assert "Nothing found" in answers.search("tea", None, 0.5, 10)[0]
     alone = Answers(Index.build(FakeModel(), catalog_of("tea")))
-    assert "Nothing found" in alone.similar(10, Pressed("0"))
+    assert "Nothing found" in alone.similar(10, None, Pressed("0"))
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_an_error_is_one_sentence(error: Exception, sentence: str, caplog: pytes
         def search(self, text: str | None = None, **options: object) -> list[Hit]:
             raise error
 
-        def similar(self, id: str, k: int = 10) -> list[Hit]:
+        def similar(self, id: str, k: int = 10, **options: object) -> list[Hit]:
             raise error
 
         def item(self, id: str) -> Item:
             return Item(id, {"title": "tea"}, None)
 
     answers = Answers(Failing())
-    for shown in (answers.search("tea", None, 0.5, 10)[0], answers.similar(10, Pressed("0"))):
+    for shown in (answers.search("tea", None, 0.5, 10)[0], answers.similar(10, "", Pressed("0"))):
         assert 'role="alert"' in shown
         assert sentence in shown
     assert ("the search failed" in caplog.text) == isinstance(error, KeyError)

@@ -31,7 +31,7 @@ def by_vectors(store: Store, vector: np.ndarray) -> Source:
 
     def best(count: int, condition: Condition | None) -> list[Candidate]:
         (found,) = store.search(vector, count, condition)
-        return [Candidate(id, float(score)) for id, score in zip(found.ids, found.scores, strict=True)]
+        return _in_order(found.ids, found.scores)
 
     return best
 
@@ -56,8 +56,7 @@ class ByVectorsAndWords:
         cosines |= self._matching(count, condition)
         ids = list(cosines)
         scores = fused(np.array(list(cosines.values())), self._matches.of(ids), self._fusion, self._scale)
-        order = np.argsort(-scores, kind="stable")[:count]
-        return [Candidate(ids[place], float(scores[place])) for place in order.tolist()]
+        return _in_order(ids, scores)[:count]
 
     def _matching(self, count: int, condition: Condition | None) -> dict[str, float]:
         """The cosines of the `count` items that match best by their words and meet the condition."""
@@ -86,6 +85,12 @@ class ByVectorsAndWords:
         (found,) = self._store.search(self._vector, len(ids), every(condition, OneOf("id", tuple(ids))))
         known = dict(zip(found.ids, found.scores.tolist(), strict=True))
         return {id: known[id] for id in ids if id in known}
+
+
+def _in_order(ids: Sequence[str], scores: np.ndarray) -> list[Candidate]:
+    """Best first; of equals, the one whose id comes first."""
+    candidates = [Candidate(id, score) for id, score in zip(ids, scores.tolist(), strict=True)]
+    return sorted(candidates, key=lambda candidate: (-candidate.score, candidate.id))
 
 
 def every(*conditions: Condition | None) -> Condition | None:

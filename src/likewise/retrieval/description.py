@@ -72,5 +72,6 @@ def example_titles(items: pl.DataFrame) -> tuple[str, ...]:
 
 def spread(values: Sequence[str], count: int) -> list[str]:
     """At most `count` of some values, evenly from all over them."""
-    step = max(1, len(values) // count)
-    return list(values[::step][:count])
+    if len(values) <= count:
+        return list(values)
+    return [values[place * len(values) // count] for place in range(count)]

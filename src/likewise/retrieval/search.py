@@ -116,18 +116,19 @@ class _Search:
     def _blocks(self) -> Iterator[list[Candidate]]:
         query = self._query
         plain = not (self._groups or self._distinct or query.boost or query.diversity or query.hybrid)
-        size = query.offset + query.k if plain else BLOCK
+        size = query.offset + query.k + 1 if plain else BLOCK
         seen = set(self._liked)
         while True:
             asked = size + len(seen)
             found = self._source(asked, self._condition())
-            fresh = without(found, seen)
+            exhausted = len(found) < asked
+            fresh = without(found if exhausted else _without_last_ties(found), seen)
             if fresh:
                 yield fresh
-            seen.update(candidate.id for candidate in fresh)
-            if len(found) < asked:
+            if exhausted:
                 return
-            size = max(size, len(seen))
+            seen.update(candidate.id for candidate in fresh)
+            size = max(size, len(seen)) if fresh else 2 * size
 
     def _condition(self) -> Condition | None:
         """Groups that have had their hit need not be looked at any more."""
@@ -163,6 +164,11 @@ class _Search:
         if self._groups is not None:
             self._groups.add(candidate.fields)
         return True
+
+
+def _without_last_ties(found: list[Candidate]) -> list[Candidate]:
+    """Those before the last and its equals, of which there may be more; so chance decides nothing between two pages."""
+    return [candidate for candidate in found if candidate.score > found[-1].score]
 
 
 def _boosted(query: Query, block: list[_Loaded]) -> list[_Loaded]:

@@ -54,7 +54,7 @@ class Postings:
         """Open what `write` wrote.
 
         Raises:
-            OSError, ValueError: a file is missing or damaged.
+            OSError, EOFError, ValueError: a file is missing or damaged.
         """
         arrays = [np.load(folder / f"{name}.{part.name}.npy", mmap_mode="r") for part in fields(Arrays)]
         try:

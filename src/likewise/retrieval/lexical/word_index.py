@@ -12,12 +12,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import Timeout
 
 from likewise.errors import UserError
 from likewise.retrieval.lexical.postings import Postings, PostingsBuilder, merged
@@ -51,10 +52,14 @@ class WordIndex:
             Timeout: others are at it, and `wait` is False.
             UserError: the folder cannot be written.
         """
-        with self._naming_errors(), new_version(self._folder, wait=wait) as building:
-            draft = Draft(self.current(asking=True), current_version(self._folder))
+        with ExitStack() as version:
+            with self._naming_errors():
+                building = version.enter_context(new_version(self._folder, wait=wait))
+                draft = Draft(self.current(asking=True), current_version(self._folder))
             yield draft
-            draft.write(building)
+            with self._naming_errors():
+                draft.write(building)
+                version.close()
         self.current(asking=True)
 
     def _name(self) -> str:
@@ -63,13 +68,15 @@ class WordIndex:
     def _opened(self, name: str) -> Words:
         try:
             return Words.open(Path(name)) if name else Words()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
             return Words()  # whoever needs them writes them again
 
     @contextmanager
     def _naming_errors(self) -> Iterator[None]:
         try:
             yield
+        except Timeout:  # an OSError, too
+            raise
         except OSError as error:
             raise UserError(f"cannot write the words of the index into {self._folder}: {error.strerror}") from None
 

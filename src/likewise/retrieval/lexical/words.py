@@ -64,7 +64,7 @@ class Words:
         """Open what `write` wrote.
 
         Raises:
-            OSError, ValueError, KeyError, TypeError: a file is missing or damaged.
+            OSError, EOFError, ValueError, KeyError, TypeError: a file is missing or damaged.
         """
         notes = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
         parts = []
