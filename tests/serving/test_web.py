@@ -31,6 +31,21 @@ def test_words_give_cards(answers: Answers) -> None:
     assert shown.index("green tea</span>") < shown.index("black tea</span>")
 
 
+def test_a_filter_and_exact_words(answers: Answers) -> None:
+    shown, _ = answers.search("green tea", None, 0.5, 5, "title != 'green tea'", True)
+    assert "2 results: “green tea” where title != &#x27;green tea&#x27;" in shown
+    assert "green tea</span>" not in shown
+    shown, _ = answers.search("tea", None, 0.5, 5, "titel == 'x'")
+    assert 'role="alert">there is no column &quot;titel&quot;; did you mean title?</p>' in shown
+    assert "1 result: more like “green tea” where" in answers.similar(5, "title == 'coffee'", Pressed("0"))
+    assert "3 results: “tea”" in answers.search("tea", None, 0.5, 5, "  ", True)[0]
+
+
+def test_exact_words_without_words_are_a_search_by_picture(answers: Answers, tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "query.png", (0, 200, 0))
+    assert "3 results" in answers.search("", {"path": str(picture.path)}, 0.5, 12, None, True)[0]
+
+
 @pytest.mark.parametrize("words", ["", "   ", "\n"])
 def test_nothing_asked_says_what_to_do(answers: Answers, words: str) -> None:
     shown, _ = answers.search(words, None, 0.5, 2)

@@ -140,7 +140,7 @@ def create_page(
                         elem_id="where",
                     )
                     hybrid = gr.Checkbox(
-                        label="Find exact words and numbers too",
+                        label="Match exact terms and numbers too",
                         value=False,
                         scale=2,
                         min_width=200,
