@@ -61,7 +61,7 @@ class QueryOptions:
     where: str | None = None
     hybrid: Switch = False
     fusion: Literal["weights", "ranks"] = "weights"
-    words_weight: float = 0.5
+    words_weight: float = 0.6
     offset: int = 0
     min_score: float | None = None
     group_by: str | None = None

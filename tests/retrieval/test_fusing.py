@@ -62,12 +62,12 @@ def test_equal_scores_have_equal_ranks() -> None:
 def test_weights_say_how_much_of_the_query_stands_in_an_item() -> None:
     """A best match that shares one word of many does not count as if it shared all."""
     cosines, scale = np.array([0.9, 0.3]), Scale(0.3, 0.9, 10.0)
-    assert fused(cosines, np.array([0.0, 1.0]), Fusion(), scale).tolist() == pytest.approx([0.5, 0.05])
-    assert fused(cosines, np.array([0.0, 12.0]), Fusion(), scale).tolist() == pytest.approx([0.5, 0.5])
+    assert fused(cosines, np.array([0.0, 1.0]), Fusion(), scale).tolist() == pytest.approx([0.4, 0.06])
+    assert fused(cosines, np.array([0.0, 12.0]), Fusion(), scale).tolist() == pytest.approx([0.4, 0.6])
 
 
 def test_where_there_are_no_words_vectors_decide() -> None:
-    assert fused(np.array([0.2, 0.4]), np.zeros(2), Fusion(), Scale(0.2, 0.4, 0.0)).tolist() == [0.0, 0.5]
+    assert fused(np.array([0.2, 0.4]), np.zeros(2), Fusion(words=0.5), Scale(0.2, 0.4, 0.0)).tolist() == [0.0, 0.5]
     assert fused(np.empty(0), np.empty(0), Fusion(), Scale(0.0, 0.0, 0.0)).tolist() == []
 
 

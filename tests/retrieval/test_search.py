@@ -232,7 +232,7 @@ def test_hybrid_finds_ids_and_brands(shop: Index) -> None:
     assert {hit.fields["brand"] for hit in shop.search("cord", k=2, hybrid=True)} == {"Cord"}
 
 
-@pytest.mark.parametrize("fusion", [True, Fusion("ranks"), Fusion("weights", 0.3)])
+@pytest.mark.parametrize("fusion", [True, Fusion("ranks"), Fusion("weights", 0.7)])
 def test_hybrid_keeps_to_filters_and_finds_all_that_meet_them(shop: Index, fusion: object) -> None:
     for where in ("price > 55", "sold == true", 'brand == "Acme" or price is null', "price > 1000"):
         plain = shop.search("XJ-906", where=where, k=10)

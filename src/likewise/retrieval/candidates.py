@@ -49,12 +49,11 @@ class ByVectorsAndWords:
     def __call__(self, count: int, condition: Condition | None) -> list[Candidate]:
         """A `Source`."""
         (near,) = self._store.search(self._vector, count, condition)
-        cosines = dict(zip(near.ids, near.scores.tolist(), strict=True))
+        cosines = dict(zip(near.ids, near.scores.tolist(), strict=True)) | self._matching(count, condition)
+        ids = list(cosines)
         if self._scale is None:  # what is near and what is far stays the same when more are asked for
             low, high = (near.scores[-1], near.scores[0]) if near.ids else (0.0, 0.0)
-            self._scale = Scale(float(low), float(high), self._matches.plain)
-        cosines |= self._matching(count, condition)
-        ids = list(cosines)
+            self._scale = Scale(float(low), float(high), self._matches.full(ids))
         scores = fused(np.array(list(cosines.values())), self._matches.of(ids), self._fusion, self._scale)
         return _in_order(ids, scores)[:count]
 

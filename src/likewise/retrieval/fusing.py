@@ -17,11 +17,12 @@ class Fusion:
     Attributes:
         by: "weights" adds both scores, each on its own scale from 0 to 1; "ranks" looks only at the two orders
             (reciprocal rank fusion; Cormack, Clarke and Büttcher, 2009).
-        words: the share of the words, in [0, 1].
+        words: the share of the words, in [0, 1]. With more than a half, an item in which all of the query's words stand
+            comes before those that are merely near.
     """
 
     by: Literal["weights", "ranks"] = "weights"
-    words: float = 0.5
+    words: float = 0.6
 
     def __post_init__(self) -> None:
         if self.by not in ("weights", "ranks"):
@@ -36,12 +37,13 @@ class Scale:
 
     Attributes:
         least, greatest: cosines of the items that the vectors find.
-        plain: the BM25 score that says that all of the query's words stand in an item; 0 where it has none.
+        full: the BM25 score that says that all of the query's words stand in an item; 0 where no item has any. Where
+            the best match has few of them, its score is low, and what the vectors say is not drowned by chance.
     """
 
     least: float
     greatest: float
-    plain: float
+    full: float
 
     def of_vectors(self, cosines: np.ndarray) -> np.ndarray:
         """Cosines in [0, 1]."""
@@ -50,7 +52,7 @@ class Scale:
 
     def of_words(self, scores: np.ndarray) -> np.ndarray:
         """BM25 scores in [0, 1]."""
-        return np.minimum(scores / self.plain, 1.0) if self.plain > 0 else np.zeros_like(scores)
+        return np.minimum(scores / self.full, 1.0) if self.full > 0 else np.zeros_like(scores)
 
 
 def fused(cosines: np.ndarray, words: np.ndarray, fusion: Fusion, scale: Scale) -> np.ndarray:

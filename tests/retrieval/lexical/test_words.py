@@ -87,12 +87,19 @@ def test_weights_add_up_and_unwanted_words_take_away(tmp_path: Path) -> None:
     assert "c" not in found
 
 
-def test_the_yardstick_is_the_score_of_an_average_item_with_every_word(tmp_path: Path) -> None:
+def test_the_yardstick_is_the_score_of_an_item_with_every_word(tmp_path: Path) -> None:
     index = WordIndex(tmp_path)
-    write(index, {"a": "red shoe", "b": "blue hat", "c": "green bag"})
+    write(index, {"a": "red shoe", "b": "blue hat", "c": "green bag " * 40})
     matches = index.current().match([("red shoe", 1.0)])
-    assert matches.plain == pytest.approx(float(matches.of(["a"])[0]), rel=1e-5)
-    assert index.current().match([("red submarine", 1.0)]).plain > matches.of(["a"])[0]
+    assert matches.full(["c", "b", "a"]) == pytest.approx(float(matches.of(["a"])[0]), rel=1e-5)
+    assert matches.full(["b", "c", "unknown"]) == matches.full([]) == 0.0
+    half = index.current().match([("red submarine", 1.0)])
+    assert half.covered(["a", "b"]).tolist() == pytest.approx([0.32, 0.0], abs=0.01), "unknown words tell most"
+    assert half.full(["a"]) == pytest.approx(float(half.of(["a"])[0]) / 0.3206, rel=0.01)
+    long = index.current().match([("green bag", 1.0)])
+    assert long.of(["c"])[0] / long.full(["c"]) == pytest.approx(1.0, rel=1e-5), "long items are no worse"
+    unwanted = index.current().match([("red", 1.0), ("shoe", -9.0)])
+    assert unwanted.full(["a"]) == 0.0
 
 
 def test_words_of_nothing_match_nothing(tmp_path: Path) -> None:
@@ -104,3 +111,14 @@ def test_words_of_nothing_match_nothing(tmp_path: Path) -> None:
     write(WordIndex(tmp_path), {"a": "", "b": "  !? "})
     assert WordIndex(tmp_path).current().match([("red", 1.0)]).count == 0
     assert WordIndex(tmp_path).current().match([("", 1.0)]).count == 0
+
+
+@pytest.mark.parametrize("typed", ["XJ-906", "xj906", "XJ 906", "906xj", "xj/906"])
+def test_a_code_is_covered_by_its_parts_where_nobody_writes_it_in_one(tmp_path: Path, typed: str) -> None:
+    index = WordIndex(tmp_path)
+    write(index, {"a": "XJ-906", "b": "XJ-907", "c": "a hat"})
+    matches = index.current().match([(typed, 1.0)])
+    assert matches.best(1)[0] == ["a"]
+    assert matches.covered(["a"])[0] == pytest.approx(1.0)
+    assert matches.covered(["b"])[0] < 0.5
+    assert index.current().match([("zz-777", 1.0)]).covered(["a", "b"]).tolist() == [0, 0]

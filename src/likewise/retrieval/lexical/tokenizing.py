@@ -7,6 +7,7 @@ both have in common is found.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from likewise.catalog.words import folded, tokens
@@ -26,7 +27,12 @@ _DECIMAL = re.compile(r"\d+\.\d+[^\W\d_]*")  # 3.5mm is not 35mm
 def lexical_tokens(text: str) -> list[str]:
     """The words of a text, and for its codes the other ways of writing them."""
     text = text[:_LONGEST_TEXT]
-    return [*tokens(text), *_codes(folded(text))]
+    return [*tokens(text), *(token for code in _codes(folded(text)) for token in code.others)]
+
+
+def whole_codes(text: str) -> set[str]:
+    """Those tokens of a text whose parts are tokens of it, too: where nothing is written so, the parts will do."""
+    return {token for code in _codes(folded(text[:_LONGEST_TEXT])) for token in code.wholes}
 
 
 def searchable_text(fields: Mapping[str, Any]) -> str:
@@ -38,19 +44,31 @@ def searchable_text(fields: Mapping[str, Any]) -> str:
     return "\n".join(part for name, value in fields.items() if name != "image" for part in _texts(value))
 
 
-def _codes(text: str) -> Iterator[str]:
-    for found in _COMPOUND.finditer(text):
-        compound = found[0]
+@dataclass(frozen=True)
+class _Code:
+    """A code in a text.
+
+    Attributes:
+        others: tokens that are not among the text's plain words.
+        wholes: tokens, of either kind, that have parts.
+    """
+
+    others: list[str]
+    wholes: list[str]
+
+
+def _codes(text: str) -> Iterator[_Code]:
+    for match in _COMPOUND.finditer(text):
+        compound = match[0]
         has_digit = _DIGIT.search(compound) is not None
         if len(compound) > _LONGEST_CODE or not (has_digit or _HYPHENATED.fullmatch(compound)):
             continue
         pieces = _PIECES.findall(compound)
-        if len(pieces) > 1 and not _DECIMAL.fullmatch(compound):
-            yield "".join(pieces)
-        for piece in pieces:
-            runs = _RUNS.findall(piece)
-            if len(runs) > 1:
-                yield from runs
+        joined = ["".join(pieces)] if len(pieces) > 1 and not _DECIMAL.fullmatch(compound) else []
+        runs = {piece: found for piece in pieces if len(found := _RUNS.findall(piece)) > 1}
+        others = [*joined, *(run for piece in pieces for run in runs.get(piece, []))]
+        if others:
+            yield _Code(others, [*joined, *runs])
 
 
 def _texts(value: Any) -> Iterator[str]:

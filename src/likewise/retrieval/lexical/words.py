@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.retrieval.lexical.postings import Postings, hash_of
-from likewise.retrieval.lexical.tokenizing import lexical_tokens
+from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
 _K1, _B = 1.2, 0.75
 _NOTES = "words.json"
@@ -89,46 +89,55 @@ class Words:
             texts: each with its weight; that of words that should not be there is negative.
         """
         weights: dict[str, float] = {}
+        wholes: set[str] = set()
         for text, weight in texts:
+            wholes |= whole_codes(text)
             for token in lexical_tokens(text):
                 weights[token] = weights.get(token, 0.0) + weight
         scores = [np.zeros(len(part.postings), np.float32) for part in self.parts]
-        plain = 0.0
+        told = [np.zeros(len(part.postings), np.float32) for part in self.parts]
+        asked = 0.0
         for token, weight in weights.items():
-            plain += max(weight, 0.0) * self._add(hash_of(token), weight, scores)
+            asked += self._add(hash_of(token), weight, scores, told, optional=token in wholes)
         for part, values in zip(self.parts, scores, strict=True):
             if not part.whole:
                 values[~part.alive] = 0.0
-        return Matches(self.parts, scores, plain / (1.0 + _K1))
+        return Matches(self.parts, scores, told, asked)
 
-    def _add(self, token: int, weight: float, scores: list[np.ndarray]) -> float:
-        """Add one word's share to the scores; returns how much the word tells (its inverse document frequency)."""
+    def _add(
+        self, token: int, weight: float, scores: list[np.ndarray], told: list[np.ndarray], *, optional: bool
+    ) -> float:
+        """Add one word's share to the scores, and what it tells (its weighted inverse document frequency) to `told`.
+
+        Returns:
+            What it tells; nothing if it is optional and stands nowhere.
+        """
         found = [part.postings.rows_with(token) for part in self.parts]
         frequency = sum(
             len(rows) if part.whole else int(part.alive[rows].sum())
             for part, (rows, _) in zip(self.parts, found, strict=True)
         )
-        tells = float(np.log(1.0 + (self.count - frequency + 0.5) / (frequency + 0.5)))
-        for part, (rows, counts), values in zip(self.parts, found, scores, strict=True):
+        if optional and not frequency:
+            return 0.0
+        tells = weight * float(np.log(1.0 + (self.count - frequency + 0.5) / (frequency + 0.5)))
+        wanted = max(tells, 0.0)
+        for place, (part, (rows, counts)) in enumerate(zip(self.parts, found, strict=True)):
             if len(rows):
                 often = counts.astype(np.float32)
                 length = part.postings.arrays.lengths[rows].astype(np.float32) / np.float32(self._average)
-                values[rows] += (weight * tells) * often / (often + _K1 * (1.0 - _B + _B * length))
-        return tells
+                scores[place][rows] += tells * often / (often + _K1 * (1.0 - _B + _B * length))
+                told[place][rows] += wanted
+        return wanted
 
 
 class Matches:
-    """How well every item matches a query's words.
+    """How well every item matches a query's words."""
 
-    Attributes:
-        plain: the score of an item of average length in which each of the query's words stands once; a yardstick that
-            does not depend on what happens to be in the index.
-    """
-
-    def __init__(self, parts: Sequence[Part], scores: list[np.ndarray], plain: float) -> None:
+    def __init__(self, parts: Sequence[Part], scores: list[np.ndarray], told: list[np.ndarray], asked: float) -> None:
         self._parts = parts
         self._scores = scores
-        self.plain = plain
+        self._told = told
+        self._asked = asked
 
     @cached_property
     def _found(self) -> list[np.ndarray]:
@@ -163,10 +172,28 @@ class Matches:
 
     def of(self, ids: Sequence[str]) -> np.ndarray:
         """(len(ids),) float32, the scores of some items; 0 for those that do not match or are unknown."""
-        scores = np.zeros(len(ids), np.float32)
-        for part, values in zip(self._parts, self._scores, strict=True):
+        return np.maximum(self._values(self._scores, ids), 0.0)
+
+    def covered(self, ids: Sequence[str]) -> np.ndarray:
+        """(len(ids),) float32 in [0, 1], how much of what the query's words tell stands in some items."""
+        return self._values(self._told, ids) / (self._asked or 1.0)
+
+    def full(self, ids: Sequence[str]) -> float:
+        """The score that the best match of some items would have if all of the query's words stood in it; 0: none does.
+
+        A yardstick that depends neither on how long items are nor on whether the words are anywhere at all.
+        """
+        scores = self.of(ids)
+        if not scores.any():
+            return 0.0
+        best = int(scores.argmax())
+        return float(scores[best] / self.covered([ids[best]])[0])
+
+    def _values(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
+        found = np.zeros(len(ids), np.float32)
+        for part, of_part in zip(self._parts, values, strict=True):
             rows = part.postings.rows_of(ids)
             known = np.flatnonzero(rows >= 0)
             alive = known[part.alive[rows[known]]]
-            scores[alive] = values[rows[alive]]
-        return np.maximum(scores, 0.0)
+            found[alive] = of_part[rows[alive]]
+        return found
