@@ -8,6 +8,7 @@ both have in common is found.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from likewise.catalog.words import folded, tokens
@@ -16,7 +17,8 @@ _LONGEST_CODE = 40  # characters; what is longer is an address or a file name
 _LONGEST_TEXT = 100_000
 _LEAST_CODE = 10_000  # a whole number from here on is rather a code than a quantity
 
-_COMPOUND = re.compile(r"[^\W_]+(?:[-‐‑–_./+#:]+[^\W_]+)*")
+# Letters and digits with signs between them; plain words are passed over without a match.
+_COMPOUND = re.compile(r"(?<![^\W_])(?=[^\W\d_]*[-‐‑–_./+#:\d])[^\W_]+(?:[-‐‑–_./+#:]+[^\W_]+)*")
 _PIECES = re.compile(r"[^\W_]+")
 _RUNS = re.compile(r"\d+|[^\W\d_]+")
 _HYPHENATED = re.compile(r"[^\W_]+(?:[-‐‑][^\W_]+)+")
@@ -53,22 +55,26 @@ class _Code:
         wholes: tokens, of either kind, that have parts.
     """
 
-    others: list[str]
-    wholes: list[str]
+    others: tuple[str, ...]
+    wholes: tuple[str, ...]
+
+
+_NO_CODE = _Code((), ())
 
 
 def _codes(text: str) -> Iterator[_Code]:
-    for match in _COMPOUND.finditer(text):
-        compound = match[0]
-        has_digit = _DIGIT.search(compound) is not None
-        if len(compound) > _LONGEST_CODE or not (has_digit or _HYPHENATED.fullmatch(compound)):
-            continue
-        pieces = _PIECES.findall(compound)
-        joined = ["".join(pieces)] if len(pieces) > 1 and not _DECIMAL.fullmatch(compound) else []
-        runs = {piece: found for piece in pieces if len(found := _RUNS.findall(piece)) > 1}
-        others = [*joined, *(run for piece in pieces for run in runs.get(piece, []))]
-        if others:
-            yield _Code(others, [*joined, *runs])
+    return (_code(match[0]) for match in _COMPOUND.finditer(text))
+
+
+@lru_cache(maxsize=65_536)  # sizes, units and hyphenated words come again and again
+def _code(compound: str) -> _Code:
+    has_digit = _DIGIT.search(compound) is not None
+    if len(compound) > _LONGEST_CODE or not (has_digit or _HYPHENATED.fullmatch(compound)):
+        return _NO_CODE
+    pieces = _PIECES.findall(compound)
+    joined = ["".join(pieces)] if len(pieces) > 1 and not _DECIMAL.fullmatch(compound) else []
+    runs = {piece: found for piece in pieces if len(found := _RUNS.findall(piece)) > 1}
+    return _Code((*joined, *(run for piece in pieces for run in runs.get(piece, []))), (*joined, *runs))
 
 
 def _texts(value: Any) -> Iterator[str]:
