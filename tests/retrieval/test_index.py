@@ -278,11 +278,11 @@ def test_an_open_index_follows_a_new_one_and_refuses_that_of_another_model(tmp_p
     assert len(served) == 2
     Index.build(FakeModel(fingerprint="retrained"), catalog_of("tea"), tmp_path)
     eventually(lambda: len(served) == 1)
-    with pytest.raises(UserError, match="made by another model; open it again"):
+    with pytest.raises(UserError, match="made by another model; start again"):
         served.search("tea")
     Index.build(FakeModel(dim=32), catalog_of("tea"), tmp_path)
     time.sleep(0.4)
-    with pytest.raises(UserError, match="32 dimensions, the model 64; open it again"):
+    with pytest.raises(UserError, match="32 dimensions, the model 64; start again"):
         served.search("tea")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from retrieval.fakes import FakeModel, catalog_of
+from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
 from likewise.retrieval import recommend
@@ -15,7 +16,7 @@ from likewise.retrieval.vectors import write_parquet
 COUNT, DIM = 300, 12
 
 
-@pytest.fixture(scope="module", params=["faiss:index", "lancedb:items"])
+@pytest.fixture(scope="module", params=STORES.values(), ids=STORES)
 def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Index:
     random = np.random.default_rng(0)
     vectors = random.standard_normal((COUNT, DIM)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Every kind of query over a small shop, on two engines."""
+"""Every kind of query over a small shop, on every engine that needs no server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from retrieval.fakes import FakeModel
+from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
 from likewise.retrieval import candidates, search
@@ -49,7 +50,7 @@ def shop_table() -> pl.DataFrame:
     )
 
 
-@pytest.fixture(scope="module", params=["faiss:index", "lancedb:items"])
+@pytest.fixture(scope="module", params=STORES.values(), ids=STORES)
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     table = shop_table()
     vectors = MODEL.encode_queries(table["title"].to_list())

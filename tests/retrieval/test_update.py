@@ -12,12 +12,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
+from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
 from likewise.retrieval import building
 from likewise.retrieval.index import Index
-
-STORES = ["faiss:index", "lancedb:items"]
 
 
 @pytest.fixture(params=["in place", "by a new store"])
@@ -41,7 +40,7 @@ def shop(**changes: str | None) -> FakeCatalog:
     return FakeCatalog(table)
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
 def test_only_new_and_changed_items_are_encoded(tmp_path: Path, way: str, store: str) -> None:
     model = FakeModel()
     index = Index.build(model, shop(), tmp_path, store=store)
@@ -171,7 +170,7 @@ def test_a_retrained_model_cannot_update(tmp_path: Path) -> None:
         Index.open(tmp_path, FakeModel())
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
 def test_an_open_index_answers_during_updates_and_follows(tmp_path: Path, way: str, store: str) -> None:
     model = FakeModel()
     Index.build(model, shop(), tmp_path, store=store)

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -57,16 +58,21 @@ def build(place: Place, model: QueryModel, entries: Entries, fingerprint: str) -
     place.remember()
 
 
-def update(place: Place, store: Store, model: ItemModel, catalog: Catalog) -> Changes:
-    """Make a store hold what a catalogue holds; only items of which the model sees something new are encoded.
+def update(place: Place, model: ItemModel, catalog: Catalog) -> Changes:
+    """Make an index hold what a catalogue holds; only items of which the model sees something new are encoded.
 
     The old content is there until the new one is: few changes are written into the store as it is, for many, or where
-    columns have come or gone, a new store takes its place at the end.
+    columns have come or gone, a new store takes its place at the end. Updates at the same time take turns, each with
+    all that the one before has written.
+
+    Raises:
+        UserError: there is no index, another model made it, or the store cannot be written.
     """
-    description = Description.of(store.schema)
-    own = OwnColumns(description.own)
     snapshot = Snapshot.of(catalog, model.fields)
-    with place.words.changing() as words:
+    with place.words.changing() as words, closing(place.open()) as store:
+        description = Description.of(store.schema)
+        description.check_model(model.dim, model.fingerprint, place.folder)
+        own = OwnColumns(description.own)
         if not in_step(words.before, store, own, description.build):
             read_words(store, own, description.build, words)
         changes = Changes.between(snapshot, store, own)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -51,6 +52,22 @@ class Description:
             return cls(**about | {"dim": schema.dim, "examples": tuple(about["examples"])})
         except (TypeError, KeyError):
             raise UserError("this store was not made by likewise index, or by another version of it") from None
+
+    def check_model(self, dim: int, fingerprint: str, folder: Path, way_out: str = "") -> None:
+        """See that a model is the one that made the index.
+
+        Args:
+            folder: the run's, for the message.
+            way_out: what to do, if that is something else than to build the index again.
+
+        Raises:
+            UserError: it is another one.
+        """
+        way_out = way_out or f"build it again: likewise index {folder} --data FILE"
+        if self.dim != dim:
+            raise UserError(f"the index of {folder} has {self.dim} dimensions, the model {dim}; {way_out}")
+        if self.model != fingerprint:
+            raise UserError(f"the index of {folder} was made by another model; {way_out}")
 
     def about(self) -> dict[str, Any]:
         """What is to stand in a store's schema."""

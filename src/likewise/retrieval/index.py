@@ -48,7 +48,7 @@ class Index:
         self._store = place.open()
         self._words = place.words
         self._words_in_step = False
-        self._check_model(f"build it again: likewise index {place.folder} --data FILE")
+        self.description.check_model(model.dim, self._fingerprint, place.folder)
 
     def __len__(self) -> int:
         return self._store.count()
@@ -146,8 +146,7 @@ class Index:
         Raises:
             UserError: the store cannot be written, or another model has made it anew.
         """
-        self._check_model("open it again")
-        changes = building.update(self._place, self._store, cast(ItemModel, self._model), catalog)
+        changes = building.update(self._place, cast(ItemModel, self._model), catalog)
         self._store = self._place.open()  # or else a new store would be seen only a moment later
         return changes
 
@@ -225,7 +224,7 @@ class Index:
             boost=boost,
             facet=facet,
         )
-        self._check_model("open it again")
+        self._check_model()
         return answer(query, self._model, self._store, self._own, self._current_words)
 
     def similar(self, id: str, k: int = 10, *, where: str | Condition | None = None) -> Hits:
@@ -251,7 +250,7 @@ class Index:
         condition = parse_filter(where) if isinstance(where, str) else where
         if condition is not None:
             normal_form(condition, self._own.visible(self._store.schema))
-        self._check_model("open it again")
+        self._check_model()
         return recommendations(self._store, k, condition, duplicates_from(hide_duplicates))
 
     def item(self, id: str) -> Item:
@@ -273,15 +272,10 @@ class Index:
     def _own(self) -> OwnColumns:
         return OwnColumns(self.description.own)
 
-    def _check_model(self, way_out: str) -> None:
-        """See that the content in use, which may be a new one, is of our model."""
-        description, place = self.description, self._place.folder
-        if description.dim != self._model.dim:
-            raise UserError(
-                f"the index of {place} has {description.dim} dimensions, the model {self._model.dim}; {way_out}"
-            )
-        if description.model != self._fingerprint:
-            raise UserError(f"the index of {place} was made by another model; {way_out}")
+    def _check_model(self) -> None:
+        """See that the content in use, which may be a new one, is still of our model."""
+        again = "start again, with that model"
+        self.description.check_model(self._model.dim, self._fingerprint, self._place.folder, again)
 
     def _current_words(self) -> Words:
         """The words of the content in use; read from the store where they were lost or were never written."""
