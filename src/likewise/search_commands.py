@@ -24,7 +24,8 @@ from likewise.output import print_json, print_table
 from likewise.progress import say
 
 if TYPE_CHECKING:
-    from likewise.retrieval.index import Hits, Index
+    from likewise.retrieval.index import Index
+    from likewise.retrieval.items import Hits
 
 
 @Parameter(name="*", group=Group("Query", sort_key=5))

@@ -8,8 +8,8 @@ from retrieval.fakes import FakeModel, catalog_of, save_picture
 
 from likewise.catalog.pictures import Picture
 from likewise.errors import UserError
-from likewise.retrieval.index import Hit, Index
-from likewise.retrieval.items import Item
+from likewise.retrieval.index import Index
+from likewise.retrieval.items import Hit, Item
 from likewise.serving.web import Answers, create_page, thumbnails_in
 
 

@@ -86,6 +86,7 @@ def update(place: Place, model: ItemModel, catalog: Catalog) -> Changes:
             every = np.full((len(catalog), model.dim), np.nan, np.float32)
             every[rows], every[kept] = vectors, _stored(store, snapshot, kept)
             _fill(place, model, snapshot.entries(range(len(catalog)), every), catalog.fingerprint, words)
+    place.remember()
     return changes
 
 

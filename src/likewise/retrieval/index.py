@@ -17,7 +17,7 @@ from likewise.retrieval.building import ItemModel, entries_of
 from likewise.retrieval.changes import Changes, Snapshot
 from likewise.retrieval.description import Description, spread
 from likewise.retrieval.fusing import Fusion
-from likewise.retrieval.items import Hit, Hits, Item, OwnColumns, row_digests
+from likewise.retrieval.items import Hits, Item, OwnColumns, row_digests
 from likewise.retrieval.lexical.words import Words
 from likewise.retrieval.place import Place
 from likewise.retrieval.query import ImageSource, Several, duplicates_from, query_of
@@ -27,8 +27,6 @@ from likewise.retrieval.search import answer
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.location import Credentials
 from likewise.retrieval.writing import Entries, in_step, read_words
-
-__all__ = ["Hit", "Hits", "Index"]
 
 _NOBODY = Credentials()
 

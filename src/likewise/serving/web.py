@@ -15,8 +15,7 @@ import gradio as gr
 from likewise.catalog.images.causes import PictureError, describe
 from likewise.catalog.images.thumbnails import thumbnail
 from likewise.errors import UserError
-from likewise.retrieval.index import Hit
-from likewise.retrieval.items import Item
+from likewise.retrieval.items import Hit, Item
 from likewise.serving.cards import details_html, notice_html, results_html, title_of
 
 _HERE = Path(__file__).parent
