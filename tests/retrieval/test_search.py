@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from retrieval.fakes import FakeModel
+from retrieval.fakes import FakeModel, catalog_of
 from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
@@ -352,3 +352,15 @@ def test_words_that_were_lost_are_read_again_from_the_store(tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "words")
     assert Index.open(tmp_path, MODEL).search("xj906", hybrid=True, k=1)[0].id == "s6"
     assert list((tmp_path / "words").glob("*/current")), "and kept"
+
+
+@pytest.mark.parametrize("options", [{}, {"hybrid": True}, {"boost": "1"}, {"diversity": 0.5}])
+@pytest.mark.parametrize("most_ties", [10_000, 0])
+def test_pages_of_equals_fit_together(options: dict, most_ties: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK", 8)
+    index = Index.build(MODEL, catalog_of("coffee", *["tea"] * 30, "green tea", *["coffee"] * 5))
+    if most_ties:
+        pages = [ids(index.search("tea", k=7, offset=start, **options)) for start in range(0, 37, 7)]
+        assert sorted(id for page in pages for id in page) == sorted(str(row) for row in range(37))
+    monkeypatch.setattr(search, "_MOST_TIES", most_ties)
+    assert len(set(ids(index.search("tea", k=37, **options)))) == 37

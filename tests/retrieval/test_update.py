@@ -245,6 +245,21 @@ def test_an_update_killed_at_any_moment_leaves_words_that_know_every_item(tmp_pa
     assert index.matches(shop())
 
 
+def test_an_update_mends_words_that_were_behind(tmp_path: Path) -> None:
+    model = FakeModel()
+    index = Index.build(model, shop(), tmp_path)
+    behind = shutil.copytree(tmp_path / "words", tmp_path / "before")
+    index.update(shop(item3="xj-900", item4="xj-911"))
+    shutil.rmtree(tmp_path / "words")
+    shutil.move(behind, tmp_path / "words")
+    index = Index.open(tmp_path, model)
+    index.update(shop(item3="xj-777", item4=None))
+    words = Index.open(tmp_path, model)._words.current()
+    assert words.count == len(index) == 9
+    assert index.search("xj777", k=1, hybrid=True)[0].id == "item3"
+    assert words.match([("900 911", 1.0)]).best(5)[0] == []
+
+
 def test_words_that_another_machine_has_left_behind_are_brought_up_to_date(tmp_path: Path) -> None:
     model = FakeModel()
     Index.build(model, shop(), tmp_path / "here", store=f"lancedb://{tmp_path}/shared")

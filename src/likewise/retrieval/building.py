@@ -73,14 +73,17 @@ def update(place: Place, model: ItemModel, catalog: Catalog) -> Changes:
         description = Description.of(store.schema)
         description.check_model(model.dim, model.fingerprint, place.folder)
         own = OwnColumns(description.own)
-        if not in_step(words.before, store, own, description.build):
-            read_words(store, own, description.build, words)
         changes = Changes.between(snapshot, store, own)
         rows = changes.to_encode
         vectors = model.encode_items(catalog.select(rows)) if rows else np.empty((0, model.dim), np.float32)
-        few = changes.size <= max(_FEW, _SMALL_PART * store.count())
-        if few and fits(schema_of(snapshot.items, own, model.dim, {}), store.schema):
-            _change(store, own, snapshot, changes, vectors, words)
+        if _is_small(changes, snapshot, store, own):
+            known = in_step(words.before, store, own, description.build)
+            written = now(words.before.stamp.written)
+            _change(store, own, snapshot, changes, vectors, written, words if known else None)
+            if known:
+                words.stamp = Stamp(description.build, written)
+            else:
+                read_words(store, own, description.build, words)
         else:
             kept = sorted([*changes.unchanged, *changes.rewritten])
             every = np.full((len(catalog), model.dim), np.nan, np.float32)
@@ -112,20 +115,33 @@ def _fill(place: Place, model: QueryModel, entries: Entries, fingerprint: str, w
     words.stamp = Stamp(description.build, description.written)
 
 
+def _is_small(changes: Changes, snapshot: Snapshot, store: Store, own: OwnColumns) -> bool:
+    """Whether changes can join the store as it is."""
+    if changes.size > max(_FEW, _SMALL_PART * store.count()):
+        return False
+    same_own = OwnColumns.beside(snapshot.items.columns) == own
+    return same_own and fits(schema_of(snapshot.items, own, store.schema.dim, {}), store.schema)
+
+
 def _change(
-    store: Store, own: OwnColumns, snapshot: Snapshot, changes: Changes, vectors: np.ndarray, words: Draft
+    store: Store,
+    own: OwnColumns,
+    snapshot: Snapshot,
+    changes: Changes,
+    vectors: np.ndarray,
+    written: int,
+    words: Draft | None,
 ) -> None:
-    """Write what has changed into the store as it is."""
+    """Write what has changed into the store as it is, and into its words if they know the rest."""
     encoded = snapshot.entries(changes.to_encode, vectors)
     seen = encoded.encoded()
-    rewritten = snapshot.entries(changes.rewritten, _stored(store, snapshot, changes.rewritten))
-    written = now(words.stamp.written)
+    rewritten = snapshot.entries(changes.rewritten, _stored(store, snapshot, changes.rewritten)).encoded()
     for entries in (seen, rewritten):
         write_entries(store, own, entries, written, words)
     gone = [*changes.removed, *(set(encoded.items["id"]) - set(seen.items["id"]))]
     store.delete(gone)
-    words.remove(gone)
-    words.stamp = Stamp(words.stamp.build, written)
+    if words is not None:
+        words.remove(gone)
 
 
 def _stored(store: Store, snapshot: Snapshot, rows: Sequence[int]) -> np.ndarray:

@@ -42,11 +42,17 @@ class Distinct:
 
     def __init__(self, same_from: float, known: np.ndarray) -> None:
         self._same_from = same_from - 1e-6  # rounding
-        self._known = list(known)
+        self._known = known
+        self._count = len(known)
 
     def admits(self, vector: np.ndarray) -> bool:
         """Whether a vector is like none of those before it; then it is one of them from now on."""
-        if self._known and float((np.stack(self._known) @ vector).max()) >= self._same_from:
+        known = self._known[: self._count]
+        if self._count and float((known @ vector).max()) >= self._same_from:
             return False
-        self._known.append(vector)
+        if self._count == len(self._known):
+            self._known = np.empty((max(16, 2 * self._count), len(vector)), np.float32)
+            self._known[: self._count] = known
+        self._known[self._count] = vector
+        self._count += 1
         return True

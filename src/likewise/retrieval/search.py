@@ -24,6 +24,7 @@ from likewise.retrieval.stores.schema import Schema
 
 BLOCK = 200  # candidates that are put in order together
 COUNTED = 1_000  # candidates whose values are counted
+_MOST_TIES = 10_000  # equals that are all looked at, so that chance decides nothing between them
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _Search:
             asked = size + len(seen)
             found = self._source(asked, self._condition())
             exhausted = len(found) < asked
-            fresh = without(found if exhausted else _without_last_ties(found), seen)
+            fresh = without(found if exhausted or asked > _MOST_TIES else _without_last_ties(found), seen)
             if fresh:
                 yield fresh
             if exhausted:
@@ -167,7 +168,7 @@ class _Search:
 
 
 def _without_last_ties(found: list[Candidate]) -> list[Candidate]:
-    """Those before the last and its equals, of which there may be more; so chance decides nothing between two pages."""
+    """Those before the last and its equals, of which there may be more: they are for the next page, all of them."""
     return [candidate for candidate in found if candidate.score > found[-1].score]
 
 

@@ -50,7 +50,8 @@ class Entries:
 
     def encoded(self) -> "Entries":
         """Those that have a vector."""
-        return self.at(np.flatnonzero(np.isfinite(self.vectors).all(axis=1)).tolist())
+        finite = np.isfinite(self.vectors.sum(axis=1))
+        return self if finite.all() else self.at(np.flatnonzero(finite).tolist())
 
     def batches(self) -> Iterator["Entries"]:
         """All of them, in parts."""

@@ -103,7 +103,7 @@ class Draft:
         self._new = PostingsBuilder()
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Leave out items of before; unknown ids are no mistake."""
+        """Leave out items that were there before; unknown ids are no mistake."""
         for part, alive in zip(self.before.parts, self._alive, strict=True):
             rows = part.postings.rows_of(ids)
             alive[rows[rows >= 0]] = False
