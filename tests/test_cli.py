@@ -10,7 +10,7 @@ from model.shape_catalogue import write_catalogue
 from likewise.cli import app, main
 from likewise.progress import console
 
-COMMANDS = ("doctor", "train", "evaluate", "compare", "encode", "index", "search", "sample", "demo")
+COMMANDS = ("doctor", "train", "evaluate", "compare", "encode", "index", "search", "recommend", "sample", "demo")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,13 +7,17 @@ if TYPE_CHECKING:
     from likewise.config import DataSettings, ImageSettings, ModelSettings, TrainConfig
     from likewise.errors import MissingExtraError, UserError
     from likewise.model.model import Model
-    from likewise.retrieval.index import Hit, Index
+    from likewise.retrieval.fusing import Fusion
+    from likewise.retrieval.index import Index
+    from likewise.retrieval.items import Hit, Hits
     from likewise.training.train import Run, train
 
 __all__ = [
     "Catalog",
     "DataSettings",
+    "Fusion",
     "Hit",
+    "Hits",
     "ImageSettings",
     "Index",
     "MissingExtraError",
@@ -28,7 +32,9 @@ __all__ = [
 _HOME = {
     "Catalog": "likewise.catalog.catalog",
     "DataSettings": "likewise.config",
-    "Hit": "likewise.retrieval.index",
+    "Fusion": "likewise.retrieval.fusing",
+    "Hit": "likewise.retrieval.items",
+    "Hits": "likewise.retrieval.items",
     "ImageSettings": "likewise.config",
     "Index": "likewise.retrieval.index",
     "MissingExtraError": "likewise.errors",

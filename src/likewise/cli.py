@@ -1,10 +1,9 @@
 """The command line: one short function per command."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -24,7 +23,9 @@ from likewise.options import (
     names,
     train_config,
 )
+from likewise.output import print_json, print_table
 from likewise.progress import console, say
+from likewise.search_commands import demo, index, recommend, search
 
 _ABOUT = "Turn a catalogue into a search engine that understands text and pictures."
 
@@ -50,9 +51,9 @@ def doctor(file: Data, /, *, as_json: AsJson = False, catalog: CatalogOptions = 
         count_truncated=encoder.count_truncated,
     )
     if as_json:
-        _print_json(report.as_dict())
+        print_json(report.as_dict())
     else:
-        _print(render(report))
+        print_table(render(report))
 
 
 @app.command
@@ -183,9 +184,9 @@ def evaluate(
     if report is not None:
         say(f"The report is {write_examination(report, run, model, examination)}")
     if as_json:
-        _print_json(examination.figures())
+        print_json(examination.figures())
     else:
-        _print(comparison_table(examination.comparison, examination.threshold))
+        print_table(comparison_table(examination.comparison, examination.threshold))
     missed = [sentence for goal in goals if (sentence := goal.missed_by(examination.comparison.subsets[0]))]
     for sentence in missed:
         say(f"likewise: {sentence}")
@@ -222,9 +223,9 @@ def compare(
     inquiry = asked.inquiry(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
     result = compare_runs(inquiry, (run, first), (other, second))
     if as_json:
-        _print_json(result.model_dump(mode="json"))
+        print_json(result.model_dump(mode="json"))
     else:
-        _print(run_comparison_table(result))
+        print_table(run_comparison_table(result))
 
 
 @app.command
@@ -261,70 +262,6 @@ def encode(
 
 
 @app.command
-def index(
-    run: Run,
-    /,
-    *,
-    data: Data,
-    where: Where = None,
-    device: Device = "auto",
-    catalog: CatalogOptions = PLAIN,
-) -> None:
-    """Encode a catalogue and make it searchable; the index lives in the run folder.
-
-    Example: likewise index runs/products --data products.csv
-    """
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
-
-    built = Index.build(Model.load(run, device), catalog.read(data, where), run)
-    empty = built.description.left_out
-    say(f"{len(built):,} items can be searched ({built.description.kind}); {empty:,} have no content")
-
-
-@app.command
-def search(
-    run: Run,
-    words: str | None = None,
-    /,
-    *,
-    image: Path | None = None,
-    image_weight: float = 0.5,
-    k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
-    as_json: AsJson = False,
-    device: Device = "auto",
-) -> None:
-    """Find the items most like some words, a picture, or both.
-
-    Example: likewise search runs/products "red shoes" --image photo.jpg -k 5
-
-    Parameters
-    ----------
-    words
-        What to look for.
-    image
-        A picture to look for.
-    image_weight
-        The picture's share where there are words, too.
-    k
-        How many items.
-    """
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
-
-    hits = Index.open(run, Model.load(run, device)).search(words, image=image, image_weight=image_weight, k=k)
-    if as_json:
-        _print_json([{"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")} for hit in hits])
-        return
-    from rich.table import Table
-
-    table = Table("score", "id", "title", box=None, pad_edge=False)
-    for hit in hits:
-        table.add_row(f"{hit.score:.3f}", hit.id, str(hit.fields.get("title") or ""))
-    _print(table)
-
-
-@app.command
 def sample(name: Literal["openmoji"], folder: Path, /) -> None:
     """Write a sample catalogue: about 1,900 OpenMoji pictures with names (CC BY-SA 4.0).
 
@@ -342,47 +279,8 @@ def sample(name: Literal["openmoji"], folder: Path, /) -> None:
     say(f"The {name} catalogue is {write_openmoji(folder)}")
 
 
-@app.command
-def demo(
-    run: Run,
-    /,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    check: Switch = False,
-    device: Device = "auto",
-    cache: Path | None = None,
-) -> None:
-    """Open a search page over a run's index.
-
-    Example: likewise demo runs/products --port 8000
-
-    Parameters
-    ----------
-    host
-        A loopback address.
-    port
-        The port of the page.
-    check
-        Serve, ask the page once, and stop.
-    cache
-        Folder of downloads and thumbnails.
-    """
-    from likewise.catalog.catalog import default_cache
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
-    from likewise.serving.server import check_page, serve
-    from likewise.serving.web import create_page, thumbnails_in
-
-    found = Index.open(run, Model.load(run, device))
-    folder = CatalogOptions(cache=cache).folder() or default_cache()
-    page = create_page(
-        found, title=run.resolve().name, examples=found.example_titles(), thumbnails=thumbnails_in(folder)
-    )
-    if check:
-        say(f"The page answers on {check_page(page, host, port)}")
-    else:
-        serve(page, host, port)
+for command in (index, search, recommend, demo):
+    app.command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -399,16 +297,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         sys.stderr.close()
         sys.exit(0)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    Console().print(renderable)
 
 
 if __name__ == "__main__":

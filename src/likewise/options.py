@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings, TrainConfig
     from likewise.evaluation.inquiry import Inquiry
+    from likewise.retrieval.stores.location import Credentials
 
 Run = Annotated[Path, Parameter(help="The run folder.")]
 Data = Annotated[Path, Parameter(help="The catalogue: CSV, TSV, Parquet or JSON Lines.")]
@@ -26,6 +27,16 @@ Fields = Annotated[str | None, Parameter(help="What is seen of an item, such as 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="auto, cpu, cuda or mps.")]
 Switch = Annotated[bool, Parameter(negative="")]
+Several = Annotated[list[str] | None, Parameter(negative="")]
+StoreUri = Annotated[
+    str | None,
+    Parameter(
+        name="--store",
+        help="The store's URI, such as faiss:index, lancedb:items or qdrant://host:6333; relative paths start from the "
+        "run folder (default: the one that the run used before, at first faiss:index). Credentials come from "
+        "LIKEWISE_STORE_USER, LIKEWISE_STORE_PASSWORD and LIKEWISE_STORE_TOKEN.",
+    ),
+]
 
 
 @Parameter(name="*", group=Group("Catalogue", sort_key=10))
@@ -132,6 +143,13 @@ class QuestionOptions:
 
 PLAIN = CatalogOptions()
 TITLES = QuestionOptions()
+
+
+def store_credentials() -> "Credentials":
+    """Who we are to the store's server, from the environment."""
+    from likewise.retrieval.stores.location import Credentials
+
+    return Credentials.of(os.environ)
 
 
 def names(listed: str | None) -> list[str] | None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.evaluation.baselines import bm25_scores, fit_ridge, tokens
+from likewise.catalog.words import tokens
+from likewise.evaluation.baselines import bm25_scores, fit_ridge
 
 
 def all_scores(queries, texts):
@@ -46,25 +47,6 @@ def test_bm25_of_nothing_is_zero(queries, texts):
 def test_bm25_by_slices_gives_the_same_rows():
     scores = bm25_scores(["red", "blue", "red hat"], ["red hat", "blue", None])
     assert np.array_equal(scores(slice(1, 3)), scores(slice(0, 3))[1:])
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("Crème BRÛLÉE, 250g", ["creme", "brulee", "250g"]),
-        ("snake_case C", ["snake", "case", "c"]),
-        ("हिन्दी में", ["हिन्दी", "में"]),
-        ("東京都の茶", ["東京", "京都", "都の", "の茶"]),
-        ("茶", ["茶"]),
-        ("빨간 구두", ["빨간", "구두"]),
-        ("น้ำแข็ง", None),
-        ("Straße", ["strasse"]),
-        ("", []),
-    ],
-)
-def test_words_of_many_scripts(text, words):
-    found = tokens(text)
-    assert found == words if words is not None else len(found) > 1
 
 
 @settings(deadline=None)

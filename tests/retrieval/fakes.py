@@ -20,6 +20,8 @@ class FakeModel:
 
     dim: int = 64
     fingerprint: str = "fake-model"
+    fields: tuple[str, ...] = ("title", "image")
+    encoded: list[str] = field(default_factory=list)  # ids of all items that were ever encoded
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self._encode_text(text) for text in texts])
@@ -32,6 +34,7 @@ class FakeModel:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def encode_items(self, catalog: "FakeCatalog") -> np.ndarray:
+        self.encoded += catalog.table["id"].to_list()
         vectors = np.full((len(catalog.table), self.dim), np.nan, dtype=np.float32)
         for row, (title, pictures) in enumerate(zip(catalog.table["title"], catalog.pictures, strict=True)):
             parts = [self._encode_text(title)] if title else []
@@ -60,6 +63,15 @@ class FakeCatalog:
 
     def __post_init__(self) -> None:
         self.pictures = self.pictures or [()] * len(self.table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def texts(self, field: str) -> list[str | None]:
+        return self.table[field].to_list()
+
+    def select(self, rows: Sequence[int]) -> "FakeCatalog":
+        return FakeCatalog(self.table[list(rows)], [self.pictures[row] for row in rows], self.fingerprint)
 
 
 def catalog_of(*titles: str | None, **columns: list) -> FakeCatalog:

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.catalog.pictures import Picture
-from likewise.retrieval.index import Hit
-from likewise.retrieval.items import Item
+from likewise.retrieval.items import Hit, Item
 from likewise.serving.cards import details_html, notice_html, results_html, title_of
 
 _PICTURE = Picture(key="a" * 64, path=Path("/originals/photo.jpg"))

@@ -27,7 +27,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     require(shutil.which("chromium"), "the page's own tests need chromium")
     folder = tmp_path_factory.mktemp("pictures")
     titles = ["red apple", "red cherry", "green pear", "green lime", HOSTILE, "lost fig", *(["chair"] * 8)]
-    catalog = catalog_of(*titles, description=[f"About {title}." for title in titles], price=list(range(len(titles))))
+    catalog = catalog_of(
+        *titles,
+        description=[f"About {title}." for title in titles],
+        price=list(range(len(titles))),
+        model=[f"XJ-{1000 + number}" for number in range(len(titles))],
+    )
     colours = {0: (240, 20, 20), 1: (200, 0, 0), 2: (20, 230, 20), 5: (90, 0, 90)}
     catalog.pictures = [
         (save_picture(folder / f"{row}.png", colours[row], size=(500, 400)),) if row in colours else ()
@@ -173,6 +178,26 @@ def test_details_open_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("dialog").get_by_role("heading")).to_have_text("red cherry")
 
 
+def test_a_filter_and_exact_terms_are_choices(page: Page) -> None:
+    where = page.get_by_label("Only items that meet a filter")
+    expect(where).to_be_hidden()
+    page.get_by_role("button", name="More options").click()
+    where.fill("price < 2")
+    ask(page, "apple")
+    expect(page.locator(".heading")).to_contain_text("2 results: “apple” where price < 2")
+    assert titles(page) == ["red apple", "red cherry"]
+    page.get_by_role("button", name="More like red cherry").click()
+    expect(page.locator(".heading")).to_contain_text("more like “red cherry” where price < 2")
+    assert titles(page) == ["red apple"]
+    where.fill("prise < 2")
+    where.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text('there is no column "prise"; did you mean price?')
+    where.fill("")
+    page.get_by_label("Match exact terms and numbers too").check()
+    ask(page, "xj 1003")
+    expect(page.locator(".card .title").first).to_have_text("green lime")
+
+
 @pytest.mark.parametrize("from_details", [False, True])
 def test_more_like_this_leaves_the_item_out(page: Page, from_details: bool) -> None:
     ask(page, "red apple")
@@ -208,6 +233,7 @@ def test_items_without_a_picture_show_their_title_in_its_place(page: Page) -> No
 def test_nothing_is_wider_than_the_window(page: Page, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200), (250, 0, 0)).save(tmp_path / "query.png")
     upload(page, tmp_path / "query.png")
+    page.get_by_role("button", name="More options").click()
     ask(page, HOSTILE + "x" * 300)
     expect(page.locator(".heading")).to_contain_text("and your picture")
     width = page.viewport_size["width"]

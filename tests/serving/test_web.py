@@ -8,8 +8,8 @@ from retrieval.fakes import FakeModel, catalog_of, save_picture
 
 from likewise.catalog.pictures import Picture
 from likewise.errors import UserError
-from likewise.retrieval.index import Hit, Index
-from likewise.retrieval.items import Item
+from likewise.retrieval.index import Index
+from likewise.retrieval.items import Hit, Item
 from likewise.serving.web import Answers, create_page, thumbnails_in
 
 
@@ -29,6 +29,21 @@ def test_words_give_cards(answers: Answers) -> None:
     shown, _ = answers.search("green tea", None, 0.5, 2)
     assert "2 results: “green tea”" in shown
     assert shown.index("green tea</span>") < shown.index("black tea</span>")
+
+
+def test_a_filter_and_exact_words(answers: Answers) -> None:
+    shown, _ = answers.search("green tea", None, 0.5, 5, "title != 'green tea'", True)
+    assert "2 results: “green tea” where title != &#x27;green tea&#x27;" in shown
+    assert "green tea</span>" not in shown
+    shown, _ = answers.search("tea", None, 0.5, 5, "titel == 'x'")
+    assert 'role="alert">there is no column &quot;titel&quot;; did you mean title?</p>' in shown
+    assert "1 result: more like “green tea” where" in answers.similar(5, "title == 'coffee'", Pressed("0"))
+    assert "3 results: “tea”" in answers.search("tea", None, 0.5, 5, "  ", True)[0]
+
+
+def test_exact_words_without_words_are_a_search_by_picture(answers: Answers, tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "query.png", (0, 200, 0))
+    assert "3 results" in answers.search("", {"path": str(picture.path)}, 0.5, 12, None, True)[0]
 
 
 @pytest.mark.parametrize("words", ["", "   ", "\n"])
@@ -63,17 +78,17 @@ def test_an_example_takes_the_place_of_the_query(answers: Answers) -> None:
 
 
 def test_more_like_this_leaves_the_item_out(answers: Answers) -> None:
-    shown = answers.similar(5, Pressed("0"))
+    shown = answers.similar(5, "", Pressed("0"))
     assert "2 results: more like “green tea”" in shown
     assert 'data-id="0"' not in shown
-    assert "no item" in answers.similar(5, Pressed("gone"))
+    assert "no item" in answers.similar(5, "", Pressed("gone"))
 
 
 def test_an_empty_index_says_that_nothing_was_found() -> None:
     answers = Answers(Index.build(FakeModel(), catalog_of()))
     assert "Nothing found" in answers.search("tea", None, 0.5, 10)[0]
     alone = Answers(Index.build(FakeModel(), catalog_of("tea")))
-    assert "Nothing found" in alone.similar(10, Pressed("0"))
+    assert "Nothing found" in alone.similar(10, None, Pressed("0"))
 
 
 @pytest.mark.parametrize(
@@ -88,14 +103,14 @@ def test_an_error_is_one_sentence(error: Exception, sentence: str, caplog: pytes
         def search(self, text: str | None = None, **options: object) -> list[Hit]:
             raise error
 
-        def similar(self, id: str, k: int = 10) -> list[Hit]:
+        def similar(self, id: str, k: int = 10, **options: object) -> list[Hit]:
             raise error
 
         def item(self, id: str) -> Item:
             return Item(id, {"title": "tea"}, None)
 
     answers = Answers(Failing())
-    for shown in (answers.search("tea", None, 0.5, 10)[0], answers.similar(10, Pressed("0"))):
+    for shown in (answers.search("tea", None, 0.5, 10)[0], answers.similar(10, "", Pressed("0"))):
         assert 'role="alert"' in shown
         assert sentence in shown
     assert ("the search failed" in caplog.text) == isinstance(error, KeyError)

@@ -1,46 +1,14 @@
 """The simple rivals that a trained model has to beat: BM25, and a ridge regression from pictures to the text space."""
 
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import bm25s
 import numpy as np
 
-# Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_ACCENTS = re.compile("[\u0300-\u036f]")
+from likewise.catalog.words import tokens
+
 _CHUNK_ROWS = 4096
-
-
-def tokens(text: str) -> list[str]:
-    """Words of a text in any language, for a lexical index.
-
-    Case and accents are folded. Scripts without spaces give overlapping pairs of characters, as Lucene's CJK analyser
-    does. No word is a stop word and nothing is stemmed: the language of a catalogue is not known, and BM25 itself
-    weighs common words down.
-    """
-    text = text.casefold()
-    if not text.isascii():
-        # Taken apart, freed of accents and put together again: "Crème" is found by "creme", Hangul and kana stay whole.
-        text = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", text)))
-    words: list[str] = []
-    for run in _word_pattern().finditer(text):
-        if run.lastgroup == "unspaced" and len(run[0]) > 1:
-            words.extend(run[0][start : start + 2] for start in range(len(run[0]) - 1))
-        else:
-            words.append(run[0])
-    return words
-
-
-@cache
-def _word_pattern() -> re.Pattern[str]:
-    # \w leaves out combining marks, which would cut Hindi or Arabic words at every vowel sign.
-    marks = "".join(chr(code) for code in range(0x370, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
-    spaced = rf"(?:(?![{_UNSPACED}_])[\w{marks}])+"
-    return re.compile(rf"(?P<unspaced>(?:(?!\W)[{_UNSPACED}]|(?=[{_UNSPACED}])[{marks}])+)|{spaced}")
 
 
 def bm25_scores(queries: Sequence[str | None], texts: Sequence[str | None]) -> Callable[[slice], np.ndarray]:

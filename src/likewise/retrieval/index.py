@@ -1,108 +1,82 @@
-"""A searchable catalogue: its items' vectors and metadata, and the model that turns queries into vectors."""
+"""A searchable catalogue: a store of its items, their words, and the model that turns queries into vectors."""
 
-import json
-import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import cast
 
 import numpy as np
 import polars as pl
-from PIL import Image
+from filelock import Timeout
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.causes import PictureError, describe
-from likewise.catalog.images.decode import decode_bytes, open_picture
+from likewise.catalog.filters import Compare, Condition, parse_filter
 from likewise.catalog.pictures import Picture
 from likewise.errors import UserError
-from likewise.retrieval.former import FaissStore
-from likewise.retrieval.items import Item, ItemTable
-from likewise.retrieval.versions import current_version, new_version
+from likewise.retrieval import building
+from likewise.retrieval.building import ItemModel, entries_of
+from likewise.retrieval.changes import Changes, Snapshot
+from likewise.retrieval.description import Description, spread
+from likewise.retrieval.fusing import Fusion
+from likewise.retrieval.items import Hits, Item, OwnColumns, row_digests
+from likewise.retrieval.lexical.words import Words
+from likewise.retrieval.place import Place
+from likewise.retrieval.query import ImageSource, Several, duplicates_from, query_of
+from likewise.retrieval.query_vector import QueryModel
+from likewise.retrieval.recommend import recommendations
+from likewise.retrieval.search import answer
+from likewise.retrieval.stores.conditions import normal_form
+from likewise.retrieval.stores.location import Credentials
+from likewise.retrieval.writing import Entries, in_step, read_words
 
-_VECTORS = "vectors.faiss"
-_ITEMS = "items.sqlite"
-_DESCRIPTION = "index.json"
-_QUERY_SIDE = 1024  # pixels: more than any encoder looks at, and a photo of 50 megapixels decodes in a fraction
-
-
-class QueryModel(Protocol):
-    """The part of a model that answers queries."""
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, dim) float32, unit norm."""
-
-    def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """(n, dim) float32, unit norm."""
-
-
-class ItemModel(QueryModel, Protocol):
-    """A model that can encode a whole catalogue too."""
-
-    def encode_items(self, catalog: Catalog) -> np.ndarray:
-        """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An item that answers a query.
-
-    Attributes:
-        score: the cosine between query and item, in [-1, 1].
-        fields: every column of the item's row.
-        picture: its first usable picture.
-    """
-
-    id: str
-    score: float
-    fields: dict[str, Any] = field(repr=False)
-    picture: Picture | None = None
-
-
-@dataclass(frozen=True)
-class Description:
-    """What index.json says: which model and which catalogue made an index."""
-
-    model: str  # fingerprint
-    dim: int
-    catalog: str  # fingerprint; empty where the vectors did not come from a catalogue
-    count: int  # items that can be found
-    left_out: int  # items without anything to encode
-    kind: str
-    created: str
+_NOBODY = Credentials()
 
 
 class Index:
-    """Items found by words, by a picture, by both, or by their likeness to another item."""
+    """Items found by words, by a picture, by both, or by their likeness to another item.
 
-    def __init__(self, model: QueryModel, store: FaissStore, items: ItemTable, description: Description) -> None:
+    Safe to use from several threads. Where another process builds the index anew or updates it, this one answers from
+    the new content a moment later.
+    """
+
+    def __init__(self, model: QueryModel, place: Place) -> None:
+        """Open the index at a place; `Index.open` is for a run."""
         self._model = model
-        self._store = store
-        self._items = items
-        self.description = description
+        self._fingerprint = model.fingerprint
+        self._place = place
+        self._store = place.open()
+        self._words = place.words
+        self._words_in_step = False
+        self.description.check_model(model.dim, self._fingerprint, place.folder)
 
     def __len__(self) -> int:
-        return len(self._store)
+        return self._store.count()
 
     @classmethod
-    def build(cls, model: ItemModel, catalog: Catalog, run: str | Path | None = None) -> "Index":
+    def build(
+        cls,
+        model: ItemModel,
+        catalog: Catalog,
+        run: str | Path | None = None,
+        *,
+        store: str | None = None,
+        credentials: Credentials = _NOBODY,
+    ) -> "Index":
         """Encode a catalogue and make it searchable.
 
         Args:
-            run: the run folder that keeps the index as its new current version; None keeps it in memory.
+            run: the run folder that the index belongs to; None: the index goes with this object.
+            store: the URI of the store; relative paths in it start from the run folder. None: the one that the run
+                used before, at first `faiss:index`.
+            credentials: for a server; they count before those in the URI.
+
+        Raises:
+            UserError: the store cannot be written or reached.
         """
-        pictures = [pictures[0] if pictures else None for pictures in catalog.pictures]
+        place = _place(run, store, credentials)
+        place.try_out(model.dim)
         vectors = model.encode_items(catalog)
-        return cls.from_vectors(
-            model, vectors, catalog.table, pictures=pictures, run=run, fingerprint=catalog.fingerprint
-        )
+        building.build(place, model, entries_of(catalog, vectors, model.fields), catalog.fingerprint)
+        return cls(model, place)
 
     @classmethod
     def from_vectors(
@@ -113,6 +87,8 @@ class Index:
         *,
         pictures: Sequence[Picture | None] | None = None,
         run: str | Path | None = None,
+        store: str | None = None,
+        credentials: Credentials = _NOBODY,
         fingerprint: str = "",
     ) -> "Index":
         """Make encoded items searchable.
@@ -121,118 +97,159 @@ class Index:
             vectors: (n, model.dim), one for each row of `items`. A NaN row leaves its item out of the index.
             items: "id" (unique strings) and any other columns, which become the fields of a hit.
             pictures: one for each row, None where an item has none.
-            run: the run folder that keeps the index as its new current version; None keeps it in memory.
+            run, store, credentials: see `build`.
             fingerprint: of the catalogue that the items come from.
 
         Raises:
-            UserError: the vectors do not fit the model or the items, or the index cannot be written.
+            UserError: the vectors do not fit the model or the items, or the store cannot be written.
         """
         if vectors.shape != (len(items), model.dim):
             raise UserError(
                 f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
             )
-        kept = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-        store = FaissStore.build(_normalised(vectors[kept]))
-        rows = items[kept.tolist()]
-        kept_pictures = [pictures[row] if pictures else None for row in kept.tolist()]
-        description = Description(
-            model=model.fingerprint,
-            dim=model.dim,
-            catalog=fingerprint,
-            count=len(kept),
-            left_out=len(items) - len(kept),
-            kind=store.kind,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        if run is None:
-            return cls(model, store, ItemTable.create(None, rows, kept_pictures), description)
-        try:
-            with new_version(_folder(run)) as folder:
-                store.write(folder / _VECTORS)
-                ItemTable.create(folder / _ITEMS, rows, kept_pictures).close()
-                (folder / _DESCRIPTION).write_text(json.dumps(asdict(description), indent=2) + "\n", encoding="utf-8")
-        except (OSError, RuntimeError, sqlite3.OperationalError) as error:  # each library has its own for a full disk
-            raise UserError(f"cannot write the index into {_folder(run)}: {error}") from error
-        return cls.open(run, model)
+        shown = list(pictures) if pictures is not None else [None] * len(items)
+        entries = Entries(items, vectors, shown, [None] * len(items), row_digests(items, shown))
+        place = _place(run, store, credentials)
+        building.build(place, model, entries, fingerprint)
+        return cls(model, place)
 
     @classmethod
-    def open(cls, run: str | Path, model: QueryModel) -> "Index":
-        """Open the current index of a run folder.
+    def open(
+        cls, run: str | Path, model: QueryModel, *, store: str | None = None, credentials: Credentials = _NOBODY
+    ) -> "Index":
+        """Open the index of a run folder.
+
+        Args:
+            store: the URI of another store than the one that the run remembers.
 
         Raises:
-            UserError: there is none, it is damaged, or another model made it.
+            UserError: there is none, it is damaged or cannot be reached, or another model made it.
         """
-        again = f"likewise index {run} --data FILE"
-        version = current_version(_folder(run))
-        if version is None:
-            raise UserError(f"{run} has no index yet: {again}")
-        try:
-            description = Description(**json.loads((version / _DESCRIPTION).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            raise UserError(f"the index in {version} is missing or damaged; build it again: {again}") from None
-        if description.dim != model.dim:
-            raise UserError(
-                f"the index of {run} has {description.dim} dimensions, the model {model.dim}; build it again: {again}"
-            )
-        if description.model != model.fingerprint:
-            raise UserError(f"the index of {run} was made by another model; build it again: {again}")
-        try:
-            store, items = FaissStore.open(version / _VECTORS), ItemTable.open(version / _ITEMS)
-        except UserError as error:
-            raise UserError(f"{error}; build the index again: {again}") from None
-        return cls(model, store, items, description)
+        return cls(model, Place.of_run(run, store, credentials))
+
+    @property
+    def description(self) -> Description:
+        """How the index was built."""
+        return Description.of(self._store.schema)
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._store.close()
+
+    def update(self, catalog: Catalog) -> Changes:
+        """Make the index hold what a catalogue holds; the model sees only items that are new or look different now.
+
+        The index can be searched all the time, by whoever has it open.
+
+        Raises:
+            UserError: the store cannot be written, or another model has made it anew.
+        """
+        changes = building.update(self._place, cast(ItemModel, self._model), catalog)
+        self._store = self._place.open()  # or else a new store would be seen only a moment later
+        return changes
 
     def matches(self, catalog: Catalog) -> bool:
-        """Whether the index was made from this very catalogue: same ids, texts and picture sources, in this order."""
-        return self.description.catalog == catalog.fingerprint
+        """Whether the index holds the items of this catalogue: same ids, texts and pictures."""
+        description = self.description
+        same = catalog.fingerprint == description.catalog and len(self) == description.count
+        if same and self._store.count(Compare(self._own.written, ">", description.written)) == 0:
+            return True  # and no update has touched it since
+        snapshot = Snapshot.of(catalog, cast(ItemModel, self._model).fields)
+        changes = Changes.between(snapshot, self._store, self._own)
+        return not (changes.new or changes.changed or changes.removed)
 
     def search(
         self,
-        text: str | None = None,
+        text: Several[str] | None = None,
         *,
-        image: str | Path | Image.Image | BinaryIO | None = None,
+        image: Several[ImageSource] | None = None,
+        like: Several[str] | None = None,
+        minus: Several[str] | None = None,
         image_weight: float = 0.5,
+        where: str | Condition | None = None,
+        hybrid: bool | Fusion = False,
         k: int = 10,
-    ) -> list[Hit]:
-        """Find the items most like some words, a picture, or both.
+        offset: int = 0,
+        min_score: float | None = None,
+        group_by: str | None = None,
+        hide_duplicates: bool | float = False,
+        diversity: float = 0.0,
+        boost: str | None = None,
+        facet: str | Sequence[str] = (),
+    ) -> Hits:
+        """Find the items most like some words, a picture, other items, or several of these.
 
         Args:
-            text: words; blank counts as none.
-            image: a picture, or a path or an open binary file to read it from.
-            image_weight: the picture's share where there are words too, in [0, 1].
+            text: words, or words with a weight such as ("in blue", 0.5), or a list of these; blank ones do not count.
+            image: likewise pictures: a path, an open binary file, or a picture.
+            like: likewise ids of items, which are left out themselves.
+            minus: likewise words for what is not wanted; they weigh 0.5 unless said otherwise.
+            image_weight: the pictures' share where there are words or items too, in [0, 1].
+            where: a filter that hits have to meet, such as 'price < 50 and brand is not null'.
+            hybrid: look for the very words, too, by BM25 over all texts, ids and codes of an item; a `Fusion` says
+                how both are put together.
             k: how many hits; fewer come back where there are fewer items.
+            offset: how many hits to pass over: k, 2k, … for the pages after the first.
+            min_score: the least score of a hit.
+            group_by: a column of whose values each gets its best hit only; items whose cell is blank count as they are.
+            hide_duplicates: leave out items that are nearly the same as a hit before them; a number instead of True is
+                the cosine from which on two items count as such.
+            diversity: how much hits have to differ from those before them, in [0, 1).
+            boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
+            facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
 
         Returns:
-            Hits by descending score.
+            Hits by descending score; with diversity in an order of its own.
 
         Raises:
-            UserError: neither words nor picture, or a weight or k that makes no sense.
-            PictureError: the picture cannot be read.
+            UserError: nothing to search for, a part that makes no sense, or a column that is not there.
+            PictureError: a picture cannot be read.
         """
-        _check_k(k)
-        if not 0.0 <= image_weight <= 1.0:
-            raise UserError(f"the weight of the picture must lie between 0 and 1, not at {image_weight}")
-        text = text.strip() if text else ""
-        if not text and image is None:
-            raise UserError("give words, a picture or both to search for")
-        parts: list[tuple[float, np.ndarray]] = []
-        if text:
-            parts.append((1.0 - image_weight if image is not None else 1.0, self._model.encode_queries([text])[0]))
-        if image is not None:
-            picture = _read_image(image)
-            parts.append((image_weight if text else 1.0, self._model.encode_images([picture])[0]))
-        query = sum(weight * vector for weight, vector in parts)
-        return self._nearest(_normalised(np.asarray(query, dtype=np.float32)[None])[0], k)
+        query = query_of(
+            text,
+            image,
+            like,
+            minus,
+            image_weight=image_weight,
+            where=where,
+            hybrid=hybrid,
+            k=k,
+            offset=offset,
+            min_score=min_score,
+            group_by=group_by,
+            hide_duplicates=hide_duplicates,
+            diversity=diversity,
+            boost=boost,
+            facet=facet,
+        )
+        self._check_model()
+        return answer(query, self._model, self._store, self._own, self._current_words)
 
-    def similar(self, id: str, k: int = 10) -> list[Hit]:
+    def similar(self, id: str, k: int = 10, *, where: str | Condition | None = None) -> Hits:
         """Find the items most like another one, which is itself left out.
 
         Raises:
             UserError: there is no such item in the index.
         """
-        _check_k(k)
-        row = self._row(id)
-        return self._nearest(self._store.vector(row), k, without=row)
+        return self.search(like=id, k=k, where=where)
+
+    def recommendations(
+        self, k: int = 10, *, where: str | Condition | None = None, hide_duplicates: bool | float = False
+    ) -> pl.DataFrame:
+        """The k most similar items of every item, as a table with the columns id, rank, similar_id and score.
+
+        Args:
+            where: a filter that similar items have to meet; every item gets some, whether it meets it or not.
+            hide_duplicates: leave out what is nearly the same as the item or as one before it; see `search`.
+
+        Raises:
+            UserError: a k below 1, or a filter that does not fit the columns.
+        """
+        condition = parse_filter(where) if isinstance(where, str) else where
+        if condition is not None:
+            normal_form(condition, self._own.visible(self._store.schema))
+        self._check_model()
+        return recommendations(self._store, k, condition, duplicates_from(hide_duplicates))
 
     def item(self, id: str) -> Item:
         """One item by its id.
@@ -240,47 +257,42 @@ class Index:
         Raises:
             UserError: there is no such item in the index.
         """
-        return self._items.fetch([self._row(id)])[0]
+        (record,) = self._store.fetch([id])
+        if record is None:
+            raise UserError(f"the index has no item {id!r}")
+        return self._own.item(record)
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""
-        return self._items.titles(count, longest)
+        return spread([title for title in self.description.examples if len(title) <= longest], count)
 
-    def _row(self, id: str) -> int:
-        row = self._items.row_of(id)
-        if row is None:
-            raise UserError(f"the index has no item {id!r}")
-        return row
+    @property
+    def _own(self) -> OwnColumns:
+        return OwnColumns(self.description.own)
 
-    def _nearest(self, query: np.ndarray, k: int, without: int | None = None) -> list[Hit]:
-        scores, rows = self._store.search(query, k + (without is not None))
-        found = [(float(score), int(row)) for score, row in zip(scores, rows, strict=True) if row != without][:k]
-        items = self._items.fetch([row for _, row in found])
-        return [Hit(item.id, score, item.fields, item.picture) for (score, _), item in zip(found, items, strict=True)]
+    def _check_model(self) -> None:
+        """See that the content in use, which may be a new one, is still of our model."""
+        again = "start again, with that model"
+        self.description.check_model(self._model.dim, self._fingerprint, self._place.folder, again)
 
-
-def _folder(run: str | Path) -> Path:
-    return Path(run) / "index"
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise UserError(f"k must be at least 1, not {k}")
-
-
-def _read_image(image: str | Path | Image.Image | BinaryIO) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image if image.mode == "RGB" else image.convert("RGB")
-    if isinstance(image, str | Path):
-        try:
-            return open_picture(image, minimum_side=_QUERY_SIDE)
-        except PictureError as error:
-            raise PictureError(error.cause, f"the picture {image} {describe(error.cause)}") from None
-    return decode_bytes(image.read(), minimum_side=_QUERY_SIDE)
+    def _current_words(self) -> Words:
+        """The words of the content in use; read from the store where they were lost or were never written."""
+        build, words = self.description.build, self._words.current()
+        if words.stamp.build == build and self._words_in_step:
+            return words
+        if not in_step(words, self._store, self._own, build):
+            try:
+                with self._words.changing(wait=words.count == 0) as draft:
+                    read_words(self._store, self._own, build, draft)
+            except Timeout:  # someone is writing them; until then the old ones will do, as they only suggest items
+                return words
+        self._words_in_step = True
+        return self._words.current(asking=True)
 
 
-def _normalised(vectors: np.ndarray) -> np.ndarray:
-    """(n, dim) float32 of unit norm; a zero vector stays zero and is like nothing."""
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+def _place(run: str | Path | None, store: str | None, credentials: Credentials) -> Place:
+    if run is not None:
+        return Place.of_run(run, store, credentials)
+    if store is not None:
+        raise UserError("an index in a store of its own needs a run folder that remembers it: give run, too")
+    return Place.for_now()

@@ -1,30 +1,19 @@
-"""What a hit shows of an item: every column of its row, fetched by row number without reading the rest.
-
-SQLite, because ten rows out of a file of any size come back in well under a millisecond, and an item is found by its
-id in the same way; columnar formats decode a whole block of rows for each.
-"""
+"""Items and hits as people get them, and the columns that likewise itself writes beside theirs."""
 
 import json
-import math
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from likewise.catalog.pictures import Picture
-from likewise.errors import UserError
+from likewise.retrieval.stores.base import Record
+from likewise.retrieval.stores.schema import Schema
 
-_SCHEMA = """
-    CREATE TABLE items (
-        row INTEGER PRIMARY KEY, id TEXT NOT NULL, title TEXT, fields TEXT NOT NULL, picture_key TEXT, picture_path TEXT
-    )
-"""
-_COLUMNS = "row, id, fields, picture_key, picture_path"
-_CHUNK = 10_000
+_OWN = "_likewise"
 
 
 @dataclass(frozen=True)
@@ -36,102 +25,118 @@ class Item:
     picture: Picture | None
 
 
-class ItemTable:
-    """Items by row number and by id."""
+@dataclass(frozen=True)
+class Hit:
+    """An item that answers a query.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()  # a page asks from several threads
+    Attributes:
+        score: the cosine between query and item, in [-1, 1]; plus the boost, where there is one; in a hybrid search
+            vectors and words together, in [0, 1].
+        fields: every column of the item's row.
+        picture: its first usable picture.
+    """
+
+    id: str
+    score: float
+    fields: dict[str, Any] = field(repr=False)
+    picture: Picture | None = None
+
+
+class Hits(list[Hit]):
+    """Hits by descending score, or by score and diversity.
+
+    Attributes:
+        facets: for each column that was asked for, its values and how many of the best items have each, the most
+            frequent first; see `Index.search`.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), facets: Mapping[str, dict[Any, int]] | None = None) -> None:
+        super().__init__(hits)
+        self.facets = dict(facets or {})
+
+
+@dataclass(frozen=True)
+class OwnColumns:
+    """Two columns that every item of an index has beside the user's.
+
+    One tells what an update has to know: what the model saw, what the whole row said, and the picture that a hit
+    shows. The other says when the item was written, so that anyone can ask whether something is newer than they know.
+
+    Attributes:
+        name: of the first.
+    """
+
+    name: str = _OWN
 
     @classmethod
-    def create(cls, path: Path | None, items: pl.DataFrame, pictures: Sequence[Picture | None]) -> "ItemTable":
-        """Write a table; `path` None keeps it in memory.
+    def beside(cls, columns: Sequence[str]) -> "OwnColumns":
+        """Names that the user's columns do not have."""
+        own = cls()
+        while own.name in columns or own.written in columns:
+            own = cls(f"_{own.name}")
+        return own
+
+    @property
+    def written(self) -> str:
+        """The name of the second: microseconds."""
+        return f"{self.name}_written"
+
+    def add(
+        self,
+        items: pl.DataFrame,
+        pictures: Sequence[Picture | None],
+        seen: Sequence[str | None],
+        rows: Sequence[str],
+        written: int,
+    ) -> pl.DataFrame:
+        """A table with both columns.
 
         Args:
-            items: the columns that a hit shows; "id" (unique strings) is required.
-            pictures: one for each row, None where an item has none.
+            seen: a digest of what the model saw of each item; None: not known.
+            rows: a digest of all that is kept of it.
+            written: now.
         """
-        connection = sqlite3.connect(path or ":memory:", check_same_thread=False)
-        with connection:
-            connection.execute(_SCHEMA)
-            connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)", _rows(items, pictures))
-            connection.execute("CREATE UNIQUE INDEX items_by_id ON items (id)")
-        return cls(connection)
-
-    @classmethod
-    def open(cls, path: Path) -> "ItemTable":
-        """Open a written table for reading.
-
-        Raises:
-            UserError: the file is missing or damaged.
-        """
-        try:
-            # A finished version never changes, so neither locks nor a journal are needed, and a read-only disk will do.
-            uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            connection.execute(f"SELECT {_COLUMNS} FROM items LIMIT 1").fetchone()  # noqa: S608
-        except sqlite3.Error:
-            raise UserError(f"the items in {path} are missing or damaged") from None
-        return cls(connection)
-
-    def __len__(self) -> int:
-        return int(self._query("SELECT count(*) FROM items")[0][0])
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
-
-    def fetch(self, rows: Sequence[int]) -> list[Item]:
-        """The items of these rows, in this order."""
-        items: dict[int, Item] = {}
-        for start in range(0, len(rows), _CHUNK):  # SQLite takes a limited number of values in one question
-            some = [int(row) for row in rows[start : start + _CHUNK]]
-            marks = ", ".join("?" * len(some))
-            found = self._query(f"SELECT {_COLUMNS} FROM items WHERE row IN ({marks})", *some)  # noqa: S608
-            for row, id, fields, key, path in found:
-                items[row] = Item(id, json.loads(fields), Picture(key, Path(path)) if key else None)
-        return [items[int(row)] for row in rows]
-
-    def row_of(self, id: str) -> int | None:
-        """The row number of an item, or None where there is no such id."""
-        found = self._query("SELECT row FROM items WHERE id = ?", id)
-        return int(found[0][0]) if found else None
-
-    def titles(self, count: int, longest: int) -> list[str]:
-        """Up to `count` different titles from all over the table, none with more than `longest` characters."""
-        step = max(1, len(self) // (8 * count))  # eight times as many as are wanted, as some repeat or are too long
-        found = self._query(
-            "SELECT DISTINCT trim(title) FROM items WHERE row % ? = 0 AND length(trim(title)) BETWEEN 1 AND ?",
-            step,
-            longest,
+        about = pl.DataFrame(
+            {
+                "seen": list(seen),
+                "row": list(rows),
+                "picture": [picture.key if picture else None for picture in pictures],
+                "path": [str(picture.path) if picture else None for picture in pictures],
+            },
+            schema={"seen": pl.String, "row": pl.String, "picture": pl.String, "path": pl.String},
         )
-        spread = max(1, len(found) // count)
-        return [title for (title,) in found[::spread]][:count]
+        return items.with_columns(about.to_struct(self.name), pl.lit(written, pl.Int64).alias(self.written))
 
-    def _query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+    def visible(self, schema: Schema) -> Schema:
+        """The schema without the two, for whatever users name."""
+        columns = tuple(column for column in schema.columns if column.name not in (self.name, self.written))
+        return replace(schema, columns=columns)
 
+    def without(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """An item's fields without the two."""
+        return {name: value for name, value in fields.items() if name not in (self.name, self.written)}
 
-def _rows(items: pl.DataFrame, pictures: Sequence[Picture | None]) -> Iterator[tuple[Any, ...]]:
-    row = 0
-    for chunk in items.iter_slices(_CHUNK):
-        for fields in chunk.iter_rows(named=True):
-            picture = pictures[row]
-            title = fields.get("title")
-            yield (
-                row,
-                fields["id"],
-                title if isinstance(title, str) else None,
-                json.dumps(_plain(fields), ensure_ascii=False, default=str),  # dates and the like: as they are written
-                picture.key if picture else None,
-                str(picture.path) if picture else None,
-            )
-            row += 1
+    def item(self, record: Record) -> Item:
+        """A record of the store as users see it."""
+        about = record.fields.get(self.name) or {}
+        key, path = about.get("picture"), about.get("path")
+        return Item(record.id, self.without(record.fields), Picture(key, Path(path)) if key and path else None)
+
+    def digests(self, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """What an item of the store remembers of what the model saw, and of its row."""
+        about = fields.get(self.name) or {}
+        return about.get("seen"), about.get("row")
 
 
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN and no infinity."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
-    }
+def row_digests(items: pl.DataFrame, pictures: Sequence[Picture | None]) -> list[str]:
+    """A digest of each row of a table, and of where its picture is."""
+    return [
+        digest_of([row, [picture.key, str(picture.path)] if picture else None])
+        for row, picture in zip(items.iter_rows(named=True), pictures, strict=True)
+    ]
+
+
+def digest_of(value: Any) -> str:
+    """128 bits, in hexadecimal digits, of anything that can be written down."""
+    text = json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""Item embeddings as a file for other tools."""
+"""Tables as files for other tools: item embeddings, similar items."""
 
 import os
 from collections.abc import Sequence
@@ -40,7 +40,16 @@ def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
     """
     kept = np.flatnonzero(~np.isnan(vectors[:, 0]))
     column = pl.Series("vector", vectors[kept], dtype=pl.Array(pl.Float32, vectors.shape[1]))
-    table = pl.DataFrame([pl.Series("id", [ids[row] for row in kept.tolist()], dtype=pl.String), column])
+    write_parquet(path, pl.DataFrame([pl.Series("id", [ids[row] for row in kept.tolist()], dtype=pl.String), column]))
+    return len(kept)
+
+
+def write_parquet(path: Path, table: pl.DataFrame) -> None:
+    """Write a Parquet file beside the old one, which it replaces in the last step.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     prepare_target(path)
     try:
@@ -49,4 +58,3 @@ def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    return len(kept)

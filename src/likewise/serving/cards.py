@@ -6,8 +6,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from likewise.retrieval.index import Hit
-from likewise.retrieval.items import Item
+from likewise.retrieval.items import Hit, Item
 
 _TITLE_LENGTH = 200  # characters
 _VALUE_LENGTH = 20_000  # a cell may hold far more than anybody reads

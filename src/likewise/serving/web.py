@@ -15,8 +15,7 @@ import gradio as gr
 from likewise.catalog.images.causes import PictureError, describe
 from likewise.catalog.images.thumbnails import thumbnail
 from likewise.errors import UserError
-from likewise.retrieval.index import Hit
-from likewise.retrieval.items import Item
+from likewise.retrieval.items import Hit, Item
 from likewise.serving.cards import details_html, notice_html, results_html, title_of
 
 _HERE = Path(__file__).parent
@@ -33,10 +32,17 @@ class Searchable(Protocol):
     def __len__(self) -> int: ...
 
     def search(
-        self, text: str | None = None, *, image: Path | None = None, image_weight: float = 0.5, k: int = 10
+        self,
+        text: str | None = None,
+        *,
+        image: Path | None = None,
+        image_weight: float = 0.5,
+        where: str | None = None,
+        hybrid: bool = False,
+        k: int = 10,
     ) -> list[Hit]: ...
 
-    def similar(self, id: str, k: int = 10) -> list[Hit]: ...
+    def similar(self, id: str, k: int = 10, *, where: str | None = None) -> list[Hit]: ...
 
     def item(self, id: str) -> Item: ...
 
@@ -121,6 +127,24 @@ def create_page(
                         buttons=[],
                         elem_id="weight",
                     )
+                with gr.Accordion("More options", open=False, elem_id="more"), gr.Row(elem_id="choices"):
+                    where = gr.Textbox(
+                        label="Only items that meet a filter",
+                        placeholder="price < 50 and brand is not null",
+                        lines=1,
+                        max_lines=1,
+                        max_length=10_000,
+                        scale=3,
+                        min_width=240,
+                        elem_id="where",
+                    )
+                    hybrid = gr.Checkbox(
+                        label="Match exact terms and numbers too",
+                        value=False,
+                        scale=2,
+                        min_width=200,
+                        elem_id="hybrid",
+                    )
             with gr.Column(scale=1, min_width=220, elem_id="upload"):
                 picture = gr.Image(
                     label="Picture",
@@ -147,11 +171,12 @@ def create_page(
             "trigger_mode": "always_last",
             "preprocess": False,  # or else Gradio decodes the picture, without likewise's limits and sentences
         }
-        query = [text, picture, weight, k]
-        gr.on([text.submit, button.click, picture.upload], answers.search, query, [results, picture], **quick)
+        query = [text, picture, weight, k, where, hybrid]
+        asked = [text.submit, where.submit, button.click, picture.upload]
+        gr.on(asked, answers.search, query, [results, picture], **quick)
         for chip in chips:
-            chip.click(answers.example, [chip, k], [text, picture, results], **quick)
-        results.like(answers.similar, k, results, **quick)
+            chip.click(answers.example, [chip, k, where, hybrid], [text, picture, results], **quick)
+        results.like(answers.similar, [k, where], results, **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
 
@@ -174,11 +199,21 @@ class Answers:
     def __init__(self, index: Searchable) -> None:
         self._index = index
 
-    def search(self, text: str, picture: dict[str, Any] | None, weight: float, k: float) -> tuple[str, Any]:
+    def search(
+        self,
+        text: str,
+        picture: dict[str, Any] | None,
+        weight: float,
+        k: float,
+        where: str | None = None,
+        hybrid: bool = False,
+    ) -> tuple[str, Any]:
         """Results for the words and the uploaded picture; one that cannot be used is taken off the page.
 
         Args:
             picture: what Gradio knows of an uploaded file, its "path" above all; None without one.
+            where: a filter; blank for none.
+            hybrid: look for the very words, too, if there are any.
         """
         text = (text or "").strip()
         file = Path(picture["path"]) if picture else None
@@ -186,30 +221,37 @@ class Answers:
             return notice_html("Nothing to search for yet: type a few words or add a picture."), gr.skip()
         try:
             shown = self._found(
-                lambda: self._index.search(text or None, image=file, image_weight=weight, k=int(k)),
-                _description(text, file is not None),
+                lambda: self._index.search(
+                    text or None,
+                    image=file,
+                    image_weight=weight,
+                    where=_filter(where),
+                    hybrid=hybrid and bool(text),
+                    k=int(k),
+                ),
+                _description(text, file is not None, where),
             )
         except PictureError as error:
             return notice_html(f"This file {describe(error.cause)}; try another one.", "error"), None
         return shown, gr.skip()
 
-    def example(self, text: str, k: float) -> tuple[str, None, str]:
-        """Results for an example, which takes the place of whatever was asked before."""
-        shown, _ = self.search(text, None, 0.0, k)
+    def example(self, text: str, k: float, where: str | None = None, hybrid: bool = False) -> tuple[str, None, str]:
+        """Results for an example, which takes the place of the words and the picture."""
+        shown, _ = self.search(text, None, 0.0, k, where, hybrid)
         return text, None, shown
 
-    def similar(self, k: float, event: gr.EventData) -> str:
+    def similar(self, k: float, where: str | None, event: gr.EventData) -> str:
         """Results that are like the item whose button was pressed."""
         id = str(event._data.get("id", ""))
 
         def find() -> list[Hit]:
-            return self._index.similar(id, int(k))
+            return self._index.similar(id, int(k), where=_filter(where))
 
         try:
             name = title_of(self._index.item(id))
         except UserError as error:
             return notice_html(str(error), "error")
-        return self._found(find, f"more like “{_short(name)}”")
+        return self._found(find, f"more like “{_short(name)}”{_within(where)}")
 
     def _found(self, find: Callable[[], list[Hit]], what: str) -> str:
         started = perf_counter()
@@ -218,7 +260,7 @@ class Answers:
         except PictureError:
             raise
         except UserError as error:
-            return notice_html(f"{error}.", "error")
+            return notice_html(_sentence(error), "error")
         except Exception:
             log.exception("the search failed")
             return notice_html("The search failed; the terminal that serves this page says why.", "error")
@@ -228,9 +270,22 @@ class Answers:
         return results_html(f"{number}: {what} · {(perf_counter() - started) * 1000:.0f} ms", hits)
 
 
-def _description(text: str, has_picture: bool) -> str:
+def _description(text: str, has_picture: bool, where: str | None) -> str:
     words = f"“{_short(text)}”" if text else ""
-    return " and ".join(part for part in (words, "your picture" if has_picture else "") if part)
+    return " and ".join(part for part in (words, "your picture" if has_picture else "") if part) + _within(where)
+
+
+def _filter(where: str | None) -> str | None:
+    return where if where and where.strip() else None
+
+
+def _within(where: str | None) -> str:
+    return f" where {_short(where.strip())}" if where and where.strip() else ""
+
+
+def _sentence(error: UserError) -> str:
+    text = str(error)
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _short(text: str) -> str:

@@ -1,0 +1,41 @@
+"""A text's words, in any language, for whatever compares texts word by word."""
+
+import re
+import unicodedata
+from functools import cache
+
+# Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_ACCENTS = re.compile("[\u0300-\u036f]")
+
+
+def tokens(text: str) -> list[str]:
+    """Words of a text in any language, for a lexical index.
+
+    Case and accents are folded. Scripts without spaces give overlapping pairs of characters, as Lucene's CJK analyser
+    does. No word is a stop word and nothing is stemmed: the language of a catalogue is not known, and BM25 itself
+    weighs common words down.
+    """
+    words: list[str] = []
+    for run in _word_pattern().finditer(folded(text)):
+        if run.lastgroup == "unspaced" and len(run[0]) > 1:
+            words.extend(run[0][start : start + 2] for start in range(len(run[0]) - 1))
+        else:
+            words.append(run[0])
+    return words
+
+
+def folded(text: str) -> str:
+    """A text without case and accents: "Crème" becomes "creme"; Hangul and kana stay whole."""
+    text = text.casefold()
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", text)))
+
+
+@cache
+def _word_pattern() -> re.Pattern[str]:
+    # \w leaves out combining marks, which would cut Hindi or Arabic words at every vowel sign.
+    marks = "".join(chr(code) for code in range(0x370, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+    spaced = rf"(?:(?![{_UNSPACED}_])[\w{marks}])+"
+    return re.compile(rf"(?P<unspaced>(?:(?!\W)[{_UNSPACED}]|(?=[{_UNSPACED}])[{marks}])+)|{spaced}")

@@ -1,0 +1,197 @@
+"""In which items each word stands, as arrays that are written once and mapped into memory.
+
+NAME.tokens.npy   hashes of the words, ascending
+NAME.starts.npy   where each word's items begin in the next two
+NAME.rows.npy     the items of each word, ascending
+NAME.counts.npy   how often the word stands in each of them
+NAME.lengths.npy  how many words each item has
+NAME.hashes.npy   hashes of the items' ids, ascending
+NAME.order.npy    the item of each of these hashes
+NAME.ids          the items' ids
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+_MOST = 255  # more often than that a word says no more of an item
+
+
+def hash_of(text: str) -> int:
+    """64 bits, the same on every machine."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of postings; what each holds is said above."""
+
+    tokens: np.ndarray  # (t,) uint64
+    starts: np.ndarray  # (t + 1,) int64
+    rows: np.ndarray  # (p,) int32
+    counts: np.ndarray  # (p,) uint8
+    lengths: np.ndarray  # (n,) int32
+    hashes: np.ndarray  # (n,) uint64
+    order: np.ndarray  # (n,) int32
+
+
+class Postings:
+    """Words and items; never changes."""
+
+    def __init__(self, arrays: Arrays, ids: pl.Series) -> None:
+        self.arrays = arrays
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> "Postings":
+        """Open what `write` wrote.
+
+        Raises:
+            OSError, EOFError, ValueError: a file is missing or damaged.
+        """
+        arrays = [np.load(folder / f"{name}.{part.name}.npy", mmap_mode="r") for part in fields(Arrays)]
+        try:
+            ids = pl.read_ipc(folder / f"{name}.ids")["id"]
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{folder / name}.ids is damaged: {error}") from None
+        if len(ids) != len(arrays[-1]):
+            raise ValueError(f"{folder / name} holds {len(ids)} ids for {len(arrays[-1])} items")
+        return cls(Arrays(*arrays), ids)
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write all of it into a folder."""
+        for part in fields(Arrays):
+            np.save(folder / f"{name}.{part.name}.npy", getattr(self.arrays, part.name))
+        pl.DataFrame([self.ids]).write_ipc(folder / f"{name}.ids")
+
+    @staticmethod
+    def files(name: str) -> list[str]:
+        """The names of the files that `write` writes."""
+        return [f"{name}.ids", *(f"{name}.{part.name}.npy" for part in fields(Arrays))]
+
+    def rows_with(self, token: int) -> tuple[np.ndarray, np.ndarray]:
+        """The items in which a word stands, and how often; both (m,)."""
+        place = int(np.searchsorted(self.arrays.tokens, np.uint64(token)))
+        if place == len(self.arrays.tokens) or int(self.arrays.tokens[place]) != token:
+            return np.empty(0, np.int32), np.empty(0, np.uint8)
+        part = slice(int(self.arrays.starts[place]), int(self.arrays.starts[place + 1]))
+        return self.arrays.rows[part], self.arrays.counts[part]
+
+    def rows_of(self, ids: Sequence[str]) -> np.ndarray:
+        """(len(ids),) int64, the item of each id; -1 where there is none."""
+        if not len(self) or not len(ids):
+            return np.full(len(ids), -1)
+        hashes = np.array([hash_of(id) for id in ids], np.uint64)
+        places = np.minimum(np.searchsorted(self.arrays.hashes, hashes), len(self) - 1)
+        rows = self.arrays.order[places].astype(np.int64)
+        same = self.ids.gather(rows) == pl.Series(list(ids), dtype=pl.String)
+        return np.where(same.to_numpy(), rows, -1)
+
+
+class PostingsBuilder:
+    """Collects items, then sorts them by word."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, int] = {}
+        self._chunks: list[_Pairs] = []
+        self._ids: list[str] = []
+        self._lengths: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, ids: Sequence[str], words: Iterable[Sequence[str]]) -> None:
+        """Add items, whose ids must be new, with the words of each."""
+        codes: list[int] = []
+        lengths = []
+        known = self._hashes
+        for found in words:
+            lengths.append(len(found))
+            for word in found:
+                code = known.get(word)
+                if code is None:
+                    code = known[word] = hash_of(word)
+                codes.append(code)
+        rows = np.repeat(np.arange(len(ids), dtype=np.int32) + np.int32(len(self._ids)), lengths)
+        self._ids.extend(ids)
+        self._lengths.extend(lengths)
+        self._chunks.append(_Pairs.counted(np.array(codes, np.uint64), rows))
+
+    def build(self) -> Postings:
+        """All that was added."""
+        return _assembled(_Pairs.joined(self._chunks), np.array(self._lengths, np.int32), pl.Series("id", self._ids))
+
+
+def merged(parts: Sequence[tuple[Postings, np.ndarray]]) -> Postings:
+    """Several postings as one.
+
+    Args:
+        parts: each with the (n,) bool mask of its items that stay; no two of those have the same id.
+    """
+    pairs, lengths, ids, first = [], [], [], 0
+    for postings, kept in parts:
+        arrays = postings.arrays
+        alive = kept[arrays.rows]
+        rows = (np.cumsum(kept) - 1 + first).astype(np.int32)
+        tokens = np.repeat(arrays.tokens, np.diff(arrays.starts))
+        pairs.append(_Pairs(tokens[alive], rows[arrays.rows[alive]], arrays.counts[alive]))
+        lengths.append(arrays.lengths[kept])
+        ids.append(postings.ids.filter(pl.Series(kept)))
+        first += int(kept.sum())
+    empty = pl.Series("id", [], pl.String)
+    return _assembled(
+        _Pairs.joined(pairs), np.concatenate([np.empty(0, np.int32), *lengths]), pl.concat([empty, *ids], rechunk=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """(word, item) pairs, each once."""
+
+    tokens: np.ndarray
+    rows: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def counted(cls, tokens: np.ndarray, rows: np.ndarray) -> "_Pairs":
+        """From a word and an item for each time that the word stands there; items ascending."""
+        order = np.argsort(tokens, kind="stable")
+        tokens, rows = tokens[order], rows[order]
+        first = np.ones(len(tokens), bool)
+        first[1:] = (tokens[1:] != tokens[:-1]) | (rows[1:] != rows[:-1])
+        starts = np.flatnonzero(first)
+        counts = np.minimum(np.diff(np.append(starts, len(tokens))), _MOST).astype(np.uint8)
+        return cls(tokens[starts], rows[starts], counts)
+
+    @classmethod
+    def joined(cls, parts: Sequence["_Pairs"]) -> "_Pairs":
+        """All of several, sorted by word; the items of each part lie behind those of the part before."""
+        empty = cls(np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.uint8))
+        every = [empty, *parts]
+        tokens = np.concatenate([part.tokens for part in every])
+        order = np.argsort(tokens, kind="stable")
+        rows = np.concatenate([part.rows for part in every])[order]
+        return cls(tokens[order], rows, np.concatenate([part.counts for part in every])[order])
+
+
+def _assembled(pairs: _Pairs, lengths: np.ndarray, ids: pl.Series) -> Postings:
+    tokens, starts = np.unique(pairs.tokens, return_index=True)
+    hashes = np.array([hash_of(id) for id in ids], np.uint64)
+    order = np.argsort(hashes, kind="stable").astype(np.int32)
+    arrays = Arrays(
+        tokens=tokens,
+        starts=np.append(starts, len(pairs.tokens)).astype(np.int64),
+        rows=pairs.rows,
+        counts=pairs.counts,
+        lengths=lengths,
+        hashes=hashes[order],
+        order=order,
+    )
+    return Postings(arrays, ids)

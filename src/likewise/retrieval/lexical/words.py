@@ -1,0 +1,199 @@
+"""BM25 over postings of which some items have been replaced since.
+
+Scores are those of Lucene's variant (Robertson and Zaragoza, "The probabilistic relevance framework: BM25 and beyond",
+2009; Kamphuis et al., "Which BM25 do you mean?", 2020). Word counts and lengths are those of the items that are there,
+so an index that was written in many steps scores exactly as one that was written at once.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from likewise.retrieval.lexical.postings import Postings, hash_of
+from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
+
+_K1, _B = 1.2, 0.75
+_NOTES = "words.json"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which content of the store the words belong to.
+
+    Attributes:
+        build: of the store; a new one for every store that is filled afresh.
+        written: microseconds, when the newest item was written.
+        count: of the items.
+    """
+
+    build: str = ""
+    written: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Postings, and which of their items count: (n,) bool."""
+
+    name: str
+    postings: Postings
+    alive: np.ndarray
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all of them do."""
+        return bool(self.alive.all())
+
+
+class Words:
+    """Items by their words; never changes."""
+
+    def __init__(self, parts: Sequence[Part] = (), stamp: Stamp = Stamp()) -> None:
+        self.parts = tuple(parts)
+        self.stamp = stamp
+        self.count = sum(int(part.alive.sum()) for part in self.parts)
+        length = sum(int(part.postings.arrays.lengths[part.alive].sum()) for part in self.parts)
+        self._average = length / self.count if length else 1.0
+
+    @classmethod
+    def open(cls, folder: Path) -> "Words":
+        """Open what `write` wrote.
+
+        Raises:
+            OSError, EOFError, ValueError, KeyError, TypeError: a file is missing or damaged.
+        """
+        notes = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
+        parts = []
+        for name in notes["parts"]:
+            postings = Postings.open(folder, name)
+            alive = np.ones(len(postings), bool)
+            alive[np.load(folder / f"{name}.dead.npy")] = False
+            parts.append(Part(name, postings, alive))
+        return cls(parts, Stamp(**notes["stamp"]))
+
+    def write_notes(self, folder: Path) -> None:
+        """Write all but the postings, which are there already."""
+        for part in self.parts:
+            np.save(folder / f"{part.name}.dead.npy", np.flatnonzero(~part.alive))
+        notes = {"stamp": asdict(self.stamp), "parts": [part.name for part in self.parts]}
+        (folder / _NOTES).write_text(json.dumps(notes) + "\n", encoding="utf-8")
+
+    def match(self, texts: Iterable[tuple[str, float]]) -> "Matches":
+        """Score every item for some texts.
+
+        Args:
+            texts: each with its weight; that of words that should not be there is negative.
+        """
+        weights: dict[str, float] = {}
+        wholes: set[str] = set()
+        for text, weight in texts:
+            wholes |= whole_codes(text)
+            for token in lexical_tokens(text):
+                weights[token] = weights.get(token, 0.0) + weight
+        scores = [np.zeros(len(part.postings), np.float32) for part in self.parts]
+        told = [np.zeros(len(part.postings), np.float32) for part in self.parts]
+        asked = 0.0
+        for token, weight in weights.items():
+            asked += self._add(hash_of(token), weight, scores, told, optional=token in wholes)
+        for part, values in zip(self.parts, scores, strict=True):
+            if not part.whole:
+                values[~part.alive] = 0.0
+        return Matches(self.parts, scores, told, asked)
+
+    def _add(
+        self, token: int, weight: float, scores: list[np.ndarray], told: list[np.ndarray], *, optional: bool
+    ) -> float:
+        """Add one word's share to the scores, and what it tells (its weighted inverse document frequency) to `told`.
+
+        Returns:
+            What it tells; nothing if it is optional and stands nowhere.
+        """
+        found = [part.postings.rows_with(token) for part in self.parts]
+        frequency = sum(
+            len(rows) if part.whole else int(part.alive[rows].sum())
+            for part, (rows, _) in zip(self.parts, found, strict=True)
+        )
+        if optional and not frequency:
+            return 0.0
+        tells = weight * float(np.log(1.0 + (self.count - frequency + 0.5) / (frequency + 0.5)))
+        wanted = max(tells, 0.0)
+        for place, (part, (rows, counts)) in enumerate(zip(self.parts, found, strict=True)):
+            if len(rows):
+                often = counts.astype(np.float32)
+                length = part.postings.arrays.lengths[rows].astype(np.float32) / np.float32(self._average)
+                scores[place][rows] += tells * often / (often + _K1 * (1.0 - _B + _B * length))
+                told[place][rows] += wanted
+        return wanted
+
+
+class Matches:
+    """How well every item matches a query's words."""
+
+    def __init__(self, parts: Sequence[Part], scores: list[np.ndarray], told: list[np.ndarray], asked: float) -> None:
+        self._parts = parts
+        self._scores = scores
+        self._told = told
+        self._asked = asked
+
+    @cached_property
+    def _found(self) -> list[np.ndarray]:
+        return [np.flatnonzero(values > 0) for values in self._scores]
+
+    @property
+    def count(self) -> int:
+        """How many items match at all."""
+        return sum(map(len, self._found))
+
+    def best(self, count: int) -> tuple[list[str], np.ndarray]:
+        """The ids of the `count` items that match best, and their scores, descending; fewer where fewer match."""
+        scores = np.concatenate(
+            [np.empty(0, np.float32), *(v[r] for v, r in zip(self._scores, self._found, strict=True))]
+        )
+        if count < len(scores):
+            # All that tie with the last come along, so that which of them are kept does not depend on chance.
+            least = np.partition(scores, len(scores) - count)[len(scores) - count]
+            places = np.flatnonzero(scores >= least)
+        else:
+            places = np.arange(len(scores))
+        places = places[np.argsort(-scores[places], kind="stable")][:count]
+        ids: list[str] = [""] * len(places)
+        first = 0
+        for part, rows in zip(self._parts, self._found, strict=True):
+            mine = np.flatnonzero((places >= first) & (places < first + len(rows)))
+            names = part.postings.ids.gather(rows[places[mine] - first]).to_list()
+            for place, name in zip(mine.tolist(), names, strict=True):
+                ids[place] = name
+            first += len(rows)
+        return ids, scores[places]
+
+    def of(self, ids: Sequence[str]) -> np.ndarray:
+        """(len(ids),) float32, the scores of some items; 0 for those that do not match or are unknown."""
+        return np.maximum(self._values(self._scores, ids), 0.0)
+
+    def covered(self, ids: Sequence[str]) -> np.ndarray:
+        """(len(ids),) float32 in [0, 1], how much of what the query's words tell stands in some items."""
+        return self._values(self._told, ids) / (self._asked or 1.0)
+
+    def full(self, ids: Sequence[str]) -> float:
+        """The score that the best match of some items would have if all of the query's words stood in it; 0: none does.
+
+        A yardstick that depends neither on how long items are nor on whether the words are anywhere at all.
+        """
+        scores = self.of(ids)
+        if not scores.any():
+            return 0.0
+        best = int(scores.argmax())
+        return float(scores[best] / self.covered([ids[best]])[0])
+
+    def _values(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
+        found = np.zeros(len(ids), np.float32)
+        for part, of_part in zip(self._parts, values, strict=True):
+            rows = part.postings.rows_of(ids)
+            known = np.flatnonzero(rows >= 0)
+            alive = known[part.alive[rows[known]]]
+            found[alive] = of_part[rows[alive]]
+        return found

@@ -1,0 +1,96 @@
+"""Where an index is: a store by its URI, and its words in a folder of this machine."""
+
+import shutil
+import tempfile
+import weakref
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from likewise.errors import UserError
+from likewise.retrieval.items import digest_of
+from likewise.retrieval.lexical.word_index import WordIndex
+from likewise.retrieval.stores.base import Store
+from likewise.retrieval.stores.location import Credentials, parse_location
+from likewise.retrieval.stores.registry import open_store, remember_store, remembered_store, replace_store
+from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.versions import current_version
+
+_NOBODY = Credentials()
+_DEFAULT = "faiss:index"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store and its words.
+
+    Attributes:
+        folder: where relative paths in the URI start from, and where the words are; a run folder, or a temporary one.
+    """
+
+    uri: str
+    folder: Path
+    credentials: Credentials = _NOBODY
+    temporary: bool = False
+
+    @classmethod
+    def of_run(cls, run: str | Path, store: str | None = None, credentials: Credentials = _NOBODY) -> "Place":
+        """The store that a run uses, or another one.
+
+        Raises:
+            UserError: the URI, or what the run remembers, cannot be read.
+        """
+        uri = store if store is not None else remembered_store(Path(run))
+        parse_location(uri)
+        return cls(uri, Path(run), credentials)
+
+    @classmethod
+    def for_now(cls) -> "Place":
+        """A folder that goes with this object, or at the end of the process."""
+        folder = Path(tempfile.mkdtemp(prefix="likewise-index-"))
+        place = cls(_DEFAULT, folder, temporary=True)
+        weakref.finalize(place, shutil.rmtree, folder, ignore_errors=True)
+        return place
+
+    def open(self) -> Store:
+        """Open the store.
+
+        Raises:
+            UserError: there is none, it is damaged or cannot be reached.
+        """
+        location, _ = parse_location(self.uri)
+        if location.scheme == "faiss" and current_version(location.within(self.folder).file) is None:
+            raise UserError(f"{self.folder} has no index yet: likewise index {self.folder} --data FILE")
+        return open_store(self.uri, self.credentials, folder=self.folder)
+
+    def replacing(self, schema: Schema) -> AbstractContextManager[Store]:
+        """Fill a new store that takes this place; see `replace_store`."""
+        return replace_store(self.uri, schema, self.credentials, folder=self.folder)
+
+    def try_out(self, dim: int) -> None:
+        """See that a store can be written here, before the long work whose result belongs into it.
+
+        Raises:
+            UserError: it cannot; the library is missing, the server does not answer, the disk is read-only.
+        """
+        try:
+            with self.replacing(Schema(dim)):
+                raise _EnoughError
+        except _EnoughError:
+            return
+
+    def remember(self) -> None:
+        """Write into the run that this is its store."""
+        if not self.temporary:
+            remember_store(self.folder, self.uri)
+
+    @property
+    def words(self) -> WordIndex:
+        """The words of this store; each store that a run has used has its own."""
+        location, _ = parse_location(self.uri)
+        same = digest_of([location.scheme, location.host, location.path, location.option("collection", "")])
+        return WordIndex(self.folder / "words" / f"{location.scheme}-{same[:8]}")
+
+
+class _EnoughError(Exception):
+    """The new store can be written; nothing is to become of it."""

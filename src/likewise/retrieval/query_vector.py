@@ -1,0 +1,93 @@
+"""A query → the one vector that items are compared with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from likewise.catalog.images.causes import PictureError, describe
+from likewise.catalog.images.decode import decode_bytes, open_picture
+from likewise.errors import UserError
+from likewise.retrieval.query import ImageSource, Query
+from likewise.retrieval.stores.base import Store
+from likewise.retrieval.stores.inputs import unit_vectors
+
+_QUERY_SIDE = 1024  # pixels: more than any encoder looks at, and a photo of 50 megapixels decodes in a fraction
+
+
+class QueryModel(Protocol):
+    """The part of a model that answers queries."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, dim) float32, unit norm."""
+
+    def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """(n, dim) float32, unit norm."""
+
+
+def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
+    """(1, dim) float32 of unit norm, or zero where the parts of the query cancel each other out.
+
+    Words and liked items are averaged by their weights, and so are pictures; the two are mixed by `image_weight`, and
+    what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
+
+    Raises:
+        UserError: a liked item is not there.
+        PictureError: a picture cannot be read.
+    """
+    pictures = [_read_image(term.value) for term in query.images]
+    liked = liked_vectors(query, store)
+    encoded = np.empty((0, model.dim), np.float32)
+    if query.texts or query.minus:
+        encoded = model.encode_queries([term.value for term in (*query.texts, *query.minus)])
+    words, unwanted = encoded[: len(query.texts)], encoded[len(query.texts) :]
+    mixed = _average(np.concatenate([words, liked]), [term.weight for term in (*query.texts, *query.likes)])
+    if pictures:
+        seen = _average(model.encode_images(pictures), [term.weight for term in query.images])
+        share = query.image_weight if query.texts or query.likes else 1.0
+        mixed = (1.0 - share) * mixed + share * seen
+    wanted = unit_vectors(mixed[None], model.dim)
+    for term, vector in zip(query.minus, unwanted, strict=True):
+        wanted = wanted - term.weight * vector
+    return unit_vectors(wanted, model.dim)
+
+
+def liked_vectors(query: Query, store: Store) -> np.ndarray:
+    """(liked items, dim) float32.
+
+    Raises:
+        UserError: one is not there.
+    """
+    if not query.likes:
+        return np.empty((0, store.schema.dim), np.float32)
+    records = store.fetch([term.value for term in query.likes], vectors=True)
+    for term, record in zip(query.likes, records, strict=True):
+        if record is None:
+            raise UserError(f"the index has no item {term.value!r}")
+    return np.stack([record.vector for record in records if record is not None and record.vector is not None])
+
+
+def _average(vectors: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """(dim,); zero for none."""
+    if not len(vectors):
+        return np.zeros(vectors.shape[1], np.float32)
+    return np.average(vectors, axis=0, weights=weights).astype(np.float32)
+
+
+def _read_image(image: ImageSource) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if isinstance(image, str | Path):
+        try:
+            return open_picture(image, minimum_side=_QUERY_SIDE)
+        except PictureError as error:
+            raise PictureError(error.cause, f"the picture {image} {describe(error.cause)}") from None
+    return decode_bytes(image.read(), minimum_side=_QUERY_SIDE)

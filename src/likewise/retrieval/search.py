@@ -1,0 +1,203 @@
+"""From a query to its hits: candidates by the block, boosted, put in order, thinned out, cut into pages.
+
+What reorders candidates works on blocks of them, 200 at first. So the effort does not depend on the size of the
+catalogue, and the pages of one query fit together however long they are.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+
+from likewise.catalog.filters import Condition
+from likewise.retrieval.candidates import ByVectorsAndWords, Candidate, Source, by_vectors, every, without
+from likewise.retrieval.diversity import Distinct, diversified
+from likewise.retrieval.groups import Groups, check_facets, facet_counts
+from likewise.retrieval.items import Hit, Hits, OwnColumns
+from likewise.retrieval.lexical.words import Words
+from likewise.retrieval.query import Query
+from likewise.retrieval.query_vector import QueryModel, liked_vectors, query_vector
+from likewise.retrieval.stores.base import Record, Store
+from likewise.retrieval.stores.conditions import normal_form
+from likewise.retrieval.stores.schema import Schema
+
+BLOCK = 200  # candidates that are put in order together
+COUNTED = 1_000  # candidates whose values are counted
+_MOST_TIES = 10_000  # equals that are all looked at, so that chance decides nothing between them
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A candidate with what the store says of it, if that was asked for."""
+
+    id: str
+    score: float
+    record: Record | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return self.record.fields if self.record is not None else {}
+
+    @property
+    def vector(self) -> np.ndarray:
+        return cast(np.ndarray, cast(Record, self.record).vector)
+
+
+def answer(query: Query, model: QueryModel, store: Store, own: OwnColumns, words: Callable[[], Words]) -> Hits:
+    """The hits of a query.
+
+    Args:
+        own: the columns that users do not see.
+        words: called for a hybrid search only.
+
+    Raises:
+        UserError: the query does not fit the store's columns, or names items that are not there.
+        PictureError: a picture of the query cannot be read.
+    """
+    check_columns(query, own.visible(store.schema))
+    vector = query_vector(query, model, store)
+    source: Source = by_vectors(store, vector)
+    if query.hybrid is not None:
+        matches = words().match(
+            [(term.value, term.weight) for term in query.texts] + [(term.value, -term.weight) for term in query.minus]
+        )
+        source = ByVectorsAndWords(store, vector, matches, query.hybrid)
+    page = _Search(query, store, source).page()
+    records = _records(store, page)
+    items = {id: own.item(record) for id, record in records.items()}
+    hits = [Hit(one.id, one.score, items[one.id].fields, items[one.id].picture) for one in page if one.id in items]
+    return Hits(hits, _facets(query, store, source) if query.facets else None)
+
+
+def check_columns(query: Query, schema: Schema) -> None:
+    """See that the store has the columns that a query names, and that they are of the kinds that it needs.
+
+    Raises:
+        UserError: one is missing or of another kind; the message says which.
+    """
+    if query.where is not None:
+        normal_form(query.where, schema)
+    if query.group_by is not None:
+        Groups(schema.column(query.group_by))
+    if query.boost is not None:
+        query.boost.check(schema)
+    check_facets([schema.column(name) for name in query.facets])
+
+
+class _Search:
+    """One query on its way through the candidates."""
+
+    def __init__(self, query: Query, store: Store, source: Source) -> None:
+        self._query = query
+        self._store = store
+        self._source = source
+        self._liked = {term.value for term in query.likes}
+        self._groups = Groups(store.schema.column(query.group_by)) if query.group_by else None
+        self._distinct: Distinct | None = None
+        if query.same_from is not None:
+            self._distinct = Distinct(query.same_from, liked_vectors(query, store))
+        self._ordered: list[np.ndarray] = []  # vectors of what has been put in order, for those that come after
+
+    def page(self) -> list[_Loaded]:
+        """The hits from `offset` on."""
+        first, wanted = self._query.offset, self._query.offset + self._query.k
+        kept: list[_Loaded] = []
+        for block in self._blocks():
+            good = _good_enough(self._query, _boosted(self._query, self._loaded(block)))
+            for candidate in self._diversified(good):
+                if self._is_shown(candidate):
+                    kept.append(candidate)
+                if len(kept) == wanted:
+                    return kept[first:]
+            if self._query.min_score is not None and not good:
+                break  # what comes after is further away still
+        return kept[first:]
+
+    def _blocks(self) -> Iterator[list[Candidate]]:
+        query = self._query
+        plain = not (self._groups or self._distinct or query.boost or query.diversity or query.hybrid)
+        size = query.offset + query.k + 1 if plain else BLOCK
+        seen = set(self._liked)
+        while True:
+            asked = size + len(seen)
+            found = self._source(asked, self._condition())
+            exhausted = len(found) < asked
+            fresh = without(found if exhausted or asked > _MOST_TIES else _without_last_ties(found), seen)
+            if fresh:
+                yield fresh
+            if exhausted:
+                return
+            seen.update(candidate.id for candidate in fresh)
+            size = max(size, len(seen)) if fresh else 2 * size
+
+    def _condition(self) -> Condition | None:
+        """Groups that have had their hit need not be looked at any more."""
+        return every(self._query.where, self._groups.others() if self._groups else None)
+
+    def _loaded(self, block: list[Candidate]) -> list[_Loaded]:
+        vectors = self._distinct is not None or self._query.diversity > 0
+        if not (vectors or self._groups or self._query.boost):
+            return [_Loaded(candidate.id, candidate.score) for candidate in block]
+        records = self._store.fetch([candidate.id for candidate in block], vectors=vectors)
+        return [
+            _Loaded(candidate.id, candidate.score, record)
+            for candidate, record in zip(block, records, strict=True)
+            if record is not None  # deleted this very moment
+        ]
+
+    def _diversified(self, block: list[_Loaded]) -> Iterator[_Loaded]:
+        if not self._query.diversity or not block:
+            yield from block
+            return
+        vectors = np.stack([candidate.vector for candidate in block])
+        scores = np.array([candidate.score for candidate in block], np.float32)
+        before = np.stack(self._ordered) if self._ordered else np.empty((0, vectors.shape[1]), np.float32)
+        for place in diversified(scores, vectors, before, self._query.diversity):
+            self._ordered.append(vectors[place])
+            yield block[place]
+
+    def _is_shown(self, candidate: _Loaded) -> bool:
+        if self._groups is not None and not self._groups.admits(candidate.fields):
+            return False
+        if self._distinct is not None and not self._distinct.admits(candidate.vector):
+            return False
+        if self._groups is not None:
+            self._groups.add(candidate.fields)
+        return True
+
+
+def _without_last_ties(found: list[Candidate]) -> list[Candidate]:
+    """Those before the last and its equals, of which there may be more: they are for the next page, all of them."""
+    return [candidate for candidate in found if candidate.score > found[-1].score]
+
+
+def _boosted(query: Query, block: list[_Loaded]) -> list[_Loaded]:
+    if query.boost is None:
+        return block
+    boosts = query.boost.values([candidate.fields for candidate in block])
+    raised = [replace(one, score=one.score + float(boost)) for one, boost in zip(block, boosts, strict=True)]
+    return sorted(raised, key=lambda candidate: -candidate.score)
+
+
+def _good_enough(query: Query, block: list[_Loaded]) -> list[_Loaded]:
+    least = query.min_score
+    return block if least is None else [candidate for candidate in block if candidate.score >= least]
+
+
+def _facets(query: Query, store: Store, source: Source) -> dict[str, dict[Any, int]]:
+    """The values of the best candidates, of whatever page."""
+    liked = {term.value for term in query.likes}
+    best = without(source(COUNTED + len(liked), query.where), liked)[:COUNTED]
+    records = _records(store, [_Loaded(candidate.id, candidate.score) for candidate in best])
+    loaded = [_Loaded(one.id, one.score, records[one.id]) for one in best if one.id in records]
+    counted = [one.fields for one in _good_enough(query, _boosted(query, loaded))]
+    return {column: facet_counts(counted, column) for column in query.facets}
+
+
+def _records(store: Store, candidates: list[_Loaded]) -> dict[str, Record]:
+    known = {one.id: one.record for one in candidates if one.record is not None}
+    missing = [one.id for one in candidates if one.record is None]
+    if missing:
+        known |= {record.id: record for record in store.fetch(missing) if record is not None}
+    return known

@@ -1,0 +1,74 @@
+"""What a person can ask, and the sentence for everything else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from likewise.errors import UserError
+from likewise.retrieval.query import SAME_FROM, Term, parse_weighted, query_of
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("in blue", "in blue"),
+        ("in blue^0.5", ("in blue", 0.5)),
+        ("in blue ^ 2 ", ("in blue", 2.0)),
+        ("photo.jpg^.25", ("photo.jpg", 0.25)),
+        ("C:\\photos\\1.jpg", "C:\\photos\\1.jpg"),
+        ("ean:4006381", "ean:4006381"),
+        ("x^y", "x^y"),
+        ("x^2^3", ("x^2", 3.0)),
+        ("^2", "^2"),
+        ("two\nlines^2", ("two\nlines", 2.0)),
+        ("x^-1", "x^-1"),
+    ],
+)
+def test_a_weight_stands_behind_a_caret(text: str, parsed: object) -> None:
+    assert parse_weighted(text) == parsed
+
+
+@given(st.text(min_size=1).filter(lambda text: text.strip() and not text[-1].isspace()), st.floats(0.01, 100))
+def test_any_text_can_have_a_weight(text: str, weight: float) -> None:
+    parsed = parse_weighted(f"{text}^{weight:.4f}")
+    assert parsed == (text, pytest.approx(weight, abs=1e-4))
+
+
+def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
+    assert query_of("tea").texts == (Term("tea", 1.0),)
+    assert query_of(("tea", 2)).texts == (Term("tea", 2.0),)
+    assert query_of([" tea ", "", ("milk", 0.5)], minus="sugar").texts == (Term("tea", 1.0), Term("milk", 0.5))
+    assert query_of(None, like=["a", ("b", 3)]).likes == (Term("a", 1.0), Term("b", 3.0))
+    assert query_of("tea", minus=["sugar", ("salt", 2)]).minus == (Term("sugar", 0.5), Term("salt", 2.0))
+    assert query_of("tea", facet="brand").facets == ("brand",)
+    assert query_of("tea", facet=["brand", "price"]).facets == ("brand", "price")
+    assert query_of("tea", hide_duplicates=True).same_from == SAME_FROM
+    assert query_of("tea", hide_duplicates=0.9).same_from == 0.9
+    assert query_of("tea").same_from is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({}, "give words, a picture or both"),
+        ({"text": " "}, "give words, a picture or both"),
+        ({"minus": "leather"}, "give words, a picture or both"),
+        ({"text": "tea", "k": 0}, "k must be at least 1"),
+        ({"text": "tea", "offset": -1}, "offset must be at least 0"),
+        ({"text": "tea", "image_weight": 1.5}, "between 0 and 1"),
+        ({"text": "tea", "diversity": 1.0}, "diversity must lie between 0 and 1"),
+        ({"text": "tea", "diversity": -0.1}, "diversity must lie between 0 and 1"),
+        ({"text": "tea", "hide_duplicates": 1.5}, "near-duplicates have a cosine between 0 and 1, not 1.5"),
+        ({"text": "tea", "min_score": float("nan")}, "least score must be a number"),
+        ({"text": ("tea", 0)}, "a weight must be a number above 0, not 0"),
+        ({"text": ("tea", float("inf"))}, "a weight must be a number above 0"),
+        ({"text": "tea", "minus": ("sugar", -1)}, "a weight must be a number above 0, not -1"),
+        ({"like": "a", "hybrid": True}, "a hybrid search needs words"),
+        ({"text": "tea", "boost": "price *"}, "the boost cannot be read"),
+        ({"text": "tea", "where": "price <"}, "the filter cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_sentence(parts: dict, sentence: str) -> None:
+    text = parts.pop("text", None)
+    with pytest.raises(UserError, match=sentence):
+        query_of(text, **parts)

@@ -1,0 +1,258 @@
+"""The commands that index, search, recommend and serve, as a person types them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from retrieval.shop_catalogue import write_shop, write_untrained_run
+
+from likewise.cli import main
+from likewise.model.model import Model
+from likewise.progress import console
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """A folder with products.csv, an indexed run and a cache."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder)
+    write_untrained_run(folder / "run")
+    run_ok("index", folder / "run", "--data", folder / "products.csv", "--cache", folder / "cache")
+    return folder
+
+
+def run_ok(*arguments: object) -> None:
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        assert end.code in (0, None), f"exit status {end.code}"
+
+
+def printed(capsys, *arguments: object) -> str:
+    capsys.readouterr()
+    run_ok(*arguments)
+    return capsys.readouterr().out
+
+
+def hits(capsys, *arguments: object) -> list[dict]:
+    return json.loads(printed(capsys, "search", *arguments, "--json"))
+
+
+def said(capsys, *arguments: object) -> str:
+    capsys.readouterr()
+    console.file = None
+    run_ok(*arguments)
+    return capsys.readouterr().err
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The one line with which a mistake is refused."""
+    capsys.readouterr()
+    console.file = None
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert end.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("likewise: ")
+    assert "Traceback" not in "\n".join(lines)
+    return lines[-1]
+
+
+def test_search_takes_every_kind_of_query(shop, capsys):
+    run, photo = shop / "run", shop / "photo.jpg"
+    assert len(hits(capsys, run, "red circle")) == 10
+    assert len(hits(capsys, run, "--text", "red", "--text", "circle^0.5", "-k", 3)) == 3
+    assert len(hits(capsys, run, "red", "--image", photo, "--image", f"{photo}^0.1", "--image-weight", "0.8")) == 10
+    like = [hit["id"] for hit in hits(capsys, run, "--like", "sku-1003", "-k", 30)]
+    assert len(like) == 29
+    assert "sku-1003" not in like
+    plain, minus = (hits(capsys, run, "red shirt", *more) for more in ((), ("--minus", "leather^2")))
+    assert [hit["score"] for hit in plain] != [hit["score"] for hit in minus]
+
+
+def test_search_chooses_among_the_hits(shop, capsys):
+    run = shop / "run"
+    everything = [hit["id"] for hit in hits(capsys, run, "red circle", "-k", 30)]
+    assert [hit["id"] for hit in hits(capsys, run, "red circle", "-k", 5, "--offset", 5)] == everything[5:10]
+    cheap = hits(capsys, run, "red circle", "-k", 30, "--where", "price < 20")
+    assert {hit["id"] for hit in cheap} == {"sku-1001", "sku-1002", "sku-1003"}
+    assert len(hits(capsys, run, "red circle", "-k", 30, "--group-by", "brand")) == 3 + 7
+    least = hits(capsys, run, "red circle")[3]["score"]
+    assert len(hits(capsys, run, "red circle", "--min-score", least - 1e-5)) == 4
+    assert len(hits(capsys, run, "red circle", "--min-score", "-1")) == 10
+    popular = hits(capsys, run, "red circle", "-k", 1, "--boost", "popularity * 10")
+    assert popular[0]["score"] > 150
+    assert hits(capsys, run, "red circle", "--diversity", "0.9") != hits(capsys, run, "red circle")
+    assert len(hits(capsys, run, "red circle", "-k", 30, "--hide-duplicates")) <= 30
+
+
+@pytest.mark.parametrize("more", [(), ("--fusion", "ranks", "--words-weight", "0.99"), ("--words-weight", "0.8")])
+def test_hybrid_finds_model_numbers_ids_and_brands(shop, capsys, more):
+    run = shop / "run"
+    assert hits(capsys, run, "xj 917b", "--hybrid", "-k", 1, *more)[0]["id"] == "sku-1017"
+    assert hits(capsys, run, "1023", "--hybrid", "-k", 1, *more)[0]["id"] == "sku-1023"
+
+
+def test_facets_stand_beside_the_hits(shop, capsys):
+    found = json.loads(printed(capsys, "search", shop / "run", "red", "-k", 2, "--facet", "brand", "--json"))
+    assert len(found["hits"]) == 2
+    assert found["facets"]["brand"] == [
+        {"value": "Acme", "count": 8},
+        {"value": "Bolt", "count": 8},
+        {"value": "Cord", "count": 7},
+    ]
+    shown = printed(
+        capsys, "search", shop / "run", "red", "--facet", "brand", "--facet", "stock", "--group-by", "model"
+    )
+    assert "Acme   8" in shown
+    assert "stock" in shown
+    assert "XJ-9" in shown
+
+
+def test_an_update_says_what_it_did(shop, capsys, tmp_path, monkeypatch):
+    run = shutil.copytree(shop / "run", tmp_path / "run")
+    for file in shop.glob("*.png"):
+        shutil.copy(file, tmp_path)
+    table = pl.read_csv(shop / "products.csv")
+    changed = table.with_columns(
+        title=pl.when(pl.col("id") == "sku-1003").then(pl.lit("a new name")).otherwise("title"),
+        price=pl.when(pl.col("id") == "sku-1004").then(1.0).otherwise("price"),
+    ).filter(pl.col("id") != "sku-1005")
+    changed.write_csv(tmp_path / "products.csv")
+    # pictures lie elsewhere now, which is metadata; only the new title is new to the model
+    encoded: list[str] = []
+    encode = Model.encode_items
+    monkeypatch.setattr(
+        Model,
+        "encode_items",
+        lambda self, catalog, fields=None: (encoded.extend(catalog.ids), encode(self, catalog))[1],
+    )
+    sentence = said(capsys, "index", run, "--data", tmp_path / "products.csv", "--update", "--cache", shop / "cache")
+    assert "0 new, 1 changed, 28 with other metadata, 1 removed, 0 unchanged" in sentence
+    assert "29 items can be searched" in sentence
+    assert encoded == ["sku-1003"]
+    sentence = said(capsys, "index", run, "--data", tmp_path / "products.csv", "--update", "--cache", shop / "cache")
+    assert "0 new, 0 changed, 0 with other metadata, 0 removed, 29 unchanged" in sentence
+    assert encoded == ["sku-1003"]
+
+
+def test_a_store_of_choice_is_remembered(shop, capsys, tmp_path):
+    run = tmp_path / "run"
+    write_untrained_run(run)
+    index = ("index", run, "--data", shop / "products.csv", "--cache", shop / "cache")
+    assert "30 items can be searched; 0 have no content" in said(capsys, *index, "--store", "lancedb:items")
+    assert json.loads((run / "store.json").read_text()) == {"uri": "lancedb:items"}
+    assert len(hits(capsys, run, "red")) == 10
+    assert len(hits(capsys, run, "red", "--store", "lancedb:items", "--hybrid")) == 10
+    assert "there is no store" in refused(capsys, "search", run, "red", "--store", "lancedb:elsewhere")
+    assert "has no index yet" in refused(capsys, "search", run, "red", "--store", "faiss:index")
+    said(capsys, *index, "--update")
+    said(capsys, *index, "--where", "price < 30")
+    assert not (run / "index").exists()
+    output = tmp_path / "similar.parquet"
+    said(capsys, "recommend", run, "--output", output, "--store", "lancedb:items", "-k", 2)
+    assert len(pl.read_parquet(output)) == 2 * pl.read_parquet(output)["id"].n_unique()
+
+
+def test_what_the_faiss_store_should_aim_at_is_remembered(shop, capsys, tmp_path):
+    run = tmp_path / "run"
+    write_untrained_run(run)
+    said(
+        *(capsys, "index", run, "--data", shop / "products.csv", "--cache", shop / "cache"),
+        *("--target-recall", "0.9", "--memory", "2GB"),
+    )
+    assert json.loads((run / "store.json").read_text()) == {"uri": "faiss:index?target_recall=0.9&memory=2GB"}
+    assert len(hits(capsys, run, "red")) == 10
+
+
+def test_recommend_writes_similar_items(shop, capsys, tmp_path):
+    output = tmp_path / "deep" / "similar.parquet"
+    sentence = said(capsys, "recommend", shop / "run", "--output", output, "-k", 3, "--where", "stock > 0")
+    assert "90 recommendations for 30 of 30 items" in sentence
+    table = pl.read_parquet(output)
+    assert table.columns == ["id", "rank", "similar_id", "score"]
+    assert not (table["id"] == table["similar_id"]).any()
+    sold_out = {f"sku-{1000 + row}" for row in range(0, 30, 5)}
+    assert not sold_out & set(table["similar_id"])
+    said(capsys, "recommend", shop / "run", "--output", output, "--hide-duplicates")
+    assert len(pl.read_parquet(output)) <= 300
+
+
+def test_demo_serves_the_page_over_a_store(shop, capsys):
+    sentence = said(
+        *(capsys, "demo", shop / "run", "--port", "0", "--check", "--store", "faiss:index"),
+        *("--cache", shop / "cache"),
+    )
+    assert "The page answers on http://127.0.0.1:" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("search", "{run}"), "give words, a picture or both"),
+        (("search", "{run}", "red", "-k", "0"), "k must be at least 1"),
+        (("search", "{run}", "red", "--offset", "-2"), "offset must be at least 0"),
+        (("search", "{run}", "--text", "red^0"), "a weight must be a number above 0"),
+        (("search", "{run}", "--image", "{data}"), "picture"),
+        (("search", "{run}", "--like", "sku-1"), "no item 'sku-1'"),
+        (("search", "{run}", "red", "--where", "prise < 3"), "did you mean price?"),
+        (("search", "{run}", "red", "--where", "price <"), "the filter cannot be read at the arrow"),
+        (("search", "{run}", "red", "--group-by", "brnd"), "did you mean brand?"),
+        (("search", "{run}", "red", "--facet", "brnd"), "did you mean brand?"),
+        (("search", "{run}", "red", "--boost", "brand * 2"), "holds no numbers"),
+        (("search", "{run}", "red", "--boost", "price *"), "the boost cannot be read at the arrow"),
+        (("search", "{run}", "red", "--diversity", "1"), "diversity must lie between 0 and 1"),
+        (("search", "{run}", "red", "--image-weight", "2"), "between 0 and 1"),
+        (("search", "{run}", "red", "--hybrid", "--words-weight", "2"), "weight of the words must lie between 0 and 1"),
+        (("search", "{run}", "red", "--hybrid", "--fusion", "luck"), "fusion"),
+        (("search", "{run}", "--like", "sku-1003", "--hybrid"), "a hybrid search needs words"),
+        (("search", "{run}", "red", "--store", "oracle://host"), "no store that likewise knows: faiss, lancedb"),
+        (("search", "{run}", "red", "--store", "somewhere"), "a store is named by a URI"),
+        (("index", "{run}", "--data", "{data}", "--store", "lancedb:x", "--memory", "2GB"), "are for the faiss store"),
+        (("index", "{new}", "--data", "{data}", "--update"), "has no index yet"),
+        (("recommend", "{run}", "--output", "{folder}"), "is a folder"),
+        (("recommend", "{run}", "--output", "{new}/x.parquet", "-k", "0"), "k must be at least 1"),
+        (("recommend", "{run}", "--output", "{new}/x.parquet", "--where", "stok > 1"), "did you mean stock?"),
+        (("demo", "{new}"), "has no index yet"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(shop, capsys, tmp_path, arguments, says):
+    write_untrained_run(tmp_path / "new")
+    places = {"data": shop / "products.csv", "run": shop / "run", "new": tmp_path / "new", "folder": shop}
+    assert says in refused(capsys, *(argument.format(**places) for argument in arguments))
+
+
+def test_credentials_come_from_the_environment_and_are_written_nowhere(shop, capsys, monkeypatch, tmp_path):
+    from likewise.retrieval.stores import registry
+
+    asked: list[object] = []
+    open_store = registry._engine
+
+    def watched(uri, folder):
+        engine, location, given = open_store(uri, folder)
+
+        class Watching:
+            def open_store(self, location, credentials):
+                asked.append(credentials)
+                return engine.open_store(location, credentials)
+
+        return Watching(), location, given
+
+    monkeypatch.setattr(registry, "_engine", watched)
+    monkeypatch.setenv("LIKEWISE_STORE_USER", "me")
+    monkeypatch.setenv("LIKEWISE_STORE_PASSWORD", "hush hush")
+    hits(capsys, shop / "run", "red")
+    assert asked[0].user == "me"
+    assert asked[0].password == "hush hush"
+    assert not any("hush" in file.read_text(errors="ignore") for file in (shop / "run").rglob("*.json"))
