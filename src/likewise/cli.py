@@ -72,12 +72,14 @@ def train(
     config: Path | None = None,
     device: Device | None = None,
     tensorboard: Switch = False,
+    effort: Literal["quick", "standard", "best"] | None = None,
+    budget: str | None = None,
     restart: Switch = False,
     catalog: CatalogOptions = PLAIN,
 ) -> None:
     """Train a model on a catalogue and write a run folder. The same command again goes on where it was stopped.
 
-    Example: likewise train products.csv --output runs/products
+    Example: likewise train products.csv --output runs/products --effort best --budget 40m
 
     Parameters
     ----------
@@ -99,6 +101,10 @@ def train(
         Column whose values say which rows train, validate ("val") and are reported on ("test").
     config
         YAML file with any settings; flags win over it.
+    effort
+        A recipe planned from what training costs here: quick, standard (also the encoder's last blocks) or best.
+    budget
+        How long effort best may take in all, such as 40m or 1.5h.
     tensorboard
         Write TensorBoard events into the run folder.
     restart
@@ -116,6 +122,8 @@ def train(
         split=split,
         device=device,
         tensorboard=tensorboard or None,
+        effort=effort or ("best" if budget is not None else None),
+        budget=budget,
     )
     where = where if where is not None else settings.data.where
     max_items = max_items if max_items is not None else settings.data.max_items

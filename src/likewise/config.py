@@ -1,17 +1,23 @@
 """Typed settings of every stage; YAML in and out; an unknown key is an error that names the nearest known one."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from likewise.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Regime = Literal["frozen", "partial", "full"]
+Effort = Literal["quick", "standard", "best"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 
 
 class Settings(BaseModel):
@@ -90,6 +96,7 @@ class ModelSettings(Settings):
     image_encoder: str = "lite-image"
     dim: int | Literal["auto"] = 512  # auto: the backbone's own width
     fields: tuple[str, ...] = ("title", "description", "image")
+    flips: bool = False  # pictures are encoded twice, as they are and mirrored, and averaged
 
 
 PRESETS: dict[str, ModelSettings] = {
@@ -117,22 +124,32 @@ class TrainConfig(Settings):
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    effort: Effort | None = None  # a recipe of stages, planned from what a step costs here; None: the regime alone
+    budget: str = "40m"  # what effort best may take in all, such as 90s, 40m or 1.5h
     regime: Regime = "frozen"
     image_cut: int | None = Field(
         default=None, ge=0
     )  # regime partial: frozen before this block; None: all but the last
     text_cut: int | None = Field(default=None, ge=0)  # the same of the text encoder; None: all are frozen
     mirror: bool = True  # regime partial: cache mirror images beside the pictures
+    lora: int | None = Field(default=None, ge=1)  # regime partial: low-rank maps of this rank train, not whole blocks
     epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`
     batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 64 for partial, 32 for full
     learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
+    accumulate: int = Field(default=1, ge=1)  # parts of a batch, each told apart within itself
+    part_size: int | None = Field(default=None, ge=1)  # rows whose activations are in memory at a time; None: all
     text_rate: Fraction | None = None  # share of the learning rate for text heads; None: see `filled_in`
     encoder_learning_rate: float | None = Field(default=None, gt=0)  # None: what suits the encoder
     layer_decay: Fraction = 1.0  # an encoder's block learns at so much of the rate of the block after it
     rates: dict[str, Annotated[float, Field(ge=0)] | None] = {}  # pattern of names → times its rate; None freezes
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: Fraction = 0.1  # share of the steps
+    loss: Literal["nt-xent", "sigmoid"] = "nt-xent"
     temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()  # shorter vectors that are trained along, such as 256, 128
+    identity: str = "auto"  # which rows are the same thing: auto (by texts and pictures), column:NAME beside, none
+    queries: Path | None = None  # a table of query, id and weight, such as clicks; else the column query
     negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap
     prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
     patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off
@@ -158,6 +175,25 @@ class TrainConfig(Settings):
         epochs = {"frozen": 40 if titles_repeat else 16, "partial": 12, "full": 5}[self.regime]
         values = {"epochs": epochs, "text_rate": 1.0 if titles_repeat else 0.1}
         return self.model_copy(update={name: value for name, value in values.items() if getattr(self, name) is None})
+
+    @model_validator(mode="after")
+    def _effort_plans_regimes(self) -> Self:
+        if self.effort is not None and self.regime != "frozen":
+            raise PydanticCustomError("effort", "effort plans the regimes itself: leave regime away")
+        return self
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_time(cls, budget: str) -> str:
+        if not _TIME.fullmatch(budget.strip().lower()):
+            raise PydanticCustomError("time", "a time is written as 90s, 40m or 1.5h")
+        return budget
+
+    @property
+    def budget_minutes(self) -> float:
+        """The budget in minutes."""
+        number, unit = _TIME.fullmatch(self.budget.strip().lower()).groups()  # type: ignore[union-attr]
+        return float(number) * {"s": 1 / 60, "m": 1, "h": 60}[unit]
 
     @property
     def total_epochs(self) -> int:

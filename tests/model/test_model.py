@@ -173,7 +173,7 @@ def test_several_pictures_of_an_item_are_averaged(model, tmp_path):
 def test_cached_pictures_are_not_encoded_again(model, catalogue, monkeypatch):
     fresh = model.encode_items(catalogue)
     vision = CountingRows(model, "image", monkeypatch)
-    _, slots = cache_pictures(model, catalogue)
+    slots = cache_pictures(model, catalogue).slots
     assert vision.rows == 3
     assert (slots >= 0).tolist() == [True, True, True, True, False, False, False, False]
     assert slots[0] == slots[2]

@@ -8,13 +8,18 @@ from likewise.training.identity import Codes, Identity, _components
 
 
 def identity_of(
-    title: Sequence[int], picture: Sequence[int] | None = None, description: Sequence[int] | None = None
+    title: Sequence[int],
+    picture: Sequence[int] | None = None,
+    description: Sequence[int] | None = None,
+    named: Sequence[int] | None = None,
 ) -> Identity:
-    """Identity codes; −1 is nothing. Rows are connected by an equal picture, or equal title and description."""
+    """Identity codes; −1 is nothing. Rows are connected by an equal picture or name, or equal title and description."""
     titles = np.array(title, np.int64)
     pictures = np.full(len(titles), -1) if picture is None else np.array(picture, np.int64)
     descriptions = np.full(len(titles), -1) if description is None else np.array(description, np.int64)
-    return Identity(titles, descriptions, pictures, _components(texts_of(titles, descriptions), pictures))
+    names = np.full(len(titles), -1) if named is None else np.array(named, np.int64)
+    component = _components(texts_of(titles, descriptions), pictures, names)
+    return Identity(titles, descriptions, pictures, names, component)
 
 
 def texts_of(titles: Codes, descriptions: Codes) -> Codes:

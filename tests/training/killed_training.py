@@ -19,7 +19,7 @@ from likewise.progress import quiet
 from likewise.training import loop, train
 from likewise.training.state import FILE, TrainingState
 
-EPOCHS = 4
+EPOCHS = 6  # 12 steps: later than the last kill, however the moments are drawn
 _TOO_LONG = 120.0  # seconds
 
 

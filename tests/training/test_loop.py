@@ -11,6 +11,7 @@ from training.toy_network import toy_objective, unlike
 from likewise.errors import UserError
 from likewise.training import loop
 from likewise.training.loop import as_good_as, fit, schedule
+from likewise.training.recipe import Stage
 from likewise.training.state import FILE, TrainingState
 
 
@@ -19,7 +20,16 @@ def fitted(run, scores=None, rows=12, **settings):
     objective = toy_objective(unlike(rows), **settings)
     numbers = iter(scores) if scores is not None else count()
     history = []
-    state = fit(objective, objective.config, run, lambda: np.array([float(next(numbers))]), history.append)
+    state = TrainingState.read(run, objective.log_scale.device) or TrainingState()
+    if state.stage == 0:
+        fit(
+            objective,
+            Stage("", objective.config),
+            run,
+            state,
+            lambda: np.array([float(next(numbers))]),
+            log=history.append,
+        )
     return objective, state, history
 
 
@@ -39,7 +49,8 @@ def test_the_history_has_a_line_for_each_epoch_and_the_untrained_model(tmp_path)
     assert [entry["validation"] for entry in state.history] == [0.1, 0.2, 0.3, 0.4]
     assert logged == state.history[1:]
     assert state.history[-1]["loss"] < state.history[1]["loss"] * 2
-    assert state.step == 9
+    assert state.history[-1]["step"] == 9
+    assert (state.stage, state.step) == (1, 0), "the next stage begins at its first step"
     assert not list(tmp_path.glob("training/*.new"))
 
 
@@ -100,8 +111,11 @@ def test_a_stopped_training_goes_on_to_the_bit(tmp_path, monkeypatch, stop_at, s
     resumed, state, _ = fitted(tmp_path / "stopped", scores=scores[len(done.history) :], **settings)
     assert_equal(weights_of(resumed), weights_of(straight))
     assert_equal(state.averaged, straight_state.averaged)
-    known = [{key: entry[key] for key in entry if key != "seconds"} for entry in state.history]
-    assert known == [{key: entry[key] for key in entry if key != "seconds"} for entry in straight_state.history]
+    untimed = [
+        [{key: entry[key] for key in entry if key not in ("seconds", "minutes")} for entry in one.history]
+        for one in (state, straight_state)
+    ]
+    assert untimed[0] == untimed[1]
 
 
 def test_a_state_that_was_cut_off_while_writing_is_not_read(tmp_path):
@@ -132,18 +146,61 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path):
     with torch.no_grad():
         objective.features.table[:, 0] = float("nan")
     with pytest.raises(UserError, match=r"training stopped at step 0: the loss is not a number; lower learning_rate"):
-        fit(objective, objective.config, tmp_path, lambda: np.zeros(3), lambda entry: None)
+        fit(objective, Stage("", objective.config), tmp_path, TrainingState(), lambda: np.zeros(3))
 
 
 def test_patience_ends_a_training_that_no_longer_gets_better(tmp_path, capsys):
     objective = toy_objective(unlike(12), epochs=30, patience=2)
     scores = iter([0.0, 0.2, 0.9] + [0.1] * 40)
-    state = fit(objective, objective.config, tmp_path, lambda: np.full(8, next(scores)), lambda entry: None)
+    state = TrainingState()
+    fit(objective, Stage("", objective.config), tmp_path, state, lambda: np.full(8, float(next(scores))))
     every = 2  # 30 epochs are evaluated 15 times
     assert state.best_epoch == 2 * every and state.history[-1]["epoch"] == (2 + 2) * every
     assert "Nothing better in 4 epochs: training ends here" in capsys.readouterr().err
-    again = fit(objective, objective.config, tmp_path, lambda: np.zeros(8), lambda entry: None)
-    assert again.history == state.history
+
+
+def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_path, capsys):
+    objective = toy_objective(unlike(12), epochs=30)
+    state, scores = TrainingState(), count()
+    state.minutes = 2.0  # trained before
+    stage = Stage("heads", objective.config, until_minute=2.0)
+    fit(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
+    assert len(state.history) == 2 and state.best_epoch in (0, 1)
+    assert "The time is up after 1 of 30 epochs" in capsys.readouterr().err
+
+
+def test_a_second_stage_goes_on_from_the_first_one_and_counts_on(tmp_path):
+    objective = toy_objective(unlike(12))
+    state, scores = TrainingState(), count()
+    validate = lambda: np.full(8, float(next(scores)))  # noqa: E731
+    fit(objective, Stage("heads", objective.config), tmp_path, state, validate)
+    after = weights_of(objective)
+    assert_equal(after, state.weights)
+    second = toy_objective(unlike(12), seed=1)
+    fit(second, Stage("more", second.config.model_copy(update={"epochs": 0})), tmp_path, state, validate)
+    assert_equal(weights_of(second), after)
+    fit(second, Stage("more", second.config), tmp_path, state, validate)
+    assert [entry["epoch"] for entry in state.history] == [0, 1, 2, 3, 4, 5, 6]
+    assert [entry["step"] for entry in state.history] == [3 * epoch for epoch in range(7)]
+    assert [entry["stage"] for entry in state.history] == ["heads"] * 4 + ["more"] * 3
+    assert state.best_epoch == 6
+
+
+def test_the_best_model_so_far_is_kept_for_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_SHARE_FOR_SAVING", 1e12)
+    objective = toy_objective(unlike(12))
+    kept, scores = [], iter([0.1, 0.5, 0.4, 0.9])
+    stage, state = Stage("", objective.config), TrainingState()
+    fit(
+        objective,
+        stage,
+        tmp_path,
+        state,
+        lambda: np.full(8, float(next(scores))),
+        keep=lambda: kept.append(weights_of(objective)),
+    )
+    assert len(kept) == 2, "after the first and the third epoch"
+    assert_equal(kept[-1], state.best)
 
 
 def test_the_schedule_rises_to_the_peak_and_falls_to_nothing():

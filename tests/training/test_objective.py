@@ -1,7 +1,6 @@
 """The loss of a step: what counts as the same thing, and what a batch may lack."""
 
 import math
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,17 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from training.identity_codes import identity_of
+from training.plain_losses import shares
 from training.toy_network import toy_objective, unlike
 
-from likewise.training.losses import nt_xent
-from likewise.training.views import draw_pairs
+from likewise.training.queries import AskedQueries
+from likewise.training.sides import anchor_codes, item_codes, prototype_codes
+from likewise.training.views import KINDS
 
 ALONE = {"negatives": 0, "prototypes": 0}  # the batch is told apart from nothing but itself
 
 
-def loss_of(objective, batch, seed=0):
+def loss_of(objective, batch, step=0):
     objective.eval()  # no dropout: losses are compared
-    return objective(np.array(batch), np.random.default_rng(seed))
+    return objective(np.array(batch), step)
 
 
 @pytest.mark.parametrize(
@@ -43,34 +44,87 @@ def test_further_negatives_and_titles_of_the_same_thing_say_nothing_either():
     assert all(loss_of(objective, [0, 1, 2], seed).item() == 0 for seed in range(5))
 
 
-rows_of_codes = st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 3), st.integers(-1, 3)), min_size=2, max_size=8)
+rows_of_codes = st.lists(st.tuples(*[st.integers(-1, 3)] * 4), min_size=2, max_size=8)
 
 
 @settings(max_examples=40, deadline=None)
 @given(rows_of_codes, st.integers(0, 99))
-def test_what_is_told_apart_has_nothing_in_common_and_everything_unlike_is(rows, seed):
-    title, picture, description = (np.array(column) for column in zip(*rows, strict=True))
-    identity = identity_of(title, picture, description)
+def test_what_is_told_apart_has_nothing_in_common_and_everything_unlike_is(rows, step):
+    title, picture, description, named = (np.array(column) for column in zip(*rows, strict=True))
+    identity = identity_of(title, picture, description, named)
     objective = toy_objective(identity, **ALONE)
-    batch = np.arange(len(rows))
-    pairs = draw_pairs(objective.data.texts, batch, objective.data.pictured, np.random.default_rng(seed))
-    calls = []
-
-    def noted(anchors, candidates, positive, ignored, scale):
-        calls.append((positive, ignored))
-        return nt_xent(anchors, candidates, positive, ignored, scale)
-
-    with mock.patch("likewise.training.objective.nt_xent", noted):
-        loss_of(objective, batch, seed)
+    plan = objective.plan(np.arange(len(rows)), step)
     related = np.eye(len(rows), dtype=bool)
-    for code in (title, picture, description, identity.component):
+    for code in (title, picture, description, named, identity.component):
         related |= (code[:, None] == code[None, :]) & (code >= 0)[:, None]
-    related = related[pairs.row][:, pairs.row]
-    assert len(calls) == 2, "both directions"
-    for positive, ignored in calls:
-        assert not positive[torch.from_numpy(~related)].any(), "an answer has something in common with its question"
-        assert (~(positive | ignored)).equal(torch.from_numpy(~related))
-        assert positive.diagonal().all(), "every item answers its own question"
+    related = torch.from_numpy(related[plan.row][:, plan.row])
+    anchors, items = anchor_codes(objective.data, plan), item_codes(objective.data, plan)
+    same = shares(torch.from_numpy(anchors.same), torch.from_numpy(items.same))
+    ignored = shares(torch.from_numpy(anchors.related), torch.from_numpy(items.related))
+    assert not same[~related].any(), "an answer has something in common with its question"
+    assert (~(same | ignored)).equal(~related)
+    assert same.diagonal().all(), "every item answers its own question"
+
+
+def kinds_of_pairs(objective, step=0):
+    plan = objective.plan(objective.data.rows, step)
+    codes = anchor_codes(objective.data, plan), item_codes(objective.data, plan)
+    same, related = (shares(*(torch.from_numpy(getattr(one, name)) for one in codes)) for name in ("same", "related"))
+    return plan, same, related
+
+
+def test_a_picture_answers_by_picture_or_title_and_a_sentence_by_its_description_alone():
+    """Rows 0 and 1 share a title, 1 and 2 a description, 2 and 3 a picture."""
+    objective = toy_objective(identity_of([0, 0, 1, 2], [0, 1, 2, 2], [0, 1, 1, 2]), **ALONE)
+    plan, same, _ = kinds_of_pairs(objective)
+
+    def answered(kind, row):
+        found = [same[place] for place in np.flatnonzero((plan.pairs.kind == KINDS.index(kind)) & (plan.row == row))]
+        return {int(other) for line in found for other in plan.row[line.numpy()]}
+
+    assert answered("title", 0) == {0, 1}
+    assert answered("title", 2) == {2}
+    assert answered("picture", 1) == {0, 1}
+    assert answered("picture", 3) == {2, 3}
+
+
+def test_a_named_identity_joins_rows_that_share_nothing_else():
+    objective = toy_objective(identity_of(range(4), named=[0, 0, 1, -1]), **ALONE)
+    plan, same, _ = kinds_of_pairs(objective)
+    for place, row in enumerate(plan.row):
+        assert set(plan.row[same[place].numpy()]) == ({0, 1} if row < 2 else {row})
+
+
+def test_a_row_answers_all_its_logged_queries_and_is_no_negative_of_any():
+    """Queries 0 and 1 both found row 0; row 1 answers query 1 alone."""
+    log = AskedQueries.of(4, np.array([0, 0, 1, 2]), np.array([0, 1, 1, 3]), np.array([3.0, 1.0, 2.0, 1.0]))
+    objective = toy_objective(unlike(4), asked=log, **ALONE)
+    for step in range(6):
+        plan, same, related = kinds_of_pairs(objective, step)
+        asking = np.flatnonzero(plan.pairs.kind == KINDS.index("query"))
+        assert set(plan.row[asking]) == {0, 1, 2}
+        drawn = {int(plan.row[place]): int(plan.pairs.query[place]) for place in asking}
+        for place in asking:
+            query = plan.pairs.query[place]
+            answers = {row for row in range(3) if drawn[row] == query}
+            assert set(plan.row[same[place].numpy()]) == answers
+            known = {row for row in range(4) if query in log.all_of(np.array([row]), 9)}
+            assert set(plan.row[(same | related)[place].numpy()]) == known | {plan.row[place]}
+        weight = {(0, 0): 3.0, (0, 1): 1.0, (1, 1): 2.0, (2, 3): 1.0}
+        for place in asking:
+            assert plan.pairs.weight[place] == weight[int(plan.row[place]), int(plan.pairs.query[place])]
+
+
+def test_titles_as_prototypes_tell_pictures_apart_and_pass_over_text_queries():
+    objective = toy_objective(unlike(6), negatives=0)
+    plan = objective.plan(np.arange(4), 0)
+    anchors, prototypes = anchor_codes(objective.data, plan), prototype_codes(objective.data, plan)
+    same = shares(torch.from_numpy(anchors.same), torch.from_numpy(prototypes.same))
+    ignored = shares(torch.from_numpy(anchors.related), torch.from_numpy(prototypes.related))
+    is_picture = plan.pairs.kind == KINDS.index("picture")
+    assert (same.sum(dim=1).numpy() == is_picture).all(), "a picture is answered by its own title alone"
+    assert ignored[torch.from_numpy(~is_picture)].all()
+    assert (~(same | ignored)).sum(dim=1).numpy()[is_picture].tolist() == [5] * is_picture.sum()
 
 
 def test_further_negatives_come_from_the_training_rows_alone():
@@ -109,7 +163,7 @@ def test_a_catalogue_may_lack_anything(options, regime):
     if "fields" in options and "description" not in options["fields"]:
         options = options | {"described": False}
     objective = toy_objective(unlike(12), regime=regime, **options)
-    assert objective.has_pairs()
+    assert objective.data.has_pairs()
     loss = loss_of(objective, range(6))
     loss.backward()
     assert math.isfinite(loss.item()) and loss.item() > 0
@@ -118,7 +172,7 @@ def test_a_catalogue_may_lack_anything(options, regime):
 
 def test_rows_with_one_field_give_no_pair():
     objective = toy_objective(unlike(6), described=False, pictured=[False] * 6)
-    assert not objective.has_pairs()
+    assert not objective.data.has_pairs()
 
 
 def test_the_loss_is_a_function_of_batch_and_random_state():

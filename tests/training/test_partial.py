@@ -36,7 +36,7 @@ def vit(tmp_path):
 
 
 def rows_with_picture(catalog):
-    return np.flatnonzero(cache_pictures(model_of(), catalog)[1] >= 0)
+    return np.flatnonzero(cache_pictures(model_of(), catalog).slots >= 0)
 
 
 @pytest.mark.parametrize("cut", [0, 2, 3])
@@ -104,7 +104,7 @@ def test_the_size_on_disk_is_said_and_known_before(shapes, tmp_path, monkeypatch
     with torch.no_grad():
         model.encoder("image").network.layernorm.weight.mul_(2)
     announced = missing_bytes(model, shapes, 1, mirror=True)
-    cache, _ = cache_pictures(model, shapes, 1, mirror=True)
+    cache = cache_pictures(model, shapes, 1, mirror=True).cache
     written = sum(path.stat().st_size for path in cache.folder.iterdir() if path.name != "lock")
     assert written == cache.bytes_needed(len(cache)) == announced
     assert missing_bytes(model, shapes, 1, mirror=True) == 0

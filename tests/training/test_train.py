@@ -109,7 +109,7 @@ def test_a_second_training_reads_the_cache(trained, shapes, tiny, tmp_path, pass
 def test_a_finished_run_is_returned_at_once(trained, shapes, tiny, passes, monkeypatch):
     weights = trained.path / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    monkeypatch.setattr("likewise.training.train.Model", None)  # nothing may be built
+    monkeypatch.setattr("likewise.training.train.prepare", None)  # nothing may be built
     assert train(shapes, trained.path, tiny).metrics == trained.metrics
     assert weights.stat().st_mtime_ns == before and passes == []
 

@@ -52,7 +52,7 @@ def said(texts, indices):
 def test_every_text_is_listed_once(texts):
     assert len(set(texts.texts)) == len(texts.texts)
     assert said(texts, texts.title) == ["Red shoe", "Blue hat", None, "Only a title", None]
-    assert said(texts, texts.query) == ["boot", None, None, None, None]
+    assert said(texts, texts.asked.text) == ["boot"] and texts.asked.row.tolist() == [0]
     assert said(texts, texts.masked)[:2] == ["A for winter days. It has warm lining. Made by hand", None]
 
 
@@ -165,7 +165,7 @@ def test_what_asks_is_hidden_from_the_item_side(texts):
             elif name == "picture":
                 assert pairs.query[place] == -1 and not pairs.picture[place]
             else:
-                assert pairs.query[place] == texts.query[row]
+                assert pairs.query[place] == texts.asked.all_of(np.array([row]), 1)[0, 0]
 
 
 def test_every_presence_pattern_is_trained(catalogue):

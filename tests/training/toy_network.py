@@ -11,8 +11,11 @@ from training.identity_codes import identity_of
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.model.network import Network
+from likewise.training.distributed import Processes
 from likewise.training.identity import Identity
-from likewise.training.objective import Objective, TrainingSet
+from likewise.training.objective import Objective
+from likewise.training.plan import TrainingSet
+from likewise.training.queries import AskedQueries
 from likewise.training.views import RowTexts
 
 WIDTH, DIM = 12, 16
@@ -56,6 +59,8 @@ def toy_objective(
     titled: bool = True,
     rows: Sequence[int] | None = None,
     fields: tuple[str, ...] = ("title", "description", "image"),
+    asked: AskedQueries | None = None,
+    processes: Processes = Processes.ALONE,
     **settings: object,
 ) -> Objective:
     """An objective over rows that each have texts of their own; `identity` alone says which are the same thing."""
@@ -63,7 +68,8 @@ def toy_objective(
     none = np.full(count, -1, np.int64)
     title = np.arange(count) if titled else none
     description = np.arange(count, 2 * count) if described else none
-    texts = RowTexts([f"text {n}" for n in range(2 * count)], title, description, description, none, none, none)
+    asked = AskedQueries.one_each(none) if asked is None else asked
+    texts = RowTexts([f"text {n}" for n in range(2 * count)], title, description, description, none, none, asked)
     generator = torch.Generator().manual_seed(1)
     features = ToyFeatures(
         torch.randn(2 * count, WIDTH, generator=generator), torch.randn(count, 4, WIDTH, generator=generator)
@@ -72,7 +78,7 @@ def toy_objective(
     config = TrainConfig.model_validate({"batch_size": 4, "epochs": 3, "text_rate": 0.1, **settings})
     training_rows = np.arange(count) if rows is None else np.array(rows, np.int64)
     data = TrainingSet.of(training_rows, texts, identity, shown)
-    return Objective(toy_network(fields), features, data, config)
+    return Objective(toy_network(fields), features, data, config, processes)
 
 
 def unlike(count: int) -> Identity:

@@ -60,6 +60,11 @@ def add_lora(
     return trained
 
 
+def has_lora(encoder: Encoder) -> bool:
+    """Whether `add_lora` has put something in that `merge_lora` has not taken out yet."""
+    return bool(_adapted(encoder))
+
+
 def merge_lora(encoder: Encoder) -> None:
     """Add what `add_lora` put in and training has learned to the plain weights, and take it out again."""
     for name, layer in _adapted(encoder):

@@ -12,8 +12,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.pictures import Picture
 from likewise.evaluation.examination import Examination
-from likewise.evaluation.found import Found, look_up
-from likewise.evaluation.metrics import Scores
+from likewise.evaluation.found import Found
 from likewise.evaluation.space_map import SpaceMap, Vectors, draw_map
 
 _MOST_MISSES = 12
@@ -53,29 +52,28 @@ Drawer = Callable[[int], Card]
 
 
 def exhibit_search(
-    catalog: Catalog,
     texts: Sequence[str],
-    scores: Scores,
+    found: Found,
     relevant: Sequence[np.ndarray],
     groups: Sequence[Hashable] | np.ndarray,
     views: Mapping[str, Vectors],
+    draw_item: Drawer,
     *,
     seed: int = 0,
 ) -> Exhibits:
-    """Exhibits of texts that look for items.
+    """Exhibits of texts that look for items, without the finer map, which takes half a minute.
 
     Args:
-        catalog: the n candidates.
         texts: q queries.
-        scores: (q, n), or a function of a slice of the queries.
+        found: what they found.
         relevant: per query the positions of its answers.
         groups: (q,) identity of each query; of each only the worst is shown.
         views: (n, dim) vectors per name, for the map.
+        draw_item: how the item at a position looks.
     """
     queries = [Card(_cut(text)) for text in texts]
-    found = look_up(scores, relevant)
-    misses = worst_queries(found, relevant, groups, queries.__getitem__, item_drawer(catalog))
-    return Exhibits(misses, draw_map(views, seed=seed))
+    misses = worst_queries(found, relevant, groups, queries.__getitem__, draw_item)
+    return Exhibits(misses, draw_map(views, seed=seed, fine=False))
 
 
 def exhibit_examination(examination: Examination) -> Exhibits:

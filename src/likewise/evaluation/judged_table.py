@@ -16,7 +16,7 @@ from likewise.evaluation.strangers_text import grade, json_objects, query_text, 
 QUERY_NAMES = ("query", "text", "query_text", "search_term", "q", "question")
 IMAGE_NAMES = ("image", "query_image", "image_url", "picture", "photo")
 ID_NAMES = ("id", "ids", "item_id", "item_ids", "relevant", "relevant_ids", "answers", "answer", "product_id", "doc_id")
-GRADE_NAMES = ("relevance", "grade", "gain", "rating", "score", "label")
+GRADE_NAMES = ("relevance", "grade", "gain", "rating", "score", "label", "weight", "clicks")
 _DELIMITERS = ",;\t"
 _LONGEST_CELL = 10_000_000
 

@@ -30,7 +30,7 @@ class SpaceMap:
     note: str | None
 
 
-def draw_map(views: Mapping[str, Vectors], *, seed: int = 0) -> SpaceMap | None:
+def draw_map(views: Mapping[str, Vectors], *, seed: int = 0, fine: bool = True) -> SpaceMap | None:
     """Lay several views of the same items out in one plane, so that near points are alike.
 
     The layout is UMAP's with the cosine (McInnes, Healy and Melville, 2018), or where umap-learn is not installed the
@@ -39,6 +39,7 @@ def draw_map(views: Mapping[str, Vectors], *, seed: int = 0) -> SpaceMap | None:
     Args:
         views: (n, dim) unit vectors of the same n items in each view; NaN where an item lacks it.
         seed: of the draw of at most 300 items, and of the layout.
+        fine: UMAP, if it is installed.
 
     Returns:
         None where fewer than two views have anything to show.
@@ -51,7 +52,10 @@ def draw_map(views: Mapping[str, Vectors], *, seed: int = 0) -> SpaceMap | None:
     rows = np.sort(np.random.default_rng([seed, 8]).permutation(rows)[:MOST_ITEMS])
     parts = {name: views[name][rows[present[name][rows]]] for name in present}
     vectors = np.concatenate(list(parts.values()))
-    if not _umap_is_installed():
+    if not fine:
+        method, note = "PCA", "`likewise evaluate --report FILE` draws a map with finer detail"
+        plane = _principal_components(vectors)
+    elif not _umap_is_installed():
         method, note = "PCA", "umap-learn is not installed; pip install 'likewise[map]' gives a map with finer detail"
         plane = _principal_components(vectors)
     elif len(vectors) <= 2 * _NEIGHBOURS:

@@ -63,16 +63,12 @@ class Featurizer:
     Args:
         encoder: already on `device`.
         dtype: torch.float32 or torch.bfloat16 (then under autocast).
-        cache: features that a training has written; read, never written here.
     """
 
-    def __init__(
-        self, encoder: Encoder, device: torch.device, dtype: torch.dtype, cache: FeatureCache | None = None
-    ) -> None:
+    def __init__(self, encoder: Encoder, device: torch.device, dtype: torch.dtype) -> None:
         self.encoder = encoder
         self.device = device
         self.dtype = dtype
-        self.cache = cache
         self._recent: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
 
     def forward(self, inputs: dict[str, Tensor], cut: int | None = None) -> Tensor:
@@ -122,16 +118,17 @@ class Featurizer:
         *,
         cut: int | None = None,
         mirror: bool = False,
+        cache: FeatureCache | None = None,
     ) -> Iterator[PictureBatch]:
         """Decode and encode a stream of pictures, decoding ahead in threads; cached features need neither.
 
         Args:
             open_picture: see `Catalog.open_picture`.
-            cut: go no further than to this block of the encoder; the cache is left alone.
-            mirror: see the pictures mirrored; the cache is left alone.
+            cut: go no further than to this block of the encoder.
+            mirror: see the pictures mirrored.
+            cache: features of such pictures that are known already; read, never written here.
         """
         size = _PICTURE_BATCH[self.device.type]
-        cache = self.cache if cut is None and not mirror else None
 
         def prepare(batch: list[Picture]) -> tuple[list[str], dict[str, Tensor] | np.ndarray | None, dict[str, str]]:
             if cache is not None and batch[0].key in cache:

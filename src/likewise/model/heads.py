@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_LEAST_VARIANCE = 1e-6  # its root has a gradient
+
 
 def isometry(width: int, dim: int) -> nn.Linear:
     """A fixed linear map (…, width) → (…, dim) that keeps angles: the identity, or orthonormal rows or columns.
@@ -68,14 +70,15 @@ class VectorHead(nn.Module):
 class GridHead(nn.Module):
     """Patch tokens (n, tokens, width) → unit vectors (n, dim).
 
-    The mean of the tokens goes through the starting map; beside it, learned queries attend over the tokens (attention
-    pooling, one softmax per query) and their pooled features add a zero-initialised residual.
+    A summary of the tokens goes through the starting map: their mean and their standard deviation (statistics pooling;
+    Snyder et al. 2018), or where there is a CLS token that and the mean. Beside it, learned queries attend over the
+    tokens (attention pooling, one softmax per query) and their pooled features add a zero-initialised residual.
     """
 
     def __init__(self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1) -> None:
         super().__init__()
         self.prefix = prefix
-        self.base: nn.Linear = PictureMap(width, dim)
+        self.base: nn.Linear = PictureMap(2 * width, dim)
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         per_query = dim // queries
         self.values = nn.Parameter(torch.randn(queries, width, per_query) * width**-0.5)
@@ -85,27 +88,32 @@ class GridHead(nn.Module):
         )
 
     def summary(self, features: Tensor) -> Tensor:
-        """What the base map reads, (n, width): the first prefix token (a CLS token), else the mean of the patches."""
-        return features[:, 0] if self.prefix else features.mean(dim=1)
+        """What the base map reads: (n, 2 · width)."""
+        return self._summary(features, self._mean_weights(features, None))
 
     def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
         """`patches` (n, tokens) bool: the tokens that are seen, all of them without it."""
-        width = features.shape[-1]
+        weights = self._mean_weights(features, patches)
+        own = self.base(self.dropout(self._summary(features, weights)))
         logits = features @ self.queries.T
-        seen = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device) if patches is None else patches
-        attention = logits.masked_fill(~seen[..., None], float("-inf")).softmax(dim=1)
-        summary = self._summary_weights(seen).to(attention.dtype)
-        pooled = (
-            torch.cat([summary[..., None], attention], dim=-1).transpose(1, 2) @ features
-        )  # one pass over the tokens
-        own = self.base(self.dropout(pooled[:, 0]))
-        attended = functional.layer_norm(pooled[:, 1:], (width,))
+        if patches is not None:
+            logits = logits.masked_fill(~patches[..., None], float("-inf"))
+        pooled = logits.softmax(dim=1).transpose(1, 2) @ features
+        attended = functional.layer_norm(pooled, features.shape[-1:])
         values = torch.einsum("nqw,qwd->nqd", attended, self.values).flatten(1)
         return functional.normalize(own + self.residual(values), dim=-1)
 
-    def _summary_weights(self, seen: Tensor) -> Tensor:
-        """`summary` as weights (n, tokens), over the tokens that are seen."""
+    def _mean_weights(self, features: Tensor, seen: Tensor | None) -> Tensor:
+        """(n, 1, tokens): the same for every patch that is seen, 0 for tokens before the grid."""
+        weights = torch.ones(features.shape[:2], dtype=features.dtype, device=features.device)
+        if seen is not None:
+            weights = weights * seen
+        weights[:, : self.prefix] = 0
+        return (weights / weights.sum(dim=1, keepdim=True))[:, None]
+
+    def _summary(self, features: Tensor, weights: Tensor) -> Tensor:
+        mean = (weights @ features)[:, 0]
         if self.prefix:
-            return functional.one_hot(torch.zeros(len(seen), dtype=torch.long, device=seen.device), seen.shape[1])
-        weights = seen.float()
-        return weights / weights.sum(dim=1, keepdim=True)
+            return torch.cat([features[:, 0], mean], dim=-1)
+        variance = (weights @ features.square())[:, 0] - mean.square()
+        return torch.cat([mean, variance.clamp(min=_LEAST_VARIANCE).sqrt()], dim=-1)

@@ -9,8 +9,9 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.pictures import Picture
@@ -169,11 +170,13 @@ class Model:
         """Embeddings (n, dim) of RGB pictures: each is an item that has only a picture."""
         self.network.check_fields(["image"])
         featurizer = self.featurizer("image")
+        parts = []
         with torch.inference_mode():
-            parts = [
-                self.network.tower("image", featurizer.forward(featurizer.encoder.prepare(batch))).cpu()
-                for batch in batches(images, 32)
-            ]
+            for batch in batches(images, 32):
+                seen = [batch, [ImageOps.mirror(image) for image in batch]] if self.network.flips else [batch]
+                features = [featurizer.forward(featurizer.encoder.prepare(side)) for side in seen]
+                vectors = torch.stack([self.network.tower("image", side) for side in features]).sum(dim=0)
+                parts.append(functional.normalize(vectors, dim=-1).cpu())
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
 
     def encode_items(self, catalog: Catalog, fields: Sequence[str] | None = None) -> Vectors:
@@ -190,8 +193,8 @@ class Model:
         vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
         texts = {field: catalog.texts(field) for field in seen if FIELD_MODALITY[field] == "text"}
         pictures = catalog.pictures if "image" in seen else None
-        if pictures is not None:
-            self.featurizer("image").cache = self.feature_cache("image", catalog.cache)
+        sides = ([False, True] if self.network.flips else [False]) if pictures is not None else []
+        caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides}
         with Bar("Encoding items", len(catalog)) as bar, torch.inference_mode():
             for start in range(0, len(catalog), _WINDOW):
                 rows = range(start, min(start + _WINDOW, len(catalog)))
@@ -203,7 +206,7 @@ class Model:
                 if pictures is not None:
                     column = self.fields.index("image")
                     window = pictures[rows.start : rows.stop]
-                    self._encode_pictures(catalog, window, towers[:, column], present[:, column])
+                    self._encode_pictures(catalog, window, caches, towers[:, column], present[:, column])
                 vectors[rows.start : rows.stop] = self.network.fuse(towers, present).cpu().numpy()
                 bar.advance(len(rows))
         for row in np.flatnonzero(np.isnan(vectors[:, 0])):
@@ -218,24 +221,33 @@ class Model:
             present[rows] = True
 
     def _encode_pictures(
-        self, catalog: Catalog, pictures: Sequence[tuple[Picture, ...]], towers: Tensor, present: Tensor
+        self,
+        catalog: Catalog,
+        pictures: Sequence[tuple[Picture, ...]],
+        caches: dict[bool, FeatureCache],
+        towers: Tensor,
+        present: Tensor,
     ) -> None:
-        """Fill the image tower of a window of rows; an item's several pictures are averaged."""
+        """Fill the image tower of a window of rows; an item's several pictures, and their sides, are averaged."""
         rows_of: dict[str, list[int]] = {}
         distinct: dict[str, Picture] = {}
         for row, shown in enumerate(pictures):
             for picture in shown:
                 rows_of.setdefault(picture.key, []).append(row)
                 distinct[picture.key] = picture
-        for batch in self.featurizer("image").pictures(distinct.values(), catalog.open_picture):
-            for key, cause in batch.failed.items():
-                catalog.report.count(cause, example=catalog.ids[rows_of[key][0]] if key in rows_of else key)
-            if batch.keys:
-                encoded = self.network.tower("image", batch.features)
-                for key, vector in zip(batch.keys, encoded, strict=True):
-                    towers[rows_of[key]] += vector
-                    present[rows_of[key]] = True
-        towers[present] = torch.nn.functional.normalize(towers[present], dim=-1)
+        for mirror, cache in caches.items():
+            stream = self.featurizer("image").pictures(
+                distinct.values(), catalog.open_picture, mirror=mirror, cache=cache
+            )
+            for batch in stream:
+                for key, cause in batch.failed.items() if not mirror else ():
+                    catalog.report.count(cause, example=catalog.ids[rows_of[key][0]] if key in rows_of else key)
+                if batch.keys:
+                    encoded = self.network.tower("image", batch.features)
+                    for key, vector in zip(batch.keys, encoded, strict=True):
+                        towers[rows_of[key]] += vector
+                        present[rows_of[key]] = True
+        towers[present] = functional.normalize(towers[present], dim=-1)
 
 
 def _encoder(network: Network, modality: str) -> Encoder:

@@ -15,7 +15,7 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.base import Modality
 from likewise.encoders.feature_cache import FeatureCache
-from likewise.model.caching import cache_pictures
+from likewise.model.caching import CachedPictures, PictureSides, cache_sides
 from likewise.model.encoding import batches, prefetch
 from likewise.model.model import Model
 from likewise.progress import Bar
@@ -70,17 +70,19 @@ class CachedFeatures:
 
     Attributes:
         text_tables: per prompt, (texts, width) float32 on the device.
-        cache: the pictures' features, memory-mapped.
-        slots: (rows,) place in the cache, −1 for a row without a usable picture.
+        sides: the pictures' features; None for a model without pictures.
     """
 
     text_tables: dict[str, Tensor]
-    cache: FeatureCache
-    slots: NDArray[np.int64]
+    sides: PictureSides | None
     device: torch.device
     cheap_texts: ClassVar[bool] = True
     cheap_pictures: ClassVar[bool] = True
     crops: ClassVar[bool] = False
+
+    def pictured(self, rows: int) -> NDArray[np.bool_]:
+        """(rows,) which rows of the catalogue have a usable picture."""
+        return np.zeros(rows, bool) if self.sides is None else self.sides.plain.slots >= 0
 
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         table = self.text_tables[prompt]
@@ -89,7 +91,13 @@ class CachedFeatures:
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
     ) -> Tensor:
-        return torch.from_numpy(self.cache.gather(self.slots[rows])).to(self.device).float()
+        if self.sides is None:
+            raise ValueError("the model has no pictures")
+
+        def gather(side: CachedPictures, places: Rows) -> NDArray[np.float16]:
+            return side.cache.gather(side.slots[rows[places]])
+
+        return torch.from_numpy(self.sides.read(rows, mirror, gather)).to(self.device).float()
 
 
 @dataclass
@@ -136,13 +144,14 @@ class LiveFeatures:
         return features.float()
 
 
-def cache_features(model: Model, catalog: Catalog, texts: Sequence[str]) -> CachedFeatures:
-    """Run both encoders once over all distinct texts and pictures, or read what an earlier run cached."""
-    if "image" in model.fields:
-        cache, slots = cache_pictures(model, catalog)
-    else:
-        cache, slots = model.feature_cache("image", catalog.cache), np.full(len(catalog), -1, np.int64)
-    return CachedFeatures(_text_tables(model, catalog.cache, texts), cache, slots, model.device)
+def cache_features(model: Model, catalog: Catalog, texts: Sequence[str], *, mirror: bool = False) -> CachedFeatures:
+    """Run both encoders once over all distinct texts and pictures, or read what an earlier run cached.
+
+    Args:
+        mirror: mirror images, too.
+    """
+    sides = cache_sides(model, catalog, mirror=mirror) if "image" in model.fields else None
+    return CachedFeatures(_text_tables(model, catalog.cache, texts), sides, model.device)
 
 
 def _text_tables(model: Model, folder: Path, texts: Sequence[str]) -> dict[str, Tensor]:

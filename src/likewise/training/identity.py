@@ -10,8 +10,11 @@ from scipy.sparse.csgraph import connected_components
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.same_text import normalised
+from likewise.errors import UserError
 
 Codes = NDArray[np.int64]
+
+_COLUMN = "column:"
 
 
 def codes(values: Sequence[Hashable | None]) -> Codes:
@@ -27,23 +30,51 @@ class Identity:
     Attributes:
         title, description: equal normalised texts.
         picture: equal first pictures, by the hash of their bytes.
-        component: connected through an equal picture or an equal pair of title and description.
+        named: equal values of the column that the user named.
+        component: connected through an equal picture, an equal pair of title and description, or an equal named value.
     """
 
     title: Codes
     description: Codes
     picture: Codes
+    named: Codes
     component: Codes
 
+    @property
+    def thing(self) -> Codes:
+        """What a row is, for queries that look for it: the named value, else the title; −1 for a row with neither."""
+        title = np.where(self.title >= 0, self.title + self.named.max(initial=-1) + 1, -1)
+        return np.where(self.named >= 0, self.named, title)
+
     @classmethod
-    def of(cls, catalog: Catalog) -> "Identity":
-        """Read the identities of a catalogue's rows (this resolves its pictures)."""
+    def of(cls, catalog: Catalog, identity: str = "auto") -> "Identity":
+        """Read the identities of a catalogue's rows (this resolves its pictures).
+
+        Args:
+            identity: "auto", "column:NAME" for a column that says beside texts and pictures which rows are the same
+                thing, or "none", by which every row is a thing of its own.
+
+        Raises:
+            UserError: there is no such column.
+        """
+        if identity == "none":
+            nothing = np.full(len(catalog), -1)
+            return cls(nothing, nothing, nothing, nothing, np.arange(len(catalog)))
+        if identity != "auto" and not identity.startswith(_COLUMN):
+            raise UserError(f"identity is auto, none or column:NAME, not {identity!r}")
+        column = identity.removeprefix(_COLUMN) if identity != "auto" else None
         titles = [normalised(text) for text in catalog.texts("title")]
         descriptions = [normalised(text) for text in catalog.texts("description")]
         pictures = [shown[0].key if shown else None for shown in catalog.pictures]
         texts = [None if pair == (None, None) else pair for pair in zip(titles, descriptions, strict=True)]
-        picture = codes(pictures)
-        return cls(codes(titles), codes(descriptions), picture, _components(codes(texts), picture))
+        picture, named = codes(pictures), codes(_values(catalog, column))
+        return cls(codes(titles), codes(descriptions), picture, named, _components(codes(texts), picture, named))
+
+
+def _values(catalog: Catalog, column: str | None) -> list[str | None]:
+    if column is None:
+        return [None] * len(catalog)
+    return [None if value is None else str(value) for value in catalog.column(column)]
 
 
 def _components(*edges: Codes) -> Codes:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.progress import Bar, say
 from likewise.training.objective import Objective
+from likewise.training.plan import Rows
 from likewise.training.questions import Scores
 from likewise.training.rates import parameter_groups, trained_parameters
+from likewise.training.recipe import Stage
 from likewise.training.sampler import epoch_batches, steps_per_epoch
 from likewise.training.state import TrainingState
 
@@ -28,24 +29,29 @@ _SHARE_FOR_SAVING = 0.05  # of the wall time, so that exact resume stays cheap
 
 def fit(
     objective: Objective,
-    config: TrainConfig,
+    stage: Stage,
     run: Path,
+    state: TrainingState,
     validate: Callable[[], Scores],
-    log: Callable[[dict[str, Any]], None],
-) -> TrainingState:
-    """Train the objective's network and leave its best averaged weights in it.
+    *,
+    log: Callable[[dict[str, Any]], None] = lambda entry: None,
+    keep: Callable[[], None] = lambda: None,
+) -> None:
+    """Train the objective's network through one stage and leave its best averaged weights in it.
 
     Args:
         objective: loss and network; the network's trainable parameters are those that require gradients.
-        config: epochs, batch size, rates, seed.
-        run: the folder that holds the state; an unfinished training there goes on.
+        stage: epochs, batch size, rates, seed, and the minutes that it may take.
+        run: the folder that holds the state.
+        state: how far the training is; it is changed as it goes on.
         validate: scores the network as it is now, one number per question; higher is better.
         log: receives every entry of the history.
+        keep: called now and then while the best weights so far are in the network, to save it for use.
 
     Raises:
         UserError: the loss is no longer a number.
     """
-    network, data = objective.network, objective.data
+    config, network, data, processes = stage.config, objective.network, objective.data, objective.processes
     trained = trained_parameters(objective, config)
     batch_size = config.rows_per_batch
     groups = parameter_groups(trained, network, config, math.sqrt(batch_size / _REFERENCE_BATCH))
@@ -54,78 +60,105 @@ def fit(
     total = per_epoch * config.total_epochs
     every = max(1, math.ceil(config.total_epochs / _MOST_EVALUATIONS))
 
-    state = TrainingState.read(run, objective.log_scale.device)
-    if state is None:
-        state = TrainingState(
-            averaged={name: weight.detach().clone() for name, weight in trained.items()},
-            best={name: weight.detach().clone() for name, weight in trained.items()},
-            peak=torch.from_numpy(validate()),
-        )
-        state.history.append({"epoch": 0, "step": 0, "validation": _mean(state.peak)})
+    _set(trained, state.weights)
+    if state.step == 0:
+        state.averaged = {name: weight.detach().clone() for name, weight in trained.items()}
+        state.best = {name: weight.detach().clone() for name, weight in trained.items()}
+        state.peak = torch.from_numpy(validate())
+        if not state.history:
+            state.history.append({"epoch": 0, "step": 0, "validation": _mean(state.peak), "stage": stage.name})
     else:
-        _set(trained, state.weights)
         optimizer.load_state_dict(state.optimizer)
+    first_epoch = state.history[-1]["epoch"] - state.step // per_epoch
+    first_step = state.history[-1]["step"] - state.step // per_epoch * per_epoch
 
-    clock = _SaveClock()
-    with Bar("Training", total) as bar:
+    clock, saves = _Minutes(state), _SaveClock()
+    with Bar(f"Training {stage.name}".rstrip(), total) as bar:
         bar.advance(state.step)
         for epoch in range(state.step // per_epoch, config.total_epochs):
-            if config.patience is not None and epoch - state.best_epoch >= config.patience * every:
-                say(f"Nothing better in {epoch - state.best_epoch} epochs: training ends here")
-                _save(state, trained, optimizer, run)
+            since_best = epoch - max(state.best_epoch - first_epoch, 0)
+            if config.patience is not None and since_best >= config.patience * every:
+                say(f"Nothing better in {since_best} epochs: training ends here")
+                break
+            if processes.from_leader(state.minutes > stage.until_minute):
+                say(f"The time is up after {epoch} of {config.total_epochs} epochs: training ends here")
                 break
             started = time.monotonic()
             done = state.step - epoch * per_epoch
             for place, batch in enumerate(
-                epoch_batches(data.rows, data.identity.title, batch_size, config.seed, epoch)
+                epoch_batches(data.rows, data.identity.thing, batch_size, config.seed, epoch)
             ):
                 if place < done:
                     continue
                 network.train()
-                torch.manual_seed(config.seed * 1_000_003 + state.step)
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * schedule(state.step, total, config.warmup)
-                loss = objective(batch, np.random.default_rng([config.seed, 5, state.step]))
-                if not torch.isfinite(loss):
+                optimizer.zero_grad(set_to_none=True)
+                loss = _backward(objective, batch, state.step, config.accumulate)
+                if not math.isfinite(loss):
                     raise UserError(
                         f"training stopped at step {state.step}: the loss is not a number; "
                         "lower learning_rate in the config and train with --restart"
                     )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                processes.sum_gradients(trained.values())
                 nn.utils.clip_grad_norm_(list(trained.values()), _CLIP_NORM)
                 optimizer.step()
                 state.step += 1
                 _average(state.averaged, trained, min(config.ema, state.step / (state.step + 10)))
-                state.running_loss += loss.item()
-                bar.advance(note=f"loss {loss.item():.3f}")
-                if clock.due() and state.step % per_epoch:
-                    clock.saved(_save, state, trained, optimizer, run)
+                state.running_loss += loss
+                bar.advance(note=f"loss {loss:.3f}")
+                if saves.due() and state.step % per_epoch and processes.leads:
+                    clock.tick()
+                    saves.saved(_save, state, trained, optimizer, run)
             entry = {
-                "epoch": epoch + 1,
-                "step": state.step,
+                "epoch": first_epoch + epoch + 1,
+                "step": first_step + state.step,
                 "loss": state.running_loss / per_epoch,
                 "learning_rate": optimizer.param_groups[0]["lr"],
                 "temperature": 1 / objective.scale.item(),
+                "stage": stage.name,
             }
             state.running_loss = 0.0
             if (epoch + 1) % every == 0 or epoch + 1 == config.total_epochs:
                 with _weights(trained, state.averaged):
                     scores = torch.from_numpy(validate())
-                entry["validation"] = _mean(scores)
-                if entry["validation"] > _mean(state.peak):
-                    state.peak = scores
-                if as_good_as(scores, state.peak):
-                    state.best_epoch = epoch + 1
-                    state.best = {name: weight.clone() for name, weight in state.averaged.items()}
+                    entry["validation"] = _mean(scores)
+                    if entry["validation"] > _mean(state.peak):
+                        state.peak = scores
+                    if as_good_as(scores, state.peak):
+                        state.best_epoch = entry["epoch"]
+                        state.best = {name: weight.clone() for name, weight in state.averaged.items()}
+                        if processes.leads and saves.due():
+                            saves.saved(keep)
             entry["seconds"] = time.monotonic() - started
+            entry["minutes"] = clock.tick()
             state.history.append(entry)
             log(entry)
-            if clock.due() or epoch + 1 == config.total_epochs:
-                clock.saved(_save, state, trained, optimizer, run)
+            if processes.leads and saves.due():
+                saves.saved(_save, state, trained, optimizer, run)
     _set(trained, state.best)
+    state.weights, state.stage, state.step, state.optimizer = dict(state.best), state.stage + 1, 0, {}
     network.eval()
-    return state
+    if processes.leads:
+        state.write(run)
+
+
+def restore(network: nn.Module, state: TrainingState) -> None:
+    """Give a network the weights that the last finished stage left, which are named as parts of an objective."""
+    prefix = "network."
+    own = {name.removeprefix(prefix): weight for name, weight in state.weights.items() if name.startswith(prefix)}
+    _set(dict(network.named_parameters()), own)
+
+
+def _backward(objective: Objective, batch: Rows, step: int, parts: int) -> float:
+    """The loss of a batch; its gradients are in the parameters then."""
+    if parts == 1:
+        return float(objective.backward(batch, step))
+    losses = [objective.backward(part, step) for part in np.array_split(batch, parts) if len(part)]
+    for weight in objective.parameters():
+        if weight.grad is not None:
+            weight.grad /= len(losses)
+    return sum(float(loss) for loss in losses) / len(losses)
 
 
 def schedule(step: int, total: int, warmup: float) -> float:
@@ -163,8 +196,9 @@ def _average(averaged: dict[str, Tensor], weights: dict[str, nn.Parameter], deca
 
 @torch.no_grad()
 def _set(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
-    for name, weight in weights.items():
-        weight.copy_(values[name])
+    for name, value in values.items():
+        if name in weights:  # an earlier stage may have trained others
+            weights[name].copy_(value)
 
 
 @contextmanager
@@ -182,6 +216,21 @@ def _save(state: TrainingState, trained: dict[str, nn.Parameter], optimizer: tor
     state.weights = {name: weight.detach() for name, weight in trained.items()}
     state.optimizer = optimizer.state_dict()
     state.write(run)
+
+
+class _Minutes:
+    """Counts the minutes of training in the state."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self._state = state
+        self._last = time.monotonic()
+
+    def tick(self) -> float:
+        """The minutes until now."""
+        now = time.monotonic()
+        self._state.minutes += (now - self._last) / 60
+        self._last = now
+        return self._state.minutes
 
 
 class _SaveClock:

@@ -1,140 +1,154 @@
-"""The loss of one step: what a batch shows, what else it is told apart from, and which of that is the same thing."""
+"""The loss of one step: towers encode what the plan shows, fusion makes items of it, the loss tells them apart."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
-from likewise.model.network import Network
+from likewise.model.network import FIELD_MODALITY, Network
+from likewise.training.contrast import Contrast, Grades, Side
+from likewise.training.distributed import Processes
 from likewise.training.features import Features, random_holes, random_patches
-from likewise.training.identity import Codes, Identity
-from likewise.training.losses import nt_xent, shared
-from likewise.training.views import KINDS, Bools, RowTexts, distinct_titles, draw_pairs, drop_fields
+from likewise.training.gradient_cache import backward_in_parts
+from likewise.training.losses import matryoshka, pairwise_sigmoid, symmetric_nt_xent
+from likewise.training.plan import Items, Job, Plan, Rows, TrainingSet, draw_plan
+from likewise.training.sides import anchor_codes, further_codes, item_codes, prototype_codes
+from likewise.training.views import KINDS
 
-Rows = NDArray[np.int64]
-_TITLE, _SENTENCE, _PICTURE, _QUERY = range(len(KINDS))
 _HIGHEST_SCALE = 100.0  # a temperature below 0.01 makes the loss blind to all but the hardest negative
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """The rows that train: their texts, identities and pictures."""
-
-    rows: Rows
-    texts: RowTexts
-    identity: Identity
-    pictured: Bools  # (all rows,)
-    prototypes: tuple[Codes, Codes]  # text indices and title codes of the distinct titles
-
-    @classmethod
-    def of(cls, rows: Rows, texts: RowTexts, identity: Identity, pictured: Bools) -> "TrainingSet":
-        """Collect; rows that show nothing in any pair stay, and simply give no pair."""
-        return cls(rows, texts, identity, pictured, distinct_titles(texts, identity.title, rows))
+_FIRST_BIAS = -10.0  # of the sigmoid loss, as in SigLIP: almost all pairs are negatives
 
 
 class Objective(nn.Module):
-    """Symmetric NT-Xent over all pairs of a batch, with a learned temperature.
+    """A contrastive loss over all pairs of a batch, with a learned temperature.
 
     Args:
         network: gives the vectors.
         features: cached ones make further negatives cheap; live ones are only computed for the batch.
         data: the training rows.
-        config: temperature, negatives, prototypes, patch_area.
+        config: loss, temperature, negatives, prototypes, patch_area, part_size.
+        processes: those that train together.
     """
 
-    def __init__(self, network: Network, features: Features, data: TrainingSet, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        network: Network,
+        features: Features,
+        data: TrainingSet,
+        config: TrainConfig,
+        processes: Processes = Processes.ALONE,
+    ) -> None:
         super().__init__()
         self.network = network
         self.features = features
         self.data = data
         self.config = config
+        self.processes = processes
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+        if config.loss == "sigmoid":
+            self.bias = nn.Parameter(torch.tensor(_FIRST_BIAS))
 
     @property
     def scale(self) -> Tensor:
         """() 1 / temperature, clamped."""
         return self.log_scale.exp().clamp(max=_HIGHEST_SCALE)
 
-    def has_pairs(self) -> bool:
-        """Whether any training row gives a pair at all."""
-        rows = self.data.rows
-        return len(draw_pairs(self.data.texts, rows, self.data.pictured[rows], np.random.default_rng(0)).kind) > 0
+    def forward(self, batch: Rows, step: int) -> Tensor:
+        """() the loss of a batch of row numbers (this process's share of it), everything in memory at once."""
+        plan = self.plan(batch, step)
+        return self.loss(plan, {job.tower: self.encode(job) for job in plan.jobs})
 
-    def forward(self, batch: Rows, rng: np.random.Generator) -> Tensor:
-        """() the loss of a batch of row numbers; `rng` decides views, crops and further negatives."""
-        texts, identity = self.data.texts, self.data.identity
-        pictured = self.data.pictured[batch]
-        pairs = draw_pairs(texts, batch, pictured, rng)
-        pictures = self._pictures(batch, pictured, rng)
-        anchors = self._anchors(pairs.query, pictures[pairs.row])
-        items = self._items(pairs.title, pairs.description, pictures[pairs.row], pairs.picture)
-        rows = batch[pairs.row]
-        extra_rows, extras = self._further_items(batch, rng)
-        prototype_texts, prototype_codes = self._prototypes(rng)
-        prototypes = self._anchors(prototype_texts, None)
+    def backward(self, batch: Rows, step: int) -> Tensor:
+        """Add the gradients of a batch's loss to those of the parameters, in parts of `part_size` where that is set.
 
-        kind, device = torch.from_numpy(pairs.kind), anchors.device
-        same = self._same_thing(rows, rows, kind)
-        related = self._related(rows, rows)
-        titles = torch.from_numpy(identity.title[rows])
-        same_title = shared([(titles, torch.from_numpy(prototype_codes))])
-        is_picture = (kind == _PICTURE)[:, None]
-        title_hidden = torch.from_numpy(pairs.title < 0)[:, None]
-        none = torch.zeros(len(rows), len(extra_rows), dtype=torch.bool)
+        Returns:
+            () the loss, of all processes.
+        """
+        plan = self.plan(batch, step)
+        if self.config.part_size is None:
+            loss = self.loss(plan, {job.tower: self.encode(job) for job in plan.jobs})
+            if loss.requires_grad:
+                loss.backward()
+        else:
+            loss = backward_in_parts(
+                plan.jobs, self.config.part_size, self.encode, lambda towers: self.loss(plan, towers)
+            )
+        return self.processes.summed(loss.detach())
 
-        forward = nt_xent(
-            anchors,
-            torch.cat([items, extras, prototypes]),
-            torch.cat([same, none, same_title & is_picture], dim=1).to(device),
-            # a text query and a title are both queries: only pictures are told apart by titles
-            torch.cat([related, self._related(rows, extra_rows), ~is_picture | same_title], dim=1).to(device),
-            self.scale,
+    def plan(self, batch: Rows, step: int) -> Plan:
+        """What the step shows."""
+        return draw_plan(
+            self.data,
+            batch,
+            self.config,
+            step,
+            fields=self.network.fields,
+            cheap_texts=self.features.cheap_texts,
+            cheap_pictures=self.features.cheap_pictures,
+            process=self.processes.rank,
+            processes=self.processes.count,
         )
-        backward = nt_xent(
-            items,
-            torch.cat([anchors, prototypes]),
-            torch.cat([same.T, same_title & title_hidden], dim=1).to(device),
-            torch.cat([related.T, same_title], dim=1).to(device),
-            self.scale,
+
+    def encode(self, job: Job) -> Tensor:
+        """(values, dim) what a tower makes of a job, or of a part of it; the job's seed decides crops and dropout."""
+        torch.manual_seed(job.random_seed)
+        if not len(job.values):
+            return torch.empty(0, self.network.dim, device=self.log_scale.device)
+        if job.tower == "query":
+            return self.network.query(self.features.texts(job.values, "query"))
+        if FIELD_MODALITY[job.tower] == "text":
+            return self.network.tower(job.tower, self.features.texts(job.values, "document"))
+        rng = np.random.default_rng(job.random_seed)
+        features = self.features.pictures(job.values, job.mirrored, rng)
+        return self.network.tower(job.tower, features, self._seen_patches(features, rng))
+
+    def loss(self, plan: Plan, towers: Mapping[str, Tensor]) -> Tensor:
+        """() the loss of what the towers made of the plan's jobs; this process's share of it."""
+        contrast = self.contrast(plan, towers)
+        loss = self._loss_of_contrast()
+        return matryoshka(loss, contrast, self.config.matryoshka) if self.config.matryoshka else loss(contrast)
+
+    def _loss_of_contrast(self) -> Callable[[Contrast], Tensor]:
+        smoothing = self.config.label_smoothing
+        if self.config.loss == "sigmoid":
+            return lambda contrast: pairwise_sigmoid(contrast, self.scale, self.bias, smoothing=smoothing)
+        return lambda contrast: symmetric_nt_xent(contrast, self.scale, smoothing=smoothing)
+
+    def contrast(self, plan: Plan, towers: Mapping[str, Tensor]) -> Contrast:
+        """The vectors of all processes side by side, with what makes them the same thing."""
+        data, encoded = self.data, _Encoded(plan.jobs, towers)
+        anchors = self.processes.gathered(encoded.anchors(plan), plan.shares)
+        items = self.processes.gathered(self._fused(encoded, plan.items), plan.shares)
+        prototypes = prototype_codes(data, plan).of(encoded.of("query", plan.prototypes[0]))
+        further = further_codes(data, plan).of(self._fused(encoded, plan.further))
+        return Contrast(
+            anchor_codes(data, plan).of(anchors),
+            item_codes(data, plan).of(items),
+            beside_items=Side.joined([further, prototypes]),
+            beside_anchors=prototypes,
+            grades=self._grades(plan),
+            own=plan.own if self.processes.count > 1 else None,
+            summed=self.processes.summed,
         )
-        return (forward + backward) / 2
 
-    def _same_thing(self, anchors: Rows, items: Rows, kind: Tensor) -> Tensor:
-        """(a, c) bool: the item answers the anchor, by the identity that its kind of view looks at."""
-        identity, texts = self.data.identity, self.data.texts
-        by_kind = {
-            _TITLE: [identity.title],
-            _SENTENCE: [identity.description],
-            _PICTURE: [identity.picture, identity.title],
-            _QUERY: [texts.query],
-        }
-        same = torch.from_numpy(anchors[:, None] == items[None, :])
-        for number, codes in by_kind.items():
-            same |= (kind == number)[:, None] & shared(_pairs_of(codes, anchors, items))
-        return same
+    def _fused(self, encoded: "_Encoded", items: Items) -> Tensor:
+        """(n, dim) items, each of the fields that it shows."""
+        towers = {field: encoded.of(field, items.values(field)) for field in self.network.fields}
+        present = np.stack([items.values(field) >= 0 for field in self.network.fields], axis=1)
+        mask = torch.from_numpy(present).to(self.log_scale.device)
+        return self.network.fuse(torch.stack(list(towers.values()), dim=1), mask)
 
-    def _related(self, anchors: Rows, items: Rows) -> Tensor:
-        """(a, c) bool: too much alike to be told apart."""
-        identity = self.data.identity
-        codes = [identity.title, identity.description, identity.picture, identity.component]
-        return shared(_pairs_of(codes, anchors, items))
-
-    def _pictures(self, rows: Rows, pictured: Bools, rng: np.random.Generator) -> Tensor:
-        """(rows, dim) the picture tower, each picture seen through a random rectangle; 0 where there is none."""
-        vectors = torch.zeros(len(rows), self.network.dim, device=self.log_scale.device)
-        shown = np.flatnonzero(pictured)
-        if len(shown) and "image" in self.network.fields:
-            features = self.features.pictures(rows[shown], rng.random(len(shown)) < 0.5, rng)
-            patches = self._seen_patches(features, rng)
-            places = torch.from_numpy(shown).to(features.device)
-            vectors = vectors.index_copy(0, places, self.network.tower("image", features, patches))
-        return vectors
+    def _grades(self, plan: Plan) -> Grades | None:
+        if not self.data.texts.asked.graded:
+            return None
+        device = self.log_scale.device
+        graded = torch.from_numpy(plan.pairs.kind == KINDS.index("query")).to(device)
+        return Grades(graded, torch.from_numpy(plan.pairs.weight).float().to(device))
 
     def _seen_patches(self, features: Tensor, rng: np.random.Generator) -> Tensor | None:
         """(n, tokens) bool: a random rectangle of the grid, unless the features are one already, with random holes."""
@@ -149,62 +163,32 @@ class Objective(nn.Module):
             seen = random_patches(count, encoder.grid, encoder.prefix, area, dropout, rng)
         return seen.to(features.device)
 
-    def _anchors(self, query: Codes, pictures: Tensor | None) -> Tensor:
-        """(n, dim) the query tower of texts, the picture tower where the text index is −1."""
-        vectors = torch.zeros(len(query), self.network.dim, device=self.log_scale.device)
-        worded = np.flatnonzero(query >= 0)
-        if len(worded):
-            distinct, place = np.unique(query[worded], return_inverse=True)
-            encoded = self.network.query(self.features.texts(distinct, "query"))[torch.from_numpy(place)]
-            vectors = vectors.index_copy(0, torch.from_numpy(worded).to(vectors.device), encoded)
-        if pictures is None:
-            return vectors
-        return torch.where(torch.from_numpy(query < 0).to(vectors.device)[:, None], pictures, vectors)
 
-    def _items(self, title: Codes, description: Codes, pictures: Tensor, shows_picture: Bools) -> Tensor:
-        """(n, dim) fused items that show these texts (−1: not shown) and pictures."""
-        towers, present = [], []
-        for field in self.network.fields:
-            if field == "image":
-                towers.append(pictures)
-                present.append(shows_picture)
-                continue
-            indices = title if field == "title" else description
-            vectors = torch.zeros_like(pictures)
-            shown = np.flatnonzero(indices >= 0)
-            if len(shown):
-                distinct, place = np.unique(indices[shown], return_inverse=True)
-                encoded = self.network.tower(field, self.features.texts(distinct, "document"))[torch.from_numpy(place)]
-                vectors = vectors.index_copy(0, torch.from_numpy(shown).to(vectors.device), encoded)
-            towers.append(vectors)
-            present.append(indices >= 0)
-        mask = torch.from_numpy(np.stack(present, axis=1)).to(pictures.device)
-        return self.network.fuse(torch.stack(towers, dim=1), mask)
+class _Encoded:
+    """What the towers made of a plan's jobs, found by value."""
 
-    def _further_items(self, batch: Rows, rng: np.random.Generator) -> tuple[Rows, Tensor]:
-        """Other training rows, seen through random fields, that fill a small batch up with negatives."""
-        wanted = min(self.config.negatives - len(batch), len(self.data.rows)) if self.features.cheap_pictures else 0
-        if wanted <= 0:
-            return np.empty(0, np.int64), torch.empty(0, self.network.dim, device=self.log_scale.device)
-        rows = rng.choice(self.data.rows, wanted, replace=False)
-        texts = self.data.texts
-        present = np.stack([texts.title[rows] >= 0, texts.description[rows] >= 0, self.data.pictured[rows]], axis=1)
-        rows, present = rows[present.any(axis=1)], present[present.any(axis=1)]
-        shown = drop_fields(present, rng)
-        pictures = self._pictures(rows, shown[:, 2], rng)
-        title = np.where(shown[:, 0], texts.title[rows], -1)
-        description = np.where(shown[:, 1], texts.description[rows], -1)
-        return rows, self._items(title, description, pictures, shown[:, 2])
+    def __init__(self, jobs: Sequence[Job], towers: Mapping[str, Tensor]) -> None:
+        self._values = {job.tower: job.values for job in jobs}
+        self._towers = towers
 
-    def _prototypes(self, rng: np.random.Generator) -> tuple[Codes, Codes]:
-        """Text indices and title codes of distinct titles."""
-        indices, title_codes = self.data.prototypes
-        count = self.config.prototypes if self.features.cheap_texts else 0
-        if len(indices) > count:
-            chosen = rng.choice(len(indices), count, replace=False)
-            indices, title_codes = indices[chosen], title_codes[chosen]
-        return indices, title_codes
+    def of(self, tower: str, wanted: Rows) -> Tensor:
+        """(n, dim) of texts or of rows' pictures; 0 for −1."""
+        vectors = self._towers[tower]
+        shown = np.flatnonzero(wanted >= 0)
+        places = np.searchsorted(self._values[tower], wanted[shown])
+        found = vectors.new_zeros(len(wanted), vectors.shape[1])
+        if not len(shown):
+            return found
+        return found.index_copy(0, _tensor(shown, vectors), vectors[_tensor(places, vectors)])
+
+    def anchors(self, plan: Plan) -> Tensor:
+        """(pairs, dim) of this process: the query tower of texts, the picture tower where a picture asks."""
+        query, row = plan.pairs.query[plan.own], plan.row[plan.own]
+        texts = self.of("query", query)
+        if not (query < 0).any():
+            return texts
+        return texts + self.of("image", np.where(query < 0, row, -1))
 
 
-def _pairs_of(codes: list[Codes], anchors: Rows, items: Rows) -> list[tuple[Tensor, Tensor]]:
-    return [(torch.from_numpy(code[anchors]), torch.from_numpy(code[items])) for code in codes]
+def _tensor(places: Rows, beside: Tensor) -> Tensor:
+    return torch.from_numpy(places).to(beside.device)

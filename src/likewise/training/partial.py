@@ -11,8 +11,7 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.activation import Activation
 from likewise.encoders.base import STATES, Encoder, Modality
-from likewise.encoders.feature_cache import FeatureCache
-from likewise.model.caching import cache_pictures
+from likewise.model.caching import CachedPictures, PictureSides, cache_sides
 from likewise.model.encoding import batches
 from likewise.model.model import Model
 from likewise.model.token_cache import TokenCache
@@ -63,8 +62,7 @@ class CutPictures:
     Args:
         model: its picture encoder runs behind the cut.
         cut: before which block.
-        plain: cache and slots of the pictures, as `cache_pictures` gives them.
-        mirrored: the same of their mirror images; None where nothing is mirrored.
+        sides: their cached activations, and perhaps those of their mirror images.
         smallest: the least share of the picture that a random rectangle shows.
     """
 
@@ -72,15 +70,13 @@ class CutPictures:
         self,
         model: Model,
         cut: int,
-        plain: tuple[FeatureCache, Rows],
-        mirrored: tuple[FeatureCache, Rows] | None = None,
+        sides: PictureSides,
         smallest: float = 0.2,
     ) -> None:
         self.model = model
         self.cut = cut
         self.activation = model.encoder("image").activation(cut)
-        self.plain = plain
-        self.mirrored = mirrored
+        self.sides = sides
         self.smallest = smallest
 
     @property
@@ -109,19 +105,14 @@ class CutPictures:
         return torch.cat([self._run(self._read(*part, None)) for part in _parts(rows, mirror)])
 
     def _read(self, rows: Rows, mirror: NDArray[np.bool_] | None, window: "Window | None") -> NDArray[np.float16]:
-        if mirror is None or self.mirrored is None or not mirror.any():
-            return _gather(*self.plain, rows, self.activation, window)
-        if mirror.all():
-            return _gather(*self.mirrored, rows, self.activation, window)
-        shown = np.flatnonzero(~mirror), np.flatnonzero(mirror)
-        read = [
-            _gather(*source, rows[places], self.activation, window and window.of(places))
-            for source, places in zip((self.plain, self.mirrored), shown, strict=True)
-        ]
-        states = np.empty((len(rows), *read[0].shape[1:]), np.float16)
-        for places, part in zip(shown, read, strict=True):
-            states[places] = part
-        return states
+        def gather(side: CachedPictures, places: Rows) -> NDArray[np.float16]:
+            slots = side.slots[rows[places]]
+            if window is None:
+                return side.cache.gather(slots)
+            part = window.of(places)
+            return self.activation.rectangles(side.cache.features, slots, part.tops, part.lefts, part.size)
+
+        return self.sides.read(rows, mirror, gather)
 
     def _run(self, states: NDArray[np.float16]) -> Tensor:
         moved = torch.from_numpy(states).to(self.model.device, non_blocking=True).float()
@@ -202,10 +193,7 @@ def cut_pictures(
     Raises:
         UserError: the encoder cannot be cut there, or the disk has no room.
     """
-    plain = cache_pictures(model, catalog, cut)
-    return CutPictures(
-        model, cut, plain, cache_pictures(model, catalog, cut, mirror=True) if mirror else None, smallest
-    )
+    return CutPictures(model, cut, cache_sides(model, catalog, cut, mirror=mirror), smallest)
 
 
 def cut_texts(model: Model, catalog: Catalog, cut: int, texts: Sequence[str]) -> CutTexts:
@@ -220,14 +208,6 @@ def cut_texts(model: Model, catalog: Catalog, cut: int, texts: Sequence[str]) ->
         if encoder.prompt(prompt) not in by_prefix:
             by_prefix[encoder.prompt(prompt)] = TokenCache(model, cut, texts, prompt, catalog.cache)
     return CutTexts(model, {prompt: by_prefix[encoder.prompt(prompt)] for prompt in PROMPTS})
-
-
-def _gather(
-    cache: FeatureCache, slots: Rows, rows: Rows, activation: Activation, window: Window | None
-) -> NDArray[np.float16]:
-    if window is None:
-        return cache.gather(slots[rows])
-    return activation.rectangles(cache.features, slots[rows], window.tops, window.lefts, window.size)
 
 
 def _parts(rows: Rows, mirror: NDArray[np.bool_] | None) -> Iterator[tuple[Rows, NDArray[np.bool_] | None]]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from likewise.evaluation.comparison import evaluate_system, headline_metric, relevance_by_key
 from likewise.evaluation.metrics import cosine_scores
@@ -13,6 +15,7 @@ from likewise.evaluation.subsets import ALL, IMAGE, MIXED, TEXT, mixed_index
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.training.features import Features
 from likewise.training.identity import Codes, Identity
+from likewise.training.queries import AskedQueries
 from likewise.training.views import Bools, RowTexts
 
 Rows = NDArray[np.int64]
@@ -31,31 +34,56 @@ class Questions:
         rows: (n,) the candidate items.
         queries: (q,) text indices.
         relevant: per query the positions in `rows` of its answers.
+        gains: how well each of them answers, of the same shape; None where none is better than another.
         groups: (q,) identity of each query, for the bootstrap.
-        hidden: the field that the queries were taken from; items are seen without it. None: a column of its own.
+        hidden: the field that the queries were taken from; items are seen without it. None: queries that people asked.
         metric: what decides, recall@10 or nDCG@10.
     """
 
     rows: Rows
     queries: Codes
     relevant: list[NDArray[np.int64]]
+    gains: list[NDArray[np.float64]] | None
     groups: Codes
     hidden: str | None
     metric: str
 
     @classmethod
     def about(cls, rows: Rows, texts: RowTexts, identity: Identity, seed: int) -> "Questions":
-        """Every distinct title (or text of the column `query`) is a query; the rows that share it are its answers."""
+        """Queries that people asked and these rows answer; where there are none, every distinct title is a query.
+
+        A title is answered by all rows that are the same thing, by their title or the identity that the user named.
+        """
         if len(rows) > _MOST_ITEMS:
             rows = np.sort(np.random.default_rng([seed, 3]).choice(rows, _MOST_ITEMS, replace=False))
-        own = texts.query[rows] >= 0
-        source, key, hidden = (texts.query, texts.query, None) if own.any() else (texts.title, identity.title, "title")
-        known = rows[source[rows] >= 0]
-        distinct, first = np.unique(key[known], return_index=True)
-        candidate_keys = [int(code) if code >= 0 else None for code in key[rows]]
-        relevant = relevance_by_key([int(code) for code in distinct], candidate_keys)
-        groups = identity.component[known[first]]
-        return cls(rows, source[known[first]], relevant, groups, hidden, headline_metric(relevant))
+        asked = _asked(rows, texts.asked)
+        if asked is not None:
+            queries, relevant, gains = asked
+            groups = np.arange(len(queries))
+            return cls(rows, queries, relevant, gains, groups, None, headline_metric(relevant, graded=bool(gains)))
+        known = rows[texts.title[rows] >= 0]
+        first = known[np.unique(identity.title[known], return_index=True)[1]]
+        thing = identity.thing
+        candidates = [int(code) if code >= 0 else None for code in thing[rows]]
+        relevant = relevance_by_key(thing[first].tolist(), candidates)
+        groups = identity.component[first]
+        return cls(rows, texts.title[first], relevant, None, groups, "title", headline_metric(relevant))
+
+
+def _asked(
+    rows: Rows, asked: AskedQueries
+) -> tuple[Codes, list[NDArray[np.int64]], list[NDArray[np.float64]] | None] | None:
+    """Distinct queries that some rows answer, the positions of these rows, and how well they do; None without any."""
+    position = np.full(len(asked.starts) - 1, -1)
+    position[rows] = np.arange(len(rows))
+    entry_position = position[asked.row]
+    kept = np.flatnonzero(entry_position >= 0)
+    if not len(kept):
+        return None
+    order = kept[np.lexsort((entry_position[kept], asked.text[kept]))]
+    distinct, starts = np.unique(asked.text[order], return_index=True)
+    relevant = np.split(entry_position[order], starts[1:])
+    return distinct, relevant, np.split(asked.weight[order], starts[1:]) if asked.graded else None
 
 
 @dataclass(frozen=True)
@@ -85,12 +113,21 @@ def network_towers(
             vectors = np.full((len(questions.rows), network.dim), np.nan, np.float32)
             for places in _parts(np.flatnonzero(present), _CHUNK):
                 if FIELD_MODALITY[field] == "image":
-                    read = features.pictures(questions.rows[places])
+                    seen = picture_vectors(network, features, questions.rows[places])
                 else:
-                    read = features.texts(texts_of(texts, field, questions)[places], "document")
-                vectors[places] = network.tower(field, read).cpu().numpy()
+                    seen = network.tower(field, features.texts(texts_of(texts, field, questions)[places], "document"))
+                vectors[places] = seen.cpu().numpy()
             fields[field] = vectors
     return Towers(np.concatenate([np.empty((0, network.dim), np.float32), *queries]), fields)
+
+
+def picture_vectors(network: Network, features: Features, rows: Rows) -> Tensor:
+    """(n, dim) the rows' pictures, from both sides where the network looks at both."""
+    vectors = network.tower("image", features.pictures(rows))
+    if not network.flips:
+        return vectors
+    mirrored = network.tower("image", features.pictures(rows, np.ones(len(rows), bool)))
+    return functional.normalize(vectors + mirrored, dim=-1)
 
 
 def texts_of(texts: RowTexts, field: str, questions: Questions) -> Codes:
@@ -134,16 +171,37 @@ def see(network: Network, towers: Towers, subset: str, shown: list[str], seed: i
     return mixed_index(fuse_with(network, towers, words), fuse_with(network, towers, pictures), seed=seed)[0]
 
 
-def validation_scores(network: Network, towers: Towers, questions: Questions, seed: int) -> Scores:
-    """What chooses the best checkpoint: the headline metric of every query on every subset, (subsets · queries,)."""
-    scores = []
+@dataclass(frozen=True)
+class ScoresBySubset:
+    """The headline metric of every query, for every subset of the fields: (queries,) each."""
+
+    scores: dict[str, Scores]
+
+    @property
+    def flat(self) -> Scores:
+        """(subsets · queries,) what chooses the best checkpoint."""
+        return np.nan_to_num(np.concatenate([np.zeros(0), *self.scores.values()]))
+
+    @property
+    def means(self) -> dict[str, float]:
+        """By subset."""
+        return {subset: float(np.nan_to_num(scores).mean()) for subset, scores in self.scores.items() if len(scores)}
+
+
+def validation_scores(network: Network, towers: Towers, questions: Questions, seed: int) -> ScoresBySubset:
+    """How well the questions are answered, the candidates seen through every subset of their fields."""
+    scores = {}
     for subset, shown in subsets(network.fields, towers):
         items = see(network, towers, subset, shown, seed)
         evaluated = evaluate_system(
-            "trained", cosine_scores(towers.queries, items), questions.relevant, questions.groups
+            "trained",
+            cosine_scores(towers.queries, items),
+            questions.relevant,
+            questions.groups,
+            gains=questions.gains,
         )
-        scores.append(evaluated.metrics[questions.metric])
-    return np.nan_to_num(np.concatenate(scores)) if scores else np.zeros(0)
+        scores[subset] = evaluated.metrics[questions.metric]
+    return ScoresBySubset(scores)
 
 
 def _parts(values: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

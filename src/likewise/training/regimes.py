@@ -1,8 +1,12 @@
 """The regimes are one idea, a cut: what lies before it is frozen and read from disk, what lies behind it trains."""
 
+import copy
+
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
-from likewise.model.model import Model
+from likewise.encoders.base import Encoder
+from likewise.encoders.lora import add_lora, has_lora, merge_lora
+from likewise.model.model import MODALITIES, Model
 from likewise.training.features import CachedFeatures, Features, LiveFeatures
 from likewise.training.partial import PartialFeatures, cut_pictures, cut_texts
 from likewise.training.views import RowTexts
@@ -30,14 +34,30 @@ def cut_encoders(
     features = PartialFeatures(cached, cached)
     image_cut, text_cut = cuts(model, config)
     if image_cut is not None:
-        features.picture_features = cut_pictures(
-            model, catalog, image_cut, mirror=config.mirror, smallest=config.patch_area
-        )
-        model.encoder("image").train_above(image_cut)
+        mirror = config.mirror or config.model.flips
+        features.picture_features = cut_pictures(model, catalog, image_cut, mirror=mirror, smallest=config.patch_area)
+        _train_above(model.encoder("image"), image_cut, config)
     if text_cut is not None:
         features.text_features = cut_texts(model, catalog, text_cut, texts.texts)
-        model.encoder("text").train_above(text_cut)
+        _train_above(model.encoder("text"), text_cut, config)
     return features
+
+
+def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:
+    if config.lora is None:
+        encoder.train_above(cut)
+    elif not has_lora(encoder):  # it has where the stage before this one had the same cut
+        add_lora(encoder, config.lora, cut=cut, seed=config.seed)
+
+
+def saved_model(model: Model) -> Model:
+    """The model as it is saved: low-rank maps become part of plain weights, in a copy."""
+    if not any(has_lora(model.encoder(name)) for name in MODALITIES):
+        return model
+    plain = Model(copy.deepcopy(model.network), model.settings, model.device, model.precision)
+    for name in MODALITIES:
+        merge_lora(plain.encoder(name))
+    return plain
 
 
 def cuts(model: Model, config: TrainConfig) -> tuple[int | None, int | None]:

@@ -72,7 +72,8 @@ class Contest:
         }
 
     def _measure(self, name: str, scores: Scores) -> Evaluated:
-        return evaluate_system(name, scores, self.questions.relevant, self.questions.groups)
+        questions = self.questions
+        return evaluate_system(name, scores, questions.relevant, questions.groups, gains=questions.gains)
 
     def _bm25(self, network: Network, towers: Towers, subset: str, shown: Sequence[str]) -> Scores:
         words = [name for name in shown if FIELD_MODALITY[name] == "text"]

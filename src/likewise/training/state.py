@@ -18,14 +18,17 @@ class TrainingState:
     """Everything that changes while training; all of it tensors, numbers and text.
 
     Attributes:
-        step: steps done.
+        stage: of the recipe. step: steps done in it.
         weights: the trainable parameters. averaged: their moving averages. best: the averages that scored best.
         peak: (questions,) the scores of the evaluation with the highest mean.
+        best_epoch: of the training as a whole, as `history` counts them.
         optimizer: AdamW's own state.
         history: one entry per epoch, as `evaluation.results.Epoch` holds them.
+        minutes: of training so far, interruptions left out.
         running_loss: sum of the losses of the epoch that is under way.
     """
 
+    stage: int = 0
     step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     averaged: dict[str, Tensor] = field(default_factory=dict)
@@ -35,6 +38,7 @@ class TrainingState:
     optimizer: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     running_loss: float = 0.0
+    minutes: float = 0.0
 
     def write(self, run: Path) -> None:
         """Write beside the old state and swap: a kill at any moment leaves the old one or the new one."""

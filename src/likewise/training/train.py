@@ -1,40 +1,36 @@
-"""From a catalogue to a run folder: split, features, rivals, training, report."""
+"""From a catalogue to a run folder: rivals, stages of training, report; it reads from top to bottom."""
 
-import dataclasses
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
-from likewise.errors import UserError
 from likewise.evaluation.model_card import write_model_card
 from likewise.evaluation.report import write_report
-from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, RunMetrics
+from likewise.evaluation.results import RunMetrics
 from likewise.evaluation.table import comparison_table
 from likewise.model.checkpoint import save_picture_map
-from likewise.model.model import MODALITIES, Model
-from likewise.progress import console, say
+from likewise.progress import console, quiet, say
 from likewise.training import resume
-from likewise.training.features import cache_features
-from likewise.training.identity import Identity
-from likewise.training.loop import fit
-from likewise.training.objective import Objective, TrainingSet
-from likewise.training.questions import Questions, Scores, network_towers, validation_scores
-from likewise.training.regimes import cut_encoders
+from likewise.training.clock import Clock
+from likewise.training.distributed import Processes
+from likewise.training.features import Features
+from likewise.training.findings import exhibits_of, threshold_of
+from likewise.training.ground import Ground, prepare
+from likewise.training.interpolation import interpolate, pretrained_weights
+from likewise.training.loop import fit, restore
+from likewise.training.objective import Objective
+from likewise.training.questions import Questions, ScoresBySubset, network_towers, validation_scores
+from likewise.training.recipe import Stage, planned_stages
+from likewise.training.record import metrics_of
+from likewise.training.regimes import cut_encoders, saved_model
 from likewise.training.rivals import Contest, fit_picture_map
-from likewise.training.split import Split, split_rows
 from likewise.training.state import TrainingState
 from likewise.training.tensorboard import EpochLog
-from likewise.training.views import RowTexts
-
-_TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue counts as many pictures of few things
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,8 @@ class Run:
 def train(catalog: Catalog, output: Path | str, config: TrainConfig | None = None, *, restart: bool = False) -> Run:
     """Train a model on a catalogue and write a run folder.
 
-    The same call again goes on where a killed one stopped, bit for bit; a finished run is returned as it is.
+    The same call again goes on where a killed one stopped, bit for bit; a finished run is returned as it is. Processes
+    that `torchrun` has started train one model together.
 
     Args:
         catalog: the items.
@@ -61,133 +58,113 @@ def train(catalog: Catalog, output: Path | str, config: TrainConfig | None = Non
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
-    if restart:
-        resume.clear(run)
-    environment = resume.begin(run, config, catalog)
-    if resume.is_finished(run):
-        say(f"{run} is trained already (--restart begins afresh)")
-        return Run(run, RunMetrics.read(run))
-    clock = _Stages()
-    with _threads(environment.threads):
-        with clock.stage("pictures"):
-            identity = Identity.of(catalog)
-        split = split_rows(
-            catalog, identity, column=config.split, validation=config.validation, test=config.test, seed=config.seed
-        )
-        say(
-            f"Training on {len(split.train):,} items, choosing the checkpoint on {len(split.validation):,} and "
-            f"reporting on {len(split.test):,} others ({split.note})"
-        )
-        model = Model.create(config.model, config.device, environment.precision, config.seed, catalog.cache)
-        dataclasses.replace(environment, precision=model.precision).write(run)
-        return _train(catalog, run, config, model, identity, split, clock)
+    clock, processes = Clock(), Processes.joined(config.device)
+    with nullcontext() if processes.leads else quiet():
+        if restart and processes.leads:
+            resume.clear(run)
+        with processes.one_after_the_other():
+            environment = resume.begin(run, config, catalog)
+        if resume.is_finished(run):
+            say(f"{run} is trained already (--restart begins afresh)")
+            return Run(run, RunMetrics.read(run))
+        with _threads(environment.threads):
+            return _train(prepare(catalog, run, config, environment, processes, clock), clock)
 
 
-def _train(
-    catalog: Catalog, run: Path, config: TrainConfig, model: Model, identity: Identity, split: Split, clock: "_Stages"
-) -> Run:
-    config = config.filled_in(titles_repeat=_rows_per_title(identity, split) >= _TITLES_REPEAT)
-    network = model.network
-    texts = RowTexts.of(catalog, network.fields, config.seed, split.train)
-    _say_truncated(catalog, model, texts)
-    with clock.stage("encoding"):
-        cached = cache_features(model, catalog, texts.texts)
-    pictured = cached.slots >= 0
+def _train(ground: Ground, clock: Clock) -> Run:
+    run, model, processes = ground.run, ground.model, ground.processes
+    before = pretrained_weights(model.network)
     with clock.stage("rivals"):
-        picture_map = fit_picture_map(network, cached, texts, split.train, pictured, config.seed)
-        contest = Contest(Questions.about(split.test, texts, identity, config.seed), texts, pictured, config.seed)
+        contest = _contest(ground)
+    questions = Questions.about(ground.split.validation, ground.texts, ground.identity, ground.config.seed)
+    state = TrainingState.read(run, model.device) or TrainingState()
+    features: Features = ground.cached
+    with EpochLog(run, ground.config.tensorboard and processes.leads) as log:
+        for number, stage in enumerate(planned_stages(ground, clock)):
+            with clock.stage("encoding"), processes.one_after_the_other():
+                features = cut_encoders(model, ground.catalog, ground.texts, ground.cached, stage.config)
+            if number < state.stage:
+                restore(model.network, state)
+                continue
+            with clock.stage("training"):
+                _fit(ground, stage, features, questions, state, log)
+    with clock.stage("evaluating"):
+        validate = _validation(ground, features, questions)
+        frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
+        if processes.leads:
+            saved_model(model).save(run)
+            comparison = contest.against(model.network, features)
+            threshold = threshold_of(ground, features, questions)
+            exhibits = exhibits_of(ground, features, contest.questions)
+    if processes.leads:
+        metrics = metrics_of(ground, contest.questions, state, comparison, frontier, threshold, clock.seconds)
+        write_report(run, metrics, exhibits)
+        write_model_card(run, metrics)
+        metrics.write(run)
+        resume.finish(run)
+        _announce(metrics)
+    processes.wait()
+    return Run(run, RunMetrics.read(run))
+
+
+def _contest(ground: Ground) -> Contest:
+    """Measure the rivals, and let the picture tower begin where the best linear map ends."""
+    network, cached, texts, seed = ground.model.network, ground.cached, ground.texts, ground.config.seed
+    pictured = ground.data.pictured
+    picture_map = fit_picture_map(network, cached, texts, ground.split.train, pictured, seed)
+    contest = Contest(Questions.about(ground.split.test, texts, ground.identity, seed), texts, pictured, seed)
+    if ground.processes.leads:
         contest.enter("untrained", network, cached)
         contest.enter_bm25(network, cached)
         if picture_map is not None:
-            save_picture_map(run, picture_map)
+            save_picture_map(ground.run, picture_map)
             with network.with_picture_map(*picture_map):
                 contest.enter("ridge", network, cached)
     if picture_map is not None and not network.aligned:
-        network.set_picture_map(*picture_map)
-    with clock.stage("encoding"):
-        features = cut_encoders(model, catalog, texts, cached, config)
-
-    questions = Questions.about(split.validation, texts, identity, config.seed)
-
-    def validate() -> Scores:
-        towers = network_towers(network, features, questions, texts, pictured)
-        return validation_scores(network, towers, questions, config.seed)
-
-    objective = Objective(network, features, TrainingSet.of(split.train, texts, identity, pictured), config)
-    objective.to(model.device)
-    if not objective.has_pairs():
-        raise UserError(
-            "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
-        )
-    with clock.stage("training"), EpochLog(run, config.tensorboard) as log:
-        state = fit(objective, config, run, validate, log)
-    model.save(run)
-    with clock.stage("evaluating"):
-        comparison = contest.against(network, features)
-    metrics = _metrics(catalog, run, config, model, split, contest.questions, state, comparison, clock.seconds)
-    write_report(run, metrics)
-    write_model_card(run, metrics)
-    metrics.write(run)
-    resume.finish(run)
-    _announce(comparison)
-    return Run(run, metrics)
+        network.set_picture_map(*ground.processes.from_leader(picture_map))
+    return contest
 
 
-def _rows_per_title(identity: Identity, split: Split) -> float:
-    titles = identity.title[split.train]
-    return len(titles) / max(len(np.unique(titles)), 1)
-
-
-def _metrics(
-    catalog: Catalog,
-    run: Path,
-    config: TrainConfig,
-    model: Model,
-    split: Split,
+def _fit(
+    ground: Ground,
+    stage: Stage,
+    features: Features,
     questions: Questions,
     state: TrainingState,
-    comparison: Comparison | None,
-    seconds: dict[str, float],
-) -> RunMetrics:
-    return RunMetrics(
-        name=run.name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        data=DataNote(
-            source=catalog.source.name,
-            items=len(catalog),
-            training_items=len(split.train),
-            validation_items=len(split.validation),
-            test_items=len(split.test),
-            fields=list(catalog.fields),
-            split=split.note,
-            query=questions.hidden,
-        ),
-        comparison=comparison,
-        validation_metric=f"{questions.metric}, averaged over the field subsets",
-        history=[Epoch(**entry) for entry in state.history],
-        best_epoch=state.best_epoch,
-        catalogue=catalog.report.as_dict(),
-        settings=config.model_dump(mode="json"),
-        encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
-        software=resume.software(),
-        seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
-        notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],
+    log: Callable[[dict[str, object]], None],
+) -> None:
+    objective = Objective(ground.model.network, features, ground.data, stage.config, ground.processes)
+    objective.to(ground.model.device)
+    validate = _validation(ground, features, questions)
+    fit(
+        objective,
+        stage,
+        ground.run,
+        state,
+        lambda: ground.processes.from_leader(validate()).flat,
+        log=log,
+        keep=lambda: saved_model(ground.model).save(ground.run),
     )
 
 
-def _announce(comparison: Comparison | None) -> None:
-    if comparison is None:
+def _validation(ground: Ground, features: Features, questions: Questions) -> Callable[[], ScoresBySubset]:
+    """Scores of the network as it is when it is called."""
+    network, texts, pictured, seed = ground.model.network, ground.texts, ground.data.pictured, ground.config.seed
+
+    def validate() -> ScoresBySubset:
+        if not ground.processes.leads:
+            return ScoresBySubset({})
+        towers = network_towers(network, features, questions, texts, pictured)
+        return validation_scores(network, towers, questions, seed)
+
+    return validate
+
+
+def _announce(metrics: RunMetrics) -> None:
+    if metrics.comparison is None:
         say("No verdict: the held-out rows leave nothing to ask (no titles, or nothing beside them)")
     else:
-        console.print(comparison_table(comparison))
-
-
-def _say_truncated(catalog: Catalog, model: Model, texts: RowTexts) -> None:
-    shown = [texts.texts[index] for index in np.unique(texts.description[texts.description >= 0])]
-    cut = model.encoder("text").count_truncated(shown)
-    if cut:
-        catalog.report.count("text-cut-at-encoder-length", count=cut)
-        say(f"{cut:,} descriptions are longer than the text encoder reads; their ends are left out")
+        console.print(comparison_table(metrics.comparison))
 
 
 @contextmanager
@@ -199,18 +176,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class _Stages:
-    """Wall time per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

@@ -5,20 +5,23 @@ Every row gives up to four pairs a step, each with its own idea of identity:
 * its title as a query, against the item without its title;
 * a sentence of its description as a query, against the item without that sentence;
 * its picture, against the item's texts;
-* its own `query` text, where the catalogue has such a column, against the whole item.
+* a query that the row answers, by the catalogue's column `query` or a log beside it, against the whole item.
 
 The item side of a pair shows all its fields in half of the draws, else a random part of them, so that every presence
 pattern is trained.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
 from likewise.training.identity import Codes
+from likewise.training.queries import AskedQueries, Weights, read_log
 
 Bools = NDArray[np.bool_]
 
@@ -39,7 +42,7 @@ class RowTexts:
         title, description: the fields.
         masked: the description without verbatim copies of the title.
         sentence, remainder: one sentence of the description, and the description without it.
-        query: the column `query`.
+        asked: queries that rows answer, by the column `query` or a log.
 
     Masked, sentence and remainder are for rows that train. As each of them costs an encoding, half of the rows that
     have a title go without a remainder: there the sentence asks for title and picture alone.
@@ -51,16 +54,25 @@ class RowTexts:
     masked: Codes
     sentence: Codes
     remainder: Codes
-    query: Codes
+    asked: AskedQueries
 
     @classmethod
     def of(
-        cls, catalog: Catalog, fields: tuple[str, ...], seed: int, training: NDArray[np.int64] | None = None
+        cls,
+        catalog: Catalog,
+        fields: tuple[str, ...],
+        seed: int,
+        training: NDArray[np.int64] | None = None,
+        log: Path | None = None,
     ) -> "RowTexts":
         """Collect the texts of a catalogue; the sentence of a row depends on the seed alone.
 
         Args:
             training: the rows that train, all of them for None; others get no masked, sentence and remainder.
+            log: a table of queries, ids and relevance that stands in for the column `query`.
+
+        Raises:
+            UserError: the log cannot be read.
         """
         rng = np.random.default_rng([seed, 2])
         numbers: dict[str, int] = {}
@@ -71,16 +83,13 @@ class RowTexts:
         empty: list[str | None] = [None] * len(catalog)
         titles = catalog.texts("title") if "title" in fields else empty
         descriptions = catalog.texts("description") if "description" in fields else empty
-        queries = catalog.column("query") if "query" in catalog.table.columns else empty
         chosen = rng.random((len(catalog), 2))
         trains = np.ones(len(catalog), bool)
         if training is not None:
             trains = np.isin(np.arange(len(catalog)), training)
-        names = ("title", "description", "masked", "sentence", "remainder", "query")
+        names = ("title", "description", "masked", "sentence", "remainder")
         columns: dict[str, list[int]] = {name: [] for name in names}
-        for title, description, query, (choice, thrift), shown in zip(
-            titles, descriptions, queries, chosen, trains, strict=True
-        ):
+        for title, description, (choice, thrift), shown in zip(titles, descriptions, chosen, trains, strict=True):
             sentence, remainder = split_sentence(description if shown else None, float(choice))
             if title and thrift < _WITHOUT_REMAINDER:
                 remainder = None
@@ -89,9 +98,27 @@ class RowTexts:
             columns["masked"].append(number(without_copies(description, title) if shown else None))
             columns["sentence"].append(number(sentence))
             columns["remainder"].append(number(remainder))
-            columns["query"].append(number(str(query).strip() if query is not None else None))
         arrays = {name: np.array(values, np.int64) for name, values in columns.items()}
-        return cls(list(numbers), **arrays)
+        asked = _asked_by_column(catalog, number) if log is None else _asked_in_log(catalog, log, number)
+        return cls(list(numbers), **arrays, asked=asked)
+
+
+def _asked_by_column(catalog: Catalog, number: Callable[[str | None], int]) -> AskedQueries:
+    if "query" not in catalog.table.columns:
+        return AskedQueries.one_each(np.full(len(catalog), -1))
+    texts = [None if query is None else str(query).strip() for query in catalog.column("query")]
+    return AskedQueries.one_each(np.array([number(text) for text in texts], np.int64))
+
+
+def _asked_in_log(catalog: Catalog, path: Path, number: Callable[[str | None], int]) -> AskedQueries:
+    log = read_log(path, catalog.ids)
+    for note in log.notes:
+        catalog.report.note(note)
+    sizes = [len(rows) for rows in log.relevant]
+    texts = np.repeat(np.array([number(text) for text in log.texts], np.int64), sizes)
+    weights = np.ones(len(texts)) if log.gains is None else np.concatenate([np.empty(0), *log.gains])
+    rows = np.concatenate([np.empty(0, np.int64), *log.relevant])
+    return AskedQueries.of(len(catalog), rows, texts, weights)
 
 
 def split_sentence(description: str | None, choice: float) -> tuple[str | None, str | None]:
@@ -128,6 +155,7 @@ class Pairs:
         query: text index of the anchor, −1 where the anchor is the row's picture.
         title, description: text indices that the item side shows, −1 where it does not.
         picture: whether the item side shows the picture.
+        row_query: the query that the row was drawn with, −1 for none. weight: how well the row answers that.
     """
 
     kind: NDArray[np.int64]
@@ -136,6 +164,11 @@ class Pairs:
     title: Codes
     description: Codes
     picture: Bools
+    row_query: Codes
+    weight: Weights
+
+    def __getitem__(self, places: NDArray[np.int64]) -> "Pairs":
+        return Pairs(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
 
 
 def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: np.random.Generator) -> Pairs:
@@ -149,13 +182,14 @@ def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: n
     """
     title, description = texts.title[rows], texts.description[rows]
     none = np.full(len(rows), -1)
+    asked, weight = texts.asked.drawn(rows, rng)
     hidden_copies = np.where(rng.random(len(rows)) < _MASK_COPIES, texts.masked[rows], description)
     yes, no = pictured, np.zeros(len(rows), bool)
     candidates = [
         (texts.title[rows], none, hidden_copies, yes),
         (texts.sentence[rows], title, texts.remainder[rows], yes),
         (none, title, description, no),
-        (texts.query[rows], title, description, yes),
+        (asked, title, description, yes),
     ]
     drawn = []
     for kind, (query, shown_title, shown_description, picture) in enumerate(candidates):
@@ -171,6 +205,8 @@ def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: n
                 np.where(shown[:, 0], shown_title[keep], -1),
                 np.where(shown[:, 1], shown_description[keep], -1),
                 shown[:, 2],
+                asked[keep],
+                weight[keep],
             )
         )
     names = Pairs.__dataclass_fields__

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from conftest import require
-
 
 @dataclass(frozen=True)
 class Engine:
     """An engine under test.
 
     Attributes:
-        new_place: the URI of a place without a store, given a folder that is the test's own. Skips, through `require`,
-            where the engine cannot run.
+        new_place: the URI of a place without a store, given a folder that is the test's own.
         processes: several processes may have one store open at a time.
     """
 
@@ -24,18 +21,21 @@ class Engine:
     processes: bool = False
 
 
-def _server(variable: str) -> Callable[[Path], str]:
-    """A server that someone else has started; each test has a collection of its own."""
-
-    def new_place(folder: Path) -> str:
-        uri = os.environ.get(variable, "")
-        require(uri, f"no server: {variable} is not set")
-        return f"{uri}{'&' if '?' in uri else '?'}collection=test_{uuid4().hex[:16]}"
-
-    return new_place
+def _server(name: str, variable: str) -> list[Engine]:
+    """A server that someone else has started, if its URI is in the environment; each test has its own collection."""
+    uri = os.environ.get(variable)
+    if not uri:
+        return []
+    return [
+        Engine(name, lambda _: f"{uri}{'&' if '?' in uri else '?'}collection=test_{uuid4().hex[:16]}", processes=True)
+    ]
 
 
 ENGINES: list[Engine] = [
     Engine("faiss", lambda folder: f"faiss://{folder}/store", processes=True),
     Engine("lancedb", lambda folder: f"lancedb://{folder}/store", processes=True),
+    Engine("milvus-lite", lambda folder: f"milvus://{folder}/store.db"),
+    *_server("milvus", "LIKEWISE_TEST_MILVUS_URI"),
+    Engine("qdrant-local", lambda folder: f"qdrant://{folder}/store"),
+    *_server("qdrant", "LIKEWISE_TEST_QDRANT_URI"),
 ]

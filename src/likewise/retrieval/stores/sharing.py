@@ -1,0 +1,64 @@
+"""Embedded databases that a process may open once only: its handles share one, and the last that lets go closes it."""
+
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+Database = TypeVar("Database")
+
+
+@dataclass(eq=False)
+class Shared(Generic[Database]):
+    """A database that some handles of this process have open.
+
+    Attributes:
+        lock: for databases that do not bear several threads at once.
+        building: the names of contents that are being written at this moment; others without use are left from
+            processes that died.
+    """
+
+    database: Database
+    lock: Any = field(default_factory=threading.RLock)
+    building: set[str] = field(default_factory=set)
+
+
+class Sharing(Generic[Database]):
+    """The open databases of one engine, by their place.
+
+    Args:
+        opened: opens the one at a place; what it raises reaches whoever asked.
+        closed: closes one.
+    """
+
+    def __init__(self, opened: Callable[[Path], Database], closed: Callable[[Database], None]) -> None:
+        self._opened, self._closed = opened, closed
+        self._lock = threading.RLock()  # an owner may be forgotten in the middle of anything
+        self._open: dict[Path, tuple[Shared[Database], list[object]]] = {}
+
+    def take(self, place: Path, owner: object) -> tuple[Shared[Database], Callable[[], None]]:
+        """Open a database, or join those who have it open.
+
+        Returns:
+            It, and what gives it back: called once or several times, or never, since it also happens when `owner` is
+            forgotten and when the process ends.
+        """
+        place = place.resolve()
+        ticket = object()
+        with self._lock:
+            while ticket not in self._open.get(place, (None, []))[1]:
+                if place not in self._open:
+                    self._open[place] = Shared(self._opened(place)), []
+                self._open[place][1].append(ticket)
+            shared = self._open[place][0]
+        return shared, weakref.finalize(owner, self._give_back, place, ticket)
+
+    def _give_back(self, place: Path, ticket: object) -> None:
+        with self._lock:
+            shared, tickets = self._open[place]
+            tickets.remove(ticket)
+            if not tickets:
+                del self._open[place]
+                self._closed(shared.database)

@@ -1,0 +1,53 @@
+"""What a trained network finds on held-out rows: its worst queries, a map, and a score below which nothing fits."""
+
+import numpy as np
+
+from likewise.evaluation.exhibits import Exhibits, exhibit_search, item_drawer
+from likewise.evaluation.found import Found, look_up
+from likewise.evaluation.metrics import cosine_scores
+from likewise.evaluation.results import Threshold
+from likewise.evaluation.threshold import calibrate_threshold
+from likewise.model.network import FIELD_MODALITY
+from likewise.training.features import Features
+from likewise.training.ground import Ground
+from likewise.training.questions import Questions, Towers, fuse_with, network_towers, subsets
+
+
+def threshold_of(ground: Ground, features: Features, questions: Questions) -> Threshold | None:
+    """Chosen on the questions, the items seen through all fields that are shown; None where nothing is asked."""
+    towers = network_towers(ground.model.network, features, questions, ground.texts, ground.data.pictured)
+    found = _found(ground, towers, questions)
+    return calibrate_threshold(found.right, found.wrong) if found is not None else None
+
+
+def exhibits_of(ground: Ground, features: Features, questions: Questions) -> Exhibits | None:
+    """The worst of the questions with pictures, and a map of texts, pictures and whole items; None without any."""
+    network, texts = ground.model.network, ground.texts
+    towers = network_towers(network, features, questions, texts, ground.data.pictured)
+    found = _found(ground, towers, questions)
+    if found is None:
+        return None
+    shown = next(fields for _, fields in subsets(network.fields, towers))
+    words = [field for field in shown if FIELD_MODALITY[field] == "text"]
+    pictures = [field for field in shown if FIELD_MODALITY[field] == "image"]
+    views = {
+        name: fuse_with(network, towers, fields)
+        for name, fields in (("texts", words), ("pictures", pictures))
+        if fields
+    }
+    if len(views) > 1:
+        views["whole items"] = fuse_with(network, towers, shown)
+    draw = item_drawer(ground.catalog, pictured=bool(pictures))
+    asked = [texts.texts[index] for index in questions.queries]
+    return exhibit_search(
+        asked, found, questions.relevant, questions.groups, views, lambda place: draw(int(questions.rows[place]))
+    )
+
+
+def _found(ground: Ground, towers: Towers, questions: Questions) -> Found | None:
+    network = ground.model.network
+    shown = next((fields for _, fields in subsets(network.fields, towers)), None)
+    if shown is None:
+        return None
+    items = fuse_with(network, towers, shown)
+    return look_up(cosine_scores(towers.queries, np.asarray(items)), questions.relevant)

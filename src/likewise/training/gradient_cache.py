@@ -1,0 +1,54 @@
+"""Gradients of a loss over a large batch in the memory of a small one (Gao et al. 2021, https://arxiv.org/abs/2101.06983).
+
+A contrastive loss needs all vectors of a batch at once, but the towers need not hold all activations for that. They
+encode part by part without keeping any; the loss gives the gradient of every vector; then each part is encoded again,
+with the same crops and the same dropout, and its vectors' gradients are sent back through the tower. That costs one
+more forward pass. Gradients are those of the whole batch, to the last rounding.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from likewise.training.plan import Job
+
+
+def backward_in_parts(
+    jobs: Sequence[Job],
+    size: int,
+    encode: Callable[[Job], Tensor],
+    loss_of: Callable[[Mapping[str, Tensor]], Tensor],
+) -> Tensor:
+    """Add the gradients of `loss_of` to those of all parameters that `encode` and `loss_of` use.
+
+    Args:
+        jobs: one for each tower.
+        size: values of a job whose activations are in memory at a time.
+        encode: a job, or a part of it, to vectors (values, dim); the same each time.
+        loss_of: the loss of the vectors of all towers.
+
+    Returns:
+        () the loss.
+    """
+    parts = [list(job.parts(size)) for job in jobs]
+    with torch.no_grad():
+        vectors = {
+            job.tower: torch.cat([encode(part) for part in own]) if own else encode(job)
+            for job, own in zip(jobs, parts, strict=True)
+        }
+    for tower in vectors.values():
+        tower.requires_grad_(True)
+    loss = loss_of(vectors)
+    if not loss.requires_grad:
+        return loss
+    loss.backward()
+    for job, own in zip(jobs, parts, strict=True):
+        gradient = vectors[job.tower].grad
+        if gradient is None:
+            continue
+        for part in own:
+            again = encode(part)
+            if again.requires_grad:
+                again.backward(gradient[part.start : part.start + len(part.values)])
+    return loss

@@ -1,0 +1,93 @@
+"""Queries that people have asked and the rows that answered them: a column of the catalogue, or a log beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.errors import UserError
+from likewise.evaluation.qrels import JudgedQueries, read_queries
+from likewise.training.identity import Codes
+
+Rows = NDArray[np.int64]
+Weights = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AskedQueries:
+    """Which queries each row answers, and how well: the entries of row r are those from starts[r] to starts[r + 1].
+
+    Attributes:
+        starts: (rows + 1,)
+        text: (entries,) text indices.
+        weight: (entries,) more than 0.
+    """
+
+    starts: Rows
+    text: Codes
+    weight: Weights
+
+    @classmethod
+    def of(cls, rows: int, row: Rows, text: Codes, weight: Weights) -> "AskedQueries":
+        """From entries in any order, of which those without weight answer nothing."""
+        answers = weight > 0
+        row, text, weight = row[answers], text[answers], weight[answers]
+        order = np.lexsort((text, row))
+        starts = np.searchsorted(row[order], np.arange(rows + 1))
+        return cls(starts, text[order], weight[order])
+
+    @classmethod
+    def one_each(cls, text: Codes) -> "AskedQueries":
+        """A query for every row, −1 for none."""
+        row = np.flatnonzero(text >= 0)
+        return cls.of(len(text), row, text[row], np.ones(len(row)))
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    @property
+    def graded(self) -> bool:
+        """Whether some answers are better than others."""
+        return bool(len(self.weight)) and bool((self.weight != self.weight[0]).any())
+
+    @property
+    def row(self) -> Rows:
+        """(entries,) the row of each entry."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    @property
+    def widest(self) -> int:
+        """The most queries that any row answers."""
+        return int(np.diff(self.starts).max(initial=0))
+
+    def drawn(self, rows: Rows, rng: np.random.Generator) -> tuple[Codes, Weights]:
+        """One query of each row at random, and its weight; −1 and 1 for rows without any."""
+        count = self.starts[rows + 1] - self.starts[rows]
+        entry = self.starts[rows] + (rng.random(len(rows)) * count).astype(np.int64)
+        known = count > 0
+        text, weight = np.full(len(rows), -1), np.ones(len(rows))
+        text[known], weight[known] = self.text[entry[known]], self.weight[entry[known]]
+        return text, weight
+
+    def all_of(self, rows: Rows, most: int) -> Codes:
+        """(rows, min(most, widest)) the queries of each row, those of the greatest weight, −1 where there are fewer."""
+        table = np.full((len(rows), min(most, self.widest)), -1)
+        for place, row in enumerate(rows.tolist() if table.size else []):
+            entries = slice(self.starts[row], self.starts[row + 1])
+            best = np.argsort(-self.weight[entries], kind="stable")[: table.shape[1]]
+            table[place, : len(best)] = self.text[entries][best]
+        return table
+
+
+def read_log(path: Path, ids: Sequence[str]) -> JudgedQueries:
+    """A log of queries, the ids of their answers and how relevant these are, in any layout that `evaluate` reads.
+
+    Raises:
+        UserError: it cannot be read, or it asks with pictures.
+    """
+    log = read_queries(path, ids)
+    if any(image is not None for image in log.images):
+        raise UserError(f"{path} asks with pictures: training learns from queries in words, in a column query")
+    return log

@@ -1,0 +1,98 @@
+"""Recipes: which stages a training has, how they are chosen from what they cost, and that a plan is kept."""
+
+import json
+import re
+
+import pytest
+
+from likewise.errors import UserError
+from likewise.evaluation.results import RunMetrics
+from likewise.progress import quiet
+from likewise.training import recipe
+from likewise.training.recipe import FILE, CutCost, choose_cut
+from likewise.training.train import train
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cut"), [(5000, 8), (1900, 8), (1800, 9), (700, 10), (500, 10), (200, 10), (120, None), (0, None)]
+)
+def test_the_earliest_cut_with_enough_epochs_is_chosen_else_the_most_epochs(seconds, cut):
+    costs = [CutCost(8, 100, 90), CutCost(9, 100, 60), CutCost(10, 100, 30)]
+    chosen = choose_cut(costs, seconds)
+    assert (chosen and chosen.cut) == cut
+
+
+def test_no_cut_is_no_mistake():
+    assert choose_cut([], 1000) is None
+
+
+def test_quick_trains_the_heads_alone(shapes, tiny, tmp_path):
+    with quiet():
+        run = train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "quick", "epochs": 2}))
+    assert {epoch.stage for epoch in run.metrics.history} == {"heads"}
+    assert run.metrics.frontier is None
+
+
+@pytest.fixture(scope="module")
+def best(shapes, tiny, tmp_path_factory):
+    """A best training that had half a minute, though twelve epochs of each stage at most."""
+    folder = tmp_path_factory.mktemp("best") / "run"
+    patch = pytest.MonkeyPatch()
+    patch.setattr(recipe, "_MOST_EPOCHS", 4)
+    patch.setattr(recipe, "_FEWEST_EPOCHS", 1)
+    with quiet(), patch.context():
+        return train(shapes, folder, tiny.model_copy(update={"effort": "best", "budget": "60s", "epochs": 2}))
+
+
+def test_best_goes_on_with_the_last_blocks(best):
+    stages = [epoch.stage for epoch in best.metrics.history]
+    assert stages == ["heads"] * 3 + ["last blocks"] * 4
+    assert [epoch.epoch for epoch in best.metrics.history] == list(range(7))
+    minutes = [epoch.minutes for epoch in best.metrics.history[1:]]
+    assert minutes == sorted(minutes)
+
+
+def test_the_report_shows_what_was_given_back(best):
+    assert best.metrics.frontier is not None
+    assert [point.alpha for point in best.metrics.frontier.points] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert {"all", "image"} <= set(best.metrics.frontier.points[0].metrics)
+    assert re.search(r"<svg[^>]*>", (best.path / "report.html").read_text())
+
+
+def test_a_resumed_training_keeps_to_its_plan(best, shapes, tiny, tmp_path, monkeypatch):
+    config = tiny.model_copy(update={"effort": "best", "budget": "60s", "epochs": 2})
+    run = tmp_path / "run"
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(*arguments, **options):
+        raise StoppedError
+
+    monkeypatch.setattr(recipe, "_MOST_EPOCHS", 3)
+    monkeypatch.setattr(recipe, "_FEWEST_EPOCHS", 1)
+    with quiet(), monkeypatch.context() as patch:
+        patch.setattr("likewise.training.train.fit", stop)
+        with pytest.raises(StoppedError):
+            train(shapes, run, config)
+    planned = (run / FILE).read_text()
+    assert json.loads(planned)[1]["settings"]["epochs"] == 3
+    monkeypatch.setattr(recipe, "_plan", stop)
+    with quiet():
+        metrics = train(shapes, run, config).metrics
+    assert (run / FILE).read_text() == planned
+    assert metrics.history[-1].epoch == 2 + 3
+    assert RunMetrics.read(run) == metrics
+
+
+def test_a_damaged_plan_is_one_sentence(shapes, tiny, tmp_path, monkeypatch):
+    config = tiny.model_copy(update={"effort": "quick", "epochs": 1})
+    run = tmp_path / "run"
+
+    def damage(ground, *rest):
+        (ground.run / FILE).write_text("{")
+        return []
+
+    monkeypatch.setattr(recipe, "_write", lambda run, config, stages: (run / FILE).write_text("{"))
+    with quiet(), pytest.raises(UserError, match=r"cannot resume: .*recipe\.json is damaged; begin afresh"):
+        train(shapes, run, config)
