@@ -15,12 +15,12 @@ def train(task: Task, options: str) -> tuple[Seen, dict[str, object]]:
     """`likewise train` with these options, in a process of its own and with nothing cached.
 
     Args:
-        options: words of the command line; {seconds} and {minutes} stand for the budget.
+        options: words of the command line; {seconds} stands for the budget.
 
     Raises:
         UserError: the training failed.
     """
-    words = shlex.split(options.format(seconds=round(task.clock.budget), minutes=f"{task.clock.budget / 60:g}"))
+    words = shlex.split(options.format(seconds=round(task.clock.budget)))
     run = task.work / "run"
     command = ["train", str(task.file), "--output", str(run), "--split", "split", "--seed", str(task.seed)]
     command += ["--cache", str(task.work / "cache"), *words]
