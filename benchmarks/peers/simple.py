@@ -1,0 +1,55 @@
+"""Rivals that do not train: likewise's encoders as they come, and a closed-form map from pictures to texts."""
+
+import numpy as np
+import torch
+
+from likewise.evaluation.baselines import fit_ridge
+from likewise.evaluation.examination import Sight
+from likewise.model.model import Model
+from peers.seen import Seen
+from peers.task import Task
+
+
+def untrained(task: Task) -> tuple[Seen, dict[str, object]]:
+    """The encoders as they come, their spaces unrelated."""
+    return answers(task, Model.create("lite", cache=task.work / "cache")), {"seconds": task.clock.spent}
+
+
+def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
+    """A linear map from picture features to the vectors of titles, fitted in closed form on the training rows."""
+    model = Model.create("lite", cache=task.work / "cache")
+    features, titles = _pictured_titles(task, model)
+    fitted = fit_ridge(features, model.encode_queries(titles))
+    bias = fitted.y_mean - fitted.x_mean @ fitted.weights
+    seconds = task.clock.spent
+    weight = torch.from_numpy(fitted.weights.T.astype(np.float32))
+    with model.network.with_picture_map(weight, torch.from_numpy(bias.astype(np.float32))):
+        return answers(task, model), {"seconds": seconds}
+
+
+def answers(task: Task, model: Model) -> Seen:
+    """What a likewise model says to the questions."""
+    sight = Sight(task.questions, model)
+
+    def through(*fields: str) -> np.ndarray:
+        scores, _ = sight.answers(fields)
+        return np.asarray(scores(slice(None)) if callable(scores) else scores)
+
+    return Seen(through("description", "image"), through("description"), through("image"))
+
+
+def _pictured_titles(task: Task, model: Model) -> tuple[np.ndarray, list[str]]:
+    """Features (n, width) and titles of the training rows that have both."""
+    catalog = task.train
+    distinct = {picture.key: picture for shown in catalog.pictures for picture in shown[:1]}
+    summaries: dict[str, np.ndarray] = {}
+    for batch in model.featurizer("image").pictures(distinct.values(), catalog.open_picture):
+        with torch.inference_mode():
+            read = model.network.picture_head.summary(batch.features).cpu().numpy()
+        summaries.update(zip(batch.keys, read, strict=True))
+    pairs = [
+        (summaries[shown[0].key], title)
+        for shown, title in zip(catalog.pictures, catalog.texts("title"), strict=True)
+        if shown and title is not None and shown[0].key in summaries
+    ]
+    return np.stack([features for features, _ in pairs]), [title for _, title in pairs]

@@ -1,0 +1,84 @@
+"""What a system is given: rows to learn from, rows to choose by, questions to answer at the end."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from likewise.catalog.catalog import Catalog
+from likewise.evaluation.inquiry import Inquiry, Request
+from likewise.training.identity import Identity
+from likewise.training.split import split_rows
+from peers.clock import Clock
+from peers.seen import Seen
+
+FIELDS = ("title", "description", "image")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One catalogue on one clock.
+
+    Attributes:
+        file: the CSV, with a column `split`.
+        work: a folder that is the system's own; nothing lies in it from before.
+        seed: of every random choice.
+        threads: processor threads that the system may use.
+    """
+
+    file: Path
+    work: Path
+    clock: Clock
+    seed: int
+    threads: int
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """All rows; whatever is cached is cached in the system's own folder."""
+        return Catalog.read(self.file, cache=self.work / "cache")
+
+    @cached_property
+    def train(self) -> Catalog:
+        """The rows to learn from."""
+        return self._parts[0]
+
+    @cached_property
+    def validation(self) -> Catalog:
+        """The rows to choose weights and settings by."""
+        return self._parts[1]
+
+    @cached_property
+    def test(self) -> Catalog:
+        """The rows that the questions are about."""
+        return self._parts[2]
+
+    @cached_property
+    def questions(self) -> Inquiry:
+        """Titles of test rows that look for test rows."""
+        return titles_look_for_items(self.test)
+
+    @cached_property
+    def validation_questions(self) -> Inquiry:
+        """The same about validation rows."""
+        return titles_look_for_items(self.validation)
+
+    def score(self, seen: Seen) -> float:
+        """How good a system is on the validation rows: the headline metric, averaged over the ways to see items."""
+        asked = self.validation_questions
+        metrics = [asked.evaluate("", scores, asked.relevant).metrics[asked.metric] for scores in seen.views().values()]
+        return float(np.mean([np.nanmean(figures) for figures in metrics]))
+
+    @cached_property
+    def _parts(self) -> tuple[Catalog, Catalog, Catalog]:
+        # likewise's own reading of the column, so that no system learns from a row that another is asked about
+        split = split_rows(
+            self.catalog, Identity.of(self.catalog), column="split", validation=0.0, test=0.0, seed=self.seed
+        )
+        train, validation, test = (self.catalog.select(rows) for rows in (split.train, split.validation, split.test))
+        return train, validation, test
+
+
+def titles_look_for_items(catalog: Catalog) -> Inquiry:
+    """Every distinct title is a query; the rows that bear it are its answers, seen through all their other fields."""
+    return Request(catalog, FIELDS).inquiry()
