@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -117,6 +118,15 @@ def test_encode_writes_ids_and_vectors(workplace, capsys):
     assert lengths.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
 
 
+def test_encode_cuts_vectors_short(workplace, capsys):
+    target = workplace / "short.parquet"
+    options = ("--data", workplace / "shapes.csv", "--output", target, "--cache", workplace / "cache")
+    main_ok("encode", workplace / "run", *options, "--dim", "8")
+    vectors = np.stack(pl.read_parquet(target)["vector"].to_list())
+    assert vectors.shape[1] == 8
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("question", "candidates"),
     [
@@ -184,6 +194,8 @@ def test_demo_serves_a_page(workplace, capsys):
         (("evaluate", "{run}", "--data", "{data}", "--queries", "column:nothing"), "nothing"),
         (("evaluate", "{run}", "--data", "{data}", "--answers", "titles"), "column:NAME"),
         (("encode", "{run}", "--data", "{data}", "--output", "{data}/x.parquet"), "x.parquet"),
+        (("encode", "{run}", "--data", "{data}", "--output", "{new}", "--dim", "0"), "dim must lie between 1 and"),
+        (("index", "{run}", "--data", "{data}", "--update", "--dim", "8"), "--update keeps the dimensions"),
         (("sample", "animals", "{new}"), "openmoji"),
         (("demo", "{run}", "--host", "0.0.0.0"), "127.0.0.1"),
         (("serve", "{run}"), "doctor, train"),

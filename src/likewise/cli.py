@@ -236,6 +236,7 @@ def encode(
     data: Data,
     output: Path,
     fields: Fields = None,
+    dim: int | None = None,
     where: Where = None,
     device: Device = "auto",
     catalog: CatalogOptions = PLAIN,
@@ -248,15 +249,19 @@ def encode(
     ----------
     output
         The Parquet file; items without any of the fields are left out and counted.
+    dim
+        Keep only so many of the model's dimensions.
     """
     from likewise.model.model import Model
+    from likewise.retrieval.shortened import Shortened
     from likewise.retrieval.vectors import prepare_target, write_vectors
 
     prepare_target(output)
     model = Model.load(run, device)
+    shortened = Shortened(model, model.dim if dim is None else dim)
     items = catalog.read(data, where)
-    written = write_vectors(output, items.ids, model.encode_items(items, names(fields)))
-    say(f"{written:,} vectors of {model.dim} dimensions in {output}")
+    written = write_vectors(output, items.ids, shortened.cut(model.encode_items(items, names(fields))))
+    say(f"{written:,} vectors of {shortened.dim} dimensions in {output}")
     if written < len(items):
         say(f"{len(items) - written:,} items have none of the fields and are left out")
 

@@ -109,6 +109,7 @@ def index(
     data: Data,
     where: Where = None,
     update: Switch = False,
+    dim: int | None = None,
     store: StoreUri = None,
     target_recall: float | None = None,
     memory: str | None = None,
@@ -123,6 +124,8 @@ def index(
     ----------
     update
         Encode only items that are new or look different now, and remove those that have gone.
+    dim
+        Keep only so many of the model's dimensions, which takes less memory; see `matryoshka` in the training guide.
     target_recall
         For faiss: the share of the true neighbours that a search has to find, such as 0.95.
     memory
@@ -134,11 +137,13 @@ def index(
     store, credentials = _tuned(run, store, target_recall, memory), store_credentials()
     model = Model.load(run, device)
     if update:
+        if dim is not None:
+            raise UserError("--dim is for building an index; --update keeps the dimensions that it has")
         opened = Index.open(run, model, store=store, credentials=credentials)
         say(f"{opened.update(catalog.read(data, where))}")
         say(f"{len(opened):,} items can be searched")
         return
-    built = Index.build(model, catalog.read(data, where), run, store=store, credentials=credentials)
+    built = Index.build(model, catalog.read(data, where), run, dim=dim, store=store, credentials=credentials)
     say(f"{len(built):,} items can be searched; {built.description.left_out:,} have no content")
 
 

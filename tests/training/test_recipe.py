@@ -7,6 +7,7 @@ import pytest
 
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
+from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training import recipe
 from likewise.training.recipe import FILE, CutCost, choose_cut
@@ -50,6 +51,10 @@ def test_best_goes_on_with_the_last_blocks(best):
     assert [epoch.epoch for epoch in best.metrics.history] == list(range(7))
     minutes = [epoch.minutes for epoch in best.metrics.history[1:]]
     assert minutes == sorted(minutes)
+
+
+def test_best_sees_pictures_from_both_sides_whenever_it_is_opened(best):
+    assert Model.load(best.path, "cpu").network.flips
 
 
 def test_the_report_shows_what_was_given_back(best):

@@ -94,7 +94,7 @@ class Model:
             raise UserError(
                 f"{run} holds no trained model (model.safetensors is missing): train one with likewise train"
             )
-        settings = TrainConfig.read(run / "config.yaml").model
+        settings = TrainConfig.read(run / "config.yaml").model_settings
         place = resolve_device(device)
         text, image = (restore_encoder(run / "encoders" / name, name) for name in MODALITIES)
         network = Network(settings, text, image)

@@ -24,6 +24,7 @@ from likewise.retrieval.query import ImageSource, Several, duplicates_from, quer
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommendations
 from likewise.retrieval.search import answer
+from likewise.retrieval.shortened import Shortened
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.location import Credentials
 from likewise.retrieval.writing import Entries, in_step, read_words
@@ -40,13 +41,14 @@ class Index:
 
     def __init__(self, model: QueryModel, place: Place) -> None:
         """Open the index at a place; `Index.open` is for a run."""
-        self._model = model
         self._fingerprint = model.fingerprint
         self._place = place
         self._store = place.open()
         self._words = place.words
         self._words_in_step = False
-        self.description.check_model(model.dim, self._fingerprint, place.folder)
+        dim = self.description.dim
+        self._model = Shortened(model, dim) if dim < model.dim else model
+        self.description.check_model(self._model.dim, self._fingerprint, place.folder)
 
     def __len__(self) -> int:
         return self._store.count()
@@ -58,6 +60,7 @@ class Index:
         catalog: Catalog,
         run: str | Path | None = None,
         *,
+        dim: int | None = None,
         store: str | None = None,
         credentials: Credentials = _NOBODY,
     ) -> "Index":
@@ -65,13 +68,16 @@ class Index:
 
         Args:
             run: the run folder that the index belongs to; None: the index goes with this object.
+            dim: how many of the model's dimensions the index keeps; None: all.
             store: the URI of the store; relative paths in it start from the run folder. None: the one that the run
                 used before, at first `faiss:index`.
             credentials: for a server; they count before those in the URI.
 
         Raises:
-            UserError: the store cannot be written or reached.
+            UserError: the store cannot be written or reached, or the model has fewer dimensions.
         """
+        if dim is not None:
+            model = Shortened(model, dim)
         place = _place(run, store, credentials)
         place.try_out(model.dim)
         vectors = model.encode_items(catalog)
