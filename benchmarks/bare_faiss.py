@@ -1,4 +1,4 @@
-"""FAISS without likewise: its indexes with plain rescoring, and a sweep over kinds and parameters for the fastest one."""
+"""FAISS without likewise: its indexes with plain rescoring, and a sweep over kinds and parameters."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -183,7 +183,7 @@ def choices(
 
 
 def _settled(found: dict[int | None, tuple[int, float]], counts: Sequence[int | None], breadth: int) -> bool:
-    """Whether all numbers of candidates reach the recall, or the rest would need a search too broad to be the fastest."""
+    """Whether every number of candidates reaches the recall, or would need a search too broad to be the fastest."""
     return len(found) == len(counts) or (bool(found) and breadth >= 4 * min(narrow for narrow, _ in found.values()))
 
 
@@ -250,7 +250,7 @@ def _graph(links: int) -> Any:
 
 
 def _expected(links: int, vectors: np.ndarray) -> float:
-    """Seconds that a graph of all vectors would take; an insertion costs more the more there are, by their logarithm."""
+    """Seconds that a graph of all vectors would take; an insertion costs more the more there are, by logarithm."""
     tried = _sample(vectors, _TRIED)
     graph = _graph(links)
     started = time.perf_counter()

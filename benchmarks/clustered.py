@@ -1,9 +1,9 @@
-"""Made-up items whose vectors lie as those of a catalogue do: in clusters of very different sizes, near planes of few dimensions.
+"""Made-up items whose vectors lie as those of a catalogue do: clusters of very different sizes, near small planes.
 
-A vector is the sum of four parts, whose shares of its squared length are fixed: its topic, its cluster within the topic,
-its place in the cluster (16 directions of falling weight, which the clusters of a topic share), and noise in all
-dimensions. Clusters have sizes by a power law. Neighbours of an item come out at cosines of about 0.8, other items of
-its topic at 0.3, the rest around 0. The same seed gives the same clusters for every number of items.
+A vector is the sum of four parts, whose shares of its squared length are fixed: its topic, its cluster within the
+topic, its place in the cluster (16 directions of falling weight, which the clusters of a topic share), and noise in
+all dimensions. Clusters have sizes by a power law. In a large cluster an item's neighbours are at cosines of 0.8, other
+items of its topic at 0.3, the rest around 0. The same seed gives the same clusters for every number of items.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,12 @@ _SIZES = 0.8  # the n-th cluster has n ** -0.8 of the first one's items
 _TOPIC, _CLUSTER, _PLACE, _NOISE = 0.30, 0.35, 0.25, 0.10
 _BLOCK = 16_384  # vectors in memory at a time
 _DESCRIPTIONS = 5000
-_WORDS = (
+_TEXT = (
     "soft cotton blend with a regular fit and ribbed cuffs made for cold mornings on the road or at home machine "
     "washable at thirty degrees durable stitching double seams two side pockets light breathable water resistant "
     "finish recycled fibres matching belt sold apart gift box included tested by hand in small batches"
-).split()
+)
+_WORDS = _TEXT.split()
 
 
 class Clustered:

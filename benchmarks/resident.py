@@ -83,7 +83,7 @@ def _bare(arguments: argparse.Namespace) -> Callable[[np.ndarray], object]:
 
 
 def _is_data(path: Path, arguments: argparse.Namespace) -> bool:
-    folder = arguments.path.absolute()
+    folder = arguments.path.resolve()
     return path == folder or folder in path.parents
 
 
