@@ -15,7 +15,8 @@ _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 _BLOCK = 65_536  # vectors that are added at a time
 _BREADTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # lists visited, or efSearch of a graph
-_CANDIDATES = (20, 40, 80, 160, 320)  # rescored for each query
+_LAST_WORD = (None, 20)  # numbers of candidates to rescore for codes that are nearly exact; None: no rescoring
+_COARSE = (20, 40, 80, 160, 320)  # the same for codes that are not
 _PER_LIST = 64  # vectors that k-means looks at
 _ROUNDS_OF_MEANS = 10
 _TRAINED = 16_384  # vectors that codes are trained on
@@ -122,12 +123,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Built:
-    """An index of the sweep in its file."""
+    """An index of the sweep in its file.
+
+    Attributes:
+        candidates: how many to rescore that are worth trying, ascending.
+    """
 
     kind: str
     file: Path
     seconds: float
-    rescored: bool
+    candidates: tuple[int | None, ...]
 
 
 def built(vectors: np.ndarray, folder: Path, longest: float, say: Callable[[str], None]) -> Iterator[Built]:
@@ -141,9 +146,9 @@ def built(vectors: np.ndarray, folder: Path, longest: float, say: Callable[[str]
         started = time.perf_counter()
         coarse = _means(vectors, lists)
         means = time.perf_counter() - started
-        for kind, index, rescoring in _inverted(coarse, lists, full=lists == _numbers_of_lists(rows)[0]):
+        for kind, index, candidates in _inverted(coarse, lists, full=lists == _numbers_of_lists(rows)[0]):
             seconds = means + _filled(index, vectors, folder / f"{kind}.faiss")
-            yield Built(kind, folder / f"{kind}.faiss", seconds, rescoring)
+            yield Built(kind, folder / f"{kind}.faiss", seconds, candidates)
     for links in (16, 32):
         kind = f"HNSW{links},SQ8"
         expected = _expected(links, vectors)
@@ -152,7 +157,8 @@ def built(vectors: np.ndarray, folder: Path, longest: float, say: Callable[[str]
                 f"{kind} is left out: it would take about {expected / 60:.0f} minutes, and --longest-build allows fewer"
             )
             continue
-        yield Built(kind, folder / f"{kind}.faiss", _filled(_graph(links), vectors, folder / f"{kind}.faiss"), False)
+        seconds = _filled(_graph(links), vectors, folder / f"{kind}.faiss")
+        yield Built(kind, folder / f"{kind}.faiss", seconds, _LAST_WORD)
 
 
 def choices(
@@ -161,17 +167,18 @@ def choices(
     """The searches of an index that could be the fastest to reach each of some recalls, measured one by one."""
     bare = opened(index.file)
     k = truth.shape[1]
-    counts = [min(count, len(vectors)) for count in _CANDIDATES] if index.rescored else [None]
     narrowest: dict[float, dict[int | None, tuple[int, float]]] = {wanted: {} for wanted in recalls}
     for breadth in _BREADTHS:
-        rows = BareIndex(bare, breadth, None, vectors).search(queries, counts[-1] or k)[1]
-        scores = _cosines(vectors, queries, rows) if index.rescored else np.empty(0)
-        for count in counts:
-            reached = recall(rows if count is None else _best(scores[:, :count], rows[:, :count], k)[1], truth)
+        search = BareIndex(bare, breadth, None, vectors).search
+        rows = search(queries, index.candidates[-1] or k)[1]
+        scores = _cosines(vectors, queries, rows)
+        for count in index.candidates:
+            hits = search(queries, k)[1] if count is None else _best(scores[:, :count], rows[:, :count], k)[1]
+            reached = recall(hits, truth)
             for wanted in recalls:
                 if reached >= wanted:
                     narrowest[wanted].setdefault(count, (breadth, reached))
-        if all(_settled(narrowest[wanted], counts, breadth) for wanted in recalls):
+        if all(_settled(narrowest[wanted], index.candidates, breadth) for wanted in recalls):
             break
     return {
         wanted: [
@@ -232,17 +239,17 @@ def _means(vectors: np.ndarray, lists: int) -> Any:
     return coarse
 
 
-def _inverted(coarse: Any, lists: int, full: bool) -> Iterator[tuple[str, Any, bool]]:
-    """Indexes over lists, and whether their hits are rescored."""
+def _inverted(coarse: Any, lists: int, full: bool) -> Iterator[tuple[str, Any, tuple[int | None, ...]]]:
+    """Indexes over lists, and how many of their hits to rescore."""
     product = _faiss.METRIC_INNER_PRODUCT
-    bits = _faiss.ScalarQuantizer.QT_8bit
-    yield f"IVF{lists},SQ8", _faiss.IndexIVFScalarQuantizer(coarse, DIM, lists, bits, product, False), False
+    byte = _faiss.ScalarQuantizer.QT_8bit
+    yield f"IVF{lists},SQ8", _faiss.IndexIVFScalarQuantizer(coarse, DIM, lists, byte, product), _LAST_WORD
     if full:
         fast = _faiss.IndexIVFPQFastScan(coarse, DIM, lists, DIM // 4, 4, product)
         fast.by_residual = False
-        yield f"IVF{lists},PQ{DIM // 4}x4fs", fast, True
-        yield f"IVF{lists},RaBitQ", _faiss.IndexIVFRaBitQ(coarse, DIM, lists, product), True
-        yield f"IVF{lists},RaBitQfs", _faiss.IndexIVFRaBitQFastScan(coarse, DIM, lists, product), True
+        yield f"IVF{lists},PQ{DIM // 4}x4fs", fast, _COARSE
+        yield f"IVF{lists},RaBitQ", _faiss.IndexIVFRaBitQ(coarse, DIM, lists, product), _COARSE
+        yield f"IVF{lists},RaBitQfs", _faiss.IndexIVFRaBitQFastScan(coarse, DIM, lists, product), _COARSE
 
 
 def _graph(links: int) -> Any:

@@ -66,12 +66,18 @@ class Verdicts:
     def either(self, what: str, ratio: float, most: float, more: float, most_more: float) -> None:
         """A ratio, or where that is lost in what a call costs anyway, a difference in milliseconds."""
         met = ratio <= most or more <= most_more
-        self._add(f"{what} ({more:+.3f} ms)", ratio, f"at most {most:g}, or {most_more:g} ms more", met)
+        self._add(what, ratio, f"at most {most:g}, or {most_more:g} ms more", met, {"ms more": round(more, 4)})
 
-    def _add(self, what: str, measured: float, limit: str, met: bool) -> None:
-        line = {"items": self.rows, "target": what, "measured": round(measured, 4), "limit": limit}
+    def _add(self, what: str, measured: float, limit: str, met: bool, beside: dict[str, float] | None = None) -> None:
+        line = {"items": self.rows, "target": what, "measured": round(measured, 4), **(beside or {}), "limit": limit}
         self.lines.append(line | {"verdict": "PASS" if met else "MISS"})
-        say(f"  {self.lines[-1]['verdict']}  {what}: {measured:.3g} ({limit})")
+        say(f"  {shown(self.lines[-1])}")
+
+
+def shown(line: dict[str, Any]) -> str:
+    """A verdict as people read it."""
+    more = f", {line['ms more']:+.3f} ms" if "ms more" in line else ""
+    return f"{line['verdict']}  {line['items']:,} items  {line['target']}: {line['measured']:g}{more} ({line['limit']})"
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(str(error))
     for line in verdicts:
-        print(f"{line['verdict']}  {line['items']:>9,}  {line['target']}: {line['measured']:g} ({line['limit']})")
+        print(shown(line))
     if arguments.json:
         about = {"faiss": faiss.__version__, "faiss threads": faiss.omp_get_max_threads(), "seed": arguments.seed}
         record("search", {**about, "targets": verdicts, **sizes})
@@ -145,9 +151,9 @@ def _stored(bench: Bench, goal: Goal) -> Iterator[tuple[EmbeddedStore, dict[str,
     """A store of the items, and what it took to build it."""
     folder, products = bench.folder / "store", Products(bench.seed)
     schema = Schema.of(products.frame(0, 1000), DIM)
-    writing, started, drawing = 0.0, time.perf_counter(), 0.0
+    drawing, started = 0.0, time.perf_counter()
     with replace_store(Location("faiss", path=str(folder)), schema, Credentials(), goal) as loading:
-        for start in track(range(0, bench.rows, _UPSERTED), f"items for {goal}"):
+        for start in track(range(0, bench.rows, _UPSERTED), "items into the store"):
             before = time.perf_counter()
             items = products.frame(start, min(_UPSERTED, bench.rows - start))
             drawing += time.perf_counter() - before
@@ -156,20 +162,21 @@ def _stored(bench: Bench, goal: Goal) -> Iterator[tuple[EmbeddedStore, dict[str,
     seconds = time.perf_counter() - started - drawing
     version = _version(folder)
     store = EmbeddedStore(folder)
-    say(f"  {seconds:.0f} s: a store for {goal}: {store.kind}")
+    say(f"  {seconds:.0f} s: a store of the kind {store.kind} for {goal}")
     try:
-        yield (
-            store,
-            {
-                "kind": store.kind,
-                "about": store.about,
-                "seconds to build": round(seconds, 1),
-                "of them, until all items were written": round(writing, 1),
-                "MB on disk": {file.name: round(file.stat().st_size / 1e6, 1) for file in sorted(version.iterdir())},
-                "recall@10": round(recall(_rows(store.search(bench.queries, _K)), bench.truth), 4),
-                "memory, MB": resident.of_store(folder, bench.folder / "queries.npy"),
-            },
-        )
+        files = {file.name: round(file.stat().st_size / 1e6, 1) for file in sorted(version.iterdir())}
+        memory = resident.of_store(folder, bench.folder / "queries.npy")
+        say(f"    {sum(files.values()):,.0f} MB on disk; MB in memory: {memory}")
+        figures = {
+            "kind": store.kind,
+            "about": store.about,
+            "seconds to build": round(seconds, 1),
+            "of them, until all items were written": round(writing, 1),
+            "MB on disk": files,
+            "memory, MB": memory,
+            "recall@10": round(recall(_rows(store.search(bench.queries, _K)), bench.truth), 4),
+        }
+        yield store, figures
     finally:
         store.close()
         shutil.rmtree(folder)
@@ -226,7 +233,14 @@ def _beside_faiss(bench: Bench, store: EmbeddedStore, name: str, fastest: dict[i
         )
         if fastest:
             _beside_sweep(bench, name, size, ours, times[best])
-        figures[f"{size} at a time"] = {side: taken.figures() for side, taken in times.items()}
+        figures[f"{size} at a time"] = _figures(times)
+    return figures
+
+
+def _figures(times: dict[str, Times]) -> dict[str, dict[str, float]]:
+    figures = {side: taken.figures() for side, taken in times.items()}
+    for side, taken in figures.items():
+        say(f"    {side}: " + ", ".join(f"{name} {value:,g}" for name, value in taken.items()))
     return figures
 
 
@@ -278,7 +292,7 @@ def _filters(bench: Bench, store: EmbeddedStore) -> dict[str, Any]:
     for size in (1, 64):
         with _stage(f"filters, {size} at a time"):
             times = in_turns(sides, bench.queries, size)
-        figures[f"{size} at a time"] = {side: taken.figures() for side, taken in times.items()}
+        figures[f"{size} at a time"] = _figures(times)
         for name in _FILTERS:
             ratio = times[name].ratio(times["unfiltered"])
             figures[f"{size} at a time"][name]["ratio to unfiltered"] = round(ratio, 3)
