@@ -42,7 +42,7 @@ _K = 10
 _QUERIES = 1000
 _UPSERTED = 10_000  # items at a time
 _ALL_LOOKED_AT = 100_000  # items, up to which the flat store is measured, too
-_MILLION = 1_000_000  # items from which the limits on memory hold: below, Python itself outweighs the index
+_MILLION = 1_000_000  # items from which limits on memory and building hold: below, Python and tuning outweigh the index
 _GOALS = {"recall 0.95 in 1,300 bytes an item": (0.95, 1300), "recall 0.9 in 200 bytes an item": (0.9, 200)}
 _CENTRES = 2_000_000  # bytes that fewer than a million items may take beyond that
 _FIRST = next(iter(_GOALS))
@@ -143,7 +143,8 @@ def _measure(bench: Bench, longest_build: float) -> dict[str, Any]:
             with _stored(bench, Goal(recall=wanted, memory=_memory(name, bench.rows))) as (store, about):
                 figures[name] = about | _goal_figures(bench, store, about, name, swept[name])
         except UserError as error:
-            say(f"  MISS  {name}: {error}")
+            say(f"  {name}: {error}")
+            bench.verdicts.at_least(f"{name}: stores built", 0, 1)
             figures[name] = {"refused": str(error)}
     return figures
 
@@ -209,12 +210,10 @@ def _goal_figures(
         rescoring = (choice.candidates, bench.folder / "vectors.f32")
         memory = resident.of_bare(choice.file, bench.folder / "queries.npy", choice.breadth, *rescoring)
         figures["memory of the sweep's fastest, MB"] = memory
-        if name == _FIRST:
-            verdicts.at_most(
-                f"{name}: time to build, with all fields, to that of the sweep's fastest",
-                about["seconds to build"] / choice.built,
-                1.2,
-            )
+        longer = about["seconds to build"] / choice.built
+        figures["time to build, with all fields, to that of the sweep's fastest"] = round(longer, 2)
+        if name == _FIRST and bench.rows >= _MILLION:
+            verdicts.at_most(f"{name}: time to build, with all fields, beside the sweep's fastest", longer, 1.2)
     else:
         say(f"  the sweep found no index for {name}")
     if name == _FIRST:
