@@ -1,6 +1,6 @@
 """The commands that build an index, ask it and serve it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,6 +113,7 @@ def index(
     store: StoreUri = None,
     target_recall: float | None = None,
     memory: str | None = None,
+    index_kind: Literal["auto", "flat", "hnsw-sq8", "ivf-sq8", "ivf-pq", "rabitq"] | None = None,
     device: Device = "auto",
     catalog: CatalogOptions = PLAIN,
 ) -> None:
@@ -130,20 +131,34 @@ def index(
         For faiss: the share of the true neighbours that a search has to find, such as 0.95.
     memory
         For faiss: how much memory a search may take, such as 2GB.
+    index_kind
+        For faiss: how items are searched; auto takes the fastest kind that finds enough within the memory.
     """
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
 
-    store, credentials = _tuned(run, store, target_recall, memory), store_credentials()
+    credentials = store_credentials()
     model = Model.load(run, device)
     if update:
+        if any(wish is not None for wish in (target_recall, memory, index_kind)):
+            raise UserError("--target-recall, --memory and --index-kind are for building an index, not for --update")
         if dim is not None:
             raise UserError("--dim is for building an index; --update keeps the dimensions that it has")
         opened = Index.open(run, model, store=store, credentials=credentials)
         say(f"{opened.update(catalog.read(data, where))}")
         say(f"{len(opened):,} items can be searched")
         return
-    built = Index.build(model, catalog.read(data, where), run, dim=dim, store=store, credentials=credentials)
+    built = Index.build(
+        model,
+        catalog.read(data, where),
+        run,
+        dim=dim,
+        store=store,
+        credentials=credentials,
+        target_recall=target_recall,
+        memory=memory,
+        kind=index_kind,
+    )
     say(f"{len(built):,} items can be searched; {built.description.left_out:,} have no content")
 
 
@@ -270,21 +285,6 @@ def demo(
         say(f"The page answers on {check_page(page, host, port)}")
     else:
         serve(page, host, port)
-
-
-def _tuned(run: Path, store: str | None, target_recall: float | None, memory: str | None) -> str | None:
-    """The store's URI with what the faiss store should aim at."""
-    from likewise.retrieval.stores.location import parse_location
-    from likewise.retrieval.stores.registry import remembered_store
-
-    aims = {"target_recall": target_recall, "memory": memory}
-    given = {name: str(value) for name, value in aims.items() if value is not None}
-    if not given:
-        return store
-    location, _ = parse_location(store or remembered_store(run))
-    if location.scheme != "faiss":
-        raise UserError(f"--target-recall and --memory are for the faiss store, not for {location.scheme}")
-    return str(replace(location, options=tuple((dict(location.options) | given).items())))
 
 
 def _named(facets: dict[str, dict[Any, int]]) -> dict[str, list[dict[str, Any]]]:

@@ -1,6 +1,6 @@
 """A searchable catalogue: a store of its items, their words, and the model that turns queries into vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +19,7 @@ from likewise.retrieval.description import Description, spread
 from likewise.retrieval.fusing import Fusion
 from likewise.retrieval.items import Hits, Item, OwnColumns, row_digests
 from likewise.retrieval.lexical.words import Words
-from likewise.retrieval.place import Place
+from likewise.retrieval.place import NO_AIMS, Place
 from likewise.retrieval.query import ImageSource, Several, duplicates_from, query_of
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommendations
@@ -63,6 +63,9 @@ class Index:
         dim: int | None = None,
         store: str | None = None,
         credentials: Credentials = _NOBODY,
+        target_recall: float | None = None,
+        memory: str | int | None = None,
+        kind: str | None = None,
     ) -> "Index":
         """Encode a catalogue and make it searchable.
 
@@ -72,13 +75,18 @@ class Index:
             store: the URI of the store; relative paths in it start from the run folder. None: the one that the run
                 used before, at first `faiss:index`.
             credentials: for a server; they count before those in the URI.
+            target_recall, memory, kind: what searches of the faiss store should aim at: a share of the true
+                neighbours, bytes such as "2GB", and one of stores.goal.KINDS or "auto". They become part of the URI.
 
         Raises:
-            UserError: the store cannot be written or reached, or the model has fewer dimensions.
+            UserError: the store cannot be written or reached, the model has fewer dimensions, or no index does what
+                searches should aim at.
         """
         if dim is not None:
             model = Shortened(model, dim)
-        place = _place(run, store, credentials)
+        aims = {"target_recall": target_recall, "memory": memory, "kind": kind}
+        given = {name: str(value) for name, value in aims.items() if value is not None}
+        place = _place(run, store, credentials, given)
         place.try_out(model.dim)
         vectors = model.encode_items(catalog)
         building.build(place, model, entries_of(catalog, vectors, model.fields), catalog.fingerprint)
@@ -296,9 +304,11 @@ class Index:
         return self._words.current(asking=True)
 
 
-def _place(run: str | Path | None, store: str | None, credentials: Credentials) -> Place:
+def _place(
+    run: str | Path | None, store: str | None, credentials: Credentials, aims: Mapping[str, str] = NO_AIMS
+) -> Place:
     if run is not None:
-        return Place.of_run(run, store, credentials)
+        return Place.of_run(run, store, credentials, aims)
     if store is not None:
         raise UserError("an index in a store of its own needs a run folder that remembers it: give run, too")
-    return Place.for_now()
+    return Place.for_now(aims)

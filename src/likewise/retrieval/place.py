@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from likewise.retrieval.items import digest_of
 from likewise.retrieval.lexical.word_index import WordIndex
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.location import Credentials, parse_location
-from likewise.retrieval.stores.registry import open_store, remember_store, remembered_store, replace_store
+from likewise.retrieval.stores.registry import aimed, open_store, remember_store, remembered_store, replace_store
 from likewise.retrieval.stores.schema import Schema
 from likewise.retrieval.versions import current_version
 
 _NOBODY = Credentials()
 _DEFAULT = "faiss:index"
+NO_AIMS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,31 @@ class Place:
     temporary: bool = False
 
     @classmethod
-    def of_run(cls, run: str | Path, store: str | None = None, credentials: Credentials = _NOBODY) -> "Place":
+    def of_run(
+        cls,
+        run: str | Path,
+        store: str | None = None,
+        credentials: Credentials = _NOBODY,
+        aims: Mapping[str, str] = NO_AIMS,
+    ) -> "Place":
         """The store that a run uses, or another one.
 
+        Args:
+            aims: see `registry.aimed`.
+
         Raises:
-            UserError: the URI, or what the run remembers, cannot be read.
+            UserError: the URI, or what the run remembers, cannot be read, or the aims make no sense.
         """
-        uri = store if store is not None else remembered_store(Path(run))
+        uri = aimed(store if store is not None else remembered_store(Path(run)), aims)
         parse_location(uri)
         return cls(uri, Path(run), credentials)
 
     @classmethod
-    def for_now(cls) -> "Place":
+    def for_now(cls, aims: Mapping[str, str] = NO_AIMS) -> "Place":
         """A folder that goes with this object, or at the end of the process."""
+        uri = aimed(_DEFAULT, aims)
         folder = Path(tempfile.mkdtemp(prefix="likewise-index-"))
-        place = cls(_DEFAULT, folder, temporary=True)
+        place = cls(uri, folder, temporary=True)
         weakref.finalize(place, shutil.rmtree, folder, ignore_errors=True)
         return place
 

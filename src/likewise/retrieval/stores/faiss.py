@@ -19,6 +19,7 @@ from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.embedded.loading import Loading
 from likewise.retrieval.stores.embedded.replica import WRITE_LOCK
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
+from likewise.retrieval.stores.goal import Goal
 from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.schema import Schema
 from likewise.retrieval.versions import new_version
@@ -30,12 +31,19 @@ def open_store(location: Location, credentials: Credentials) -> Store:
 
 
 @contextmanager
-def replace_store(location: Location, schema: Schema, credentials: Credentials) -> Iterator[Store]:
-    """Fill a folder afresh; see base.py."""
+def replace_store(
+    location: Location, schema: Schema, credentials: Credentials, goal: Goal | None = None
+) -> Iterator[Store]:
+    """Fill a folder afresh; see base.py.
+
+    Args:
+        goal: what searches should aim at; None: what the URI says, such as `?target_recall=0.95&memory=2GB`.
+    """
+    goal = goal if goal is not None else Goal.of(dict(location.options))
     folder = location.file
     with ExitStack() as switching, ExitStack() as building:
         with _naming_errors(folder):
-            loading = Loading(building.enter_context(new_version(folder)), schema)
+            loading = Loading(building.enter_context(new_version(folder)), schema, goal)
         building.callback(loading.close)
         yield loading
         with _naming_errors(folder):

@@ -2,12 +2,15 @@
 
 import importlib
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Store
+from likewise.retrieval.stores.goal import OPTIONS, Goal
 from likewise.retrieval.stores.location import Credentials, Location, parse_location
 from likewise.retrieval.stores.schema import Schema
 
@@ -21,6 +24,7 @@ ENGINES = {
     "mongodb": "mongodb",
     "mongodb+srv": "mongodb",
 }
+_AIMING = "faiss"  # the one engine that takes goals
 _REMEMBERED = "store.json"
 _DEFAULT = Location("faiss", path="index")
 _NOBODY = Credentials()
@@ -51,18 +55,48 @@ def open_store(uri: str, credentials: Credentials = _NOBODY, *, folder: Path | N
 
 
 def replace_store(
-    uri: str, schema: Schema, credentials: Credentials = _NOBODY, *, folder: Path | None = None
+    uri: str,
+    schema: Schema,
+    credentials: Credentials = _NOBODY,
+    *,
+    folder: Path | None = None,
+    goal: Goal | None = None,
 ) -> AbstractContextManager[Store]:
     """Make a new store that takes the place of whatever is at a URI when the `with` block ends without an error.
 
         with replace_store("faiss:///data/products", Schema.of(items, dim=512)) as store:
             store.upsert(items, vectors)
 
+    Args:
+        goal: what searches of the faiss store should aim at; None: what the URI says.
+
     Raises:
-        UserError: the place cannot be written or reached, or the engine is unknown or not installed.
+        UserError: the place cannot be written or reached, the engine is unknown or not installed, or a goal is given
+            that it does not know.
     """
     engine, location, given = _engine(uri, folder)
+    if location.scheme == _AIMING:
+        from likewise.retrieval.stores import faiss
+
+        return faiss.replace_store(location, schema, credentials.over(given), goal)
+    if goal is not None:
+        raise _aimless(location)
     return engine.replace_store(location, schema, credentials.over(given))
+
+
+def aimed(uri: str, aims: Mapping[str, str]) -> str:
+    """A store's URI with what its searches should aim at, by the names of `goal.OPTIONS`; others stay as they are.
+
+    Raises:
+        UserError: the engine knows no such thing, or a value makes no sense.
+    """
+    if not aims:
+        return uri
+    location, _ = parse_location(uri)
+    if location.scheme != _AIMING:
+        raise _aimless(location)
+    Goal.of(aims)
+    return str(replace(location, options=tuple({**dict(location.options), **aims}.items())))
 
 
 def remember_store(run: Path, uri: str) -> None:
@@ -92,5 +126,14 @@ def _engine(uri: str, folder: Path | None) -> tuple[Engine, Location, Credential
     location, credentials = parse_location(uri)
     if location.scheme not in ENGINES:
         raise UserError(f"{location.scheme}: is no store that likewise knows: {', '.join(ENGINES)}")
+    if location.scheme != _AIMING and any(name in OPTIONS for name, _ in location.options):
+        raise _aimless(location)
     module = importlib.import_module(f"likewise.retrieval.stores.{ENGINES[location.scheme]}")
     return cast(Engine, module), location.within(folder or Path.cwd()), credentials
+
+
+def _aimless(location: Location) -> UserError:
+    return UserError(
+        "--target-recall, --memory and --index-kind (in a URI target_recall, memory and kind) are for the faiss store, "
+        f"not for {location.scheme}"
+    )

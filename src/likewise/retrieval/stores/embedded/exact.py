@@ -9,6 +9,7 @@ _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 _BLOCK = 16_384  # rows whose scores are in memory at a time
 _FEW = 6  # queries: below, rows are cheaper to visit in place than to copy for a matrix product
+_SHARE = 2_048  # rows; fewer are not worth a thread
 
 
 def nearest(
@@ -63,20 +64,49 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     return np.argpartition(scores, width - k, axis=1)[:, width - k :]
 
 
-def _visited(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inner products with chosen rows, without a copy of them."""
-    products = np.empty((len(queries), len(rows)), np.float32)
-    wanted = np.ascontiguousarray(np.broadcast_to(rows, products.shape), dtype=np.int64)
-    _faiss.fvec_inner_products_by_idx(
-        _faiss.swig_ptr(products),
-        _faiss.swig_ptr(queries),
-        _faiss.swig_ptr(matrix),
-        _faiss.swig_ptr(wanted),
-        matrix.shape[1],
-        len(queries),
-        len(rows),
-    )
+def products_with(matrix: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(q, m) float32, each query's inner products with rows of its own; minus infinity where a number is below 0."""
+    products = np.empty(rows.shape, np.float32)
+    swig = _faiss.swig_ptr
+    arguments = swig(products), swig(queries), swig(matrix), swig(rows), matrix.shape[1], *rows.shape
+    if len(rows) > 1:
+        _faiss.fvec_inner_products_by_idx(*arguments)
+        return products
+    threads = _faiss.omp_get_max_threads()
+    _faiss.omp_set_num_threads(1)  # of this thread only; a second one has nothing to do, but would be waited for
+    _faiss.fvec_inner_products_by_idx(*arguments)
+    _faiss.omp_set_num_threads(threads)
+    return products
+
+
+def best_of(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of the rows that were proposed for each query, by inner products without a copy of them.
+
+    Args:
+        rows: (q, m) int64, contiguous; numbers below 0 are gaps and come last.
+
+    Returns:
+        Scores, descending, and row numbers; both (q, min(k, m)).
+    """
+    products = products_with(matrix, queries, rows)
+    if len(rows) == 1:
+        line = products[0]
+        best = np.argpartition(line, len(line) - k)[-k:] if k < len(line) else np.arange(len(line))
+        best = best[np.argsort(-line[best], kind="stable")]
+        return line[best][None], rows[0, best][None]
     best = _best(products, k)
     scores = np.take_along_axis(products, best, axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return np.take_along_axis(scores, order, axis=1), rows[np.take_along_axis(best, order, axis=1)]
+    best = np.take_along_axis(best, np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return np.take_along_axis(products, best, axis=1), np.take_along_axis(rows, best, axis=1)
+
+
+def _visited(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of chosen rows for a few queries; threads share the rows of one query."""
+    shares = min(_faiss.omp_get_max_threads(), len(rows) // _SHARE) if len(queries) == 1 else 1
+    if shares < 2:
+        return best_of(matrix, queries, k, np.ascontiguousarray(np.broadcast_to(rows, (len(queries), len(rows)))))
+    parts = np.full((shares, -(-len(rows) // shares)), -1, np.int64)
+    parts.reshape(-1)[: len(rows)] = rows
+    scores, found = best_of(matrix, np.repeat(queries, shares, axis=0), k, parts)
+    best = np.argsort(-scores, axis=None, kind="stable")[:k]
+    return scores.reshape(1, -1)[:, best], found.reshape(1, -1)[:, best]

@@ -11,9 +11,11 @@ import polars as pl
 from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Batch, Found, Record
+from likewise.retrieval.stores.embedded.indexing import index_new
 from likewise.retrieval.stores.embedded.replica import JOURNAL
 from likewise.retrieval.stores.embedded.segment import SegmentWriter
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
+from likewise.retrieval.stores.goal import Goal
 from likewise.retrieval.stores.inputs import prepared_items
 from likewise.retrieval.stores.schema import ID, Schema
 from likewise.retrieval.versions import new_version
@@ -25,8 +27,9 @@ _ROWS_COPIED = 8192
 class Loading:
     """A store that takes items; whatever else it is asked for turns it into an ordinary one, within its folder."""
 
-    def __init__(self, folder: Path, schema: Schema) -> None:
+    def __init__(self, folder: Path, schema: Schema, goal: Goal | None) -> None:
         self._folder = folder
+        self._goal = goal
         self._schema = schema
         self._lock = threading.RLock()
         self._writer = SegmentWriter(folder, schema)
@@ -78,6 +81,7 @@ class Loading:
                 self._settled.content().write_segment(self._folder)
                 self._settled.close()
                 shutil.rmtree(self._folder / _SETTLED)
+            index_new(self._folder, self._goal)
             (self._folder / JOURNAL).touch()
 
     def close(self) -> None:

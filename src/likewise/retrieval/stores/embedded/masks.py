@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
+import faiss
 import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or
+
+_faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 
 class Selection:
@@ -30,6 +34,11 @@ class Selection:
     def bits(self) -> np.ndarray:
         """The mask with eight rows in a byte, the first in its lowest bit."""
         return np.packbits(self.mask, bitorder="little")
+
+    @cached_property
+    def selector(self) -> Any:
+        """The same for FAISS, which looks at `bits` as long as this selection lives."""
+        return _faiss.IDSelectorBitmap(self.bits)
 
 
 def mask_of(condition: Condition, columns: pl.DataFrame) -> np.ndarray:

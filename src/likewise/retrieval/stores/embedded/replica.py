@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from likewise.errors import UserError
 from likewise.retrieval.stores.embedded import journal
 from likewise.retrieval.stores.embedded.content import Content
+from likewise.retrieval.stores.embedded.indexing import index_again
 from likewise.retrieval.stores.embedded.segment import Segment
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert, decode, encode
 from likewise.retrieval.versions import current_version, new_version
@@ -97,6 +98,7 @@ class Replica:
                     with self._only_writer():
                         before, version, end = self._content, self._version, self._end
                     before.write_segment(building)
+                    index_again(building, before.segment)
                     switching.enter_context(self._only_writer())
                     if self._version != version:
                         raise _OvertakenError

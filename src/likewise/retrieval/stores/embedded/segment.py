@@ -7,6 +7,8 @@ fields.text, .ends      every row's fields, a JSON object
 columns.arrow           what filters look at
 schema.json             see schema.py
 segment.json            how many items, and how they are searched
+index.faiss             candidates for a search, unless all items are compared
+trained.faiss           the same without items, for the next segment
 """
 
 import json
@@ -19,9 +21,11 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Condition
+from likewise.retrieval.stores.embedded.approximate import Approximate, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
 from likewise.retrieval.stores.embedded.mapping import map_array
 from likewise.retrieval.stores.embedded.masks import Selection, columns_of, mask_of
+from likewise.retrieval.stores.embedded.plan import Plan
 from likewise.retrieval.stores.embedded.texts import Texts, TextWriter
 from likewise.retrieval.stores.schema import FIELDS, ID, Schema
 
@@ -65,8 +69,7 @@ class SegmentWriter:
         hashes[order].astype("<u8").tofile(self._folder / "ids.hashes")
         order.astype("<i8").tofile(self._folder / "ids.rows")
         (self._folder / "schema.json").write_text(self._schema.to_json() + "\n", encoding="utf-8")
-        about = {"count": self.count, "kind": "exact"}
-        (self._folder / "segment.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        Plan("flat", bytes=4 * self.count * self._schema.dim, chosen_at=self.count).write(self._folder, self.count)
 
 
 class Segment:
@@ -79,8 +82,9 @@ class Segment:
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "segment.json").read_text(encoding="utf-8"))
         self.schema = Schema.from_json((folder / "schema.json").read_text(encoding="utf-8"))
+        self.folder = folder
         self.count = int(about["count"])
-        self.kind = str(about["kind"])
+        self.plan = Plan.from_json(about)
         self.vectors = map_array(folder / "vectors.f32", np.dtype("<f4"), (self.count, self.schema.dim))
         self.ids = Texts(folder, "ids", self.count)
         self.fields = Texts(folder, "fields", self.count)
@@ -90,6 +94,7 @@ class Segment:
         self._columns: dict[str, pl.Series] = {}
         _check_columns(self._table)
         self._reading = threading.Lock()
+        self._index = self._opened_index()
 
     def row_of(self, id: str) -> int | None:
         """The row of an item, or None where there is no such id."""
@@ -118,6 +123,8 @@ class Segment:
         Returns:
             Scores, descending, and row numbers; both (q, at most k). A row number below 0 is a gap.
         """
+        if self._index is not None:
+            return self._index.search(queries, k, among)
         return nearest(self.vectors, queries, k, None if among is None else among.rows)
 
     def mask(self, condition: Condition) -> np.ndarray:
@@ -128,6 +135,12 @@ class Segment:
         """Rows as they were written: a table as `stored_columns` gives it, and vectors."""
         columns = self._columns_in_memory(list(self.schema.stored_types))
         return columns[rows].with_columns(pl.Series(FIELDS, self.fields.many(rows), pl.String)), self.vectors[rows]
+
+    def _opened_index(self) -> Approximate | None:
+        plan = self.plan
+        if plan.effort is None:
+            return None
+        return open_index(self.folder, plan.kind, plan.effort, plan.bytes, self.vectors)
 
     def _columns_in_memory(self, names: Sequence[str]) -> pl.DataFrame:
         """Columns are read when a filter first asks for them, and kept."""

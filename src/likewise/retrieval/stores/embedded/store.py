@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,7 +31,12 @@ class EmbeddedStore:
     @property
     def kind(self) -> str:
         """How the items are searched."""
-        return self._opened.content().segment.kind
+        return self._opened.content().segment.plan.kind
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How the items are searched, with what was measured, and why; JSON values."""
+        return self._opened.content().segment.plan.about
 
     def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
         stored, unit = prepared_items(items, vectors, self.schema)

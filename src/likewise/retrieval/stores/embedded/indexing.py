@@ -1,0 +1,235 @@
+"""How a finished segment gets the index that a goal leads to.
+
+Kinds that fit into the memory compete on a part of the vectors; the winner is built over all of them and tuned there.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from likewise.errors import UserError
+from likewise.progress import Bar, say
+from likewise.retrieval.stores.embedded.approximate import INDEX, Approximate, Effort, open_index
+from likewise.retrieval.stores.embedded.exact import nearest
+from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, trained
+from likewise.retrieval.stores.embedded.plan import Plan
+from likewise.retrieval.stores.embedded.segment import Segment
+from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, timed, tuned
+from likewise.retrieval.stores.goal import Goal, show_bytes
+
+_faiss: Any = faiss  # its type stubs lack a part of what is used here
+
+MANY = 100_000  # items; below, all are compared unless there is a wish
+_TRAINED = "trained.faiss"
+_FEWEST = 1_000  # items; below, nothing is worth an index
+_FEW = 10_000  # items; below, nothing is worth a measurement where all can be compared
+_PILOT = 32_768  # items on which kinds compete
+
+
+def index_new(folder: Path, goal: Goal | None) -> None:
+    """Index a segment that was filled for the first time, and say what was chosen.
+
+    Raises:
+        UserError: the goal cannot be reached.
+    """
+    segment = Segment(folder)
+    choice = _Choice(segment, goal, speaking=True)
+    plan = choice.plan()
+    plan.write(folder, segment.count)
+    if goal is not None or plan.kind != "flat":
+        say(f"Searching {described(plan)}: {plan.why}")
+
+
+def index_again(folder: Path, before: Segment) -> None:
+    """Index the segment that takes the place of another one, with its kind and what that has learned, if still apt."""
+    segment = Segment(folder)
+    plan = before.plan
+    choice = _Choice(segment, plan.goal, speaking=False)
+    if plan.chosen_at / 2 <= segment.count <= plan.chosen_at * 2 and choice.still_fits(plan.kind):
+        new = choice.kept(plan, before.folder / _TRAINED)
+    else:
+        new = choice.plan(refusing=False)
+    new.write(folder, segment.count)
+
+
+def described(plan: Plan) -> str:
+    """A plan as a part of a sentence."""
+    if plan.effort is None:
+        return f"by comparing all items (flat, {show_bytes(plan.bytes)})"
+    found = f"{plan.recall:.1%} of the true neighbours of held-out queries"
+    return f"by {plan.kind} ({show_bytes(plan.bytes)}, finds {found} in {1000 * (plan.seconds or 0):.2f} ms)"
+
+
+class _Choice:
+    """The choice of an index for a segment.
+
+    Args:
+        speaking: show the progress.
+    """
+
+    def __init__(self, segment: Segment, goal: Goal | None, *, speaking: bool) -> None:
+        self._segment = segment
+        self._vectors = segment.vectors
+        self._wish = goal
+        self._goal = goal if goal is not None else Goal()
+        self._speaking = speaking
+        self._held = sum(file.stat().st_size for file in segment.folder.glob("ids.*"))
+        self._count, self._dim = segment.vectors.shape
+        self._trial: Trial | None = None
+
+    def plan(self, *, refusing: bool = True) -> Plan:
+        """Choose a kind and build it.
+
+        Args:
+            refusing: a goal that cannot be reached is an error; otherwise the nearest to it is taken.
+
+        Raises:
+            UserError: the goal cannot be reached.
+        """
+        if not self._count or (self._wish is None and self._count < MANY):
+            return self._flat()
+        names = self._fitting()
+        if not names:
+            if refusing:
+                raise self._too_large()
+            names = ["flat"] if self._count < _FEWEST else ["rabitq"]
+        if "flat" in names and (names == ["flat"] or self._count < _FEW or self._count < _FEWEST):
+            return self._flat("asked for" if self._goal.kind == "flat" else Plan.why)
+        ranked = names if len(names) == 1 else self._competition(names)
+        best: Plan | None = None
+        for name in ranked:
+            if name == "flat":
+                return self._flat(f"nothing is faster here and reaches a recall of {self._goal.recall:g}")
+            plan, met = self._built(name, self._reason(names))
+            if met:
+                return plan
+            if best is None or plan.recall > best.recall:
+                best = plan
+        if refusing or best is None:
+            raise self._too_little(best)
+        return self._built(best.kind, best.why)[0]
+
+    def still_fits(self, kind: str) -> bool:
+        """Whether a kind that was chosen before would be in the running now."""
+        if self._wish is None and (self._count < MANY) != (kind == "flat"):
+            return False
+        return self._count > 0 and kind in self._fitting()
+
+    def kept(self, plan: Plan, learned: Path) -> Plan:
+        """Build the kind of another plan, from what that has learned."""
+        if plan.kind == "flat":
+            return replace(self._flat(plan.why), chosen_at=plan.chosen_at)
+        try:
+            index = _faiss.read_index(str(learned))
+        except RuntimeError:
+            return self._built(plan.kind, plan.why)[0]
+        new, _ = self._built(plan.kind, plan.why, index)
+        return replace(new, chosen_at=plan.chosen_at)
+
+    def _fitting(self) -> list[str]:
+        """The kinds that may be used: those that are asked for and fit into the memory."""
+        asked = [self._goal.kind] if self._goal.kind else ["flat", *APPROXIMATE]
+        if self._count < _FEWEST:
+            asked = ["flat"]
+        memory = self._goal.memory
+        return [name for name in asked if memory is None or self._size(name) + self._held <= memory]
+
+    def _size(self, name: str) -> int:
+        return 4 * self._count * self._dim if name == "flat" else APPROXIMATE[name].size(self._count, self._dim)
+
+    def _flat(self, why: str = Plan.why) -> Plan:
+        return Plan("flat", self._size("flat"), self._count, why=why, goal=self._wish)
+
+    def _reason(self, names: list[str]) -> str:
+        if self._goal.kind is not None:
+            return "asked for"
+        within = f" within {show_bytes(self._goal.memory)}" if self._goal.memory is not None else ""
+        if len(names) == 1:
+            return f"the only kind{within}"
+        return f"the fastest here{within} that reaches a recall of {self._goal.recall:g}"
+
+    def _competition(self, names: list[str]) -> list[str]:
+        """Kinds by the time that they would take over all vectors, measured on some of them; the fastest first.
+
+        A walk through a graph takes longer by the logarithm of the number of rows, lists by its square root, and a
+        comparison with all by the number itself.
+        """
+        rows = np.random.default_rng(3).choice(self._count, min(_PILOT, self._count), replace=False)
+        some = self._vectors[np.sort(rows)]
+        trial, growth = Trial(some), self._count / len(some)
+        times: dict[str, float] = {}
+        coarse = None
+        with self._bar("Comparing kinds of index", len(names)) as bar:
+            for name in names:
+                if name == "flat":
+                    times[name] = growth * timed(lambda query: nearest(some, query, NEIGHBOURS), trial.queries[:20])
+                else:
+                    kind = APPROXIMATE[name]
+                    index = trained(kind, some, coarse if kind.lists else None)
+                    coarse = index.quantizer if kind.lists else coarse
+                    fill(index, some, _silently)
+                    entrant = Approximate(index, kind, some, Effort(1, 1))
+                    measured = tuned(entrant, kind, trial, len(some), self._goal.recall)
+                    slower = growth**0.5 if kind.lists else math.log(self._count) / math.log(len(some))
+                    times[name] = measured.seconds * slower if measured.met else 1e6 * (2 - measured.recall)
+                bar.advance()
+        return sorted(times, key=lambda name: times[name])
+
+    def _built(self, name: str, why: str, learned: Any = None) -> tuple[Plan, bool]:
+        """Build an index over all vectors, and tune it."""
+        kind = APPROXIMATE[name]
+        folder = self._segment.folder
+        index = trained(kind, self._vectors) if learned is None else learned
+        _faiss.write_index(index, str(folder / _TRAINED))
+        with self._bar("Indexing items", self._count) as bar:
+            fill(index, self._vectors, bar.advance)
+        _faiss.write_index(index, str(folder / INDEX))
+        del index, learned  # what is measured is what will be searched: the file
+        size = (folder / INDEX).stat().st_size
+        if self._trial is None:
+            self._trial = Trial(self._vectors)
+        opened = open_index(folder, name, Effort(1, 1), size, self._vectors)
+        measured = tuned(opened, kind, self._trial, self._count, self._goal.recall)
+        plan = Plan(
+            name, size, self._count, measured.effort, measured.recall, measured.seconds, why=why, goal=self._wish
+        )
+        return plan, measured.met
+
+    def _too_large(self) -> UserError:
+        names = [self._goal.kind] if self._goal.kind else ["flat"] if self._count < _FEWEST else [*APPROXIMATE]
+        smallest = min(names, key=self._size)
+        return UserError(
+            f"{self._count:,} items in {self._dim} dimensions cannot be searched within "
+            f"{show_bytes(self._goal.memory or 0)}: {smallest} takes {show_bytes(self._size(smallest) + self._held)}"
+        )
+
+    def _too_little(self, best: Plan | None) -> UserError:
+        reached = f"{best.kind} reaches {best.recall:.3f}" if best else "none was built"
+        return UserError(
+            f"no index that may be used here reaches a recall of {self._goal.recall:g} ({reached}): "
+            "allow more memory or aim lower"
+        )
+
+    def _bar(self, description: str, total: int) -> Any:
+        return Bar(description, total) if self._speaking else _NoBar()
+
+
+class _NoBar:
+    """A bar that nobody sees."""
+
+    def __enter__(self) -> "_NoBar":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def advance(self, count: int = 1) -> None:
+        return None
+
+
+def _silently(count: int) -> None:
+    return None

@@ -1,0 +1,124 @@
+"""How hard a search has to try to find what it should, measured against an exact search over the same vectors."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from likewise.retrieval.stores.embedded.approximate import Approximate, Effort
+from likewise.retrieval.stores.embedded.exact import nearest, products_with
+from likewise.retrieval.stores.embedded.kinds import Kind
+
+NEIGHBOURS = 10
+_QUERIES = 400  # one half chooses, the other confirms
+_DRIFT = 0.6  # at most so much of another item is in a query
+_SURE = 1.28  # standard errors below the mean: nine times out of ten the truth is above
+_SAME = 1e-5  # cosines that differ by less are equal
+_COMPARED = 3  # efforts that reach the goal, of which the fastest is taken
+_TIMED = 60
+_VISITED = 4096
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an effort leads to.
+
+    Attributes:
+        recall: the mean of held-out queries that had no part in the choice.
+        met: whether the goal is reached, as sure as these queries can tell.
+        seconds: the median of a single search for ten hits.
+    """
+
+    effort: Effort
+    recall: float
+    met: bool
+    seconds: float
+
+
+class Trial:
+    """Queries made from the vectors, and what an exact search finds for them.
+
+    A query is a vector that has moved towards another one; the vector itself counts neither as found nor as missed.
+
+    Args:
+        vectors: (n, dim) float32 unit vectors, mapped or in memory; at least three.
+    """
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        random = np.random.default_rng(1)
+        count = len(vectors)
+        self._vectors = vectors
+        self._sources = np.sort(random.choice(count, min(_QUERIES, count), replace=False))
+        random.shuffle(self._sources)
+        others = np.sort(random.choice(count, len(self._sources)))
+        share = random.uniform(0, _DRIFT, (len(self._sources), 1)).astype(np.float32)
+        queries = (1 - share) * vectors[self._sources] + share * vectors[others]
+        lengths = np.linalg.norm(queries, axis=1, keepdims=True)
+        self.queries = np.ascontiguousarray(queries / np.maximum(lengths, 1e-9))
+        self._wanted = min(NEIGHBOURS, count - 1)
+        scores, rows = nearest(vectors, self.queries, self._wanted + 1)
+        scores = np.where(rows == self._sources[:, None], -np.inf, scores)
+        self._least = -np.sort(-scores, axis=1)[:, self._wanted - 1] - _SAME
+
+    def recalls(self, index: Approximate, scope: int, depth: int, *, confirming: bool) -> np.ndarray:
+        """(half of the queries, depth): the share of the neighbours that are among the first candidates."""
+        half = slice(int(confirming), None, 2)
+        queries, least, sources = self.queries[half], self._least[half, None], self._sources[half, None]
+        rows = index.candidates(np.ascontiguousarray(queries), depth, scope)
+        hits = (products_with(self._vectors, np.ascontiguousarray(queries), rows) >= least) & (rows != sources)
+        return np.minimum(np.cumsum(hits, axis=1) / self._wanted, 1.0)
+
+    @cached_property
+    def visit(self) -> float:
+        """Seconds that it takes to compare a query with one vector, of many that lie anywhere."""
+        random = np.random.default_rng(2)
+        rows = random.choice(len(self._vectors), min(_VISITED, len(self._vectors)), replace=False)
+        return timed(lambda query: nearest(self._vectors, query, NEIGHBOURS, rows), self.queries[:20]) / len(rows)
+
+
+def timed(search, queries: np.ndarray) -> float:  # type: ignore[no-untyped-def]
+    """The median seconds of single searches."""
+    spans = []
+    for number in range(len(queries)):
+        start = time.perf_counter()
+        search(queries[number : number + 1])
+        spans.append(time.perf_counter() - start)
+    return float(np.median(spans))
+
+
+def tuned(index: Approximate, kind: Kind, trial: Trial, count: int, recall: float) -> Measured:
+    """The fastest effort that reaches a recall, or the best there is."""
+    deepest = [depth for depth in kind.depths if depth <= count] or [count]
+    reaching: list[Measured] = []
+    best: tuple[float, Effort] = (-1.0, Effort(1, deepest[-1]))
+    seen: list[float] = []
+    for scope in kind.scopes(count):
+        found = trial.recalls(index, scope, deepest[-1], confirming=False)
+        seen.append(float(found[:, -1].mean()))
+        if seen[-1] > best[0]:
+            best = seen[-1], Effort(scope, deepest[-1])
+        depth = next((depth for depth in deepest if _surely(found[:, depth - 1]) >= recall), None)
+        if depth is not None:
+            confirmed = trial.recalls(index, scope, depth, confirming=True)[:, -1]
+            if _surely(confirmed) >= recall:
+                reaching.append(_measured(index, trial, Effort(scope, depth), float(confirmed.mean()), met=True))
+        if len(reaching) == _COMPARED:
+            break
+        if not reaching and len(seen) > 4 and seen[-1] - seen[-5] < 0.001:
+            break  # whoever reads more finds no more
+    if reaching:
+        return min(reaching, key=lambda measured: measured.seconds)
+    effort = best[1]
+    confirmed = trial.recalls(index, effort.scope, effort.depth, confirming=True)[:, -1]
+    return _measured(index, trial, effort, float(confirmed.mean()), met=False)
+
+
+def _surely(recalls: np.ndarray) -> float:
+    return float(recalls.mean() - _SURE * recalls.std() / np.sqrt(len(recalls)))
+
+
+def _measured(index: Approximate, trial: Trial, effort: Effort, recall: float, *, met: bool) -> Measured:
+    trying = index.trying(replace(effort, worth=0))
+    seconds = timed(lambda query: trying.search(query, NEIGHBOURS, None), trial.queries[:_TIMED])
+    return Measured(replace(effort, worth=int(seconds / trial.visit)), recall, met, seconds)
