@@ -48,18 +48,22 @@ def main() -> None:
     parser.add_argument("--untrained", action="store_true", help="skip the training")
     parser.add_argument("--odd", action="store_true", help="measure the products that the defaults were found on")
     arguments = parser.parse_args()
+    if not (arguments.untrained or arguments.odd):
+        record("hybrid", compare(arguments.data))
+    else:
+        print(compare(arguments.data, trained=not arguments.untrained, odd=arguments.odd))
+
+
+def compare(data: Path, *, trained: bool = True, odd: bool = False) -> dict[str, object]:
+    """Train, index, ask: the figures of all systems."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        items, questions = catalogue_and_questions(arguments.data)
+        items, questions = catalogue_and_questions(data)
         items.write_csv(folder / "items.csv")
-        chosen = [question for question in questions if question.product % 2 == arguments.odd]
-        run = _trained(arguments.data, folder) if not arguments.untrained else _untrained(folder)
+        chosen = [question for question in questions if question.product % 2 == odd]
+        run = _trained(data, folder) if trained else _untrained(folder)
         likewise("index", run, "--data", folder / "items.csv", "--cache", folder / "cache")
-        figures = measure(run, items, chosen)
-    if not (arguments.untrained or arguments.odd):
-        record("hybrid", figures)
-    else:
-        print(figures)
+        return measure(run, items, chosen)
 
 
 def catalogue_and_questions(data: Path) -> tuple[pl.DataFrame, list[Question]]:

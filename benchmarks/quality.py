@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hybrid
 from catalogues.prepared import CATALOGUES, prepare
 from judging import LEGEND, OURS, Judge, as_json, markdown
 from measuring import HERE, options, record
@@ -97,6 +98,9 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.hybrid:
+        record("hybrid", hybrid.compare(arguments.data))
+        return
     bench = Bench(arguments.folder, arguments.budget, arguments.clock, arguments.threads, arguments.likewise)
     files = {
         name: prepare(name, arguments.folder / name, arguments.data, arguments.most_rows)
@@ -209,6 +213,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--likewise", default="", metavar="OPTIONS", help="of likewise train; {seconds} is the budget")
     parser.add_argument("--folder", type=Path, default=HERE / "work", help="what is finished here is not done again")
     parser.add_argument("--tune", action="store_true", help="choose the peers' settings on validation, and keep them")
+    parser.add_argument("--hybrid", action="store_true", help="vectors, words, both: as benchmarks/hybrid.py")
     parser.add_argument("--quick", action="store_true", help="few rows, seconds of training: does it run at all?")
     arguments = parser.parse_args()
     arguments.most_rows = None

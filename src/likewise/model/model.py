@@ -45,7 +45,7 @@ class Model:
 
     def __init__(self, network: Network, settings: ModelSettings, device: torch.device, precision: dict[str, str]):
         self.network = network.to(device).eval()
-        self.settings = settings
+        self.settings = settings.model_copy(update={"flips": network.flips})  # as decided
         self.device = device
         self.precision = precision  # "text" and "image" → "float32" or "bfloat16"
         self._featurizers: dict[str, Featurizer] = {}
