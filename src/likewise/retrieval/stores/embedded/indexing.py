@@ -15,7 +15,7 @@ from likewise.errors import UserError
 from likewise.progress import Bar, say
 from likewise.retrieval.stores.embedded.approximate import INDEX, Approximate, Effort, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
-from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, trained
+from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, new_quantiser, trained
 from likewise.retrieval.stores.embedded.plan import Plan
 from likewise.retrieval.stores.embedded.segment import Segment
 from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, timed, tuned
@@ -162,15 +162,14 @@ class _Choice:
         some = self._vectors[np.sort(rows)]
         trial, growth = Trial(some), self._count / len(some)
         times: dict[str, float] = {}
-        coarse = None
+        coarse = new_quantiser(self._dim)
         with self._bar("Comparing kinds of index", len(names)) as bar:
             for name in names:
                 if name == "flat":
                     times[name] = growth * timed(lambda query: nearest(some, query, NEIGHBOURS), trial.queries[:20])
                 else:
                     kind = APPROXIMATE[name]
-                    index = trained(kind, some, coarse if kind.lists else None)
-                    coarse = index.quantizer if kind.lists else coarse
+                    index = trained(kind, some, coarse)
                     fill(index, some, _silently)
                     entrant = Approximate(index, kind, some, Effort(1, 1))
                     measured = tuned(entrant, kind, trial, len(some), self._goal.recall)
