@@ -197,9 +197,9 @@ def test_an_index_that_is_damaged_or_missing_is_one_sentence(kind: str, tmp_path
 
 
 def test_few_items_have_no_index_and_get_one_when_they_are_many(tmp_path: Path) -> None:
-    store = build(tmp_path, "ivf-sq8", VECTORS[:500])
+    store = build(tmp_path, "ivf-sq8", VECTORS[:400])
     assert store.kind == "flat"
-    store.upsert(items_of(range(500, COUNT)), VECTORS[500:])
+    store.upsert(items_of(range(400, COUNT)), VECTORS[400:])
     store.optimise()
     assert store.kind == "ivf-sq8", "the wish is remembered"
     store.delete([f"item-{row}" for row in range(20, COUNT)])

@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.retrieval.stores.embedded.exact import best_of, nearest
+from likewise.retrieval.stores.embedded.exact import best_of, in_one_thread, nearest
 from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, Kind
 from likewise.retrieval.stores.embedded.masks import Selection
 
@@ -95,7 +95,11 @@ class Approximate:
         rows = np.empty((len(queries), depth), np.int64)
         scores = np.empty((len(queries), depth), np.float32)
         swig = _faiss.swig_ptr
-        self._index.search_c(len(queries), swig(queries), depth, swig(scores), swig(rows), parameters)
+        arguments = len(queries), swig(queries), depth, swig(scores), swig(rows), parameters
+        if len(queries) > 1:
+            self._index.search_c(*arguments)
+        else:
+            in_one_thread(self._index.search_c, *arguments)
         return rows
 
     def _planned(self, k: int, share: float) -> tuple[int, int]:

@@ -43,7 +43,7 @@ class Kind:
         """The estimated bytes of an index."""
         if self.lists:
             return count * (self.code_size(dim) + 8) + lists_of(count) * dim * 4 + 1024 * dim
-        return count * (self.code_size(dim) + 8 * _LINKS + 8 + 4 + 4 * _LINKS // (_LINKS - 1))
+        return int(1.01 * count * (self.code_size(dim) + 8 * _LINKS + 8 + 4 + 4 * _LINKS / (_LINKS - 1)))
 
     def scopes(self, count: int) -> list[int]:
         """Ascending numbers of lists to read, or of rows to keep in view, that are worth trying."""
