@@ -35,6 +35,7 @@ def _server(name: str, variable: str) -> list[Engine]:
 
 ENGINES: list[Engine] = [
     Engine("faiss", lambda folder: f"faiss://{folder}/store", processes=True),
+    Engine("faiss-ivf", lambda folder: f"faiss://{folder}/store?kind=ivf-sq8&target_recall=0.999", processes=True),
     Engine("lancedb", lambda folder: f"lancedb://{folder}/store", processes=True),
     Engine("milvus-lite", lambda folder: f"milvus://{folder}/store.db"),
     *_server("milvus", "LIKEWISE_TEST_MILVUS_URI"),

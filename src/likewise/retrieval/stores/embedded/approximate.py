@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.retrieval.stores.embedded.exact import best_of, nearest
+from likewise.retrieval.stores.embedded.exact import best_of, in_one_thread, nearest
 from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, Kind
 from likewise.retrieval.stores.embedded.masks import Selection
 
@@ -15,6 +15,11 @@ _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 INDEX = "index.faiss"
 _TUNED_FOR = 10  # hits
+_BROAD = 0.3  # of the rows; where more count, a search first looks at all of them
+_LEAST = 4  # candidates for each of many hits; for few hits it may be more
+_ROOM = 4  # times as many rows that count have to be in the lists that are read
+_SPARE = 1.25  # times as many candidates as count on the average
+_CHECKED = 0.2  # of the time that a row in a list takes, where it only is looked up whether it counts
 _WIDER = 4  # times as hard a search tries again where too few rows were met
 _WIDEST = 64  # times as hard as tuned, after which the rows are visited one by one
 
@@ -60,16 +65,22 @@ class Approximate:
         Returns:
             Exact scores, descending, and row numbers; both (q, at most k).
         """
-        count = len(self._vectors) if among is None else among.count
+        total = len(self._vectors)
+        count = total if among is None else among.count
         k = min(k, count)
-        scope, depth, price = self._planned(k, count)
-        if depth * 2 >= count or count <= min(self._effort.worth * price, len(self._vectors) // 2):
+        scope, depth = self._planned(k, 1.0)
+        if depth * 2 >= count or (among is not None and count <= self._exact_until(scope, count)):
             return nearest(self._vectors, queries, k, None if among is None else among.rows)
-        selector = None if among is None else among.selector
-        rows = self.candidates(queries, depth, scope, selector)
-        if rows[:, -1].min(initial=0) < 0:
-            rows = self._wider(queries, rows, scope, selector)
-            missing = np.flatnonzero(rows[:, k - 1] < 0)
+        if among is None:
+            rows = self._with_wider(queries, self.candidates(queries, depth, scope), scope, None)
+        elif count >= _BROAD * total:
+            rows = self._around(queries, scope, depth, among)
+        else:
+            scope, depth = self._planned(k, count / total)
+            rows = self.candidates(queries, depth, scope, among.selector)
+            rows = self._with_wider(queries, rows, scope, among.selector)
+        if rows.min(initial=0) < 0:
+            missing = np.flatnonzero((rows >= 0).sum(axis=1) < k)
             if len(missing):
                 return self._completed(queries, rows, k, among, missing)
         return best_of(self._vectors, queries, k, rows)
@@ -84,20 +95,44 @@ class Approximate:
         rows = np.empty((len(queries), depth), np.int64)
         scores = np.empty((len(queries), depth), np.float32)
         swig = _faiss.swig_ptr
-        self._index.search_c(len(queries), swig(queries), depth, swig(scores), swig(rows), parameters)
+        arguments = len(queries), swig(queries), depth, swig(scores), swig(rows), parameters
+        if len(queries) > 1:
+            self._index.search_c(*arguments)
+        else:
+            in_one_thread(self._index.search_c, *arguments)
         return rows
 
-    def _planned(self, k: int, count: int) -> tuple[int, int, float]:
-        """Scope and depth for k hits among so many rows, and how much longer that takes than what was tuned."""
-        effort, total = self._effort, len(self._vectors)
-        if k <= _TUNED_FOR and count == total:
-            return effort.scope, effort.depth, 1.0
-        more = max(1.0, k / _TUNED_FOR)
-        rarer = total / max(count, 1)
-        depth = min(max(int(effort.depth * more**0.5), 2 * k), count)
-        # A list still holds its share of rare rows; a walk through the graph has to pass by all the others.
-        wider = (more * rarer) ** 0.25 if self._kind.lists else more**0.25 * rarer
-        return min(int(effort.scope * wider) + 1, self._most), depth, more**0.5 * wider
+    def _planned(self, k: int, share: float) -> tuple[int, int]:
+        """Scope and depth for k hits where only a share of the rows around a query counts."""
+        effort = self._effort
+        if k <= _TUNED_FOR and share == 1.0:
+            return effort.scope, min(effort.depth, len(self._vectors))
+        more = max(1.0, k / _TUNED_FOR) ** 0.5
+        least = k * min(effort.depth / _TUNED_FOR, _LEAST)
+        depth = min(int(max(effort.depth * more, least)), len(self._vectors))
+        return self._scope(effort.scope * more, depth, share), depth
+
+    def _scope(self, usual: float, depth: int, share: float) -> int:
+        """A scope for so many candidates where a share of the rows around a query counts."""
+        scope = usual * self._wider(share)
+        if self._kind.lists:
+            scope = max(scope, _ROOM * depth / (share * len(self._vectors) / self._most))
+        return min(int(scope) + 1, self._most)
+
+    def _wider(self, share: float) -> float:
+        """By how much a search has to widen where a share of the rows counts.
+
+        A list holds its share of the rows that count, but as many of them lie in more lists; a walk through the graph
+        has to pass by all the others.
+        """
+        return share**-0.5 if self._kind.lists else 1 / share
+
+    def _exact_until(self, scope: int, count: int) -> float:
+        """So many rows are visited one by one in the time of a search for those of them that are nearest."""
+        wider = self._wider(count / len(self._vectors))
+        slower = 1 + _CHECKED * (wider - 1) if self._kind.lists else wider
+        most = len(self._vectors) // 2
+        return min(self._effort.worth * slower * scope / self._effort.scope, most)
 
     def _parameters(self, scope: int, selector: Any) -> Any:
         if self._kind.name == "rabitq":
@@ -106,9 +141,34 @@ class Approximate:
             return _faiss.SearchParametersIVF(nprobe=scope, sel=selector)
         return _faiss.SearchParametersHNSW(efSearch=scope, sel=selector)
 
-    def _wider(self, queries: np.ndarray, rows: np.ndarray, scope: int, selector: Any) -> np.ndarray:
-        """Search again, for those queries around which there were too few rows that count."""
-        rows, most = rows.copy(), min(self._most, scope * _WIDEST)
+    def _around(self, queries: np.ndarray, scope: int, depth: int, among: Selection) -> np.ndarray:
+        """Candidates where nearly all rows count, but perhaps none of those around a query.
+
+        Whether that is so is seen from what a search among all rows finds; then it is done again, as much wider as
+        rows that count are rarer there.
+        """
+        total = len(self._vectors)
+        wanted = min(int(_SPARE * depth * total / among.count) + 1, total)
+        rows = self.candidates(queries, wanted, scope)
+        rows = np.where(among.mask[rows], rows, -1)
+        kept = (rows >= 0).sum(axis=1)
+        crowded = np.flatnonzero(kept < depth)
+        if len(crowded):
+            shares = np.maximum(kept[crowded], 0.5) / wanted
+            shares = np.exp2(np.floor(np.log2(shares)))  # queries with about the same go together
+            for share in np.unique(shares).tolist():
+                few = crowded[shares == share]
+                wide = self._scope(scope, depth, share)
+                some = np.ascontiguousarray(queries[few])
+                found = self.candidates(some, wanted, wide, among.selector)
+                rows[few] = self._with_wider(some, found, wide, among.selector)
+        return rows
+
+    def _with_wider(self, queries: np.ndarray, rows: np.ndarray, scope: int, selector: Any) -> np.ndarray:
+        """Candidates, searched for again where there were too few rows that count around a query."""
+        if rows[:, -1].min(initial=0) >= 0:
+            return rows
+        rows, most = rows.copy(), min(self._most, self._effort.scope * _WIDEST)
         while scope < most:
             few = np.flatnonzero(rows[:, -1] < 0)
             if not len(few):

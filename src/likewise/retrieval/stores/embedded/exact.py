@@ -1,5 +1,6 @@
 """The nearest rows of a matrix, by looking at every one of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import faiss
@@ -71,12 +72,19 @@ def products_with(matrix: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> 
     arguments = swig(products), swig(queries), swig(matrix), swig(rows), matrix.shape[1], *rows.shape
     if len(rows) > 1:
         _faiss.fvec_inner_products_by_idx(*arguments)
-        return products
-    threads = _faiss.omp_get_max_threads()
-    _faiss.omp_set_num_threads(1)  # of this thread only; a second one has nothing to do, but would be waited for
-    _faiss.fvec_inner_products_by_idx(*arguments)
-    _faiss.omp_set_num_threads(threads)
+    else:
+        in_one_thread(_faiss.fvec_inner_products_by_idx, *arguments)
     return products
+
+
+def in_one_thread(call: Callable[..., None], *arguments: Any) -> None:
+    """Let FAISS do something for a single query: other threads would have nothing to do, but are waited for."""
+    threads = _faiss.omp_get_max_threads()
+    _faiss.omp_set_num_threads(1)  # holds for the calling thread alone
+    try:
+        call(*arguments)
+    finally:
+        _faiss.omp_set_num_threads(threads)
 
 
 def best_of(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

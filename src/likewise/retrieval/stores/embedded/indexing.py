@@ -3,6 +3,7 @@
 Kinds that fit into the memory compete on a part of the vectors; the winner is built over all of them and tuned there.
 """
 
+import errno
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from likewise.errors import UserError
 from likewise.progress import Bar, say
 from likewise.retrieval.stores.embedded.approximate import INDEX, Approximate, Effort, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
-from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, trained
+from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, new_quantiser, trained
 from likewise.retrieval.stores.embedded.plan import Plan
 from likewise.retrieval.stores.embedded.segment import Segment
 from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, timed, tuned
@@ -25,7 +26,7 @@ _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 MANY = 100_000  # items; below, all are compared unless there is a wish
 _TRAINED = "trained.faiss"
-_FEWEST = 1_000  # items; below, nothing is worth an index
+_FEWEST = 500  # items; below, nothing is worth an index
 _FEW = 10_000  # items; below, nothing is worth a measurement where all can be compared
 _PILOT = 32_768  # items on which kinds compete
 
@@ -97,7 +98,7 @@ class _Choice:
             if refusing:
                 raise self._too_large()
             names = ["flat"] if self._count < _FEWEST else ["rabitq"]
-        if "flat" in names and (names == ["flat"] or self._count < _FEW or self._count < _FEWEST):
+        if names == ["flat"] or ("flat" in names and self._count < _FEW):
             return self._flat("asked for" if self._goal.kind == "flat" else Plan.why)
         ranked = names if len(names) == 1 else self._competition(names)
         best: Plan | None = None
@@ -109,9 +110,11 @@ class _Choice:
                 return plan
             if best is None or plan.recall > best.recall:
                 best = plan
-        if refusing or best is None:
+        if best is None or (refusing and self._goal.kind is None):
             raise self._too_little(best)
-        return self._built(best.kind, best.why)[0]
+        if self._goal.kind is not None:
+            return replace(best, why=f"asked for, though it does not surely reach a recall of {self._goal.recall:g}")
+        return best if best is plan else self._built(best.kind, best.why)[0]
 
     def still_fits(self, kind: str) -> bool:
         """Whether a kind that was chosen before would be in the running now."""
@@ -142,6 +145,8 @@ class _Choice:
         return 4 * self._count * self._dim if name == "flat" else APPROXIMATE[name].size(self._count, self._dim)
 
     def _flat(self, why: str = Plan.why) -> Plan:
+        for name in (INDEX, _TRAINED):
+            (self._segment.folder / name).unlink(missing_ok=True)
         return Plan("flat", self._size("flat"), self._count, why=why, goal=self._wish)
 
     def _reason(self, names: list[str]) -> str:
@@ -162,15 +167,14 @@ class _Choice:
         some = self._vectors[np.sort(rows)]
         trial, growth = Trial(some), self._count / len(some)
         times: dict[str, float] = {}
-        coarse = None
+        coarse = new_quantiser(self._dim)
         with self._bar("Comparing kinds of index", len(names)) as bar:
             for name in names:
                 if name == "flat":
                     times[name] = growth * timed(lambda query: nearest(some, query, NEIGHBOURS), trial.queries[:20])
                 else:
                     kind = APPROXIMATE[name]
-                    index = trained(kind, some, coarse if kind.lists else None)
-                    coarse = index.quantizer if kind.lists else coarse
+                    index = trained(kind, some, coarse)
                     fill(index, some, _silently)
                     entrant = Approximate(index, kind, some, Effort(1, 1))
                     measured = tuned(entrant, kind, trial, len(some), self._goal.recall)
@@ -184,10 +188,10 @@ class _Choice:
         kind = APPROXIMATE[name]
         folder = self._segment.folder
         index = trained(kind, self._vectors) if learned is None else learned
-        _faiss.write_index(index, str(folder / _TRAINED))
+        _write(index, folder / _TRAINED)
         with self._bar("Indexing items", self._count) as bar:
             fill(index, self._vectors, bar.advance)
-        _faiss.write_index(index, str(folder / INDEX))
+        _write(index, folder / INDEX)
         del index, learned  # what is measured is what will be searched: the file
         size = (folder / INDEX).stat().st_size
         if self._trial is None:
@@ -216,6 +220,13 @@ class _Choice:
 
     def _bar(self, description: str, total: int) -> Any:
         return Bar(description, total) if self._speaking else _NoBar()
+
+
+def _write(index: Any, file: Path) -> None:
+    try:
+        _faiss.write_index(index, str(file))
+    except RuntimeError:
+        raise OSError(errno.EIO, f"the index of {file.name} could not be written") from None
 
 
 class _NoBar:

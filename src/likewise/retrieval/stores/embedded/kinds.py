@@ -43,7 +43,7 @@ class Kind:
         """The estimated bytes of an index."""
         if self.lists:
             return count * (self.code_size(dim) + 8) + lists_of(count) * dim * 4 + 1024 * dim
-        return count * (self.code_size(dim) + 8 * _LINKS + 8 + 4 + 4 * _LINKS // (_LINKS - 1))
+        return int(1.01 * count * (self.code_size(dim) + 8 * _LINKS + 8 + 4 + 4 * _LINKS / (_LINKS - 1)))
 
     def scopes(self, count: int) -> list[int]:
         """Ascending numbers of lists to read, or of rows to keep in view, that are worth trying."""
@@ -76,12 +76,17 @@ def lists_of(count: int) -> int:
     return max(1, min(round(4 * math.sqrt(count)), count // _FEWEST_POINTS))
 
 
+def new_quantiser(dim: int) -> Any:
+    """What tells lists apart, before it has learned anything."""
+    return _faiss.IndexFlatIP(dim)
+
+
 def trained(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
     """A FAISS index without rows that has learned from some of the vectors.
 
     Args:
         vectors: (n, dim) float32, mapped or in memory; at least one.
-        coarse: the FAISS quantiser of another index of lists over the same vectors, to save the work.
+        coarse: what `new_quantiser` has made; several kinds of lists over the same vectors share the work on it.
     """
     count, dim = vectors.shape
     if not kind.lists:
@@ -90,15 +95,15 @@ def trained(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
         index.train(_sample(vectors, 65_536))
         return index
     lists = lists_of(count)
-    quantiser = coarse if coarse is not None else _faiss.IndexFlatIP(dim)
+    quantiser = coarse if coarse is not None else new_quantiser(dim)
     index = _of_lists(kind.name, quantiser, dim, lists, count)
     index.cp.niter, index.cp.spherical, index.cp.max_points_per_centroid = _ROUNDS, True, _POINTS
     points = max(256, min(_POINTS * lists, _SAMPLE // (4 * dim)))
-    sample = _sample(vectors, 65_536 if coarse is not None else max(points, 20_000))
+    sample = _sample(vectors, 65_536 if quantiser.ntotal else max(points, 20_000))
     if kind.name != "ivf-pq":
         index.train(sample)
         return index
-    if coarse is None:
+    if not quantiser.ntotal:
         index.train_q1(len(sample), _faiss.swig_ptr(sample), False, _faiss.METRIC_INNER_PRODUCT)
     threads = _faiss.omp_get_max_threads()
     _faiss.omp_set_num_threads(1)  # the pieces are so small that threads would only wait for each other
