@@ -178,6 +178,20 @@ def test_writes_and_compaction_keep_kind_and_recall(kind: str, tmp_path: Path) -
         assert store.about["recall"] >= 0.95
 
 
+def test_items_that_were_only_added_join_the_index(kind: str, tmp_path: Path) -> None:
+    store = build(tmp_path, kind)
+    vectors = np.concatenate([VECTORS, vectors_of(300, 7)])
+    store.upsert(items_of(range(COUNT, COUNT + 300)), vectors[COUNT:])
+    store.optimise()
+    assert store.kind == kind
+    assert recall(store.search(QUERIES, K), QUERIES, vectors, np.arange(COUNT + 300)) >= 0.95
+    newest = store.search(vectors[COUNT:], 1)
+    assert np.mean([one.ids == [f"item-{COUNT + row}"] for row, one in enumerate(newest)]) >= 0.95
+    store.delete(["item-0"])
+    store.optimise()
+    assert recall(store.search(QUERIES, K), QUERIES, vectors, np.arange(1, COUNT + 300)) >= 0.95
+
+
 def test_an_index_that_is_damaged_or_missing_is_one_sentence(kind: str, tmp_path: Path) -> None:
     build(tmp_path, kind)
     file = version_in(tmp_path) / "index.faiss"

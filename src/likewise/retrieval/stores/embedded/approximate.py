@@ -19,7 +19,8 @@ _BROAD = 0.3  # of the rows; where more count, a search first looks at all of th
 _LEAST = 4  # candidates for each of many hits; for few hits it may be more
 _ROOM = 4  # times as many rows that count have to be in the lists that are read
 _SPARE = 1.25  # times as many candidates as count on the average
-_CHECKED = 0.2  # of the time that a row in a list takes, where it only is looked up whether it counts
+_SPREAD = 0.93  # with rarer rows the lists around a query grow nearly as much as their neighbours move away
+_CHECKED = 0.03  # of the time that a row in a list takes, where it only is looked up whether it counts
 _WIDER = 4  # times as hard a search tries again where too few rows were met
 _WIDEST = 64  # times as hard as tuned, after which the rows are visited one by one
 
@@ -113,26 +114,17 @@ class Approximate:
         return self._scope(effort.scope * more, depth, share), depth
 
     def _scope(self, usual: float, depth: int, share: float) -> int:
-        """A scope for so many candidates where a share of the rows around a query counts."""
-        scope = usual * self._wider(share)
+        """A scope for so many candidates where a share of the rows around a query counts: others are passed by."""
+        scope = usual / share
         if self._kind.lists:
-            scope = max(scope, _ROOM * depth / (share * len(self._vectors) / self._most))
+            scope = max(usual / share**_SPREAD, _ROOM * depth / (share * len(self._vectors) / self._most))
         return min(int(scope) + 1, self._most)
-
-    def _wider(self, share: float) -> float:
-        """By how much a search has to widen where a share of the rows counts.
-
-        A list holds its share of the rows that count, but as many of them lie in more lists; a walk through the graph
-        has to pass by all the others.
-        """
-        return share**-0.5 if self._kind.lists else 1 / share
 
     def _exact_until(self, scope: int, count: int) -> float:
         """So many rows are visited one by one in the time of a search for those of them that are nearest."""
-        wider = self._wider(count / len(self._vectors))
+        wider = len(self._vectors) / max(count, 1)
         slower = 1 + _CHECKED * (wider - 1) if self._kind.lists else wider
-        most = len(self._vectors) // 2
-        return min(self._effort.worth * slower * scope / self._effort.scope, most)
+        return min(self._effort.worth * slower * scope / self._effort.scope, len(self._vectors) // 2)
 
     def _parameters(self, scope: int, selector: Any) -> Any:
         if self._kind.name == "rabitq":

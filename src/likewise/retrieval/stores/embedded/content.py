@@ -68,8 +68,8 @@ class Content:
             in_delta = None if among[1].count == len(self.delta) else among[1].rows
             scores, rows = nearest(self.delta.vectors, queries, k, in_delta)
             found = merged(found, (scores, rows + self.segment.count), k)
-        scores, rows = np.clip(found[0], -1.0, 1.0), found[1]
-        if len(self.delta) or (rows.size and rows.min() < 0):
+        scores, rows = np.maximum(np.minimum(found[0], 1.0), -1.0), found[1]
+        if len(self.delta):
             return [self._found(*one) for one in zip(scores, rows, strict=True)]
         width = rows.shape[1]
         ids = self.segment.ids.many(rows.ravel())

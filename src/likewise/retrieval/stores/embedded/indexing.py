@@ -5,6 +5,7 @@ Kinds that fit into the memory compete on a part of the vectors; the winner is b
 
 import errno
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,17 @@ def index_new(folder: Path, goal: Goal | None) -> None:
         say(f"Searching {described(plan)}: {plan.why}")
 
 
-def index_again(folder: Path, before: Segment) -> None:
-    """Index the segment that takes the place of another one, with its kind and what that has learned, if still apt."""
+def index_again(folder: Path, before: Segment, *, appended: bool) -> None:
+    """Index the segment that takes the place of another one, with its kind and what that has learned, if still apt.
+
+    Args:
+        appended: its rows are all of the other's, in their order, and new ones behind them.
+    """
     segment = Segment(folder)
     plan = before.plan
     choice = _Choice(segment, plan.goal, speaking=False)
     if plan.chosen_at / 2 <= segment.count <= plan.chosen_at * 2 and choice.still_fits(plan.kind):
-        new = choice.kept(plan, before.folder / _TRAINED)
+        new = choice.kept(before, appended=appended)
     else:
         new = choice.plan(refusing=False)
     new.write(folder, segment.count)
@@ -122,15 +127,17 @@ class _Choice:
             return False
         return self._count > 0 and kind in self._fitting()
 
-    def kept(self, plan: Plan, learned: Path) -> Plan:
-        """Build the kind of another plan, from what that has learned."""
+    def kept(self, before: Segment, *, appended: bool) -> Plan:
+        """Build the kind of another segment again, from what that has learned, or onto the index that it has.
+
+        Args:
+            appended: our rows are all of its rows, in their order, and others behind them.
+        """
+        plan = before.plan
         if plan.kind == "flat":
             return replace(self._flat(plan.why), chosen_at=plan.chosen_at)
-        try:
-            index = _faiss.read_index(str(learned))
-        except RuntimeError:
-            return self._built(plan.kind, plan.why)[0]
-        new, _ = self._built(plan.kind, plan.why, index)
+        shutil.copyfile(before.folder / _TRAINED, self._segment.folder / _TRAINED)
+        new, _ = self._built(plan.kind, plan.why, before.folder / (INDEX if appended else _TRAINED))
         return replace(new, chosen_at=plan.chosen_at)
 
     def _fitting(self) -> list[str]:
@@ -183,16 +190,23 @@ class _Choice:
                 bar.advance()
         return sorted(times, key=lambda name: times[name])
 
-    def _built(self, name: str, why: str, learned: Any = None) -> tuple[Plan, bool]:
-        """Build an index over all vectors, and tune it."""
+    def _built(self, name: str, why: str, start: Path | None = None) -> tuple[Plan, bool]:
+        """Build an index over all vectors, and tune it.
+
+        Args:
+            start: the file of an index that has learned, and may hold the first of the vectors.
+        """
         kind = APPROXIMATE[name]
         folder = self._segment.folder
-        index = trained(kind, self._vectors) if learned is None else learned
-        _write(index, folder / _TRAINED)
+        if start is None:
+            index = trained(kind, self._vectors)
+            _write(index, folder / _TRAINED)
+        else:
+            index = _read(start)
         with self._bar("Indexing items", self._count) as bar:
-            fill(index, self._vectors, bar.advance)
+            fill(index, self._vectors[index.ntotal :], bar.advance)
         _write(index, folder / INDEX)
-        del index, learned  # what is measured is what will be searched: the file
+        del index  # what is measured is what will be searched: the file
         size = (folder / INDEX).stat().st_size
         if self._trial is None:
             self._trial = Trial(self._vectors)
@@ -220,6 +234,13 @@ class _Choice:
 
     def _bar(self, description: str, total: int) -> Any:
         return Bar(description, total) if self._speaking else _NoBar()
+
+
+def _read(file: Path) -> Any:
+    try:
+        return _faiss.read_index(str(file))
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"{file} cannot be read: {error}") from None
 
 
 def _write(index: Any, file: Path) -> None:

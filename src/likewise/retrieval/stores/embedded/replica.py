@@ -98,7 +98,7 @@ class Replica:
                     with self._only_writer():
                         before, version, end = self._content, self._version, self._end
                     before.write_segment(building)
-                    index_again(building, before.segment)
+                    index_again(building, before.segment, appended=before.dead is None)
                     switching.enter_context(self._only_writer())
                     if self._version != version:
                         raise _OvertakenError

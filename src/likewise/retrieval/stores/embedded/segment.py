@@ -121,7 +121,7 @@ class Segment:
         """The k nearest rows of each query, all of them or those of a selection.
 
         Returns:
-            Scores, descending, and row numbers; both (q, at most k). A row number below 0 is a gap.
+            Scores, descending, and row numbers; both (q, as many as there are up to k).
         """
         if self._index is not None:
             return self._index.search(queries, k, among)
