@@ -254,8 +254,8 @@ def _figures(times: dict[str, Times]) -> dict[str, dict[str, float]]:
 
 
 def _beside_sweep(bench: Bench, name: str, size: int, ours: Times, best: Times) -> None:
-    ratio = ours.ratio(best)
-    bench.verdicts.at_most(f"{name}, {size} at a time: time beside the sweep's fastest", ratio, 1.2)
+    ratio, more = ours.ratio(best), ours.milliseconds_more(best)
+    bench.verdicts.either(f"{name}, {size} at a time: time beside the sweep's fastest", ratio, 1.2, more, 0.05)
     if name == _FIRST and bench.rows >= _MILLION:
         what = f"{name}, {size} at a time: queries a second beside the sweep's fastest"
         bench.verdicts.at_least(what, 1 / ratio, 0.9)

@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 
 from likewise.retrieval.stores.embedded.exact import best_of, in_one_thread, nearest
+from likewise.retrieval.stores.embedded.grouping import ListsOfRows
 from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, Kind
 from likewise.retrieval.stores.embedded.masks import Selection
 
@@ -15,6 +16,7 @@ _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 INDEX = "index.faiss"
 _TUNED_FOR = 10  # hits
+_RARE = 0.03  # of the rows; where fewer count, those in the lists around a query are compared at once
 _BROAD = 0.3  # of the rows; where more count, a search first looks at all of them
 _LEAST = 4  # candidates for each of many hits; for few hits it may be more
 _ROOM = 4  # times as many rows that count have to be in the lists that are read
@@ -54,6 +56,7 @@ class Approximate:
         self._vectors = vectors
         self._effort = effort
         self._most = index.nlist if kind.lists else len(vectors)
+        self._lists = ListsOfRows(index) if kind.lists else None
         self._usual: dict[int, Any] = {}
 
     def trying(self, effort: Effort) -> "Approximate":
@@ -76,6 +79,9 @@ class Approximate:
             rows = self._with_wider(queries, self.candidates(queries, depth, scope), scope, None)
         elif count >= _BROAD * total:
             rows = self._around(queries, scope, depth, among)
+        elif self._lists is not None and count <= _RARE * total:
+            scope, _ = self._planned(k, count / total)
+            rows = self._lists.around(queries, scope, among, k)
         else:
             scope, depth = self._planned(k, count / total)
             rows = self.candidates(queries, depth, scope, among.selector)

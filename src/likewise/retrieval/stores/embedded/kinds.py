@@ -64,7 +64,7 @@ APPROXIMATE = {
     kind.name: kind
     for kind in (
         Kind("hnsw-sq8", False, (30,), lambda dim: dim),
-        Kind("ivf-sq8", True, (20, 30, 50), lambda dim: dim),
+        Kind("ivf-sq8", True, (10, 15, 20, 30, 50), lambda dim: dim),
         Kind("ivf-pq", True, (100, 200, 300, 500, 1000, 2000), _pieces),
         Kind("rabitq", True, (100, 200, 300, 500, 1000, 2000), lambda dim: math.ceil(dim / 8) + 8),
     )
