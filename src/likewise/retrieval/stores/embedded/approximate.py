@@ -18,12 +18,14 @@ INDEX = "index.faiss"
 _TUNED_FOR = 10  # hits
 _RARE = 0.03  # of the rows; where fewer count, those in the lists around a query are compared at once
 _BROAD = 0.3  # of the rows; where more count, a search first looks at all of them
-_LEAST = 4  # candidates for each of many hits; for few hits it may be more
+_SOME, _LEAST = 3, 4  # so many candidates for each of many hits, as for few hits, but within these bounds
 _ROOM = 4  # times as many rows that count have to be in the lists that are read
 _SPARE = 1.25  # times as many candidates as count on the average
 _SPREAD = 0.93  # with rarer rows the lists around a query grow nearly as much as their neighbours move away
 _CHECKED = 0.03  # of the time that a row in a list takes, where it only is looked up whether it counts
 _WIDER = 4  # times as hard a search tries again where too few rows were met
+_SMALL = 64 * 2**20  # bytes of an index; its pages are found faster if it is not mapped
+_MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
 _WIDEST = 64  # times as hard as tuned, after which the rows are visited one by one
 
 
@@ -115,7 +117,7 @@ class Approximate:
         if k <= _TUNED_FOR and share == 1.0:
             return effort.scope, min(effort.depth, len(self._vectors))
         more = max(1.0, k / _TUNED_FOR) ** 0.5
-        least = k * min(effort.depth / _TUNED_FOR, _LEAST)
+        least = k * min(max(effort.depth / _TUNED_FOR, _SOME), _LEAST)
         depth = min(int(max(effort.depth * more, least)), len(self._vectors))
         return self._scope(effort.scope * more, depth, share), depth
 
@@ -142,12 +144,12 @@ class Approximate:
     def _around(self, queries: np.ndarray, scope: int, depth: int, among: Selection) -> np.ndarray:
         """Candidates where nearly all rows count, but perhaps none of those around a query.
 
-        Whether that is so is seen from what a search among all rows finds; then it is done again, as much wider as
-        rows that count are rarer there.
+        Whether that is so is seen from what a search among all rows finds; then it is done again, as much wider and
+        deeper as rows that count are rarer there: those further away differ less in their distance.
         """
         total = len(self._vectors)
         wanted = min(int(_SPARE * depth * total / among.count) + 1, total)
-        rows = self.candidates(queries, wanted, scope)
+        rows = self.candidates(queries, wanted, self._scope(scope, wanted, among.count / total))
         rows = np.where(among.mask[rows], rows, -1)
         kept = (rows >= 0).sum(axis=1)
         crowded = np.flatnonzero(kept < depth)
@@ -156,10 +158,11 @@ class Approximate:
             shares = np.exp2(np.floor(np.log2(shares)))  # queries with about the same go together
             for share in np.unique(shares).tolist():
                 few = crowded[shares == share]
-                wide = self._scope(scope, depth, share)
+                wide, deep = self._scope(scope, depth, share), min(int(wanted * share**-0.5), total)
                 some = np.ascontiguousarray(queries[few])
-                found = self.candidates(some, wanted, wide, among.selector)
-                rows[few] = self._with_wider(some, found, wide, among.selector)
+                found = self.candidates(some, deep, wide, among.selector)
+                rows = np.pad(rows, ((0, 0), (0, max(0, deep - rows.shape[1]))), constant_values=-1)
+                rows[few, :deep] = self._with_wider(some, found, wide, among.selector)
         return rows
 
     def _with_wider(self, queries: np.ndarray, rows: np.ndarray, scope: int, selector: Any) -> np.ndarray:
@@ -186,7 +189,7 @@ class Approximate:
 
 
 def open_index(folder: Path, kind: str, effort: Effort, size: int, vectors: np.ndarray) -> Approximate:
-    """The index in a segment's folder, mapped into memory.
+    """The index in a segment's folder: a small one in memory, a large one mapped, as processes share it then.
 
     Args:
         size: of its file, in bytes.
@@ -198,7 +201,7 @@ def open_index(folder: Path, kind: str, effort: Effort, size: int, vectors: np.n
     if file.stat().st_size != size:
         raise ValueError(f"{file} is not whole")
     try:
-        index = _faiss.read_index(str(file), _faiss.IO_FLAG_MMAP_IFC | _faiss.IO_FLAG_READ_ONLY)
+        index = _faiss.read_index(str(file), _MAPPED if size > _SMALL else _faiss.IO_FLAG_READ_ONLY)
     except RuntimeError as error:
         raise ValueError(f"{file} is damaged: {error}") from None
     if (index.ntotal, index.d) != vectors.shape:

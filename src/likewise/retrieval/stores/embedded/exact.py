@@ -103,9 +103,11 @@ def best_of(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -
         best = best[np.argsort(-line[best], kind="stable")]
         return line[best][None], rows[0, best][None]
     best = _best(products, k)
-    scores = np.take_along_axis(products, best, axis=1)
-    best = np.take_along_axis(best, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    return np.take_along_axis(products, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    lines = np.arange(len(rows))[:, None]
+    flat, products, rows = best + lines * rows.shape[1], products.reshape(-1), rows.reshape(-1)
+    order = np.argsort(-products[flat], axis=1, kind="stable")
+    flat = flat.reshape(-1)[order + lines * best.shape[1]]
+    return products[flat], rows[flat]
 
 
 def _visited(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

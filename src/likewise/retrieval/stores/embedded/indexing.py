@@ -20,7 +20,7 @@ from likewise.retrieval.stores.embedded.exact import nearest
 from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, new_quantiser, trained
 from likewise.retrieval.stores.embedded.plan import Plan
 from likewise.retrieval.stores.embedded.segment import Segment
-from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, timed, tuned
+from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, cost, tuned
 from likewise.retrieval.stores.goal import Goal, show_bytes
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
@@ -178,7 +178,8 @@ class _Choice:
         with self._bar("Comparing kinds of index", len(names)) as bar:
             for name in names:
                 if name == "flat":
-                    times[name] = growth * timed(lambda query: nearest(some, query, NEIGHBOURS), trial.queries[:20])
+                    alone, together = trial.seconds_of(lambda queries: nearest(some, queries, NEIGHBOURS), slow=True)
+                    times[name] = growth * cost(alone, together)
                 else:
                     kind = APPROXIMATE[name]
                     index = trained(kind, some, coarse)
@@ -186,7 +187,7 @@ class _Choice:
                     entrant = Approximate(index, kind, some, Effort(1, 1))
                     measured = tuned(entrant, kind, trial, len(some), self._goal.recall)
                     slower = growth**0.5 if kind.lists else math.log(self._count) / math.log(len(some))
-                    times[name] = measured.seconds * slower if measured.met else 1e6 * (2 - measured.recall)
+                    times[name] = measured.cost * slower if measured.met else 1e6 * (2 - measured.recall)
                 bar.advance()
         return sorted(times, key=lambda name: times[name])
 

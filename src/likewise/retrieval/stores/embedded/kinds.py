@@ -22,6 +22,7 @@ _ROUNDS = 10  # of k-means
 _SAMPLE = 512 * 2**20  # bytes of vectors that k-means may have in memory
 _PIECE_SAMPLE = 10_240  # rows that the codes of a product quantiser are learned from
 _BLOCK = 32_768  # rows that are added at a time
+_DEPTHS = (15, 20, 25, 30, 40, 50, 60, 80, 120, 200, 300, 500, 1000, 2000)  # for codes that are far from exact
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Kind:
     def scopes(self, count: int) -> list[int]:
         """Ascending numbers of lists to read, or of rows to keep in view, that are worth trying."""
         most = lists_of(count) if self.lists else min(count, 2048)
-        steps = [1, 2, 3, 4, 6] if self.lists else [32, 48, 64, 96]
+        steps = [1, 2, 3, 4, 5, 6, 7] if self.lists else [16, 20, 24, 28]
         while steps[-1] < most:
-            steps.append(steps[-2] * 2)
+            steps.append(steps[-4] * 2)
         return [*(step for step in steps if step < most), most]
 
 
@@ -63,10 +64,10 @@ def _pieces(dim: int) -> int:
 APPROXIMATE = {
     kind.name: kind
     for kind in (
-        Kind("hnsw-sq8", False, (30,), lambda dim: dim),
+        Kind("hnsw-sq8", False, (10, 15, 20, 30), lambda dim: dim),
         Kind("ivf-sq8", True, (10, 15, 20, 30, 50), lambda dim: dim),
-        Kind("ivf-pq", True, (100, 200, 300, 500, 1000, 2000), _pieces),
-        Kind("rabitq", True, (100, 200, 300, 500, 1000, 2000), lambda dim: math.ceil(dim / 8) + 8),
+        Kind("ivf-pq", True, _DEPTHS, _pieces),
+        Kind("rabitq", True, _DEPTHS, lambda dim: math.ceil(dim / 8) + 8),
     )
 }
 
@@ -132,7 +133,7 @@ def _of_lists(name: str, quantiser: Any, dim: int, lists: int, count: int) -> An
         index.pq.cp.niter, index.pq.cp.min_points_per_centroid = 8, 1
         return index
     index = _faiss.IndexIVFRaBitQ(quantiser, dim, lists, metric)
-    index.qb = 8
+    index.qb = 4  # bits of a query's numbers; more find no more
     return index
 
 

@@ -1,6 +1,8 @@
 """How hard a search has to try to find what it should, measured against an exact search over the same vectors."""
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,12 +13,13 @@ from likewise.retrieval.stores.embedded.exact import nearest, products_with
 from likewise.retrieval.stores.embedded.kinds import Kind
 
 NEIGHBOURS = 10
-_QUERIES = 400  # one half chooses, the other confirms
+_QUERIES = 1000  # one half chooses, the other confirms
 _DRIFT = 0.4  # at most so much of another item is in a query
 _SURE = 1.28  # standard errors below the mean: nine times out of ten the truth is above
 _SAME = 1e-5  # cosines that differ by less are equal
-_COMPARED = 3  # efforts that reach the goal, of which the fastest is taken
-_TIMED = 60
+_COMPARED = 4  # efforts that reach the goal, of which the fastest is taken
+_TIMED = 100  # queries
+_BATCH = 64
 _VISITED = 2048
 
 
@@ -28,12 +31,24 @@ class Measured:
         recall: the mean of held-out queries that had no part in the choice.
         met: whether the goal is reached.
         seconds: the median of a single search for ten hits.
+        seconds_in_batch: the median for each query of a batch.
     """
 
     effort: Effort
     recall: float
     met: bool
     seconds: float
+    seconds_in_batch: float
+
+    @property
+    def cost(self) -> float:
+        """What efforts are compared by."""
+        return cost(self.seconds, self.seconds_in_batch)
+
+
+def cost(alone: float, together: float) -> float:
+    """Seconds of a search, halfway between those of a single one and those in a batch."""
+    return math.sqrt(alone * together)
 
 
 class Trial:
@@ -65,26 +80,32 @@ class Trial:
         """(half of the queries, depth): the share of the neighbours that are among the first candidates."""
         half = slice(int(confirming), None, 2)
         queries, least, sources = self.queries[half], self._least[half, None], self._sources[half, None]
-        rows = index.candidates(np.ascontiguousarray(queries), depth, scope)
-        hits = (products_with(self._vectors, np.ascontiguousarray(queries), rows) >= least) & (rows != sources)
-        return np.minimum(np.cumsum(hits, axis=1) / self._wanted, 1.0)
+        rows = index.candidates(np.ascontiguousarray(queries), depth + 1, scope)
+        hits = products_with(self._vectors, np.ascontiguousarray(queries), rows) >= least
+        others = np.argsort(rows == sources, axis=1, kind="stable")[:, :depth]
+        return np.minimum(np.cumsum(np.take_along_axis(hits, others, axis=1), axis=1) / self._wanted, 1.0)
+
+    def seconds_of(self, search: Callable[[np.ndarray], object], *, slow: bool = False) -> tuple[float, float]:
+        """The median seconds of a query that is searched for alone, and in a batch; a slow search is tried less."""
+        batch = min(_BATCH, len(self.queries))
+        few, many = (_TIMED // 5, batch) if slow else (_TIMED, 6 * batch)
+        return _timed(search, self.queries[:few]), _timed(search, self.queries[:many], batch)
 
     @cached_property
     def visit(self) -> float:
         """Seconds that it takes to compare a query with one vector, of many that lie anywhere."""
         random, count = np.random.default_rng(2), min(_VISITED, len(self._vectors))
         rows = iter([np.sort(random.choice(len(self._vectors), count, replace=False)) for _ in range(20)])
-        return timed(lambda query: nearest(self._vectors, query, NEIGHBOURS, next(rows)), self.queries[:20]) / count
+        return _timed(lambda query: nearest(self._vectors, query, NEIGHBOURS, next(rows)), self.queries[:20]) / count
 
 
-def timed(search, queries: np.ndarray) -> float:  # type: ignore[no-untyped-def]
-    """The median seconds of single searches."""
+def _timed(search: Callable[[np.ndarray], object], queries: np.ndarray, batch: int = 1) -> float:
     spans = []
-    for number in range(len(queries)):
+    for first in range(0, len(queries) - batch + 1, batch):
         start = time.perf_counter()
-        search(queries[number : number + 1])
+        search(queries[first : first + batch])
         spans.append(time.perf_counter() - start)
-    return float(np.median(spans))
+    return float(np.median(spans)) / batch
 
 
 def tuned(index: Approximate, kind: Kind, trial: Trial, count: int, recall: float) -> Measured:
@@ -108,7 +129,7 @@ def tuned(index: Approximate, kind: Kind, trial: Trial, count: int, recall: floa
         if not reaching and len(seen) > 4 and seen[-1] - seen[-5] < 0.001:
             break  # whoever reads more finds no more
     if reaching:
-        return min(reaching, key=lambda measured: measured.seconds)
+        return min(reaching, key=lambda measured: measured.cost)
     effort = best[1]
     confirmed = trial.recalls(index, effort.scope, effort.depth, confirming=True)[:, -1]
     reached = float(confirmed.mean())
@@ -121,5 +142,5 @@ def _surely(recalls: np.ndarray) -> float:
 
 def _measured(index: Approximate, trial: Trial, effort: Effort, recall: float, *, met: bool) -> Measured:
     trying = index.trying(replace(effort, worth=0))
-    seconds = timed(lambda query: trying.search(query, NEIGHBOURS, None), trial.queries[:_TIMED])
-    return Measured(replace(effort, worth=int(seconds / trial.visit)), recall, met, seconds)
+    alone, together = trial.seconds_of(lambda queries: trying.search(queries, NEIGHBOURS, None))
+    return Measured(replace(effort, worth=int(alone / trial.visit)), recall, met, alone, together)
