@@ -23,7 +23,7 @@ _HEADER = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+) *(.*)$")
 
 
 def of_store(folder: Path, queries: Path) -> dict[str, float]:
-    """MB of a process that searches a store one query at a time and 64 at a time, and fetches what it finds."""
+    """MB of a process that searches a store one query at a time and 64 at a time, and then fetches what it found."""
     return json.loads(run(sys.executable, __file__, "store", folder, queries).output)
 
 
@@ -46,7 +46,7 @@ def _main() -> None:
     arguments = parser.parse_args()
     before = _anonymous_and_files()[0]
     queries = np.load(arguments.queries)
-    search = _store(arguments.path) if arguments.what == "store" else _bare(arguments)
+    search, fetch = _store(arguments.path) if arguments.what == "store" else (_bare(arguments), None)
     for query in queries:
         search(query[None])
     for start in range(0, len(queries), 64):
@@ -61,17 +61,22 @@ def _main() -> None:
         "mapped pages of the index and other files": index,
         "mapped pages of vectors.f32": vectors,
     }
+    if fetch is not None:
+        for query in queries:
+            fetch(query[None])
+        more = sum(size for path, size in _anonymous_and_files()[1].items() if path.name.startswith("fields."))
+        figures["mapped pages of fields, once those of all hits were fetched"] = more
     print(json.dumps({name: round(size / 1e6, 1) for name, size in figures.items()}))
 
 
-def _store(folder: Path) -> Callable[[np.ndarray], object]:
+def _store(folder: Path) -> tuple[Callable[[np.ndarray], object], Callable[[np.ndarray], object]]:
     store = EmbeddedStore(folder)
 
-    def search(queries: np.ndarray) -> None:
+    def fetch(queries: np.ndarray) -> None:
         for found in store.search(queries, 10):
             store.fetch(found.ids)
 
-    return search
+    return lambda queries: store.search(queries, 10), fetch
 
 
 def _bare(arguments: argparse.Namespace) -> Callable[[np.ndarray], object]:

@@ -32,20 +32,37 @@ def nearest(
         return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     if rows is not None and len(queries) < _FEW:
         return _visited(matrix, queries, k, rows)
-    scores: list[np.ndarray] = []
-    places: list[np.ndarray] = []
+    scores = np.empty((len(queries), 0), np.float32)
+    places = np.empty((len(queries), 0), np.int64)
     for start in range(0, size, _BLOCK):
         block = matrix[start : start + _BLOCK] if rows is None else matrix[rows[start : start + _BLOCK]]
         products = queries @ block.T if len(queries) > 1 else (block @ queries[0])[None]
-        best = _best(products, k)
-        scores.append(np.take_along_axis(products, best, axis=1))
-        places.append(best + start)
-    joined, place = np.concatenate(scores, axis=1), np.concatenate(places, axis=1)
-    best = _best(joined, k)
-    joined, place = np.take_along_axis(joined, best, axis=1), np.take_along_axis(place, best, axis=1)
-    order = np.argsort(-joined, axis=1, kind="stable")
-    place = np.take_along_axis(place, order, axis=1)
-    return np.take_along_axis(joined, order, axis=1), place if rows is None else rows[place]
+        if scores.shape[1] == k:
+            better, best = _above(products, scores.min(axis=1))
+        else:
+            best = _best(products, k)
+            better = np.take_along_axis(products, best, axis=1)
+        scores, places = np.concatenate([scores, better], axis=1), np.concatenate([places, best + start], axis=1)
+        best = _best(scores, k)
+        scores, places = np.take_along_axis(scores, best, axis=1), np.take_along_axis(places, best, axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    places = np.take_along_axis(places, order, axis=1)
+    return np.take_along_axis(scores, order, axis=1), places if rows is None else rows[places]
+
+
+def _above(scores: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of each line above the line's own threshold, few as a rule, and their places.
+
+    Returns:
+        Both (lines, the most of a line); other lines are filled up with minus infinity.
+    """
+    lines, places = np.nonzero(scores > least[:, None])
+    counts = np.bincount(lines, minlength=len(scores))
+    column = np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)
+    better = np.full((len(scores), int(counts.max(initial=0))), -np.inf, np.float32)
+    place = np.zeros(better.shape, np.int64)
+    better[lines, column], place[lines, column] = scores[lines, places], places
+    return better, place
 
 
 def merged(

@@ -30,6 +30,8 @@ _TRAINED = "trained.faiss"
 _FEWEST = 500  # items; below, nothing is worth an index
 _FEW = 10_000  # items; below, nothing is worth a measurement where all can be compared
 _PILOT = 32_768  # items on which kinds compete
+_PART = 4  # of which every fourth shows how the time of a graph grows
+_LEAST_POWER = 0.2
 
 
 def index_new(folder: Path, goal: Goal | None) -> None:
@@ -167,8 +169,8 @@ class _Choice:
     def _competition(self, names: list[str]) -> list[str]:
         """Kinds by the time that they would take over all vectors, measured on some of them; the fastest first.
 
-        A walk through a graph takes longer by the logarithm of the number of rows, lists by its square root, and a
-        comparison with all by the number itself.
+        With the number of rows, the time of a comparison with all grows as fast, that of lists by about its power of
+        0.4 (benchmarks/search.py); how that of a walk through a graph grows depends on the vectors, so it is measured.
         """
         rows = np.random.default_rng(3).choice(self._count, min(_PILOT, self._count), replace=False)
         some = self._vectors[np.sort(rows)]
@@ -180,16 +182,23 @@ class _Choice:
                 if name == "flat":
                     alone, together = trial.seconds_of(lambda queries: nearest(some, queries, NEIGHBOURS), slow=True)
                     times[name] = growth * cost(alone, together)
+                elif APPROXIMATE[name].lists:
+                    times[name] = growth**0.4 * self._tried(name, some, trial, coarse)
                 else:
-                    kind = APPROXIMATE[name]
-                    index = trained(kind, some, coarse)
-                    fill(index, some, _silently)
-                    entrant = Approximate(index, kind, some, Effort(1, 1))
-                    measured = tuned(entrant, kind, trial, len(some), self._goal.recall)
-                    slower = growth**0.5 if kind.lists else math.log(self._count) / math.log(len(some))
-                    times[name] = measured.cost * slower if measured.met else 1e6 * (2 - measured.recall)
+                    whole, part = self._tried(name, some, trial), np.ascontiguousarray(some[::_PART])
+                    power = math.log(whole / self._tried(name, part, Trial(part))) / math.log(_PART)
+                    times[name] = growth ** max(power, _LEAST_POWER) * whole
                 bar.advance()
         return sorted(times, key=lambda name: times[name])
+
+    def _tried(self, name: str, vectors: np.ndarray, trial: Trial, coarse: Any = None) -> float:
+        """Seconds that a kind takes over a few vectors; more than any other takes where it does not reach the goal."""
+        kind = APPROXIMATE[name]
+        index = trained(kind, vectors, coarse)
+        fill(index, vectors, _silently)
+        entrant = Approximate(index, kind, vectors, Effort(1, 1))
+        measured = tuned(entrant, kind, trial, len(vectors), self._goal.recall)
+        return measured.cost if measured.met else 1e6 * (2 - measured.recall)
 
     def _built(self, name: str, why: str, start: Path | None = None) -> tuple[Plan, bool]:
         """Build an index over all vectors, and tune it.
