@@ -24,7 +24,7 @@ _SPARE = 1.25  # times as many candidates as count on the average
 _SPREAD = 0.93  # with rarer rows the lists around a query grow nearly as much as their neighbours move away
 _CHECKED = 0.03  # of the time that a row in a list takes, where it only is looked up whether it counts
 _WIDER = 4  # times as hard a search tries again where too few rows were met
-_SMALL = 64 * 2**20  # bytes of an index; its pages are found faster if it is not mapped
+_SMALL = 256 * 2**20  # bytes of an index; its pages are found faster if it is not mapped
 _MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY
 _WIDEST = 64  # times as hard as tuned, after which the rows are visited one by one
 

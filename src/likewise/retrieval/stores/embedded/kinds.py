@@ -16,7 +16,7 @@ _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 _LINKS = 32  # of a node of the graph, on its lowest level twice as many
 _CARE = 80  # rows that the graph looks at before it links a new one
-_POINTS = 64  # that k-means sees of each list
+_POINTS = 48  # that k-means sees of each list
 _FEWEST_POINTS = 39  # FAISS warns below
 _ROUNDS = 6  # of k-means; ten take half as long again, and their lists are no better to search
 _SAMPLE = 512 * 2**20  # bytes of vectors that k-means may have in memory
