@@ -67,11 +67,15 @@ def test_the_choice_keeps_within_the_memory_and_finds_enough_for_unseen_queries(
     assert "of the true neighbours of held-out queries" in said
 
 
-@pytest.mark.parametrize("aim", [0.7, 0.98])
-def test_who_aims_higher_searches_harder(tmp_path, aim):
-    low, high = (build(tmp_path / str(target), Goal(target, kind="ivf-sq8")) for target in (0.6, aim))
-    assert recall(high) >= aim
-    assert high.about["parameters"]["scope"] >= low.about["parameters"]["scope"] + (aim > 0.9)
+def test_who_aims_higher_searches_harder(tmp_path):
+    """The aims lie so far apart that no noise in the measured times can turn their order round."""
+    low, high = (build(tmp_path / str(aim), Goal(aim, kind="ivf-sq8")) for aim in (0.6, 0.98))
+    assert recall(high) >= 0.98
+    assert high.about["parameters"]["scope"] > low.about["parameters"]["scope"]
+
+
+def test_an_aim_is_reached_for_unseen_queries(tmp_path):
+    assert recall(build(tmp_path, Goal(0.7, kind="ivf-sq8"))) >= 0.7
 
 
 def test_without_a_wish_few_items_are_compared_and_nothing_is_said(tmp_path, capsys):

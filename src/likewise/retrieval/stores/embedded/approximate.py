@@ -7,7 +7,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.retrieval.stores.embedded.exact import best_of, in_one_thread, nearest
+from likewise.retrieval.stores.embedded.calls import found_rows
+from likewise.retrieval.stores.embedded.exact import best_of, nearest
 from likewise.retrieval.stores.embedded.grouping import ListsOfRows
 from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, Kind
 from likewise.retrieval.stores.embedded.masks import Selection
@@ -81,13 +82,13 @@ class Approximate:
             rows = self._with_wider(queries, self.candidates(queries, depth, scope), scope, None)
         elif count >= _BROAD * total:
             rows = self._around(queries, scope, depth, among)
-        elif self._lists is not None and count <= _RARE * total:
-            scope, _ = self._planned(k, count / total)
-            rows = self._lists.around(queries, scope, among, k)
         else:
             scope, depth = self._planned(k, count / total)
-            rows = self.candidates(queries, depth, scope, among.selector)
-            rows = self._with_wider(queries, rows, scope, among.selector)
+            if self._lists is not None and count <= _RARE * total:
+                rows = self._lists.around(queries, scope, among, k)
+            else:
+                rows = self.candidates(queries, depth, scope, among.selector)
+                rows = self._with_wider(queries, rows, scope, among.selector)
         if rows.min(initial=0) < 0:
             missing = np.flatnonzero((rows >= 0).sum(axis=1) < k)
             if len(missing):
@@ -101,15 +102,7 @@ class Approximate:
             parameters = self._parameters(scope, selector)
             if selector is None and len(self._usual) < 64:
                 self._usual[scope] = parameters
-        rows = np.empty((len(queries), depth), np.int64)
-        scores = np.empty((len(queries), depth), np.float32)
-        swig = _faiss.swig_ptr
-        arguments = len(queries), swig(queries), depth, swig(scores), swig(rows), parameters
-        if len(queries) > 1:
-            self._index.search_c(*arguments)
-        else:
-            in_one_thread(self._index.search_c, *arguments)
-        return rows
+        return found_rows(self._index, queries, depth, parameters)
 
     def _planned(self, k: int, share: float) -> tuple[int, int]:
         """Scope and depth for k hits where only a share of the rows around a query counts."""

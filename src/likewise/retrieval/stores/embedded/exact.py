@@ -1,10 +1,11 @@
 """The nearest rows of a matrix, by looking at every one of them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import faiss
 import numpy as np
+
+from likewise.retrieval.stores.embedded.calls import products_with
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
@@ -80,28 +81,6 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     if k >= width:
         return np.broadcast_to(np.arange(width), scores.shape)
     return np.argpartition(scores, width - k, axis=1)[:, width - k :]
-
-
-def products_with(matrix: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(q, m) float32, each query's inner products with rows of its own; minus infinity where a number is below 0."""
-    products = np.empty(rows.shape, np.float32)
-    swig = _faiss.swig_ptr
-    arguments = swig(products), swig(queries), swig(matrix), swig(rows), matrix.shape[1], *rows.shape
-    if len(rows) > 1:
-        _faiss.fvec_inner_products_by_idx(*arguments)
-    else:
-        in_one_thread(_faiss.fvec_inner_products_by_idx, *arguments)
-    return products
-
-
-def in_one_thread(call: Callable[..., None], *arguments: Any) -> None:
-    """Let FAISS do something for a single query: other threads would have nothing to do, but are waited for."""
-    threads = _faiss.omp_get_max_threads()
-    _faiss.omp_set_num_threads(1)  # holds for the calling thread alone
-    try:
-        call(*arguments)
-    finally:
-        _faiss.omp_set_num_threads(threads)
 
 
 def best_of(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import faiss
 import numpy as np
 
-from likewise.retrieval.stores.embedded.exact import in_one_thread
+from likewise.retrieval.stores.embedded.calls import found_rows
 from likewise.retrieval.stores.embedded.masks import Selection
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
@@ -65,15 +65,7 @@ class ListsOfRows:
         if groups is None:
             groups = Groups(among.rows, self._list_of_row[among.rows], self._index.nlist)
             self._groups[among] = groups
-        lists = np.empty((len(queries), scope), np.int64)
-        scores = np.empty((len(queries), scope), np.float32)
-        swig = _faiss.swig_ptr
-        arguments = len(queries), swig(queries), scope, swig(scores), swig(lists)
-        if len(queries) > 1:
-            self._index.quantizer.search_c(*arguments)
-        else:
-            in_one_thread(self._index.quantizer.search_c, *arguments)
-        return groups.within(lists, least)
+        return groups.within(found_rows(self._index.quantizer, queries, scope), least)
 
     @cached_property
     def _list_of_row(self) -> np.ndarray:

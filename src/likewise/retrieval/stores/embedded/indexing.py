@@ -6,6 +6,7 @@ Kinds that fit into the memory compete on a part of the vectors; the winner is b
 import errno
 import math
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import faiss
 import numpy as np
 
 from likewise.errors import UserError
-from likewise.progress import Bar, say
+from likewise.progress import Bar, say, track
 from likewise.retrieval.stores.embedded.approximate import INDEX, Approximate, Effort, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
 from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, new_quantiser, trained
@@ -177,25 +178,23 @@ class _Choice:
         trial, growth = Trial(some), self._count / len(some)
         times: dict[str, float] = {}
         coarse = new_quantiser(self._dim)
-        with self._bar("Comparing kinds of index", len(names)) as bar:
-            for name in names:
-                if name == "flat":
-                    alone, together = trial.seconds_of(lambda queries: nearest(some, queries, NEIGHBOURS), slow=True)
-                    times[name] = growth * cost(alone, together)
-                elif APPROXIMATE[name].lists:
-                    times[name] = growth**0.4 * self._tried(name, some, trial, coarse)
-                else:
-                    whole, part = self._tried(name, some, trial), np.ascontiguousarray(some[::_PART])
-                    power = math.log(whole / self._tried(name, part, Trial(part))) / math.log(_PART)
-                    times[name] = growth ** max(power, _LEAST_POWER) * whole
-                bar.advance()
+        for name in track(names, "Comparing kinds of index") if self._speaking else names:
+            if name == "flat":
+                alone, together = trial.seconds_of(lambda queries: nearest(some, queries, NEIGHBOURS), slow=True)
+                times[name] = growth * cost(alone, together)
+            elif APPROXIMATE[name].lists:
+                times[name] = growth**0.4 * self._tried(name, some, trial, coarse)
+            else:
+                whole, part = self._tried(name, some, trial), np.ascontiguousarray(some[::_PART])
+                power = math.log(whole / self._tried(name, part, Trial(part))) / math.log(_PART)
+                times[name] = growth ** max(power, _LEAST_POWER) * whole
         return sorted(times, key=lambda name: times[name])
 
     def _tried(self, name: str, vectors: np.ndarray, trial: Trial, coarse: Any = None) -> float:
         """Seconds that a kind takes over a few vectors; more than any other takes where it does not reach the goal."""
         kind = APPROXIMATE[name]
         index = trained(kind, vectors, coarse)
-        fill(index, vectors, _silently)
+        fill(index, vectors)
         entrant = Approximate(index, kind, vectors, Effort(1, 1))
         measured = tuned(entrant, kind, trial, len(vectors), self._goal.recall)
         return measured.cost if measured.met else 1e6 * (2 - measured.recall)
@@ -213,8 +212,8 @@ class _Choice:
             _write(index, folder / _TRAINED)
         else:
             index = _read(start)
-        with self._bar("Indexing items", self._count) as bar:
-            fill(index, self._vectors[index.ntotal :], bar.advance)
+        with Bar("Indexing items", self._count) if self._speaking else nullcontext() as bar:
+            fill(index, self._vectors[index.ntotal :], bar)
         _write(index, folder / INDEX)
         del index  # what is measured is what will be searched: the file
         size = (folder / INDEX).stat().st_size
@@ -242,9 +241,6 @@ class _Choice:
             "allow more memory or aim lower"
         )
 
-    def _bar(self, description: str, total: int) -> Any:
-        return Bar(description, total) if self._speaking else _NoBar()
-
 
 def _read(file: Path) -> Any:
     try:
@@ -258,20 +254,3 @@ def _write(index: Any, file: Path) -> None:
         _faiss.write_index(index, str(file))
     except RuntimeError:
         raise OSError(errno.EIO, f"the index of {file.name} could not be written") from None
-
-
-class _NoBar:
-    """A bar that nobody sees."""
-
-    def __enter__(self) -> "_NoBar":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
-
-    def advance(self, count: int = 1) -> None:
-        return None
-
-
-def _silently(count: int) -> None:
-    return None

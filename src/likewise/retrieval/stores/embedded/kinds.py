@@ -12,6 +12,9 @@ from typing import Any
 import faiss
 import numpy as np
 
+from likewise.progress import Bar
+from likewise.retrieval.stores.embedded.calls import in_one_thread
+
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 _LINKS = 32  # of a node of the graph, on its lowest level twice as many
@@ -106,21 +109,18 @@ def trained(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
         return index
     if not quantiser.ntotal:
         index.train_q1(len(sample), _faiss.swig_ptr(sample), False, _faiss.METRIC_INNER_PRODUCT)
-    threads = _faiss.omp_get_max_threads()
-    _faiss.omp_set_num_threads(1)  # the pieces are so small that threads would only wait for each other
-    try:
-        index.train(sample[:: max(1, len(sample) // _PIECE_SAMPLE)])
-    finally:
-        _faiss.omp_set_num_threads(threads)
+    # The pieces are so small that threads would only wait for each other.
+    in_one_thread(index.train, sample[:: max(1, len(sample) // _PIECE_SAMPLE)])
     return index
 
 
-def fill(index: Any, vectors: np.ndarray, advance: Callable[[int], None]) -> None:
+def fill(index: Any, vectors: np.ndarray, bar: Bar | None = None) -> None:
     """Add rows to a trained index."""
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]
         index.add(block)
-        advance(len(block))
+        if bar is not None:
+            bar.advance(len(block))
 
 
 def _of_lists(name: str, quantiser: Any, dim: int, lists: int, count: int) -> Any:

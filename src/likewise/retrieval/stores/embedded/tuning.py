@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from likewise.retrieval.stores.embedded.approximate import Approximate, Effort
-from likewise.retrieval.stores.embedded.exact import nearest, products_with
+from likewise.retrieval.stores.embedded.calls import products_with
+from likewise.retrieval.stores.embedded.exact import nearest
 from likewise.retrieval.stores.embedded.kinds import Kind
 
 NEIGHBOURS = 10
