@@ -96,6 +96,7 @@ class ModelSettings(Settings):
     image_encoder: str = "lite-image"
     dim: int | Literal["auto"] = 512  # auto: the backbone's own width
     fields: tuple[str, ...] = ("title", "description", "image")
+    resolution: int | None = Field(default=None, ge=1)  # pixels of a picture's side; None: what the encoder is used to
     flips: bool | None = None  # pictures are seen from both sides, at twice the cost; None: in effort best
 
 

@@ -166,6 +166,14 @@ def test_both_encoders_can_be_cut(shapes, tiny, tmp_path):
         train(shapes, tmp_path / "wrong", brief(cut, image_cut=99))
 
 
+@pytest.mark.parametrize("regime", ["frozen", "partial", "full"])
+def test_a_model_that_looks_closer_keeps_its_resolution(shapes, tiny, tmp_path, regime):
+    closer = tiny.model.model_copy(update={"resolution": 120})
+    run = train(shapes, tmp_path / "run", brief(tiny, model=closer, regime=regime, epochs=1))
+    image = Model.load(run.path, "cpu").encoder("image")
+    assert (image.grid, image.minimum_side) == ((10, 10), 120)
+
+
 def test_a_loss_that_is_not_a_number_is_one_sentence_and_can_be_restarted(shapes, tiny, tmp_path):
     wild = brief(tiny, learning_rate=1e30)
     with pytest.raises(UserError, match=r"training stopped at step \d+: the loss is not a number; lower learning_rate"):

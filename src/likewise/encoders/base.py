@@ -82,6 +82,14 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def at(self, side: int) -> Self:
+        """The same encoder, looking at pictures of `side` × `side` pixels instead of the size it has learned at.
+
+        Raises:
+            UserError: it cannot.
+        """
+        raise UserError(f"the encoder {self.name} sees pictures at one size only: leave resolution away")
+
     def prompt(self, name: str | None) -> str:
         """The text that `prepare` puts before every text of this kind; empty for most encoders."""
         return ""

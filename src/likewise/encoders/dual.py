@@ -21,6 +21,7 @@ from transformers import (
 from likewise.encoders.base import STATES, Modality
 from likewise.encoders.hub import load_network, model_folder, read_config
 from likewise.encoders.hugging_face import HuggingFaceEncoder
+from likewise.encoders.resolution import between_positions, resized
 from likewise.encoders.text import architecture, load_tokenizer
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.encoders.vision import load_processor, process, processing, smallest_side
@@ -122,6 +123,11 @@ class DualImageEncoder(HuggingFaceEncoder):
         }
         return cls(name, network, processor, description)
 
+    def at(self, side: int) -> Self:
+        processor = resized(self.preparation, side, self.name)
+        changed = {"options": between_positions(self.network), "processor": processing(processor)}
+        return type(self)(self.name, self.network, processor, self._description | changed)
+
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
         model_class = DUAL_MODELS[description["kind"]][1]
@@ -133,7 +139,7 @@ class DualImageEncoder(HuggingFaceEncoder):
         return process(self.preparation, values)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return _embedding(self.network(**inputs), "image_embeds")
+        return _embedding(self.network(**inputs, **self._description.get("options", {})), "image_embeds")
 
     def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
         activations = super().lower(inputs, cut)

@@ -15,8 +15,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
 from likewise.encoders.pixels import square_pixels
+from likewise.errors import UserError
 
 SIDE = 224
+_STRIDE = 32  # pixels of a patch
 # Channels of the two maps that are read: behind block 10 (14 × 14; four neighbours make one patch) and behind the last
 # block (7 × 7). The last convolution and its 1,280 channels were made for ImageNet's classes; on photos of groceries a
 # head over these two maps, which hold more of a thing's looks, reached 0.83 accuracy where the 1,280 gave 0.79.
@@ -32,6 +34,8 @@ MOST_CROPPED = 0.25
 class EfficientNetLite0(Encoder):
     """Pictures to (49, 768): the maps behind block 10 and behind the last block, each patch normalised, row by row.
 
+    Larger pictures than the usual 224 × 224 give more patches, one for every 32 × 32 pixels.
+
     Batch normalisation always uses the stored statistics, in training too: catalogues are small and unlike ImageNet in
     colour, and a batch of 8 would ruin them. Stochastic depth is off, so that cached features equal fresh ones.
     """
@@ -42,8 +46,10 @@ class EfficientNetLite0(Encoder):
         4  # the first maps of a picture take 5 MB: in batches of 32 they cross the memory bus, at half the speed
     )
 
-    def __init__(self, name: str = "lite-image") -> None:
-        super().__init__(name=name, modality="image", width=WIDTH, grid=(7, 7), minimum_side=SIDE)
+    def __init__(self, name: str = "lite-image", side: int = SIDE) -> None:
+        rows = side // _STRIDE
+        super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=side)
+        self._side = side
         with torch.random.fork_rng(devices=[]):  # its random weights are replaced; the caller's seed is left alone
             self.network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
         self.network._fc = nn.Identity()  # the ImageNet classes
@@ -65,11 +71,18 @@ class EfficientNetLite0(Encoder):
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
-        return cls(name)
+        return cls(name, description["side"])
+
+    def at(self, side: int) -> Self:
+        if side < _STRIDE or side % _STRIDE:
+            raise UserError(f"the encoder {self.name} sees pictures at a multiple of {_STRIDE} pixels, not at {side}")
+        larger = type(self)(self.name, side)
+        larger.load_state_dict(self.state_dict())
+        return larger
 
     def description(self) -> dict[str, Any]:
         return {
-            "side": SIDE,
+            "side": self._side,
             "maps": [_TAP, 16],
             "most_cropped": MOST_CROPPED,
             "resample": "bicubic",
@@ -78,8 +91,8 @@ class EfficientNetLite0(Encoder):
         }
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
-        """Pictures of any size to {"pixels": (n, 224, 224, 3) uint8}; scaling waits until they are on the device."""
-        return {"pixels": square_pixels(values, SIDE, MOST_CROPPED)}
+        """Pictures of any size to {"pixels": (n, side, side, 3) uint8}; scaling waits until they are on the device."""
+        return {"pixels": square_pixels(values, self._side, MOST_CROPPED)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         network = self.network if torch.is_grad_enabled() else self._folded_network()

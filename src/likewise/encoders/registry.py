@@ -40,17 +40,23 @@ def known_encoders() -> dict[str, KnownEncoder]:
     return dict(_KNOWN)
 
 
-def load_encoder(name: str, modality: Modality, *, seed: int = 0) -> Encoder:
+def load_encoder(name: str, modality: Modality, *, seed: int = 0, resolution: int | None = None) -> Encoder:
     """The encoder called `name`, with its weights, on the CPU and in evaluation mode.
 
     Args:
         name: a short name (see `known_encoders`), a Hugging Face id or a folder.
         modality: "text" or "image": which half of a dual encoder, and a check for the others.
         seed: decides random weights (`scratch-text`, `scratch-image`).
+        resolution: image encoders: pixels of a side, if not those that it has learned at.
 
     Raises:
-        UserError: no such encoder, of the other modality, or it cannot be loaded.
+        UserError: no such encoder, of the other modality, it cannot be loaded, or not see at that resolution.
     """
+    encoder = _loaded(name, modality, seed)
+    return encoder if resolution is None else encoder.at(resolution)
+
+
+def _loaded(name: str, modality: Modality, seed: int) -> Encoder:
     if name in _KNOWN:
         known = _KNOWN[name]
         if known.modality != modality:

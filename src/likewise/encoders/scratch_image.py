@@ -7,10 +7,12 @@ from typing import Any, Self
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.pixels import square_pixels
 from likewise.encoders.transformer import Transformer, random_positions
+from likewise.errors import UserError
 
 SIDE = 96
 PATCH = 12
@@ -25,9 +27,10 @@ class ScratchImage(Encoder):
     family = "scratch-image"
     learning_rate = 1e-3  # random weights
 
-    def __init__(self, name: str = "scratch-image") -> None:
-        rows = SIDE // PATCH
-        super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=SIDE)
+    def __init__(self, name: str = "scratch-image", side: int = SIDE) -> None:
+        rows = side // PATCH
+        super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=side)
+        self._side, self._rows = side, rows
         self.patches = nn.Linear(3 * PATCH * PATCH, WIDTH)
         self.positions = random_positions(rows * rows, WIDTH)
         self.transformer = Transformer(WIDTH, DEPTH, HEADS)
@@ -42,14 +45,24 @@ class ScratchImage(Encoder):
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
-        return cls(name)
+        return cls(name, description["side"])
+
+    def at(self, side: int) -> Self:
+        if side < PATCH or side % PATCH:
+            raise UserError(f"the encoder {self.name} sees pictures at a multiple of {PATCH} pixels, not at {side}")
+        with torch.random.fork_rng(devices=[]):
+            other = type(self)(self.name, side)
+        grid = self.positions.detach().T.reshape(1, WIDTH, self._rows, self._rows)
+        between = functional.interpolate(grid, size=other.grid, mode="bicubic").flatten(2)[0].T
+        other.load_state_dict(self.state_dict() | {"positions": between})
+        return other
 
     def description(self) -> dict[str, Any]:
-        return {"side": SIDE, "patch": PATCH, "heads": HEADS, "resample": "bicubic"}
+        return {"side": self._side, "patch": PATCH, "heads": HEADS, "resample": "bicubic"}
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:
-        """Pictures of any size, squashed to a square: {"pixels": (n, 96, 96, 3) uint8}."""
-        return {"pixels": square_pixels(values, SIDE)}
+        """Pictures of any size, squashed to a square: {"pixels": (n, side, side, 3) uint8}."""
+        return {"pixels": square_pixels(values, self._side)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         return self.transformer(self._patches(inputs)).float()
@@ -66,6 +79,6 @@ class ScratchImage(Encoder):
 
     def _patches(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].float() / 127.5 - 1.0
-        rows = SIDE // PATCH
+        rows = self._rows
         squares = pixels.reshape(-1, rows, PATCH, rows, PATCH, 3).transpose(2, 3).reshape(len(pixels), rows * rows, -1)
         return self.patches(squares) + self.positions

@@ -14,6 +14,7 @@ from likewise.encoders.base import Modality
 from likewise.encoders.hub import guarded, load_network, model_folder, read_config
 from likewise.encoders.hugging_face import HuggingFaceEncoder
 from likewise.encoders.pixels import as_rgb
+from likewise.encoders.resolution import between_positions, cannot_see, resized
 from likewise.encoders.text import architecture, without_pooler
 from likewise.errors import UserError
 
@@ -56,10 +57,19 @@ class VisionEncoder(HuggingFaceEncoder):
         config = read_config(folder, name)
         processor = load_processor(folder, name)
         network = load_network(AutoModel, folder, name, config, **_pooler_options(config)).eval()
-        description = _layout(name, network, processor)
+        description = _layout(name, network, processor, {})
         description["processor"] = processing(processor)
         description["architecture"] = architecture(config)
         return cls(name, network, processor, description)
+
+    def at(self, side: int) -> Self:
+        processor, options = resized(self.preparation, side, self.name), between_positions(self.network)
+        try:
+            layout = _layout(self.name, self.network, processor, options)
+        except UserError:
+            raise UserError(cannot_see(self.name, side)) from None
+        layout |= {"options": options, "processor": processing(processor)}
+        return type(self)(self.name, self.network, processor, self._description | layout)
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
@@ -90,7 +100,7 @@ class VisionEncoder(HuggingFaceEncoder):
         pixels = inputs["pixel_values"]
         if self._description["convolutional"]:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return self.network(pixel_values=pixels)
+        return self.network(pixel_values=pixels, **self._description.get("options", {}))
 
     def _states(self, inputs: dict[str, Tensor]) -> Tensor:
         return _sequence(self._run(inputs).last_hidden_state).float()
@@ -150,8 +160,8 @@ def smallest_side(processor: Any) -> int | None:
     return max(sides, default=None)
 
 
-def _layout(name: str, network: Any, processor: Any) -> dict[str, Any]:
-    """Grid, prefix and width, found out by sending two pictures through the model."""
+def _layout(name: str, network: Any, processor: Any, options: dict[str, bool]) -> dict[str, Any]:
+    """Grid, prefix and width, found out by sending two pictures through the model, with options of its forward."""
     tall_and_wide = [Image.effect_noise(size, 60).convert("RGB") for size in ((90, 180), (180, 90))]
     try:
         pixels = process(processor, tall_and_wide)["pixel_values"]
@@ -160,7 +170,7 @@ def _layout(name: str, network: Any, processor: Any) -> dict[str, Any]:
             f"the image processor of {name} brings pictures to no fixed size; choose another encoder"
         ) from None
     with torch.no_grad():
-        output, again = (guarded(name, lambda: network(pixel_values=pixels)) for _ in range(2))
+        output, again = (guarded(name, lambda: network(pixel_values=pixels, **options)) for _ in range(2))
     if not torch.allclose(output.last_hidden_state, again.last_hidden_state, rtol=1e-3, atol=1e-4):
         raise UserError(f"the encoder {name} gives other features each time it sees a picture; choose another")
     states, pooled = _sequence(output.last_hidden_state), getattr(output, "pooler_output", None)

@@ -73,7 +73,7 @@ class Model:
             settings = PRESETS[settings]
         place = resolve_device(device)
         text = load_encoder(settings.text_encoder, "text", seed=seed)
-        image = load_encoder(settings.image_encoder, "image", seed=seed)
+        image = load_encoder(settings.image_encoder, "image", seed=seed, resolution=settings.resolution)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = Network(settings, text, image)
