@@ -161,6 +161,12 @@ TEXT_OUTSIDE_OF_ITS_DRAWING = """[...document.querySelectorAll('svg text')].filt
         || text.top < box.top - 3 || text.bottom > box.bottom + 3;
 }).map(e => e.textContent)"""
 
+STAGES_THAT_OVERLAP = """[...document.querySelectorAll('svg')].filter(drawing => {
+    const [first, second] = ['heads', 'last blocks'].map(
+        name => [...drawing.querySelectorAll('text')].find(e => e.textContent.trim() == name)?.getBoundingClientRect());
+    return first && second && first.right > second.left && first.bottom > second.top + 1 && first.top < second.bottom;
+}).map(e => e.textContent)"""
+
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_asks_for_nothing_else_and_nothing_sticks_out(browser, page, width):
@@ -175,4 +181,15 @@ def test_a_browser_asks_for_nothing_else_and_nothing_sticks_out(browser, page, w
     assert view.evaluate(TOO_WIDE) == []
     assert view.evaluate(TEXT_OUTSIDE_OF_ITS_DRAWING) == []
     assert view.locator("svg").first.bounding_box()["width"] > 300
+    view.close()
+
+
+def test_the_name_of_a_short_stage_does_not_run_into_the_next_one(browser, tmp_path):
+    metrics = example_metrics().model_dump()
+    for epoch in metrics["history"]:
+        epoch["stage"] = "heads" if epoch["epoch"] < 2 else "last blocks"
+    view = browser.new_page(viewport={"width": 1280, "height": 900})
+    view.goto(write_report(tmp_path, metrics, example_exhibits()).as_uri())
+    assert view.locator("svg text", has_text="last blocks").count() >= 2
+    assert view.evaluate(STAGES_THAT_OVERLAP) == []
     view.close()

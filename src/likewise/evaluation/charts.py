@@ -101,10 +101,11 @@ def line_chart(
             axes.annotate(f"{y[marked]:.3g}", place, (-7, 6) if last else (0, 8), textcoords="offset points",
                           ha="right" if last else "center", weight="bold")  # fmt: skip
         axes.margins(x=0.06, y=0.2)
-        for start, stage in stages:
+        for number, (start, stage) in enumerate(stages):
             axes.axvline(start, color=_RIVALS, linewidth=1, linestyle=(0, (4, 3)))
+            above = -2 if number % 2 else 10  # a short stage's name would run into the next one's
             axes.annotate(
-                stage, (start, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
+                stage, (start, 1), (3, above), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
                 fontsize=9, annotation_clip=False,
             )  # fmt: skip
         axes.grid(axis="y", linewidth=0.8)

@@ -27,7 +27,7 @@ RIVALS = {
 METRIC_WORDS = {
     "recall@1": "share of right items found in first place",
     "recall@5": "share found among the first five",
-    "recall@10": "share found among the first ten",
+    "recall@10": "share found among the first ten; below 1 where a search has more right items than that",
     "mrr": "one over the rank of the first right item",
     "ndcg@10": "quality of the first ten places; 1 is perfect",
     "map": "precision over the whole ranking",
