@@ -146,7 +146,7 @@ def built(vectors: np.ndarray, folder: Path, longest: float, say: Callable[[str]
         started = time.perf_counter()
         coarse = _means(vectors, lists)
         means = time.perf_counter() - started
-        for kind, index, candidates in _inverted(coarse, lists, full=lists == _numbers_of_lists(rows)[0]):
+        for kind, index, candidates in _inverted(coarse, lists):
             seconds = means + _filled(index, vectors, folder / f"{kind}.faiss")
             yield Built(kind, folder / f"{kind}.faiss", seconds, candidates)
     for links in (16, 32):
@@ -239,17 +239,16 @@ def _means(vectors: np.ndarray, lists: int) -> Any:
     return coarse
 
 
-def _inverted(coarse: Any, lists: int, full: bool) -> Iterator[tuple[str, Any, tuple[int | None, ...]]]:
+def _inverted(coarse: Any, lists: int) -> Iterator[tuple[str, Any, tuple[int | None, ...]]]:
     """Indexes over lists, and how many of their hits to rescore."""
     product = _faiss.METRIC_INNER_PRODUCT
     byte = _faiss.ScalarQuantizer.QT_8bit
     yield f"IVF{lists},SQ8", _faiss.IndexIVFScalarQuantizer(coarse, DIM, lists, byte, product), _LAST_WORD
-    if full:
-        fast = _faiss.IndexIVFPQFastScan(coarse, DIM, lists, DIM // 4, 4, product)
-        fast.by_residual = False
-        yield f"IVF{lists},PQ{DIM // 4}x4fs", fast, _COARSE
-        yield f"IVF{lists},RaBitQ", _faiss.IndexIVFRaBitQ(coarse, DIM, lists, product), _COARSE
-        yield f"IVF{lists},RaBitQfs", _faiss.IndexIVFRaBitQFastScan(coarse, DIM, lists, product), _COARSE
+    fast = _faiss.IndexIVFPQFastScan(coarse, DIM, lists, DIM // 4, 4, product)
+    fast.by_residual = False
+    yield f"IVF{lists},PQ{DIM // 4}x4fs", fast, _COARSE
+    yield f"IVF{lists},RaBitQ", _faiss.IndexIVFRaBitQ(coarse, DIM, lists, product), _COARSE
+    yield f"IVF{lists},RaBitQfs", _faiss.IndexIVFRaBitQFastScan(coarse, DIM, lists, product), _COARSE
 
 
 def _graph(links: int) -> Any:

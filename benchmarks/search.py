@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -283,14 +283,25 @@ def _same_index(bench: Bench, store: EmbeddedStore) -> dict[str, BareIndex]:
 
 
 def _fields(bench: Bench, store: EmbeddedStore) -> dict[str, float]:
-    ids = [found.ids for found in store.search(bench.queries[:200], _K)]
+    """What it takes from scores and rows, which a search gives as FAISS does, to ids, and on to all fields."""
     taken = []
-    for wanted in ids:
+    for number in range(200):
+        hits = store.search(bench.queries[number : number + 1], _K)
         started = time.perf_counter()
-        store.fetch(wanted)
+        store.fetch(hits[0].ids)
         taken.append(1e3 * (time.perf_counter() - started))
-    bench.verdicts.at_most("ms more for the fields of ten items", float(np.median(taken)), 0.2)
-    return {"p50 ms": round(float(np.median(taken)), 4), "p95 ms": round(float(np.percentile(taken, 95)), 4)}
+    bench.verdicts.at_most("ms more for ids and fields of ten items", float(np.median(taken)), 0.2)
+    ids = []
+    for first in range(0, len(bench.queries) - 63, 64):
+        hits = store.search(bench.queries[first : first + 64], _K)
+        started = time.perf_counter()
+        list(hits)
+        ids.append(1e3 * (time.perf_counter() - started))
+    return {
+        "p50 ms": round(float(np.median(taken)), 4),
+        "p95 ms": round(float(np.percentile(taken, 95)), 4),
+        "ids alone, of ten items for each of 64 queries, p50 ms": round(float(np.median(ids)), 4),
+    }
 
 
 def _filters(bench: Bench, store: EmbeddedStore) -> dict[str, Any]:
@@ -338,7 +349,7 @@ def _version(folder: Path) -> Path:
     return version
 
 
-def _rows(hits: list[Found]) -> np.ndarray:
+def _rows(hits: Sequence[Found]) -> np.ndarray:
     """(q, 10) rows; -1 where there are fewer hits."""
     rows = np.full((len(hits), _K), -1)
     for line, found in zip(rows, hits, strict=True):

@@ -121,7 +121,7 @@ def test_k_larger_than_the_store_gives_everything(shop: Store) -> None:
 
 
 def test_no_query_gives_no_result(shop: Store) -> None:
-    assert shop.search(np.empty((0, DIM)), 5) == []
+    assert list(shop.search(np.empty((0, DIM)), 5)) == []
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class Store(Protocol):
     def delete(self, ids: Sequence[str]) -> int:
         """Remove items; unknown ids are no mistake. Returns how many were there."""
 
-    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
+    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
         """Find the k items nearest to each query among those that meet a condition.
 
         As many come back as there are, up to k: with a condition, k hits when k items meet it, however rare those are.
@@ -101,7 +101,7 @@ class Store(Protocol):
             k: at least 1.
 
         Returns:
-            q results.
+            q results. Their ids may be read from the disk only as one looks at them.
 
         Raises:
             UserError: vectors of a wrong shape, a k that makes no sense, or a condition that does not fit the columns.

@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Condition
-from likewise.retrieval.stores.base import Batch, Found, Record
+from likewise.retrieval.stores.base import Batch, Record
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.embedded.delta import Delta
 from likewise.retrieval.stores.embedded.exact import merged, nearest
+from likewise.retrieval.stores.embedded.hits import Hits
 from likewise.retrieval.stores.embedded.masks import Selection, mask_of
 from likewise.retrieval.stores.embedded.segment import Segment, SegmentWriter
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert
@@ -59,7 +60,7 @@ class Content:
         """The number of items that meet a condition."""
         return sum(part.count for part in self._selected(condition))
 
-    def search(self, queries: np.ndarray, k: int, condition: Condition | None) -> list[Found]:
+    def search(self, queries: np.ndarray, k: int, condition: Condition | None) -> Hits:
         """As `Store.search`, of unit vectors."""
         among = self._alive if condition is None else self._selected(condition)
         everything = condition is None and self.dead is None
@@ -68,12 +69,7 @@ class Content:
             in_delta = None if among[1].count == len(self.delta) else among[1].rows
             scores, rows = nearest(self.delta.vectors, queries, k, in_delta)
             found = merged(found, (scores, rows + self.segment.count), k)
-        scores, rows = np.maximum(np.minimum(found[0], 1.0), -1.0), found[1]
-        if len(self.delta):
-            return [self._found(*one) for one in zip(scores, rows, strict=True)]
-        width = rows.shape[1]
-        ids = self.segment.ids.many(rows.ravel())
-        return [Found(ids[number * width : (number + 1) * width], one) for number, one in enumerate(scores)]
+        return Hits(self.segment, self.delta, np.maximum(np.minimum(found[0], 1.0), -1.0), found[1])
 
     def place_of(self, id: str) -> int | None:
         """An item's row, or None where there is no such item."""
@@ -162,9 +158,3 @@ class Content:
         if self.dead is not None:
             old = old & ~self.dead
         return Selection(old), Selection(mask_of(form, self.delta.columns) & self.delta.alive)
-
-    def _found(self, scores: np.ndarray, rows: np.ndarray) -> Found:
-        kept = rows >= 0
-        count = self.segment.count
-        ids = [self.segment.ids[row] if row < count else self.delta.id(row - count) for row in rows[kept].tolist()]
-        return Found(ids, scores[kept])

@@ -76,8 +76,12 @@ APPROXIMATE = {
 
 
 def lists_of(count: int) -> int:
-    """Into how many lists so many rows go."""
-    return max(1, min(round(4 * math.sqrt(count)), count // _FEWEST_POINTS))
+    """Into how many lists so many rows go: √n of 10,000, 1.4 √n of 100,000, 2 √n of a million.
+
+    Every query is compared with the centre of every list, exactly: twice as many lists made a search for the same
+    recall slower at all three sizes (benchmarks/search.py), and building four times as long.
+    """
+    return max(1, min(round(count**0.65 / 4), count // _FEWEST_POINTS))
 
 
 def new_quantiser(dim: int) -> Any:

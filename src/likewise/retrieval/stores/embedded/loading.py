@@ -57,7 +57,7 @@ class Loading:
     def delete(self, ids: Sequence[str]) -> int:
         return self._ordinary().delete(ids)
 
-    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
+    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
         return self._ordinary().search(vectors, k, condition)
 
     def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from likewise.errors import UserError
+
 
 def map_bytes(path: Path, size: int) -> mmap.mmap | bytes:
     """The bytes of a file.
@@ -29,3 +31,8 @@ def map_array(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """
     content = map_bytes(path, math.prod(shape) * kind.itemsize)
     return np.frombuffer(content, kind).reshape(shape)
+
+
+def damage(folder: Path) -> UserError:
+    """The sentence for a store that cannot be read."""
+    return UserError(f"the store in {folder} is missing or damaged; build it again")

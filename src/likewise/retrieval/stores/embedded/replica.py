@@ -13,6 +13,7 @@ from likewise.errors import UserError
 from likewise.retrieval.stores.embedded import journal
 from likewise.retrieval.stores.embedded.content import Content
 from likewise.retrieval.stores.embedded.indexing import index_again
+from likewise.retrieval.stores.embedded.mapping import damage
 from likewise.retrieval.stores.embedded.segment import Segment
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert, decode, encode
 from likewise.retrieval.versions import current_version, new_version
@@ -158,11 +159,6 @@ class Replica:
 
 class _OvertakenError(Exception):
     """Another version came into use before ours was finished."""
-
-
-def damage(folder: Path) -> UserError:
-    """The sentence for a store that cannot be read."""
-    return UserError(f"the store in {folder} is missing or damaged; build it again")
 
 
 def _is_long(content: Content) -> bool:

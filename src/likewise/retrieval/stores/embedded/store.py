@@ -11,7 +11,8 @@ from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.embedded.content import Content
-from likewise.retrieval.stores.embedded.replica import Replica, damage
+from likewise.retrieval.stores.embedded.mapping import damage
+from likewise.retrieval.stores.embedded.replica import Replica
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.retrieval.stores.schema import Schema
@@ -46,7 +47,7 @@ class EmbeddedStore:
     def delete(self, ids: Sequence[str]) -> int:
         return self._opened.write(Delete(list(ids)))
 
-    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
+    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
         content = self._opened.content()
         queries = unit_vectors(vectors, content.schema.dim)
         try:

@@ -1,0 +1,58 @@
+"""Results whose ids are read once somebody looks at them."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from likewise.errors import UserError
+from likewise.retrieval.stores.registry import open_store, replace_store
+from likewise.retrieval.stores.schema import Schema
+
+VECTORS = np.eye(8, dtype=np.float32)
+ITEMS = pl.DataFrame({"id": [f"größe {row}" for row in range(8)]})
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    uri = f"faiss://{tmp_path}/store"
+    with replace_store(uri, Schema.of(ITEMS, 8)) as loader:
+        loader.upsert(ITEMS, VECTORS)
+    return open_store(uri)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_results_are_a_sequence(store, written):
+    if written:
+        store.upsert(pl.DataFrame({"id": ["new"]}), VECTORS[:1] + 0.1)
+    hits = store.search(VECTORS[:5], 2)
+    assert len(hits) == 5
+    every = [found.ids for found in hits]
+    assert [found.ids for found in hits] == every, "they can be looked at twice"
+    assert [hits[number].ids for number in range(5)] == every
+    assert hits[-1].ids == every[-1]
+    assert [found.ids for found in hits[1:3]] == every[1:3]
+    assert every[3][0] == "größe 3"
+    assert hits[3].scores.shape == (2,)
+    with pytest.raises(IndexError):
+        hits[5]
+
+
+def test_they_show_the_store_as_it_was(store):
+    hits = store.search(VECTORS, 1)
+    store.delete(ITEMS["id"].to_list())
+    store.upsert(pl.DataFrame({"id": ["other"]}), VECTORS[:1])
+    store.optimise()
+    assert [found.ids for found in hits] == [[id] for id in ITEMS["id"]]
+    assert [found.ids for found in store.search(VECTORS[:1], 1)] == [["other"]]
+
+
+def test_damaged_ids_are_one_sentence(store, tmp_path):
+    (file,) = (tmp_path / "store").glob("*/ids.text")
+    file.write_bytes(b"\xff" * file.stat().st_size)
+    hits = open_store(f"faiss://{tmp_path}/store").search(VECTORS, 1)
+    with pytest.raises(UserError, match="store is missing or damaged; build it again"):
+        list(hits)
+    with pytest.raises(UserError, match="store is missing or damaged; build it again"):
+        hits[0]
