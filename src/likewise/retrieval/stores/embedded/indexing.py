@@ -30,7 +30,7 @@ MANY = 100_000  # items; below, all are compared unless there is a wish
 _TRAINED = "trained.faiss"
 _FEWEST = 500  # items; below, nothing is worth an index
 _FEW = 10_000  # items; below, nothing is worth a measurement where all can be compared
-_PILOT = 32_768  # items on which kinds compete
+_PILOT = 16_384  # items on which kinds compete
 _PART = 4  # of which every fourth shows how the time of a graph grows
 _LEAST_POWER = 0.2
 

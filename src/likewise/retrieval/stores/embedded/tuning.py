@@ -14,7 +14,7 @@ from likewise.retrieval.stores.embedded.exact import nearest
 from likewise.retrieval.stores.embedded.kinds import Kind
 
 NEIGHBOURS = 10
-_QUERIES = 1000  # one half chooses, the other confirms
+_QUERIES = 800  # one half chooses, the other confirms
 _DRIFT = 0.4  # at most so much of another item is in a query
 _SURE = 1.28  # standard errors below the mean: nine times out of ten the truth is above
 _SAME = 1e-5  # cosines that differ by less are equal
