@@ -19,6 +19,7 @@ from likewise.errors import UserError
 Kind = Literal["text", "integer", "number", "boolean", "list", "other"]
 
 ID, FIELDS = "id", "fields"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)  # dates and the like as they are written
 
 _STORED_AS: dict[Kind, type[pl.DataType]] = {
     "text": pl.String,
@@ -179,22 +180,19 @@ def _stored_cells(items: pl.DataFrame, column: Column) -> pl.Series:
 
 
 def _documents(items: pl.DataFrame, schema: Schema) -> list[str]:
-    blank = {column.name: None for column in schema.columns}
-    nested = any(kind.is_nested() for kind in items.dtypes)
+    """A JSON text for each row, with the schema's columns in its order and others behind them."""
+    missing = [column.name for column in schema.columns if column.name not in items.columns]
+    ours = [column.name for column in schema.columns]
+    rows = items.with_columns(pl.lit(None).alias(name) for name in missing)
+    rows = rows.select(*ours, *(name for name in items.columns if name not in ours))
+    floats = pl.col(pl.Float32, pl.Float64)
+    rows = rows.with_columns(pl.when(floats.is_finite()).then(floats))  # JSON has no NaN and no infinity
+    if not any(kind.is_nested() for kind in rows.dtypes):
+        return [_ENCODER.encode(row) for row in rows.iter_rows(named=True)]
     return [
-        json.dumps(
-            blank | _plain(row, nested), ensure_ascii=False, default=str
-        )  # dates and the like as they are written
-        for row in items.iter_rows(named=True)
+        _ENCODER.encode({name: _plain_value(value) for name, value in row.items()})
+        for row in rows.iter_rows(named=True)
     ]
-
-
-def _plain(row: dict[str, Any], nested: bool) -> dict[str, Any]:
-    if nested:
-        return {name: _plain_value(value) for name, value in row.items()}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
-    }
 
 
 def _plain_value(value: Any) -> Any:
