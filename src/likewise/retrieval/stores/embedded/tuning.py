@@ -19,6 +19,7 @@ _DRIFT = 0.4  # at most so much of another item is in a query
 _SURE = 1.28  # standard errors below the mean: nine times out of ten the truth is above
 _SAME = 1e-5  # cosines that differ by less are equal
 _COMPARED = 4  # efforts that reach the goal, of which the fastest is taken
+_CONFIRMED = 3  # depths: those who choose may have had an easier half than those who confirm
 _TIMED = 100  # queries
 _BATCH = 64
 _VISITED = 2048
@@ -120,11 +121,13 @@ def tuned(index: Approximate, kind: Kind, trial: Trial, count: int, recall: floa
         seen.append(float(found[:, -1].mean()))
         if seen[-1] > best[0]:
             best = seen[-1], Effort(scope, deepest[-1])
-        depth = next((depth for depth in deepest if _surely(found[:, depth - 1]) >= recall), None)
-        if depth is not None:
-            confirmed = trial.recalls(index, scope, depth, confirming=True)[:, -1]
-            if _surely(confirmed) >= recall:
-                reaching.append(_measured(index, trial, Effort(scope, depth), float(confirmed.mean()), met=True))
+        enough = [depth for depth in deepest if _surely(found[:, depth - 1]) >= recall][:_CONFIRMED]
+        if enough:
+            confirmed = trial.recalls(index, scope, enough[-1], confirming=True)
+            depth = next((depth for depth in enough if _surely(confirmed[:, depth - 1]) >= recall), None)
+            if depth is not None:
+                reached = float(confirmed[:, depth - 1].mean())
+                reaching.append(_measured(index, trial, Effort(scope, depth), reached, met=True))
         if len(reaching) == _COMPARED:
             break
         if not reaching and len(seen) > 4 and seen[-1] - seen[-5] < 0.001:
