@@ -106,6 +106,8 @@ def test_impossible_resolutions_are_named(tmp_path):
         load_encoder("scratch-image", "image", resolution=100)
     with pytest.raises(UserError, match="cannot see pictures at 2 pixels"):
         load_encoder(str(save_vit(tmp_path / "vit")), "image", resolution=2)
+    with pytest.raises(UserError, match="cannot see pictures at 2 pixels"):
+        load_encoder(str(save_clip(tmp_path / "clip")), "image", resolution=2)
     with pytest.raises(UserError, match="cannot see pictures at 64 pixels"):
         load_encoder(str(save_siglip2(tmp_path / "free")), "image", resolution=64)  # pictures of any shape
     with pytest.raises(UserError, match="lite-text sees pictures at one size only: leave resolution away"):

@@ -21,10 +21,11 @@ from transformers import (
 from likewise.encoders.base import STATES, Modality
 from likewise.encoders.hub import load_network, model_folder, read_config
 from likewise.encoders.hugging_face import HuggingFaceEncoder
-from likewise.encoders.resolution import between_positions, resized
+from likewise.encoders.resolution import between_positions, cannot_see, resized
 from likewise.encoders.text import architecture, load_tokenizer
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.encoders.vision import load_processor, process, processing, smallest_side
+from likewise.errors import UserError
 
 # transformers' model type → its text half and its picture half
 DUAL_MODELS: dict[str, tuple[Any, Any]] = {
@@ -126,7 +127,13 @@ class DualImageEncoder(HuggingFaceEncoder):
     def at(self, side: int) -> Self:
         processor = resized(self.preparation, side, self.name)
         changed = {"options": between_positions(self.network), "processor": processing(processor)}
-        return type(self)(self.name, self.network, processor, self._description | changed)
+        other = type(self)(self.name, self.network, processor, self._description | changed)
+        try:
+            with torch.inference_mode():
+                other(other.example(1))
+        except (ValueError, RuntimeError):
+            raise UserError(cannot_see(self.name, side)) from None
+        return other
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:

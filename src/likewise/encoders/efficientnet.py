@@ -14,8 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
-from likewise.encoders.pixels import square_pixels
-from likewise.errors import UserError
+from likewise.encoders.pixels import patches_of, square_pixels
 
 SIDE = 224
 _STRIDE = 32  # pixels of a patch
@@ -47,7 +46,7 @@ class EfficientNetLite0(Encoder):
     )
 
     def __init__(self, name: str = "lite-image", side: int = SIDE) -> None:
-        rows = side // _STRIDE
+        rows = patches_of(name, side, _STRIDE)
         super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=side)
         self._side = side
         with torch.random.fork_rng(devices=[]):  # its random weights are replaced; the caller's seed is left alone
@@ -74,11 +73,9 @@ class EfficientNetLite0(Encoder):
         return cls(name, description["side"])
 
     def at(self, side: int) -> Self:
-        if side < _STRIDE or side % _STRIDE:
-            raise UserError(f"the encoder {self.name} sees pictures at a multiple of {_STRIDE} pixels, not at {side}")
-        larger = type(self)(self.name, side)
-        larger.load_state_dict(self.state_dict())
-        return larger
+        other = type(self)(self.name, side)
+        other.load_state_dict(self.state_dict())
+        return other
 
     def description(self) -> dict[str, Any]:
         return {

@@ -7,10 +7,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from likewise.errors import UserError
+
 
 def as_rgb(picture: Image.Image) -> Image.Image:
     """The picture in RGB; itself if it is so already (Pillow's `convert` would copy it)."""
     return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def patches_of(name: str, side: int, patch: int) -> int:
+    """How many patches stand side by side in a picture of `side` pixels.
+
+    Raises:
+        UserError: they do not fill it.
+    """
+    if side < patch or side % patch:
+        raise UserError(f"the encoder {name} sees pictures at a multiple of {patch} pixels, not at {side}")
+    return side // patch
 
 
 def square_pixels(pictures: Sequence[Image.Image], side: int, most_cropped: float = 0.0) -> Tensor:

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from likewise.encoders.base import STATES, Encoder, Modality
-from likewise.encoders.pixels import square_pixels
+from likewise.encoders.pixels import patches_of, square_pixels
 from likewise.encoders.transformer import Transformer, random_positions
-from likewise.errors import UserError
 
 SIDE = 96
 PATCH = 12
@@ -28,9 +27,9 @@ class ScratchImage(Encoder):
     learning_rate = 1e-3  # random weights
 
     def __init__(self, name: str = "scratch-image", side: int = SIDE) -> None:
-        rows = side // PATCH
+        rows = patches_of(name, side, PATCH)
         super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=side)
-        self._side, self._rows = side, rows
+        self._side = side
         self.patches = nn.Linear(3 * PATCH * PATCH, WIDTH)
         self.positions = random_positions(rows * rows, WIDTH)
         self.transformer = Transformer(WIDTH, DEPTH, HEADS)
@@ -48,11 +47,10 @@ class ScratchImage(Encoder):
         return cls(name, description["side"])
 
     def at(self, side: int) -> Self:
-        if side < PATCH or side % PATCH:
-            raise UserError(f"the encoder {self.name} sees pictures at a multiple of {PATCH} pixels, not at {side}")
         with torch.random.fork_rng(devices=[]):
             other = type(self)(self.name, side)
-        grid = self.positions.detach().T.reshape(1, WIDTH, self._rows, self._rows)
+        rows = self._side // PATCH
+        grid = self.positions.detach().T.reshape(1, WIDTH, rows, rows)
         between = functional.interpolate(grid, size=other.grid, mode="bicubic").flatten(2)[0].T
         other.load_state_dict(self.state_dict() | {"positions": between})
         return other
@@ -79,6 +77,6 @@ class ScratchImage(Encoder):
 
     def _patches(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].float() / 127.5 - 1.0
-        rows = self._rows
+        rows = self._side // PATCH
         squares = pixels.reshape(-1, rows, PATCH, rows, PATCH, 3).transpose(2, 3).reshape(len(pixels), rows * rows, -1)
         return self.patches(squares) + self.positions

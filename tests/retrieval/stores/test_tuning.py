@@ -1,5 +1,6 @@
 """What the embedded store chooses by itself: within the memory, with the recall that was asked for, and why."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,25 @@ def test_bytes_are_read_and_written_as_people_do():
         "2 MB",
         "3.21 GB",
     ]
+
+
+def test_where_no_kind_reaches_the_aim_those_that_find_more_are_built_first(tmp_path, monkeypatch):
+    """However fast they are."""
+    recalls = {"hnsw-sq8": 0.5, "ivf-sq8": 0.6, "ivf-pq": 0.7, "rabitq": 0.65}
+    measure, built = indexing.tuned, []
+
+    def failing(index, kind, trial, count, aim):
+        measured = measure(index, kind, trial, count, 0.5)
+        return dataclasses.replace(measured, met=False, recall=recalls[kind.name])
+
+    def noted(choice, name, why, start=None):
+        built.append(name)
+        return build_one(choice, name, why, start)
+
+    build_one = indexing._Choice._built
+    monkeypatch.setattr(indexing, "tuned", failing)
+    monkeypatch.setattr(indexing._Choice, "_built", noted)
+    monkeypatch.setattr(indexing, "_FEW", 0)
+    with pytest.raises(UserError, match="no index that may be used here reaches a recall"):
+        build(tmp_path, Goal(recall=0.9, memory=2_000_000))  # too little for comparing all
+    assert built[:3] == ["ivf-pq", "rabitq", "ivf-sq8"]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import polars as pl
+from polars import selectors
 
 from likewise.catalog.columns import unknown_column
 from likewise.catalog.filter_rows import read_numbers
@@ -180,12 +181,10 @@ def _stored_cells(items: pl.DataFrame, column: Column) -> pl.Series:
 
 
 def _documents(items: pl.DataFrame, schema: Schema) -> list[str]:
-    """A JSON text for each row, with the schema's columns in its order and others behind them."""
-    missing = [column.name for column in schema.columns if column.name not in items.columns]
-    ours = [column.name for column in schema.columns]
-    rows = items.with_columns(pl.lit(None).alias(name) for name in missing)
-    rows = rows.select(*ours, *(name for name in items.columns if name not in ours))
-    floats = pl.col(pl.Float32, pl.Float64)
+    """A JSON text for each row, with all columns of the schema in its order."""
+    names = [column.name for column in schema.columns]
+    rows = items.select(name if name in items.columns else pl.lit(None).alias(name) for name in names)
+    floats = selectors.float()
     rows = rows.with_columns(pl.when(floats.is_finite()).then(floats))  # JSON has no NaN and no infinity
     if not any(kind.is_nested() for kind in rows.dtypes):
         return [_ENCODER.encode(row) for row in rows.iter_rows(named=True)]

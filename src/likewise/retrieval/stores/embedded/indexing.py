@@ -211,12 +211,11 @@ class _Choice:
         fill(index, vectors)
         entrant = Approximate(index, kind, vectors, Effort(1, 1))
         measured = tuned(entrant, kind, trial, len(vectors), self._goal.recall)
+        if not measured.met:
+            lost = 1e6 * (2 - measured.recall)
+            return lost, lambda: lost
         best = entrant.trying(measured.effort)
-
-        def again() -> float:
-            return cost(*trial.seconds_of(lambda queries: best.search(queries, NEIGHBOURS, None)))
-
-        return measured.cost if measured.met else 1e6 * (2 - measured.recall), again
+        return measured.cost, lambda: cost(*trial.seconds_of(lambda queries: best.search(queries, NEIGHBOURS, None)))
 
     def _built(self, name: str, why: str, start: Path | None = None) -> tuple[Plan, bool]:
         """Build an index over all vectors, and tune it.

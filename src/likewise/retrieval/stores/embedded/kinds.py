@@ -23,7 +23,7 @@ _POINTS = 48  # that k-means sees of each list
 _FEWEST_POINTS = 39  # FAISS warns below
 _ROUNDS = 6  # of k-means; ten take half as long again, and their lists are no better to search
 _SAMPLE = 512 * 2**20  # bytes of vectors that k-means may have in memory
-_PIECE_SAMPLE = 10_240  # rows that the codes of a product quantiser are learned from
+_PIECE_SAMPLE = 10_240  # rows, an eighth at most, that the codes of a product quantiser are learned from
 _BLOCK = 32_768  # rows that are added at a time
 _DEPTHS = (15, 20, 25, 30, 40, 50, 60, 80, 120, 200, 300, 500, 1000, 2000)  # for codes that are far from exact
 
@@ -113,8 +113,9 @@ def trained(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
         return index
     if not quantiser.ntotal:
         index.train_q1(len(sample), _faiss.swig_ptr(sample), False, _faiss.METRIC_INNER_PRODUCT)
+    learned_from = min(_PIECE_SAMPLE, max(256, len(sample) // 8))
     # The pieces are so small that threads would only wait for each other.
-    in_one_thread(index.train, sample[:: max(1, len(sample) // min(_PIECE_SAMPLE, max(256, len(sample) // 8)))])
+    in_one_thread(index.train, sample[:: max(1, len(sample) // learned_from)])
     return index
 
 
