@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -78,6 +80,19 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match=r"the picture cache .* cannot be written"):
         PictureCache(tmp_path / "file" / "cache")
+
+
+def test_many_may_open_a_new_folder_at_the_same_moment(tmp_path):
+    together = threading.Barrier(8)
+
+    def open_it(folder):
+        together.wait(30)
+        with PictureCache(folder) as cache:
+            cache.remember("http://a/", Remembered(cause="http-404"))
+
+    with ThreadPoolExecutor(8) as pool:
+        for attempt in range(25):
+            list(pool.map(open_it, [tmp_path / str(attempt)] * 8))
 
 
 def _fill(folder, start, ready):

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from filelock import FileLock
+
 from likewise.errors import UserError
 
 _SECONDS_TO_WAIT_FOR_ANOTHER_PROCESS = 30.0
@@ -151,6 +153,10 @@ class PictureCache:
 
     def _open_index(self) -> sqlite3.Connection:
         path = self.folder / "index-1.sqlite"
+        with FileLock(self.folder / ".opening"):  # SQLite refuses to turn on its log while another process does so
+            return self._connected(path)
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
         try:
             return _connect(path)
         except sqlite3.OperationalError:
