@@ -43,13 +43,12 @@ def unit_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise UserError(f"the store takes vectors in {dim} dimensions, of the shape (n, {dim}), not {vectors.shape}")
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    squares = np.einsum("ij,ij->i", vectors, vectors)
+    squares = np.vecdot(vectors, vectors)
+    if np.abs(squares - 1.0).max(initial=0.0) < 2e-6:  # false where one is not a number
+        return vectors
     if not np.isfinite(squares).all():
         raise UserError("a vector holds NaN, infinity or numbers too large to have a length")
-    lengths = np.sqrt(squares)[:, None]
-    if (np.abs(lengths - 1.0) < 1e-6).all():
-        return vectors
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return vectors / np.maximum(np.sqrt(squares), np.finfo(np.float32).tiny)[:, None]
 
 
 def checked_k(k: int) -> int:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from likewise.retrieval.stores.embedded.exact import nearest
 from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, new_quantiser, trained
 from likewise.retrieval.stores.embedded.plan import Plan
 from likewise.retrieval.stores.embedded.segment import Segment
-from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, cost, tuned
+from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, cost, settled, tuned
 from likewise.retrieval.stores.goal import Goal, show_bytes
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
@@ -32,8 +33,6 @@ _TRAINED = "trained.faiss"
 _FEWEST = 500  # items; below, nothing is worth an index
 _FEW = 10_000  # items; below, nothing is worth a measurement where all can be compared
 _PILOT = 16_384  # items on which kinds compete
-_NEAR = 1.3  # times as slow as the fastest: such kinds of lists are timed again
-_ROUNDS = 5  # of that
 _PART = 4  # of which every fourth shows how the time of a graph grows
 _LEAST_POWER = 0.2
 
@@ -187,24 +186,23 @@ class _Choice:
                 alone, together = trial.seconds_of(lambda queries: nearest(some, queries, NEIGHBOURS), slow=True)
                 times[name] = growth * cost(alone, together)
             elif APPROXIMATE[name].lists:
-                seconds, again[name] = self._tried(name, some, trial, coarse)
-                times[name] = growth**0.4 * seconds
+                times[name], again[name] = self._tried(name, some, trial, coarse, growth**0.4)
             else:
                 (whole, _), part = self._tried(name, some, trial), np.ascontiguousarray(some[::_PART])
                 power = math.log(whole / self._tried(name, part, Trial(part))[0]) / math.log(_PART)
                 times[name] = growth ** max(power, _LEAST_POWER) * whole
-        near = [name for name in again if times[name] <= _NEAR * min(times.values())]
-        if len(near) > 1:  # what else the machine does meanwhile comes and goes: in turns, it meets all alike
-            rounds = [[again[name]() for name in near] for _ in range(_ROUNDS)]
-            times |= dict(zip(near, growth**0.4 * np.median(rounds, axis=0), strict=True))
+        times = settled(times, again)
         return sorted(times, key=lambda name: times[name])
 
     def _tried(
-        self, name: str, vectors: np.ndarray, trial: Trial, coarse: Any = None
+        self, name: str, vectors: np.ndarray, trial: Trial, coarse: Any = None, factor: float = 1.0
     ) -> tuple[float, Callable[[], float]]:
         """Seconds that a kind takes over a few vectors, and a way to measure them again.
 
         They are more than any other takes where the goal is not reached.
+
+        Args:
+            factor: what they are multiplied by, for more vectors.
         """
         kind = APPROXIMATE[name]
         index = trained(kind, vectors, coarse)
@@ -215,7 +213,8 @@ class _Choice:
             lost = 1e6 * (2 - measured.recall)
             return lost, lambda: lost
         best = entrant.trying(measured.effort)
-        return measured.cost, lambda: cost(*trial.seconds_of(lambda queries: best.search(queries, NEIGHBOURS, None)))
+        search = partial(best.search, k=NEIGHBOURS, among=None)
+        return factor * measured.cost, lambda: factor * cost(*trial.seconds_of(search))
 
     def _built(self, name: str, why: str, start: Path | None = None) -> tuple[Plan, bool]:
         """Build an index over all vectors, and tune it.

@@ -25,7 +25,8 @@ _ROUNDS = 6  # of k-means; ten take half as long again, and their lists are no b
 _SAMPLE = 512 * 2**20  # bytes of vectors that k-means may have in memory
 _PIECE_SAMPLE = 10_240  # rows, an eighth at most, that the codes of a product quantiser are learned from
 _BLOCK = 32_768  # rows that are added at a time
-_DEPTHS = (15, 20, 25, 30, 40, 50, 60, 80, 120, 200, 300, 500, 1000, 2000)  # for codes that are far from exact
+_FINE = (10, 11, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 45, 50)  # candidates for codes nearly exact
+_COARSE = (*_FINE[4:], 55, 60, 70, 80, 100, 120, 150, 200, 300, 500, 1000, 2000)  # for codes that are far from it
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def _pieces(dim: int) -> int:
 APPROXIMATE = {
     kind.name: kind
     for kind in (
-        Kind("hnsw-sq8", False, (10, 15, 20, 30), lambda dim: dim),
-        Kind("ivf-sq8", True, (10, 15, 20, 30, 50), lambda dim: dim),
-        Kind("ivf-pq", True, _DEPTHS, _pieces),
-        Kind("rabitq", True, _DEPTHS, lambda dim: math.ceil(dim / 8) + 8),
+        Kind("hnsw-sq8", False, _FINE, lambda dim: dim),
+        Kind("ivf-sq8", True, _FINE, lambda dim: dim),
+        Kind("ivf-pq", True, _COARSE, _pieces),
+        Kind("rabitq", True, _COARSE, lambda dim: math.ceil(dim / 8) + 8),
     )
 }
 
