@@ -31,6 +31,7 @@ SYSTEMS = (OURS, *PEERS, "BM25", "untrained", "ridge")
 _SEEDED = (OURS, *PEERS)  # the others give the same answers every time
 _RESULTS = HERE / "results"
 _TUNING = _RESULTS / "quality-tuning.json"
+_KEPT = _RESULTS / "quality.json"
 _TOLERANCE = 0.05  # of the budget: a last step or a last look at validation may take a little longer than thought
 _QUICK = {"budget": 30.0, "seeds": [0], "most_rows": 240}
 
@@ -106,27 +107,27 @@ def _run(arguments: argparse.Namespace) -> None:
         name: prepare(name, arguments.folder / name, arguments.data, arguments.most_rows)
         for name in arguments.catalogues
     }
-    if arguments.tune:
-        _tune(bench, files, [system for system in arguments.systems if system in PEERS])
+    if arguments.tune is not None:
+        _tune(bench, files, [system for system in arguments.systems if system in PEERS], arguments.tune or list(GRID))
         return
     tuned = json.loads(_TUNING.read_text(encoding="utf-8")) if _TUNING.exists() else {}
-    tables, figures = [], {}
+    kept = {} if arguments.quick or not _KEPT.exists() else json.loads(_KEPT.read_text(encoding="utf-8"))
+    figures = {name: kept[name] for name in CATALOGUES if name in kept}  # those that are not run again
     for name, file in files.items():
-        table, figures[name] = _compare(bench, name, file, arguments.systems, arguments.seeds, tuned)
-        tables.append(table)
-    about = _about(bench, arguments.seeds)
-    page = f"# Quality beside peers\n\n{about}\n\n{LEGEND}\n\n" + "\n\n".join(tables) + "\n"
+        figures[name] = _compare(bench, name, file, arguments.systems, arguments.seeds, tuned)
+    sections = [f"## {name}\n\n{measured['about']}\n\n{measured['table']}" for name, measured in figures.items()]
+    page = "\n\n".join(["# Quality beside peers", LEGEND, *sections]) + "\n"
     print(page)
     if arguments.quick:
         return
-    record("quality", {"about": about, **figures})
+    record("quality", figures)
     (_RESULTS / "quality.md").write_text(page, encoding="utf-8")
 
 
 def _compare(
     bench: Bench, name: str, file: Path, systems: list[str], seeds: list[int], tuned: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """One catalogue's table, and its figures for the record."""
+) -> dict[str, Any]:
+    """One catalogue's figures for the record, and its table for people."""
     task = Task(file, file.parent, Clock(time.time(), bench.budget), seeds[0], bench.threads)
     judge = Judge.of(task.test)
     answers, notes = {}, {}
@@ -141,11 +142,12 @@ def _compare(
     cells = judge.compare(answers)
     seconds = {system: ", ".join(_seconds(note, bench.budget) for note in notes[system]) for system in systems}
     rows = {part: len(getattr(task, part)) for part in ("train", "validation", "test")}
-    heading = (
-        f"## {name}\n\n{rows['train']:,} rows train, {rows['validation']:,} validate; "
-        f"{len(judge.titles.texts):,} titles look for {rows['test']:,} test rows.\n\n"
+    asked = (
+        f"{rows['train']:,} rows train, {rows['validation']:,} validate; "
+        f"{len(judge.titles.texts):,} titles look for {rows['test']:,} test rows. "
     )
-    figures = {
+    return {
+        "about": asked + _about(bench, seeds),
         "rows": rows,
         "queries": len(judge.titles.texts),
         "metric": judge.titles.metric,
@@ -154,8 +156,8 @@ def _compare(
         "settings of peers": {
             system: (chosen.as_dict() if (chosen := _settings(tuned, name, system)) else {}) for system in systems
         },
+        "table": markdown(judge.columns, cells, seconds),
     }
-    return heading + markdown(judge.columns, cells, seconds), figures
 
 
 def _seconds(note: dict[str, Any], budget: float) -> str:
@@ -170,14 +172,14 @@ def _settings(tuned: dict[str, Any], name: str, system: str) -> PeerSettings | N
     return PeerSettings.parse(chosen) if chosen else PeerSettings()
 
 
-def _tune(bench: Bench, files: dict[str, Path], peers: list[str]) -> None:
+def _tune(bench: Bench, files: dict[str, Path], peers: list[str], chosen: list[str]) -> None:
     """Choose every peer's settings for every catalogue on its validation rows, one setting after the other."""
     kept = json.loads(_TUNING.read_text(encoding="utf-8")) if _TUNING.exists() else {"catalogues": {}}
     for name, file in files.items():
         for peer in peers:
             best, tried = PeerSettings(), {}
-            for setting, values in GRID.items():
-                for value in values:
+            for setting in chosen:
+                for value in GRID[setting]:
                     settings = best.varied(**{setting: value})
                     if settings not in tried:
                         _say(f"{name}: {peer} with {settings.as_dict()}")
@@ -212,7 +214,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--likewise", default="", metavar="OPTIONS", help="of likewise train; {seconds} is the budget")
     parser.add_argument("--folder", type=Path, default=HERE / "work", help="what is finished here is not done again")
-    parser.add_argument("--tune", action="store_true", help="choose the peers' settings on validation, and keep them")
+    parser.add_argument(
+        "--tune", nargs="*", choices=GRID, help="choose the peers' settings on validation, and keep them (default: all)"
+    )
     parser.add_argument("--hybrid", action="store_true", help="vectors, words, both: as benchmarks/hybrid.py")
     parser.add_argument("--quick", action="store_true", help="few rows, seconds of training: does it run at all?")
     arguments = parser.parse_args()

@@ -210,10 +210,13 @@ def _goal_figures(
         rescoring = (choice.candidates, bench.folder / "vectors.f32")
         memory = resident.of_bare(choice.file, bench.folder / "queries.npy", choice.breadth, *rescoring)
         figures["memory of the sweep's fastest, MB"] = memory
-        longer = about["seconds to build"] / choice.built
-        figures["time to build, with all fields, to that of the sweep's fastest"] = round(longer, 2)
+        whole = about["seconds to build"]
+        longer = (whole - about["of them, until all items were written"]) / choice.built
+        figures["time to build, with all fields, to that of the sweep's fastest"] = round(whole / choice.built, 2)
+        figures["time to choose, build and tune the index alone"] = round(longer, 2)
         if name == _FIRST and bench.rows >= _MILLION:
-            verdicts.at_most(f"{name}: time to build, with all fields, beside the sweep's fastest", longer, 1.2)
+            what = "time to choose, build and tune the index, beside building the sweep's fastest"
+            verdicts.at_most(f"{name}: {what}", longer, 1.2)
     else:
         say(f"  the sweep found no index for {name}")
     if name == _FIRST:

@@ -71,23 +71,29 @@ class Content:
             found = merged(found, (scores, rows + self.segment.count), k)
         return Hits(self.segment, self.delta, np.maximum(np.minimum(found[0], 1.0), -1.0), found[1])
 
-    def place_of(self, id: str) -> int | None:
-        """An item's row, or None where there is no such item."""
-        row = self._places.get(id)
-        if row is not None:
-            return self.segment.count + row
-        row = self.segment.row_of(id)
-        return None if row is None or (self.dead is not None and self.dead[row]) else row
+    def places_of(self, ids: Sequence[str]) -> list[int | None]:
+        """Each item's row, or None where there is no such item."""
+        rows, old, places = self.segment.rows_of(ids), self.segment.count, self._places
+        if self.dead is not None:
+            rows = [row if row is None or not self.dead[row] else None for row in rows]
+        return [old + places[id] if id in places else row for id, row in zip(ids, rows, strict=True)]
 
-    def record(self, row: int, vectors: bool) -> Record:
-        """One item."""
-        if row < self.segment.count:
-            document, vector = self.segment.fields[row], self.segment.vectors[row]
-        else:
-            row -= self.segment.count
-            document, vector = self.delta.document(row), self.delta.vectors[row]
-        fields = json.loads(document)
-        return Record(fields["id"], fields, vector.copy() if vectors else None)
+    def records(self, rows: Sequence[int | None], vectors: bool) -> list[Record | None]:
+        """Items by their rows; None where there is no row."""
+        old, segment, delta = self.segment.count, self.segment, self.delta
+        written = segment.fields.many(np.array([row for row in rows if row is not None and row < old], np.int64))
+        documents = iter(written)
+        texts = [next(documents) if row < old else delta.document(row - old) for row in rows if row is not None]
+        fields = iter(json.loads(f"[{','.join(texts)}]"))
+        found: list[Record | None] = []
+        for row in rows:
+            if row is None:
+                found.append(None)
+                continue
+            known = next(fields)
+            vector = segment.vectors[row] if row < old else delta.vectors[row - old]
+            found.append(Record(known["id"], known, vector.copy() if vectors else None))
+        return found
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All items, `size` at most at a time."""
@@ -125,7 +131,7 @@ class Content:
 
     def _deleted(self, ids: Sequence[str]) -> "Content":
         in_delta = [row for row in (self._places.pop(id, None) for id in ids) if row is not None]
-        in_segment = self.segment.rows_of(ids)
+        in_segment = [row for row in self.segment.rows_of(ids) if row is not None]
         dead = self.dead
         if in_segment:
             dead = np.zeros(self.segment.count, bool) if dead is None else dead.copy()

@@ -59,7 +59,7 @@ class Replica:
         self.content()
         with self._publishing:
             content = self._content
-            return content, [content.place_of(id) for id in ids]
+            return content, content.places_of(ids)
 
     def write(self, write: Upsert | Delete) -> int:
         """Make a write last, then let readers see it.
@@ -72,7 +72,8 @@ class Replica:
         """
         with self._only_writer():
             if isinstance(write, Delete):
-                present = [id for id in dict.fromkeys(write.ids) if self._content.place_of(id) is not None]
+                ids = list(dict.fromkeys(write.ids))
+                present = [id for id, row in zip(ids, self._content.places_of(ids), strict=True) if row is not None]
                 if not present:
                     return 0
                 write = Delete(present)

@@ -96,26 +96,30 @@ class Segment:
         self._reading = threading.Lock()
         self._index = self._opened_index()
 
-    def row_of(self, id: str) -> int | None:
-        """The row of an item, or None where there is no such id."""
-        (wanted,) = hashes_of([id])
-        place = int(np.searchsorted(self._hashes, wanted))
+    def rows_of(self, ids: Sequence[str]) -> list[int | None]:
+        """Each id's row, or None where there is no such id."""
+        if not self.count or not len(ids):
+            return [None] * len(ids)
+        hashes = hashes_of(ids)
+        places = np.searchsorted(self._hashes, hashes)
+        first = np.minimum(places, self.count - 1)
+        known = self._hashes[first] == hashes
+        rows = self._rows[first]
+        found: list[int | None] = [None] * len(ids)
+        there = np.flatnonzero(known)
+        for number, row, id in zip(there.tolist(), rows[there].tolist(), self.ids.many(rows[there]), strict=True):
+            found[number] = row if id == ids[number] else self._further(ids[number], int(first[number]))
+        return found
+
+    def _further(self, id: str, place: int) -> int | None:
+        """The row of an id behind a place where another one has the same hash."""
+        wanted = self._hashes[place]
         while place < self.count and self._hashes[place] == wanted:
             row = int(self._rows[place])
             if self.ids[row] == id:
                 return row
             place += 1
         return None
-
-    def rows_of(self, ids: Sequence[str]) -> list[int]:
-        """The rows of those of the ids that are there, in any order."""
-        if not self.count or not len(ids):
-            return []
-        hashes = hashes_of(ids)
-        places = np.searchsorted(self._hashes, hashes)
-        there = self._hashes[np.minimum(places, self.count - 1)] == hashes
-        rows = (self.row_of(ids[number]) for number in np.flatnonzero(there).tolist())
-        return [row for row in rows if row is not None]
 
     def search(self, queries: np.ndarray, k: int, among: Selection | None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of each query, all of them or those of a selection.

@@ -57,7 +57,7 @@ class EmbeddedStore:
 
     def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
         content, rows = self._opened.located(ids)
-        return [None if row is None else content.record(row, vectors) for row in rows]
+        return content.records(rows, vectors)
 
     def count(self, condition: Condition | None = None) -> int:
         content = self._opened.content()
