@@ -49,7 +49,7 @@ class Hits(Sequence[Found]):
         try:
             if len(self._delta):
                 return iter([self._among_new(*one) for one in zip(scores, rows, strict=True)])
-            ids = self._segment.ids.many(rows.ravel())
+            ids = self._segment.ids_of(rows.ravel())
         except ValueError:
             raise damage(self._segment.folder.parent) from None
         width = rows.shape[1]

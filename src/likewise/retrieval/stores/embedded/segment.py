@@ -29,6 +29,7 @@ from likewise.retrieval.stores.embedded.plan import Plan
 from likewise.retrieval.stores.embedded.texts import Texts, TextWriter
 from likewise.retrieval.stores.schema import FIELDS, ID, Schema
 
+_REMEMBERED = 4096  # ids
 _COPIED = 4096  # vectors that are written at a time
 
 
@@ -94,10 +95,25 @@ class Segment:
         self._columns: dict[str, pl.Series] = {}
         _check_columns(self._table)
         self._reading = threading.Lock()
+        self._found: dict[str, int] = {}
         self._index = self._opened_index()
+
+    def ids_of(self, rows: np.ndarray) -> list[str]:
+        """The ids of rows that a search has found, which are remembered: whoever searches looks at the items next."""
+        ids = self.ids.many(rows)
+        if len(ids) <= _REMEMBERED:
+            if len(self._found) > _REMEMBERED:
+                self._found = {}
+            self._found.update(zip(ids, rows.tolist(), strict=True))
+        return ids
 
     def rows_of(self, ids: Sequence[str]) -> list[int | None]:
         """Each id's row, or None where there is no such id."""
+        found = self._found
+        rows = [found.get(id) for id in ids]
+        return self._looked_up(ids) if None in rows else rows
+
+    def _looked_up(self, ids: Sequence[str]) -> list[int | None]:
         if not self.count or not len(ids):
             return [None] * len(ids)
         hashes = hashes_of(ids)
