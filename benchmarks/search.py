@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="keep the figures in benchmarks/results/search.json, beside those of other numbers",
+        help="keep the figures in benchmarks/results/search.json",
     )
     parser.add_argument("--seed", type=int, default=0, help="of vectors and queries")
     parser.add_argument("--longest-build", type=float, default=4.0, help="minutes for one of FAISS's graphs")
@@ -135,9 +135,8 @@ def main() -> None:
         print(shown(line))
     if arguments.json:
         about = {"faiss": faiss.__version__, "faiss threads": faiss.omp_get_max_threads(), "seed": arguments.seed}
-        kept = (
-            json.loads(_RESULTS.read_text(encoding="utf-8")) if _RESULTS.exists() else {}
-        )  # of other numbers of items
+        kept = json.loads(_RESULTS.read_text(encoding="utf-8")) if _RESULTS.exists() else {}
+        # Figures of other numbers of items stay.
         verdicts += [line for line in kept.get("targets", []) if line["items"] not in arguments.items]
         verdicts.sort(key=lambda line: line["items"])
         others = {name: figures for name, figures in kept.items() if name.endswith(" items") and name not in sizes}
