@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from likewise.errors import UserError
+from likewise.retrieval.stores.embedded import segment
 from likewise.retrieval.stores.registry import open_store, replace_store
 from likewise.retrieval.stores.schema import Schema
 
@@ -46,6 +47,26 @@ def test_they_show_the_store_as_it_was(store):
     store.optimise()
     assert [found.ids for found in hits] == [[id] for id in ITEMS["id"]]
     assert [found.ids for found in store.search(VECTORS[:1], 1)] == [["other"]]
+
+
+def test_what_was_found_is_what_is_read_even_after_writes(store):
+    found = [one.ids[0] for one in store.search(VECTORS, 1)]
+    store.delete(found[:1])
+    store.upsert(pl.DataFrame({"id": [found[1]]}), -VECTORS[1:2])
+    read = store.fetch([*found, "none"], vectors=True)
+    assert [None if record is None else record.id for record in read] == [None, *found[1:], None]
+    assert read[1].vector.tolist() == (-VECTORS[1]).tolist()
+    assert read[2].vector.tolist() == VECTORS[2].tolist()
+
+
+def test_ids_with_the_same_hash_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(segment, "hashes_of", lambda ids: np.array([len(id) % 2 for id in ids], np.uint64))
+    items = pl.DataFrame({"id": ["1", "22", "333", "4444", "55555"]})
+    with replace_store(f"faiss://{tmp_path}/store", Schema.of(items, 8)) as loader:
+        loader.upsert(items, VECTORS[:5])
+    asked = ["4444", "55555", "1", "666666", "22", "7"]
+    read = open_store(f"faiss://{tmp_path}/store").fetch(asked)
+    assert [None if record is None else record.id for record in read] == ["4444", "55555", "1", None, "22", None]
 
 
 def test_damaged_ids_are_one_sentence(store, tmp_path):
