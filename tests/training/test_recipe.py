@@ -17,10 +17,24 @@ from likewise.training.train import train
 @pytest.mark.parametrize(
     ("seconds", "cut"), [(5000, 8), (1900, 8), (1800, 9), (700, 10), (500, 10), (200, 10), (120, None), (0, None)]
 )
-def test_the_earliest_cut_with_enough_epochs_is_chosen_else_the_most_epochs(seconds, cut):
-    costs = [CutCost(8, 100, 90), CutCost(9, 100, 60), CutCost(10, 100, 30)]
+def test_the_earliest_cut_with_enough_epochs_is_chosen_else_the_last(seconds, cut):
+    costs = [CutCost(10, 100, 30), CutCost(9, 100, 60), CutCost(8, 100, 90)]
     chosen = choose_cut(costs, seconds)
     assert (chosen and chosen.cut) == cut
+
+
+def test_a_short_training_is_not_spent_on_planning_it():
+    costs = iter([CutCost(10, 100, 30), CutCost(9, 100, 60), CutCost(8, 100, 90)])
+    assert choose_cut(costs, 300).cut == 10
+    assert [cost.cut for cost in costs] == [9, 8], "no earlier cut is measured"
+
+
+def test_heads_have_all_the_time_where_the_blocks_get_none(shapes, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "choose_cut", lambda costs, seconds: None)
+    with quiet():
+        train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "standard", "epochs": 2}))
+    (stage,) = json.loads((tmp_path / "run" / FILE).read_text())
+    assert (stage["name"], stage["until_minute"]) == ("heads", 2.0)
 
 
 def test_no_cut_is_no_mistake():

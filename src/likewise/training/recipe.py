@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,9 @@ def _plan(ground: Ground, effort: Effort, elapsed: float) -> list[Stage]:
     if effort == "quick":
         return [heads]
     blocks = _plan_blocks(ground, seconds - min(_seconds_of(ground, heads), 60 * heads.until_minute))
-    return [heads] if blocks is None else [heads, dataclasses.replace(blocks, until_minute=seconds / 60)]
+    if blocks is None:
+        return [dataclasses.replace(heads, until_minute=seconds / 60)]
+    return [heads, dataclasses.replace(blocks, until_minute=seconds / 60)]
 
 
 def _seconds_of(ground: Ground, heads: Stage) -> float:
@@ -130,8 +133,8 @@ def _plan_blocks(ground: Ground, seconds: float) -> Stage | None:
     encoder = model.encoder("image")
     if not ground.data.pictured.any() or not encoder.blocks:
         return None
-    costs = [measure_cut(model, catalog, cut, len(ground.data.rows), config) for cut in _candidates(encoder)]
-    chosen = choose_cut(costs, seconds)
+    measured = (measure_cut(model, catalog, cut, len(ground.data.rows), config) for cut in _candidates(encoder))
+    chosen = choose_cut(measured, seconds)
     if chosen is None:
         say("There is no time left to train the last blocks of the picture encoder")
         return None
@@ -170,23 +173,25 @@ def _changes(config: TrainConfig, changed: TrainConfig) -> dict[str, object]:
     return {name: value for name, value in after.items() if before[name] != value}
 
 
-def choose_cut(costs: list[CutCost], seconds: float) -> CutCost | None:
-    """The earliest cut that leaves enough epochs, else the one that leaves most; None where that is too few.
+def choose_cut(costs: Iterable[CutCost], seconds: float) -> CutCost | None:
+    """The earliest cut that leaves enough epochs, else the last one; None where even that leaves too few.
 
     Args:
-        costs: by ascending cut.
+        costs: by descending cut. An earlier cut takes longer, so none is looked at before the first that takes too
+            long: a short training should not be spent on planning it.
         seconds: that there are.
     """
+    chosen: CutCost | None = None
     for cost in costs:
-        if cost.epochs_in(seconds) >= _ENOUGH_EPOCHS:
-            return cost
-    most = max(costs, key=lambda cost: cost.epochs_in(seconds), default=None)
-    return most if most is not None and most.epochs_in(seconds) >= _FEWEST_EPOCHS else None
+        if cost.epochs_in(seconds) < _ENOUGH_EPOCHS:
+            return chosen or (cost if cost.epochs_in(seconds) >= _FEWEST_EPOCHS else None)
+        chosen = cost
+    return chosen
 
 
 def _candidates(encoder: Encoder) -> list[int]:
-    """Cuts worth trying: every block of the later half."""
-    return list(range(encoder.blocks // 2, encoder.blocks))
+    """Cuts worth trying: every block of the later half, the last one first."""
+    return list(range(encoder.blocks - 1, encoder.blocks // 2 - 1, -1))
 
 
 def measure_cut(model: Model, catalog: Catalog, cut: int, rows: int, config: TrainConfig) -> CutCost:
