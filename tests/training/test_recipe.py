@@ -34,7 +34,8 @@ def test_heads_have_all_the_time_where_the_blocks_get_none(shapes, tiny, tmp_pat
     with quiet():
         train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "standard", "epochs": 2}))
     (stage,) = json.loads((tmp_path / "run" / FILE).read_text())
-    assert (stage["name"], stage["until_minute"]) == ("heads", 2.0)
+    assert stage["name"] == "heads"
+    assert stage["until_minute"] == pytest.approx(2.0, abs=0.5), "two minutes, less what planning took"
 
 
 def test_no_cut_is_no_mistake():

@@ -104,10 +104,13 @@ def _plan(ground: Ground, effort: Effort, elapsed: float) -> list[Stage]:
     heads = Stage("heads", config, until_minute=seconds * (1.0 if effort == "quick" else _MOST_FOR_HEADS) / 60)
     if effort == "quick":
         return [heads]
-    blocks = _plan_blocks(ground, seconds - min(_seconds_of(ground, heads), 60 * heads.until_minute))
-    if blocks is None:
+    started = time.monotonic()
+    for_heads = min(_seconds_of(ground, heads), 60 * heads.until_minute)
+    chosen = _chosen_cut(ground, seconds - for_heads)
+    seconds -= time.monotonic() - started
+    if chosen is None:
         return [dataclasses.replace(heads, until_minute=seconds / 60)]
-    return [heads, dataclasses.replace(blocks, until_minute=seconds / 60)]
+    return [heads, _blocks(config, chosen, seconds, for_heads)]
 
 
 def _seconds_of(ground: Ground, heads: Stage) -> float:
@@ -124,8 +127,8 @@ def _seconds_of(ground: Ground, heads: Stage) -> float:
     return seconds * heads.config.total_epochs * steps_per_epoch(len(ground.data.rows), heads.config.rows_per_batch)
 
 
-def _plan_blocks(ground: Ground, seconds: float) -> Stage | None:
-    """The stage that trains the last blocks of the picture encoder in some time, caching included.
+def _chosen_cut(ground: Ground, seconds: float) -> CutCost | None:
+    """Where to cut the picture encoder to train its last blocks in some time, caching included.
 
     None where the encoder cannot be cut, there are no pictures, or the time is too short.
     """
@@ -137,14 +140,18 @@ def _plan_blocks(ground: Ground, seconds: float) -> Stage | None:
     chosen = choose_cut(measured, seconds)
     if chosen is None:
         say("There is no time left to train the last blocks of the picture encoder")
-        return None
-    epochs = min(chosen.epochs_in(seconds), _MOST_EPOCHS)
+    return chosen
+
+
+def _blocks(config: TrainConfig, chosen: CutCost, seconds: float, for_heads: float) -> Stage:
+    """The stage behind a cut; pictures are brought there before, which is not counted as minutes of training."""
+    epochs = max(1, min(chosen.epochs_in(seconds - for_heads), _MOST_EPOCHS))
     say(
         f"After the heads, the picture encoder trains from block {chosen.cut} on: {epochs} epochs of about "
         f"{chosen.epoch_seconds:.0f} s, once all pictures are encoded up to there in {chosen.cache_seconds:.0f} s"
     )
     settings = {"regime": "partial", "image_cut": chosen.cut, "text_cut": None, "epochs": epochs, "batch_size": None}
-    return Stage("last blocks", config.model_copy(update=settings))
+    return Stage("last blocks", config.model_copy(update=settings), (seconds - chosen.cache_seconds) / 60)
 
 
 def _read(run: Path, config: TrainConfig) -> list[Stage]:
