@@ -25,6 +25,7 @@ from peers.seen import Seen
 from peers.settings import GRID, PEERS, PeerSettings
 from peers.task import Task
 
+import likewise
 from likewise.errors import UserError
 
 SYSTEMS = (OURS, *PEERS, "BM25", "untrained", "ridge")
@@ -77,7 +78,7 @@ class Bench:
         if settings is not None:
             asked["settings"] = settings.as_dict()
         if system == OURS:
-            asked["options"] = self.ours
+            asked |= {"options": self.ours, "code": _code_of_likewise()}
         return asked
 
     def _train(self, system: str, file: Path, seed: int, settings: PeerSettings | None, work: Path) -> None:
@@ -89,6 +90,11 @@ class Bench:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise UserError(f"{system} failed on {file}:\n{done.stderr[-4000:]}")
+
+
+def _code_of_likewise() -> str:
+    files = sorted(Path(likewise.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def main() -> None:
