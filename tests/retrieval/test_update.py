@@ -188,13 +188,15 @@ def test_an_open_index_answers_during_updates_and_follows(tmp_path: Path, way: s
     visitors = [threading.Thread(target=visitor) for _ in range(2)]
     for thread in visitors:
         thread.start()
-    updater = Index.open(tmp_path, model)
-    for turn in range(5):
-        updater.update(shop(item3=f"turn{turn}", item4=None if turn % 2 else "back again"))
-    time.sleep(1.2)
-    stop.set()
-    for thread in visitors:
-        thread.join()
+    try:
+        updater = Index.open(tmp_path, model)
+        for turn in range(5):
+            updater.update(shop(item3=f"turn{turn}", item4=None if turn % 2 else "back again"))
+        time.sleep(1.2)
+    finally:
+        stop.set()
+        for thread in visitors:
+            thread.join()
     assert errors == []
     assert titles(served)["item3"] == "turn4"
     assert served.search("turn4", k=1, hybrid=True)[0].id == "item3"
