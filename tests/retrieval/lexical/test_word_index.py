@@ -1,8 +1,11 @@
 """Words on disk: whole versions, followed by whoever has them open, sharing what has not changed."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import Timeout
 from retrieval.lexical.test_words import write
@@ -24,6 +27,23 @@ def test_others_follow_a_change(tmp_path: Path) -> None:
     assert found(reader, "red") == ["a"]
     write(WordIndex(tmp_path), {"b": "red"}, removed=("a",))
     assert found(reader, "red") == ["b"]
+
+
+def test_readers_in_several_threads_never_parse_at_the_same_time(tmp_path: Path, monkeypatch) -> None:
+    write(WordIndex(tmp_path), {"a": "red", "b": "blue"})
+    load, parsing, most = np.load, [], []
+
+    def watched(*arguments, **options):
+        parsing.append(True)
+        most.append(len(parsing))
+        time.sleep(0.001)
+        parsing.pop()
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(np, "load", watched)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: found(WordIndex(tmp_path), "red"), range(16))) == [["a"]] * 16
+    assert max(most) == 1, "CPython's parser is not safe there"
 
 
 def test_a_small_change_shares_the_files_of_the_rest(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ NAME.order.npy    the item of each of these hashes
 NAME.ids          the items' ids
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
@@ -18,12 +19,29 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+_parsing = threading.Lock()
 _MOST = 255  # more often than that a word says no more of an item
 
 
 def hash_of(text: str) -> int:
     """64 bits, the same on every machine."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def load_array(file: Path, *, mapped: bool = False) -> np.ndarray:
+    """What `np.save` wrote; safe to call from several threads.
+
+    NumPy parses a file's header as Python's syntax, and in CPython 3.11 two threads that parse at the same time may,
+    rarely, end in a SystemError (seen with 3.11.7; https://github.com/python/cpython/issues/106905).
+
+    Args:
+        mapped: leave it on the disk, read only.
+
+    Raises:
+        OSError, EOFError, ValueError: the file is missing or damaged.
+    """
+    with _parsing:
+        return np.load(file, mmap_mode="r" if mapped else None)
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,7 @@ class Postings:
         Raises:
             OSError, EOFError, ValueError: a file is missing or damaged.
         """
-        arrays = [np.load(folder / f"{name}.{part.name}.npy", mmap_mode="r") for part in fields(Arrays)]
+        arrays = [load_array(folder / f"{name}.{part.name}.npy", mapped=True) for part in fields(Arrays)]
         try:
             ids = pl.read_ipc(folder / f"{name}.ids")["id"]
         except pl.exceptions.PolarsError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from likewise.retrieval.lexical.postings import Postings, hash_of
+from likewise.retrieval.lexical.postings import Postings, hash_of, load_array
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
 _K1, _B = 1.2, 0.75
@@ -71,7 +71,7 @@ class Words:
         for name in notes["parts"]:
             postings = Postings.open(folder, name)
             alive = np.ones(len(postings), bool)
-            alive[np.load(folder / f"{name}.dead.npy")] = False
+            alive[load_array(folder / f"{name}.dead.npy")] = False
             parts.append(Part(name, postings, alive))
         return cls(parts, Stamp(**notes["stamp"]))
 
