@@ -39,6 +39,12 @@ def record(name: str, figures: dict[str, Any]) -> None:
     (HERE / "results" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def kept(name: str) -> dict[str, Any]:
+    """The figures that an earlier run has kept under benchmarks/results/; empty where there are none."""
+    file = HERE / "results" / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
 @dataclass(frozen=True)
 class Child:
     """How long a process took (wall seconds), and its largest resident memory (bytes)."""

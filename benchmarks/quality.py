@@ -19,7 +19,7 @@ from typing import Any
 import hybrid
 from catalogues.prepared import CATALOGUES, prepare
 from judging import LEGEND, OURS, Judge, as_json, markdown
-from measuring import HERE, options, record
+from measuring import HERE, kept, options, record
 from peers.clock import Clock
 from peers.seen import Seen
 from peers.settings import GRID, PEERS, PeerSettings
@@ -31,8 +31,7 @@ from likewise.errors import UserError
 SYSTEMS = (OURS, *PEERS, "BM25", "untrained", "ridge")
 _SEEDED = (OURS, *PEERS)  # the others give the same answers every time
 _RESULTS = HERE / "results"
-_TUNING = _RESULTS / "quality-tuning.json"
-_KEPT = _RESULTS / "quality.json"
+_TUNING = "quality-tuning"
 _TOLERANCE = 0.05  # of the budget: a last step or a last look at validation may take a little longer than thought
 _QUICK = {"budget": 30.0, "seeds": [0], "most_rows": 240}
 
@@ -116,9 +115,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.tune is not None:
         _tune(bench, files, [system for system in arguments.systems if system in PEERS], arguments.tune or list(GRID))
         return
-    tuned = json.loads(_TUNING.read_text(encoding="utf-8")) if _TUNING.exists() else {}
-    kept = {} if arguments.quick or not _KEPT.exists() else json.loads(_KEPT.read_text(encoding="utf-8"))
-    figures = {name: kept[name] for name in CATALOGUES if name in kept}  # those that are not run again
+    tuned = kept(_TUNING)
+    before = {} if arguments.quick else kept("quality")
+    figures = {name: before[name] for name in CATALOGUES if name in before}  # those that are not run again
     for name, file in files.items():
         figures[name] = _compare(bench, name, file, arguments.systems, arguments.seeds, tuned)
     sections = [f"## {name}\n\n{measured['about']}\n\n{measured['table']}" for name, measured in figures.items()]
@@ -180,7 +179,7 @@ def _settings(tuned: dict[str, Any], name: str, system: str) -> PeerSettings | N
 
 def _tune(bench: Bench, files: dict[str, Path], peers: list[str], chosen: list[str]) -> None:
     """Choose every peer's settings for every catalogue on its validation rows, one setting after the other."""
-    kept = json.loads(_TUNING.read_text(encoding="utf-8")) if _TUNING.exists() else {"catalogues": {}}
+    settings_of = kept(_TUNING) or {"catalogues": {}}
     for name, file in files.items():
         for peer in peers:
             best, tried = PeerSettings(), {}
@@ -191,13 +190,13 @@ def _tune(bench: Bench, files: dict[str, Path], peers: list[str], chosen: list[s
                         _say(f"{name}: {peer} with {settings.as_dict()}")
                         tried[settings] = bench.answers(peer, file, 0, settings)[1]["validation"]
                 best = max(tried, key=lambda settings: tried[settings])
-            kept["catalogues"].setdefault(name, {})[peer] = {
+            settings_of["catalogues"].setdefault(name, {})[peer] = {
                 "chosen": best.as_dict(),
                 "budget": bench.budget,
                 "clock": bench.clock,
                 "tried": [{**settings.as_dict(), "validation": round(score, 4)} for settings, score in tried.items()],
             }
-            _TUNING.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+            (_RESULTS / f"{_TUNING}.json").write_text(json.dumps(settings_of, indent=2) + "\n", encoding="utf-8")
             _say(f"{name}: {peer} is best with {best.as_dict()}")
 
 

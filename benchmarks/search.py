@@ -9,7 +9,6 @@ compared too. Vectors are made up (clustered.py); queries are from the same mixt
 
 import argparse
 import dataclasses
-import json
 import shutil
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import numpy as np
 import resident
 from bare_faiss import BareIndex, Choice, built, choices, exact, opened, recall
 from clustered import DIM, Clustered, Products, mapped, row_of
-from measuring import HERE, record
+from measuring import kept, record
 from turns import Times, in_turns
 
 from likewise.catalog.filters import Condition, parse_filter
@@ -43,7 +42,6 @@ _K = 10
 _QUERIES = 1000
 _UPSERTED = 10_000  # items at a time
 _ALL_LOOKED_AT = 100_000  # items, up to which the flat store is measured, too
-_RESULTS = HERE / "results" / "search.json"
 _MILLION = 1_000_000  # items from which limits on memory and building hold: below, Python and tuning outweigh the index
 _GOALS = {"recall 0.95 in 1,300 bytes an item": (0.95, 1300), "recall 0.9 in 200 bytes an item": (0.9, 200)}
 _CENTRES = 2_000_000  # bytes that fewer than a million items may take beyond that
@@ -112,11 +110,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="keep the figures in benchmarks/results/search.json",
-    )
+    parser.add_argument("--json", action="store_true", help="keep the figures in benchmarks/results/search.json")
     parser.add_argument("--seed", type=int, default=0, help="of vectors and queries")
     parser.add_argument("--longest-build", type=float, default=4.0, help="minutes for one of FAISS's graphs")
     parser.add_argument("--folder", type=Path, help="where there is room: 7 GB for a million items")
@@ -135,11 +129,10 @@ def main() -> None:
         print(shown(line))
     if arguments.json:
         about = {"faiss": faiss.__version__, "faiss threads": faiss.omp_get_max_threads(), "seed": arguments.seed}
-        kept = json.loads(_RESULTS.read_text(encoding="utf-8")) if _RESULTS.exists() else {}
-        # Figures of other numbers of items stay.
-        verdicts += [line for line in kept.get("targets", []) if line["items"] not in arguments.items]
+        before = kept("search")  # figures of other numbers of items stay
+        verdicts += [line for line in before.get("targets", []) if line["items"] not in arguments.items]
         verdicts.sort(key=lambda line: line["items"])
-        others = {name: figures for name, figures in kept.items() if name.endswith(" items") and name not in sizes}
+        others = {name: figures for name, figures in before.items() if name.endswith(" items") and name not in sizes}
         record("search", {**about, "targets": verdicts, **others, **sizes})
 
 

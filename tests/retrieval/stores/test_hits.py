@@ -69,6 +69,13 @@ def test_ids_with_the_same_hash_are_told_apart(tmp_path, monkeypatch):
     assert [None if record is None else record.id for record in read] == ["4444", "55555", "1", None, "22", None]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+def test_vectors_without_a_length_are_one_sentence_and_no_warning(store, number):
+    with pytest.raises(UserError, match="NaN, infinity or numbers too large"):
+        store.search(np.full((1, 8), number), 1)
+
+
 def test_damaged_ids_are_one_sentence(store, tmp_path):
     (file,) = (tmp_path / "store").glob("*/ids.text")
     file.write_bytes(b"\xff" * file.stat().st_size)

@@ -2,6 +2,7 @@
 
     FOLDER/objects/<aa>/<sha256>     the bytes of one picture
     FOLDER/index-1.sqlite            url → sha256 or cause of failure; local path, size and time → sha256
+    FOLDER/.opening                  held by whoever opens the index
     FOLDER/tmp/                      files that are being written, or were when their process was killed
 
 Objects appear by a rename and the index is written after them: whatever moment a process is killed at, what the index
@@ -154,16 +155,13 @@ class PictureCache:
     def _open_index(self) -> sqlite3.Connection:
         path = self.folder / "index-1.sqlite"
         with FileLock(self.folder / ".opening"):  # SQLite refuses to turn on its log while another process does so
-            return self._connected(path)
-
-    def _connected(self, path: Path) -> sqlite3.Connection:
-        try:
-            return _connect(path)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:  # not a database: what it knew is lost, the next run finds it out again
-            path.replace(self.folder / "tmp" / f"damaged-{time.time_ns()}")
-            return _connect(path)
+            try:
+                return _connect(path)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # not a database: what it knew is lost, the next run finds it out again
+                path.replace(self.folder / "tmp" / f"damaged-{time.time_ns()}")
+                return _connect(path)
 
     def _remove_leftovers(self) -> None:
         limit = time.time() - _OLD_TEMPORARY_FILE

@@ -43,7 +43,8 @@ def unit_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise UserError(f"the store takes vectors in {dim} dimensions, of the shape (n, {dim}), not {vectors.shape}")
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    squares = np.vecdot(vectors, vectors)
+    with np.errstate(over="ignore"):  # answered for below
+        squares = np.vecdot(vectors, vectors)
     if np.abs(squares - 1.0).max(initial=0.0) < 2e-6:  # false where one is not a number
         return vectors
     if not np.isfinite(squares).all():

@@ -81,19 +81,19 @@ class Content:
     def records(self, rows: Sequence[int | None], vectors: bool) -> list[Record | None]:
         """Items by their rows; None where there is no row."""
         old, segment, delta = self.segment.count, self.segment, self.delta
-        written = segment.fields.many(np.array([row for row in rows if row is not None and row < old], np.int64))
-        documents = iter(written)
-        texts = [next(documents) if row < old else delta.document(row - old) for row in rows if row is not None]
-        fields = iter(json.loads(f"[{','.join(texts)}]"))
-        found: list[Record | None] = []
-        for row in rows:
-            if row is None:
-                found.append(None)
-                continue
-            known = next(fields)
-            vector = segment.vectors[row] if row < old else delta.vectors[row - old]
-            found.append(Record(known["id"], known, vector.copy() if vectors else None))
-        return found
+        there = [row for row in rows if row is not None]
+        documents = [segment.fields[row] if row < old else delta.document(row - old) for row in there]
+        made = iter(
+            [
+                Record(fields["id"], fields, self._vector(row).copy() if vectors else None)
+                for row, fields in zip(there, json.loads(f"[{','.join(documents)}]"), strict=True)
+            ]
+        )
+        return [None if row is None else next(made) for row in rows]
+
+    def _vector(self, row: int) -> np.ndarray:
+        old = self.segment.count
+        return self.segment.vectors[row] if row < old else self.delta.vectors[row - old]
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All items, `size` at most at a time."""
