@@ -45,7 +45,7 @@ def test_neighbours_are_other_training_rows_of_which_the_nearest_come_first():
         assert [n for n in found.neighbours[row] if n >= 0] == expected
 
 
-@pytest.mark.parametrize("shared", ["title", "picture", "description", "named"])
+@pytest.mark.parametrize("shared", ["title", "picture", "named"])
 def test_what_shares_an_identity_is_neither_a_negative_nor_suspicious(shared):
     codes = {name: list(range(ROWS)) for name in ("title", "picture", "description", "named")}
     codes[shared] = [n // 4 for n in range(ROWS)]

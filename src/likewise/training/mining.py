@@ -110,7 +110,7 @@ def _alike(data: TrainingSet, rows: Rows, others: Rows) -> NDArray[np.bool_]:
     """Whether two rows share any identity."""
     identity = data.identity
     alike = np.asarray(rows == others)
-    for codes in (identity.title, identity.description, identity.picture, identity.named, identity.component):
+    for codes in (identity.title, identity.picture, identity.named, identity.component):
         alike = alike | ((codes[rows] == codes[others]) & (codes[rows] >= 0))
     return alike
 

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from likewise.training.contrast import Side
 from likewise.training.identity import Codes
-from likewise.training.plan import Plan, Rows, TrainingSet
-from likewise.training.views import KINDS
+from likewise.training.plan import Items, Plan, Rows, TrainingSet
+from likewise.training.views import KINDS, Pairs
 
 _NOTHING = -1
 _TITLE, _SENTENCE, _PICTURE, _QUERY = range(len(KINDS))
 # "prototype": a title that stands for all its rows answers their pictures, and items that do not show it.
 _SAME = ("row", "named", "title", "description", "picture", "query", "prototype")
+_IDENTITIES = ("named", "title", "description", "picture", "component")
 # "words": text queries pass prototypes over, since both are words that ask.
-_RELATED = ("named", "title", "description", "picture", "component", "words")
+_RELATED = (*_IDENTITIES, "words")
 _QUERIES_OF_A_ROW = 16  # that are known to fit it besides the one that it was drawn with
 
 
@@ -70,13 +71,13 @@ def item_codes(data: TrainingSet, plan: Plan) -> SideCodes:
         query=pairs.row_query,
         prototype=_where(pairs.title < 0, identity.title[rows]),
     )
-    return SideCodes(same, _related(data, rows, data.texts.asked.all_of(rows, _QUERIES_OF_A_ROW)))
+    return SideCodes(same, _related_items(data, rows, pairs))
 
 
 def further_codes(data: TrainingSet, plan: Plan) -> SideCodes:
     """Of the further items, which answer nothing."""
     rows = plan.further.row
-    return SideCodes(_table(_SAME, len(rows)), _related(data, rows, data.texts.asked.all_of(rows, _QUERIES_OF_A_ROW)))
+    return SideCodes(_table(_SAME, len(rows)), _related_items(data, rows, plan.further))
 
 
 def prototype_codes(data: TrainingSet, plan: Plan) -> SideCodes:
@@ -87,20 +88,16 @@ def prototype_codes(data: TrainingSet, plan: Plan) -> SideCodes:
     return SideCodes(_table(_SAME, len(titles), prototype=titles), np.concatenate([related, queries], axis=1))
 
 
-def _related(data: TrainingSet, rows: Rows, queries: Codes, words: Codes | None = None) -> Codes:
-    identity = data.identity
-    columns = {"words": words} if words is not None else {}
-    table = _table(
-        _RELATED,
-        len(rows),
-        named=identity.named[rows],
-        title=identity.title[rows],
-        description=identity.description[rows],
-        picture=identity.picture[rows],
-        component=identity.component[rows],
-        **columns,
-    )
-    return np.concatenate([table, queries], axis=1)
+def _related(data: TrainingSet, rows: Rows, queries: Codes, **columns: Codes) -> Codes:
+    """The codes of rows by their identities, but for the columns that are given; queries take columns of their own."""
+    found = {name: getattr(data.identity, name)[rows] for name in _IDENTITIES} | columns
+    return np.concatenate([_table(_RELATED, len(rows), **found), queries], axis=1)
+
+
+def _related_items(data: TrainingSet, rows: Rows, shown: Pairs | Items) -> Codes:
+    """Many things may share a description, such as "Birds": only an item that shows nothing else is any of them."""
+    described = _where((shown.title < 0) & ~shown.picture, data.identity.description[rows])
+    return _related(data, rows, data.texts.asked.all_of(rows, _QUERIES_OF_A_ROW), description=described)
 
 
 def _table(names: tuple[str, ...], count: int, **columns: Codes) -> Codes:
