@@ -9,37 +9,18 @@ from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
 from likewise.progress import quiet
-from likewise.training import recipe
-from likewise.training.recipe import FILE, CutCost, choose_cut
+from likewise.training import costs, recipe
+from likewise.training.recipe import FILE
 from likewise.training.train import train
 
 
-@pytest.mark.parametrize(
-    ("seconds", "cut"), [(5000, 8), (1900, 8), (1800, 9), (700, 10), (500, 10), (200, 10), (120, None), (0, None)]
-)
-def test_the_earliest_cut_with_enough_epochs_is_chosen_else_the_last(seconds, cut):
-    costs = [CutCost(10, 100, 30), CutCost(9, 100, 60), CutCost(8, 100, 90)]
-    chosen = choose_cut(costs, seconds)
-    assert (chosen and chosen.cut) == cut
-
-
-def test_a_short_training_is_not_spent_on_planning_it():
-    costs = iter([CutCost(10, 100, 30), CutCost(9, 100, 60), CutCost(8, 100, 90)])
-    assert choose_cut(costs, 300).cut == 10
-    assert [cost.cut for cost in costs] == [9, 8], "no earlier cut is measured"
-
-
 def test_heads_have_all_the_time_where_the_blocks_get_none(shapes, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "choose_cut", lambda costs, seconds: None)
+    monkeypatch.setattr(recipe, "affordable", lambda ground, seconds: None)
     with quiet():
         train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "standard", "epochs": 2}))
     (stage,) = json.loads((tmp_path / "run" / FILE).read_text())
     assert stage["name"] == "heads"
     assert stage["until_minute"] == pytest.approx(2.0, abs=0.5), "two minutes, less what planning took"
-
-
-def test_no_cut_is_no_mistake():
-    assert choose_cut([], 1000) is None
 
 
 def test_quick_trains_the_heads_alone(shapes, tiny, tmp_path):
@@ -55,7 +36,7 @@ def best(shapes, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("best") / "run"
     patch = pytest.MonkeyPatch()
     patch.setattr(recipe, "_MOST_EPOCHS", 4)
-    patch.setattr(recipe, "_FEWEST_EPOCHS", 1)
+    patch.setattr(costs, "_FEWEST_EPOCHS", 1)
     with quiet(), patch.context():
         return train(shapes, folder, tiny.model_copy(update={"effort": "best", "budget": "60s", "epochs": 2}))
 
@@ -90,7 +71,7 @@ def test_a_resumed_training_keeps_to_its_plan(best, shapes, tiny, tmp_path, monk
         raise StoppedError
 
     monkeypatch.setattr(recipe, "_MOST_EPOCHS", 3)
-    monkeypatch.setattr(recipe, "_FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(costs, "_FEWEST_EPOCHS", 1)
     with quiet(), monkeypatch.context() as patch:
         patch.setattr("likewise.training.train.fit", stop)
         with pytest.raises(StoppedError):

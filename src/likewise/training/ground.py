@@ -44,6 +44,11 @@ class Ground:
     cached: CachedFeatures
     data: TrainingSet
 
+    @property
+    def titles_repeat(self) -> bool:
+        """Whether the rows that train are many views of few things, by their titles; see `TrainConfig.filled_in`."""
+        return _titles_repeat(self.texts, self.split)
+
 
 def prepare(
     catalog: Catalog, run: Path, config: TrainConfig, environment: Environment, processes: Processes, clock: Clock
@@ -65,8 +70,8 @@ def prepare(
     model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
-    config = config.filled_in(titles_repeat=_rows_per_title(identity, split) >= _TITLES_REPEAT)
     texts = RowTexts.of(catalog, model.fields, config.seed, split.train, config.queries)
+    config = config.filled_in(_titles_repeat(texts, split))
     _say_truncated(catalog, model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
         cached = cache_features(model, catalog, texts.texts, mirror=model.network.flips)
@@ -78,9 +83,10 @@ def prepare(
     return Ground(catalog, run, config, processes, identity, split, model, texts, cached, data)
 
 
-def _rows_per_title(identity: Identity, split: Split) -> float:
-    titles = identity.title[split.train]
-    return len(titles) / max(len(np.unique(titles)), 1)
+def _titles_repeat(texts: RowTexts, split: Split) -> bool:
+    titles = texts.title[split.train]
+    titles = titles[titles >= 0]
+    return len(titles) > 0 and len(titles) >= _TITLES_REPEAT * len(np.unique(titles))
 
 
 def _say_truncated(catalog: Catalog, model: Model, texts: RowTexts) -> None:
