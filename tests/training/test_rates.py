@@ -57,6 +57,17 @@ def test_earlier_blocks_learn_more_slowly():
     assert group_of(objective.network.picture_head.base.weight)["peak"] == 1.0
 
 
+def test_in_a_recipe_a_rate_may_be_for_what_trains_in_a_later_stage():
+    objective = objective_with(rates={"encoders.text": 0.5})
+    objective.network.encoders.requires_grad_(False)
+    with pytest.raises(UserError, match=r"nothing that trains is named 'encoders\.text'"):
+        trained_parameters(objective, objective.config)
+    assert trained_parameters(objective, objective.config.model_copy(update={"effort": "best"}))
+    unknown = objective.config.model_copy(update={"effort": "best", "rates": {"encoder.text": 0.5}})
+    with pytest.raises(UserError, match=r"nothing that trains is named 'encoder\.text'"):
+        trained_parameters(objective, unknown)
+
+
 def test_a_table_of_rates_slows_parts_down_and_freezes_others():
     rates = {"encoders.text.layers.0": None, "heads.image": 0.1, "encoders.*.weight": 2.0}
     objective = objective_with(rates=rates)

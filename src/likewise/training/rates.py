@@ -24,12 +24,13 @@ def trained_parameters(objective: nn.Module, config: TrainConfig) -> dict[str, n
     """The parameters that require gradients, by name; those that `config.rates` freezes no longer do.
 
     Raises:
-        UserError: a pattern of `config.rates` that fits no parameter that trains.
+        UserError: a pattern of `config.rates` that fits no parameter that trains; of an effort, in any of its stages.
     """
-    trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
+    known = dict(objective.named_parameters())
+    trained = {name: weight for name, weight in known.items() if weight.requires_grad}
     for pattern, rate in config.rates.items():
         fitting = [name for name in trained if _fits(name, pattern)]
-        if not fitting:
+        if not any(_fits(name, pattern) for name in (trained if config.effort is None else known)):
             parts = sorted({".".join(name.removeprefix("network.").split(".")[:2]) for name in trained})
             raise UserError(f"rates: nothing that trains is named {pattern!r}; there are {', '.join(parts)}")
         for name in fitting if rate is None else ():
