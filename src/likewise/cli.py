@@ -105,7 +105,7 @@ def train(
     queries
         Table of what was asked and what answered it, with the columns query, id and perhaps weight, such as clicks.
     identity
-        Which rows are the same thing beside equal texts and pictures: column:NAME, or none.
+        Which rows are the same thing beside equal titles and pictures: column:NAME, or none.
     config
         YAML file with any settings; flags win over it.
     effort
@@ -117,6 +117,9 @@ def train(
     restart
         Begin afresh, whatever training lies in the folder.
     """
+    from likewise.training.clock import Clock
+
+    clock = Clock()  # before PyTorch is imported, which counts, too
     from likewise.training.train import train as train_run
 
     settings = train_config(
@@ -136,7 +139,7 @@ def train(
     )
     where = where if where is not None else settings.data.where
     max_items = max_items if max_items is not None else settings.data.max_items
-    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart)
+    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart, clock=clock)
     say(f"Saved to {output}: report.html shows the training and the figures")
 
 

@@ -169,6 +169,16 @@ def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_pa
     assert "The time is up after 1 of 30 epochs" in capsys.readouterr().err
 
 
+def test_no_epoch_begins_that_would_end_past_the_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.time, "monotonic", count(step=6.0).__next__)  # every look at the clock takes 6 s
+    objective = toy_objective(unlike(12), epochs=30)
+    state, scores = TrainingState(), count()
+    stage = Stage("heads", objective.config, until_minute=5.0)
+    fit(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
+    assert 1 < len(state.history) < 30
+    assert state.minutes <= 5.0 < state.minutes + state.history[-1]["seconds"] / 60
+
+
 def test_a_second_stage_goes_on_from_the_first_one_and_counts_on(tmp_path):
     objective = toy_objective(unlike(12))
     state, scores = TrainingState(), count()

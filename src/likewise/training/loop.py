@@ -83,7 +83,8 @@ def fit(
             if config.patience is not None and since_best >= config.patience * every:
                 say(f"Nothing better in {since_best} epochs: training ends here")
                 break
-            if processes.from_leader(state.minutes > stage.until_minute):
+            last = state.history[-1].get("seconds", 0.0) / 60 if epoch else 0.0
+            if processes.from_leader(state.minutes + last > stage.until_minute):
                 say(f"The time is up after {epoch} of {config.total_epochs} epochs: training ends here")
                 break
             started = time.monotonic()

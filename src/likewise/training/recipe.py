@@ -39,7 +39,7 @@ class Stage:
     Attributes:
         name: in the report and beside the progress bar; empty where there is only one.
         config: how it trains, filled in.
-        until_minute: of the training, past which no further epoch begins.
+        until_minute: of the training, past which no epoch may end if it takes as long as the one before it.
     """
 
     name: str

@@ -44,7 +44,14 @@ class Run:
     metrics: RunMetrics
 
 
-def train(catalog: Catalog, output: Path | str, config: TrainConfig | None = None, *, restart: bool = False) -> Run:
+def train(
+    catalog: Catalog,
+    output: Path | str,
+    config: TrainConfig | None = None,
+    *,
+    restart: bool = False,
+    clock: Clock | None = None,
+) -> Run:
     """Train a model on a catalogue and write a run folder.
 
     The same call again goes on where a killed one stopped, bit for bit; a finished run is returned as it is. Processes
@@ -55,13 +62,14 @@ def train(catalog: Catalog, output: Path | str, config: TrainConfig | None = Non
         output: the run folder: config.yaml, model.safetensors, metrics.json, report.html, README.md.
         config: all settings; `config.data` is taken from the catalogue.
         restart: begin afresh, whatever training lies there.
+        clock: running since the budget began; None: it begins now.
 
     Raises:
         UserError: too little to train on, or the folder holds a training with other settings or data.
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
-    clock, processes = Clock(), Processes.joined(config.device)
+    clock, processes = clock or Clock(), Processes.joined(config.device)
     with nullcontext() if processes.leads else quiet():
         if restart and processes.leads:
             resume.clear(run)
