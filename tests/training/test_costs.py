@@ -5,7 +5,6 @@ import pytest
 from likewise.progress import quiet
 from likewise.training import train as training
 from likewise.training.costs import CutCost, affordable, choose_cut
-from likewise.training.ground import Ground
 
 A_DAY = 86_400.0
 
@@ -29,11 +28,6 @@ def test_no_cut_is_no_mistake():
     assert choose_cut([], 1000) is None
 
 
-def test_texts_and_pictures_cost_the_sum_of_both():
-    both = CutCost(10, 100, 30).beside(CutCost(None, 20, 5, text_cut=3))
-    assert both == CutCost(10, 120, 35, text_cut=3)
-
-
 class PreparedError(Exception):
     """Carries the ground of a training that goes no further."""
 
@@ -54,12 +48,11 @@ def prepared(shapes, tiny, tmp_path, monkeypatch):
     return prepare
 
 
-def test_with_much_time_the_later_halves_of_both_encoders_train(prepared):
+def test_with_much_time_the_later_half_of_the_picture_encoder_trains(prepared):
     ground = prepared()
-    halves = {name: ground.model.encoder(name).blocks // 2 for name in ("image", "text")}
     trained = {name: weight.requires_grad for name, weight in ground.model.network.named_parameters()}
     found = affordable(ground, A_DAY)
-    assert (found.cut, found.text_cut) == (halves["image"], halves["text"])
+    assert found.cut == ground.model.encoder("image").blocks // 2
     assert found.cache_seconds > 0 and found.epoch_seconds > 0
     for name, weight in ground.model.network.named_parameters():
         assert weight.requires_grad == trained[name] and weight.grad is None, "measuring leaves nothing behind"
@@ -69,13 +62,6 @@ def test_without_time_nothing_trains(prepared):
     assert affordable(prepared(), 0) is None
 
 
-def test_without_pictures_the_text_encoder_trains_alone(prepared, tiny):
+def test_without_pictures_nothing_trains(prepared, tiny):
     ground = prepared(model=tiny.model.model_copy(update={"fields": ("title", "description")}))
-    found = affordable(ground, A_DAY)
-    assert found.cut is None and found.text_cut is not None
-
-
-def test_where_titles_repeat_the_text_encoder_stays_as_it_is(prepared, monkeypatch):
-    monkeypatch.setattr(Ground, "titles_repeat", True)
-    found = affordable(prepared(), A_DAY)
-    assert found.cut is not None and found.text_cut is None
+    assert affordable(ground, A_DAY) is None

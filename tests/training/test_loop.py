@@ -169,6 +169,16 @@ def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_pa
     assert "The time is up after 1 of 30 epochs" in capsys.readouterr().err
 
 
+def test_a_stage_that_wins_nothing_leaves_the_weights_that_it_began_with(tmp_path):
+    objective = toy_objective(unlike(12))
+    before = weights_of(objective)
+    state = TrainingState()
+    scores = iter([np.array([0.5] * 8), *[np.array([0.5] * 7 + [0.4])] * 3])  # no worse than chance, and no better
+    fit(objective, Stage("", objective.config), tmp_path, state, lambda: next(scores))
+    assert state.best_epoch == 0
+    assert_equal(weights_of(objective), before)
+
+
 def test_no_epoch_begins_that_would_end_past_the_time(tmp_path, monkeypatch):
     monkeypatch.setattr(loop.time, "monotonic", count(step=6.0).__next__)  # every look at the clock takes 6 s
     objective = toy_objective(unlike(12), epochs=30)

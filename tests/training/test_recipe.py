@@ -10,6 +10,7 @@ from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training import costs, recipe
+from likewise.training.ground import Ground
 from likewise.training.recipe import FILE
 from likewise.training.train import train
 
@@ -47,6 +48,21 @@ def test_best_goes_on_with_the_last_blocks(best):
     assert [epoch.epoch for epoch in best.metrics.history] == list(range(7))
     minutes = [epoch.minutes for epoch in best.metrics.history[1:]]
     assert minutes == sorted(minutes)
+
+
+def test_text_heads_stay_as_they_are_behind_a_cut_unless_titles_repeat(shapes, tiny, tmp_path, monkeypatch):
+    def planned_rate(run):
+        with quiet():
+            train(shapes, run, tiny.model_copy(update={"effort": "best", "budget": "60s", "epochs": 0}))
+        heads, blocks = json.loads((run / FILE).read_text())
+        assert "text_rate" not in heads["settings"]
+        return blocks["settings"].get("text_rate")
+
+    monkeypatch.setattr(recipe, "_MOST_EPOCHS", 0)
+    monkeypatch.setattr(costs, "_FEWEST_EPOCHS", 1)
+    assert planned_rate(tmp_path / "distinct") == 0.0
+    monkeypatch.setattr(Ground, "titles_repeat", True)
+    assert planned_rate(tmp_path / "repeating") is None
 
 
 def test_best_sees_pictures_from_both_sides_whenever_it_is_opened(best):

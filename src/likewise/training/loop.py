@@ -40,6 +40,9 @@ def fit(
 ) -> None:
     """Train the objective's network through one stage and leave its best averaged weights in it.
 
+    A stage begins where another one has ended or at a closed form, which are finished weights: they stay where no
+    checkpoint scores at least as high on average. Checkpoints among themselves are compared by `as_good_as`.
+
     Args:
         objective: loss and network; the network's trainable parameters are those that require gradients.
         stage: epochs, batch size, rates, seed, and the minutes that it may take.
@@ -68,8 +71,9 @@ def fit(
         state.averaged = {name: weight.detach().clone() for name, weight in trained.items()}
         state.best = {name: weight.detach().clone() for name, weight in trained.items()}
         state.peak = torch.from_numpy(validate())
+        state.floor = _mean(state.peak)
         if not state.history:
-            state.history.append({"epoch": 0, "step": 0, "validation": _mean(state.peak), "stage": stage.name})
+            state.history.append({"epoch": 0, "step": 0, "validation": state.floor, "stage": stage.name})
     else:
         optimizer.load_state_dict(state.optimizer)
     first_epoch = state.history[-1]["epoch"] - state.step // per_epoch
@@ -131,7 +135,7 @@ def fit(
                     entry["validation"] = _mean(scores)
                     if entry["validation"] > _mean(state.peak):
                         state.peak = scores
-                    if as_good_as(scores, state.peak):
+                    if as_good_as(scores, state.peak) and entry["validation"] >= state.floor:
                         state.best_epoch = entry["epoch"]
                         state.best = {name: weight.clone() for name, weight in state.averaged.items()}
                         if processes.leads and saves.due():

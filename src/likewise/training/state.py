@@ -21,6 +21,7 @@ class TrainingState:
         stage: of the recipe. step: steps done in it.
         weights: the trainable parameters. averaged: their moving averages. best: the averages that scored best.
         peak: (questions,) the scores of the evaluation with the highest mean.
+        floor: the mean score that the stage began with.
         best_epoch: of the training as a whole, as `history` counts them.
         optimizer: AdamW's own state.
         history: one entry per epoch, as `evaluation.results.Epoch` holds them.
@@ -35,6 +36,7 @@ class TrainingState:
     averaged: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     peak: Tensor = field(default_factory=lambda: torch.zeros(0))
+    floor: float = 0.0
     best_epoch: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
