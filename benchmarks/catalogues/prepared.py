@@ -11,10 +11,8 @@ from likewise.catalog.samples import write_openmoji
 from likewise.training.identity import Identity
 from likewise.training.split import split_rows
 
-_VALIDATION, _TEST = (
-    0.1,
-    0.2,
-)  # a fifth is reported on: likewise's own tenth would leave too few questions to tell apart
+# A fifth is reported on: likewise's own tenth would leave too few questions to tell apart.
+_VALIDATION, _TEST = 0.1, 0.2
 _SEED = 0  # one split for all seeds of training, so that every query can be averaged over them
 
 
