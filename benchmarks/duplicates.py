@@ -1,14 +1,15 @@
 """Duplicates: a catalogue that lists every item three times with small changes, trained with identities and without.
 
 OpenMoji, each emoji three times: another wording of its title, its picture cropped and in another light. A column says
-which listings are the same thing. The plain loss treats two listings of one thing as negatives. Both runs are asked for
-all listings of the things that no training has seen.
+which listings are the same thing. The plain loss treats two listings of one thing as negatives, the more of them the
+larger the batch. Both runs are asked for all listings of the things that no training has seen.
 """
 
 import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from PIL import Image
 from likewise.training.augmentation import augmented
 
 _WORDINGS = ("{}", "{}, new", "Set of 2: {}")
+_BATCH_SIZES = (128, 1024)
 
 
 def main() -> None:
@@ -26,15 +28,25 @@ def main() -> None:
         folder = Path(name)
         likewise("sample", "openmoji", folder / "openmoji")
         listings = _listings(folder / "openmoji" / "openmoji.csv", folder)
-        for run, identity in (("plain", "none"), ("aware", "column:product")):
-            (folder / f"{run}.yaml").write_text(json.dumps({"identity": identity, "split": "part"}), encoding="utf-8")
-            command = ("train", listings, "--output", folder / run, "--config", folder / f"{run}.yaml")
-            likewise(*command, "--cache", folder / "cache")
-        compared = likewise(
-            *("compare", folder / "plain", folder / "aware", "--data", listings, "--where", 'part == "test"'),
-            *("--queries", "column:title", "--relevance", "product", "--json", "--cache", folder / "cache"),
-        )
-    record("duplicates", {"plain and identity-aware, and their paired difference": json.loads(compared.output)})
+        compared = {f"batches of {size}": _compare(listings, folder, size) for size in _BATCH_SIZES}
+    record("duplicates", {"plain and identity-aware, and their paired difference": compared})
+
+
+def _compare(listings: Path, folder: Path, batch_size: int) -> Any:
+    """What `likewise compare` says of a plain and an identity-aware training that differ in nothing else."""
+    runs = []
+    for name, identity in (("plain", "none"), ("aware", "column:product")):
+        run = folder / f"{name}-{batch_size}"
+        settings = {"identity": identity, "split": "part", "batch_size": batch_size}
+        run.with_suffix(".yaml").write_text(json.dumps(settings), encoding="utf-8")
+        command = ("train", listings, "--output", run, "--config", run.with_suffix(".yaml"))
+        likewise(*command, "--cache", folder / "cache")
+        runs.append(run)
+    compared = likewise(
+        *("compare", *runs, "--data", listings, "--where", 'part == "test"', "--queries", "column:title"),
+        *("--relevance", "product", "--json", "--cache", folder / "cache"),
+    )
+    return json.loads(compared.output)
 
 
 def _listings(catalogue: Path, folder: Path) -> Path:
