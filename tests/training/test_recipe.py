@@ -33,7 +33,7 @@ def test_quick_trains_the_heads_alone(shapes, tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def best(shapes, tiny, tmp_path_factory):
-    """A best training that had half a minute, though twelve epochs of each stage at most."""
+    """A best training that had a minute, though four epochs behind the cut at most."""
     folder = tmp_path_factory.mktemp("best") / "run"
     patch = pytest.MonkeyPatch()
     patch.setattr(recipe, "_MOST_EPOCHS", 4)

@@ -93,7 +93,7 @@ def _cost(ground: Ground, cut: int) -> CutCost:
     with _training_above(encoder, cut):
         below, states = _quickest(lower)
         batch = states.repeat(-(-config.rows_per_batch // len(states)), *[1] * (states.dim() - 1))
-        above = _step_seconds(model, batch[: config.rows_per_batch], cut)
+        above, _ = _quickest(lambda: _step(model, batch[: config.rows_per_batch], cut))
     pictures = len({shown[0].key for shown in catalog.pictures if shown})
     sides = 2 if config.mirror else 1
     area = (1 + config.patch_area) / 2  # what a random rectangle shows on average
@@ -124,11 +124,9 @@ def _quickest(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
     return best, made
 
 
-def _step_seconds(model: Model, states: Tensor, cut: int) -> float:
-    def step() -> Tensor:
-        with torch.enable_grad():
-            vectors = run_upper(model, "image", {STATES: states}, cut)
-            vectors.square().mean().backward()
-        return vectors
-
-    return _quickest(step)[0]
+def _step(model: Model, states: Tensor, cut: int) -> Tensor:
+    """Forward and backward behind a cut."""
+    with torch.enable_grad():
+        vectors = run_upper(model, "image", {STATES: states}, cut)
+        vectors.square().mean().backward()
+    return vectors

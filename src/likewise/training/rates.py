@@ -28,9 +28,10 @@ def trained_parameters(objective: nn.Module, config: TrainConfig) -> dict[str, n
     """
     known = dict(objective.named_parameters())
     trained = {name: weight for name, weight in known.items() if weight.requires_grad}
+    named = trained if config.effort is None else known
     for pattern, rate in config.rates.items():
         fitting = [name for name in trained if _fits(name, pattern)]
-        if not any(_fits(name, pattern) for name in (trained if config.effort is None else known)):
+        if not any(_fits(name, pattern) for name in named):
             parts = sorted({".".join(name.removeprefix("network.").split(".")[:2]) for name in trained})
             raise UserError(f"rates: nothing that trains is named {pattern!r}; there are {', '.join(parts)}")
         for name in fitting if rate is None else ():

@@ -112,11 +112,15 @@ def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -
         f"After the heads, the picture encoder trains from block {chosen.cut} on: {epochs} epochs of about "
         f"{chosen.epoch_seconds:.0f} s, once all pictures are encoded up to there in {chosen.cache_seconds:.0f} s"
     )
-    settings: dict[str, object] = {"regime": "partial", "image_cut": chosen.cut, "text_cut": None, "epochs": epochs}
-    if not ground.titles_repeat:
-        settings["text_rate"] = 0.0
-    stage = ground.config.model_copy(update={"batch_size": None, **settings})
-    return Stage("last blocks", stage, (seconds - chosen.cache_seconds) / 60)
+    settings = {
+        "regime": "partial",
+        "image_cut": chosen.cut,
+        "text_cut": None,
+        "epochs": epochs,
+        "batch_size": None,
+        "text_rate": ground.config.text_rate if ground.titles_repeat else 0.0,
+    }
+    return Stage("last blocks", ground.config.model_copy(update=settings), (seconds - chosen.cache_seconds) / 60)
 
 
 def _read(run: Path, config: TrainConfig) -> list[Stage]:
