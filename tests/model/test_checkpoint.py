@@ -15,6 +15,7 @@ from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.packaged import PackagedWeights
 from likewise.errors import UserError
 from likewise.model.checkpoint import load_picture_map, save_picture_map
+from likewise.model.kernel import KernelMap
 from likewise.model.model import Model
 
 FLOAT32 = {"text": "float32", "image": "float32"}
@@ -189,6 +190,20 @@ def test_bfloat16_is_only_used_where_the_processor_has_it(copy, monkeypatch):
     for native in (True, False):
         monkeypatch.setattr("likewise.model.model.has_native_bfloat16", lambda device, native=native: native)
         assert Model.load(copy, "cpu").precision == {"text": "bfloat16" if native else "float32", "image": "float32"}
+
+
+def test_towers_that_began_at_a_closed_form_come_back(tmp_path, catalogue):
+    model = Model.create(SCRATCH, "cpu", FLOAT32)
+    for field in ("image", "description"):
+        fitted = KernelMap(model.network.heads[field].base.in_features, 32, examples=5)
+        for value in fitted.state_dict().values():
+            value.uniform_()
+        model.network.begin_at(field, fitted)
+    (tmp_path / "run").mkdir()
+    model.save(tmp_path / "run")
+    opened = Model.load(tmp_path / "run", "cpu")
+    assert np.allclose(vectors_of(opened, catalogue), vectors_of(model, catalogue), atol=1e-6)
+    assert len(opened.network.heads["description"].base.examples) == 5
 
 
 def test_a_picture_map_comes_back_and_its_absence_is_none(tmp_path):

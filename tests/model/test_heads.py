@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from likewise.model.heads import GridHead, VectorHead, isometry
+from likewise.model.heads import GridHead, PictureMap, VectorHead, isometry
 
 
 def cosines(vectors):
@@ -46,7 +46,7 @@ def test_an_untrained_vector_head_is_its_base_of_unit_length():
 def test_a_picture_head_begins_at_a_given_linear_map():
     features, weight, bias = torch.randn(5, 24), torch.randn(16, 24), torch.randn(16)
     head = VectorHead(24, 16).eval()
-    head.base.start_from(weight, bias)
+    head.base = PictureMap.of(weight, bias)
     expected = functional.normalize(features @ weight.T + bias, dim=-1)
     assert torch.allclose(head(features), expected, atol=1e-5)
     assert head.base.weight.requires_grad

@@ -84,7 +84,7 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, *, penalty: float | None = None) -> 
     eigenvalues = np.maximum(eigenvalues, 0.0)
     rotated = vectors.T @ cross  # (r, k)
     if penalty is None:
-        penalty = _best_penalty(eigenvalues, (rotated**2).sum(axis=1), y_square, len(rows))
+        penalty = best_penalty(eigenvalues, (rotated**2).sum(axis=1), y_square, len(rows))
     weights = vectors @ (rotated / (eigenvalues + penalty)[:, None])
     return RidgeMap(weights if basis is None else basis @ weights, x_mean, y_mean, float(penalty))
 
@@ -118,11 +118,13 @@ def _moments(
     return gram, cross, y_square
 
 
-def _best_penalty(eigenvalues: np.ndarray, explained: np.ndarray, y_square: float, rows: int) -> float:
-    """The lambda on the grid with the least n·RSS / (n - degrees of freedom)².
+def best_penalty(eigenvalues: np.ndarray, explained: np.ndarray, y_square: float, rows: int) -> float:
+    """The lambda on a grid with the least n·RSS / (n - degrees of freedom)².
 
     Args:
-        eigenvalues: (r,) of x'x. explained: (r,) squared norms of x'y along its eigenvectors.
+        eigenvalues: (r,) of x'x, centred. explained: (r,) squared norms of x'y along its eigenvectors.
+        y_square: the sum of squares of y, centred.
+        rows: n.
     """
     scale = eigenvalues.mean()
     if scale == 0:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likewise.errors import UserError
+from likewise.model.kernel import KernelMap, examples_in
 from likewise.model.network import Network
 
 PICTURE_MAP = Path("training") / "ridge.safetensors"
@@ -54,6 +55,10 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
     Raises:
         UserError: a tensor is missing, unknown, or has another shape.
     """
+    for field in network.heads:
+        size = examples_in(weights, f"heads.{field}.base")
+        if size is not None:
+            network.begin_at(field, KernelMap(size[1], network.dim, size[0]))
     expected = distinct_weights(network)
     different = [
         name

@@ -1,13 +1,17 @@
 """Heads: from an encoder's features to the shared space.
 
-Every head is a linear map that means something from the start, plus a residual that starts at zero. The map of a text
-head is an isometry, so the untrained text space is the encoder's own; the map of a picture head can be set from a
-closed-form fit (`start_from`) before training, so training starts where the best linear map ends.
+Every head is a map that means something from the start, plus a residual that starts at zero. The map of a text head is
+an isometry, so the untrained text space is the encoder's own. Training replaces the map of pictures, and adds to that
+of descriptions, what a closed form finds (`Network.begin_at`).
 """
+
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from likewise.model.kernel import KernelMap
 
 _LEAST_VARIANCE = 1e-6  # its root has a gradient
 
@@ -38,11 +42,15 @@ def _zero(linear: nn.Linear) -> nn.Linear:
 class PictureMap(nn.Linear):
     """A trainable map of picture features that can begin at a closed-form solution."""
 
+    @classmethod
     @torch.no_grad()
-    def start_from(self, weight: Tensor, bias: Tensor) -> None:
-        """Set weight (dim, width) and bias (dim,)."""
-        self.weight.copy_(weight)
-        self.bias.copy_(bias)
+    def of(cls, weight: Tensor, bias: Tensor) -> Self:
+        """With these values: weight (dim, width), bias (dim,)."""
+        dim, width = weight.shape
+        linear = cls(width, dim)
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+        return linear
 
 
 class VectorHead(nn.Module):
@@ -50,7 +58,7 @@ class VectorHead(nn.Module):
 
     def __init__(self, width: int, dim: int, base: nn.Linear | None = None, dropout: float = 0.1) -> None:
         super().__init__()
-        self.base: nn.Linear = PictureMap(width, dim) if base is None else base
+        self.base: nn.Linear | KernelMap = PictureMap(width, dim) if base is None else base
         self.residual = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, dim // 2),
@@ -78,7 +86,7 @@ class GridHead(nn.Module):
     def __init__(self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1) -> None:
         super().__init__()
         self.prefix = prefix
-        self.base: nn.Linear = PictureMap(2 * width, dim)
+        self.base: nn.Linear | KernelMap = PictureMap(2 * width, dim)
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         per_query = dim // queries
         self.values = nn.Parameter(torch.randn(queries, width, per_query) * width**-0.5)

@@ -11,6 +11,7 @@ from likewise.encoders.base import Encoder
 from likewise.errors import UserError
 from likewise.model.fusion import MaskedFusion
 from likewise.model.heads import GridHead, PictureMap, VectorHead, isometry
+from likewise.model.kernel import KernelMap
 
 PictureHead = GridHead | VectorHead
 FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}
@@ -69,21 +70,29 @@ class Network(nn.Module):
         vectors: Tensor = self.fusion(towers, present)
         return vectors
 
-    def set_picture_map(self, weight: Tensor, bias: Tensor) -> None:
-        """Let the picture tower begin at a linear map: weight (dim, width), bias (dim,)."""
-        linear = PictureMap(weight.shape[1], weight.shape[0])
-        linear.start_from(weight, bias)
-        self.picture_head.base = linear.to(self.fusion.gates.device)
+    def start_of(self, field: str) -> nn.Linear | KernelMap:
+        """The map that a tower begins at."""
+        return cast(PictureHead, self.heads[field]).base
+
+    def begin_at(self, field: str, start: nn.Linear | KernelMap) -> None:
+        """Let a tower begin at another map; beside a kernel, a text tower keeps the text encoder's own space."""
+        head = cast(PictureHead, self.heads[field])
+        if isinstance(start, KernelMap) and FIELD_MODALITY[field] == "text":
+            start.base = head.base.base if isinstance(head.base, KernelMap) else head.base
+        head.base = start.to(self.fusion.gates.device)
 
     @contextmanager
     def with_picture_map(self, weight: Tensor, bias: Tensor) -> Iterator[None]:
-        """The network with another picture map for a while; untrained, that is the closed-form rival."""
-        own = self.picture_head.base
-        self.set_picture_map(weight, bias)
+        """The network with a linear picture map, weight (dim, width) and bias (dim,), for a while.
+
+        Untrained, that is the closed-form rival.
+        """
+        own = self.start_of("image")
+        self.begin_at("image", PictureMap.of(weight, bias))
         try:
             yield
         finally:
-            self.picture_head.base = own
+            self.begin_at("image", own)
 
     def check_fields(self, fields: Sequence[str] | None) -> tuple[str, ...]:
         """The named fields in the network's order, all of them for None.

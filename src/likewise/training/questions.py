@@ -183,6 +183,11 @@ class ScoresBySubset:
         return np.nan_to_num(np.concatenate([np.zeros(0), *self.scores.values()]))
 
     @property
+    def mean(self) -> float:
+        """Over all of them; 0 where nothing was asked."""
+        return float(self.flat.mean()) if self.flat.size else 0.0
+
+    @property
     def means(self) -> dict[str, float]:
         """By subset."""
         return {subset: float(np.nan_to_num(scores).mean()) for subset, scores in self.scores.items() if len(scores)}

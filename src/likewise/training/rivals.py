@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from likewise.evaluation.baselines import bm25_scores, fit_ridge
+from likewise.evaluation.baselines import bm25_scores
 from likewise.evaluation.comparison import Evaluated, compare, evaluate_system
 from likewise.evaluation.metrics import Scores, cosine_scores
 from likewise.evaluation.results import Comparison
@@ -17,12 +14,6 @@ from likewise.model.network import FIELD_MODALITY, Network
 from likewise.training.features import Features
 from likewise.training.questions import Questions, Towers, network_towers, see, subsets, texts_of
 from likewise.training.views import Bools, RowTexts
-
-Rows = NDArray[np.int64]
-Vectors = NDArray[np.float32]
-
-_MOST_ROWS = 20_000  # of the ridge: more rows than that change a linear map of a thousand features very little
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -88,26 +79,3 @@ class Contest:
             for row in range(len(visible))
         ]
         return bm25_scores([texts[index] for index in self.questions.queries], documents)
-
-
-def fit_picture_map(
-    network: Network, features: Features, texts: RowTexts, rows: Rows, pictured: Bools, seed: int
-) -> tuple[Tensor, Tensor] | None:
-    """Ridge from picture features to the untrained text space of the titles: weight (dim, width) and bias (dim,).
-
-    None where too few rows have both a picture and a title.
-    """
-    complete = rows[pictured[rows] & (texts.title[rows] >= 0)]
-    if len(complete) < 2 or "image" not in network.fields:
-        return None
-    if len(complete) > _MOST_ROWS:
-        complete = np.sort(np.random.default_rng([seed, 6]).choice(complete, _MOST_ROWS, replace=False))
-    summaries = []
-    with torch.inference_mode():
-        targets = network.query(features.texts(texts.title[complete], "query")).cpu().numpy()
-        for start in range(0, len(complete), _CHUNK):
-            pictures = features.pictures(complete[start : start + _CHUNK])
-            summaries.append(network.picture_head.summary(pictures).cpu().numpy())
-    ridge = fit_ridge(np.concatenate(summaries), targets)
-    bias = ridge.y_mean - ridge.x_mean @ ridge.weights
-    return torch.from_numpy(ridge.weights.T.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))

@@ -22,7 +22,7 @@ from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.findings import exhibits_of, suspects_of, threshold_of
 from likewise.training.ground import Ground, prepare
-from likewise.training.interpolation import interpolate, pretrained_weights
+from likewise.training.interpolation import interpolate, weights_of
 from likewise.training.loop import fit, restore
 from likewise.training.mining import mine
 from likewise.training.objective import Objective
@@ -31,7 +31,8 @@ from likewise.training.questions import Questions, ScoresBySubset, network_tower
 from likewise.training.recipe import Stage, planned_stages
 from likewise.training.record import metrics_of
 from likewise.training.regimes import cut_encoders, merge_maps, saved_model
-from likewise.training.rivals import Contest, fit_picture_map
+from likewise.training.rivals import Contest
+from likewise.training.starts import StartingMap, begin, linear_map, titled_descriptions, titled_pictures
 from likewise.training.state import TrainingState
 from likewise.training.tensorboard import EpochLog
 
@@ -84,10 +85,10 @@ def train(
 
 def _train(ground: Ground, clock: Clock) -> Run:
     run, model, processes = ground.run, ground.model, ground.processes
-    before = pretrained_weights(model.network)
-    with clock.stage("rivals"):
-        contest = _contest(ground)
     questions = Questions.about(ground.split.validation, ground.texts, ground.identity, ground.config.seed)
+    with clock.stage("rivals"):
+        contest = _contest(ground, questions)
+    before = weights_of(model.network)
     state = TrainingState.read(run, model.device) or TrainingState()
     features: Features = ground.cached
     with EpochLog(run, ground.config.tensorboard and processes.leads) as log:
@@ -119,21 +120,28 @@ def _train(ground: Ground, clock: Clock) -> Run:
     return Run(run, RunMetrics.read(run))
 
 
-def _contest(ground: Ground) -> Contest:
-    """Measure the rivals, and let the picture tower begin where the best linear map ends."""
+def _contest(ground: Ground, questions: Questions) -> Contest:
+    """Measure the rivals, and let the towers begin where closed forms end."""
     network, cached, texts, seed = ground.model.network, ground.cached, ground.texts, ground.config.seed
-    pictured = ground.data.pictured
-    picture_map = fit_picture_map(network, cached, texts, ground.split.train, pictured, seed)
+    pictured, rows = ground.data.pictured, ground.split.train
     contest = Contest(Questions.about(ground.split.test, texts, ground.identity, seed), texts, pictured, seed)
+    taken: dict[str, StartingMap] = {}
     if ground.processes.leads:
+        network.eval()
         contest.enter("untrained", network, cached)
         contest.enter_bm25(network, cached)
-        if picture_map is not None:
+        pictures = titled_pictures(network, cached, texts, rows, pictured, seed)
+        if pictures is not None:
+            picture_map = linear_map(pictures)
             save_picture_map(ground.run, picture_map)
             with network.with_picture_map(*picture_map):
                 contest.enter("ridge", network, cached)
-    if picture_map is not None and not network.aligned:
-        network.set_picture_map(*ground.processes.from_leader(picture_map))
+        if not network.aligned:
+            descriptions = titled_descriptions(network, cached, texts, rows, seed)
+            validate, repeat = _validation(ground, cached, questions), ground.titles_repeat
+            taken = begin(network, pictures, descriptions, lambda: validate().mean, titles_repeat=repeat, seed=seed)
+    for field, start in ground.processes.from_leader(taken).items():
+        network.begin_at(field, start)
     return contest
 
 
