@@ -84,7 +84,13 @@ def test_a_run_of_before_has_no_new_section(tmp_path):
         for system in subset["systems"]:
             del system["ranks"]
     text = write_report(tmp_path, old).read_text()
-    for part in ("Rank of the first", "When nothing fits", "What was kept", "What went worst", "Map of the space"):
+    for part in (
+        "Rank of the first",
+        "When nothing fits",
+        "How much of the training",
+        "What went worst",
+        "Map of the space",
+    ):
         assert part not in text
     assert "How it learned" in text
 

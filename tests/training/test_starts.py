@@ -20,10 +20,10 @@ def pairs(objective):
     return pictures, titled_descriptions(network, features, data.texts, ROWS, 0)
 
 
-def start(objective, *, titles_repeat=False, scores=(0, 0, 0)):
+def start(objective, *, far=False, scores=(0, 0, 0)):
     """The maps that were taken, where validation says these scores one after the other."""
     said = iter(scores)
-    return begin(objective.network, *pairs(objective), lambda: next(said), titles_repeat=titles_repeat, seed=0)
+    return begin(objective.network, *pairs(objective), lambda: next(said), far=far, seed=0)
 
 
 def begun(objective):
@@ -116,7 +116,7 @@ def test_a_kernel_that_validation_does_not_like_is_left_out(objective, scores, k
     assert objective.network.start_of("description") is taken.get("description", own)
 
 
-def test_where_titles_repeat_pictures_begin_at_the_linear_map(objective):
-    taken = start(objective, titles_repeat=True)
+def test_before_a_long_way_pictures_begin_at_the_linear_map(objective):
+    taken = start(objective, far=True)
     assert taken.keys() == {"image"}
     assert torch.equal(taken["image"].weight, linear_map(pairs(objective)[0])[0])

@@ -163,7 +163,7 @@ def scatter_chart(points: Mapping[str, np.ndarray], name: str) -> str:
 
 
 def frontier_chart(alphas: Sequence[float], metrics: Mapping[str, Sequence[float]], chosen: float, name: str) -> str:
-    """Metrics over the share of the way from the untrained to the trained encoders; a line marks the chosen share."""
+    """Metrics over the share of the way from the start to the end of training; a line marks the chosen share."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure, axes = _axes(height=2.6)
         for number, (metric, values) in enumerate(metrics.items()):
@@ -176,7 +176,7 @@ def frontier_chart(alphas: Sequence[float], metrics: Mapping[str, Sequence[float
         axes.margins(y=0.2)
         axes.grid(axis="y", linewidth=0.8)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.set_xlabel("alpha: 0 untrained, 1 trained")
+        axes.set_xlabel("alpha: 0 where training began, 1 where it ended")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         return _svg(figure, name, f"{', '.join(metrics)} by alpha; {chosen:g} was chosen")
 

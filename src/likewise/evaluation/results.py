@@ -107,14 +107,14 @@ class Threshold(Result):
 
 
 class FrontierPoint(Result):
-    """How good the model is with its pretrained parts a share `alpha` of the way from untrained to trained."""
+    """How good the model is a share `alpha` of the way from where training began to where it ended."""
 
     alpha: Number
     metrics: dict[str, Number]
 
 
 class Frontier(Result):
-    """Interpolation between the untrained and the trained pretrained parts (WiSE-FT; Wortsman et al., 2022)."""
+    """Interpolation between all weights at the start and at the end of training (WiSE-FT; Wortsman et al., 2022)."""
 
     points: list[FrontierPoint] = Field(min_length=1)
     chosen: Number  # the alpha of the model that was saved

@@ -64,15 +64,14 @@ def begin(
     descriptions: Pairs | None,
     validate: Callable[[], float],
     *,
-    titles_repeat: bool,
+    far: bool,
     seed: int,
 ) -> dict[str, StartingMap]:
     """Let towers begin at closed forms, each of which has to find no less on the validation rows than what was before.
 
-    Where titles repeat, training goes far from where it began; pictures then begin at a linear map, which is the least
-    to undo, and descriptions as they are. Elsewhere training can add little to what a kernel finds.
-
     Args:
+        far: training will go far from where it begins. Pictures then begin at a linear map, which is the least to undo,
+            and descriptions as they are; a kernel's examples would soon look like nothing that the encoders see.
         validate: how good the network is as it stands; higher is better.
 
     Returns:
@@ -82,7 +81,7 @@ def begin(
     if pictures is not None:
         taken["image"] = PictureMap.of(*linear_map(pictures))
         network.begin_at("image", taken["image"])
-    if titles_repeat:
+    if far:
         return taken
     best = validate()
     for field, pairs in {"image": pictures, "description": descriptions}.items():

@@ -138,8 +138,9 @@ def _contest(ground: Ground, questions: Questions) -> Contest:
                 contest.enter("ridge", network, cached)
         if not network.aligned:
             descriptions = titled_descriptions(network, cached, texts, rows, seed)
-            validate, repeat = _validation(ground, cached, questions), ground.titles_repeat
-            taken = begin(network, pictures, descriptions, lambda: validate().mean, titles_repeat=repeat, seed=seed)
+            validate = _validation(ground, cached, questions)
+            far = ground.titles_repeat or ground.config.regime != "frozen"
+            taken = begin(network, pictures, descriptions, lambda: validate().mean, far=far, seed=seed)
     for field, start in ground.processes.from_leader(taken).items():
         network.begin_at(field, start)
     return contest
