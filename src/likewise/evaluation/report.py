@@ -170,6 +170,8 @@ def _frontier(frontier: Frontier | None) -> Markup | None:
         return None
     points = sorted(frontier.points, key=lambda point: point.alpha)
     names = [name for name in points[0].metrics if all(name in point.metrics for point in points)]
+    if not names:  # nothing was asked
+        return None
     values = {name: [point.metrics[name] for point in points] for name in names}
     return _drawing(frontier_chart([point.alpha for point in points], values, frontier.chosen, "frontier"))
 
