@@ -1,9 +1,10 @@
 """The kernel layer: its formula, what is kept beside it, and what trains."""
 
+import pytest
 import torch
 from torch import nn
 
-from likewise.model.kernel import KernelMap, examples_in
+from likewise.model.kernel import KernelMap, empty_map
 
 
 def filled(base=None):
@@ -39,6 +40,15 @@ def test_weights_train_and_examples_stand_still():
 
 
 def test_its_size_is_read_from_saved_weights():
-    network = nn.ModuleDict({"image": filled(), "title": nn.Linear(6, 4)})
-    assert examples_in(network.state_dict(), "image") == (3, 6)
-    assert examples_in(network.state_dict(), "title") is None
+    weights = nn.ModuleDict({"image": filled(), "title": nn.Linear(6, 4)}).state_dict()
+    assert {name: value.shape for name, value in empty_map(weights, "image", 4).state_dict().items()} == {
+        name: value.shape for name, value in filled().state_dict().items()
+    }
+    assert empty_map(weights, "title", 4) is None
+
+
+@pytest.mark.parametrize("examples", [torch.zeros(()), torch.zeros(7), torch.zeros(10**7, 1), torch.zeros(3, 2, 2)])
+def test_weights_that_do_not_fit_together_get_no_room(examples):
+    weights = filled().state_dict() | {"examples": examples}
+    assert empty_map({f"image.{name}": value for name, value in weights.items()}, "image", 4) is None
+    assert empty_map({"image.examples": examples}, "image", 4) is None

@@ -22,8 +22,10 @@ def pairs(objective):
 
 def start(objective, *, far=False, scores=(0, 0, 0)):
     """The maps that were taken, where validation says these scores one after the other."""
-    said = iter(scores)
-    return begin(objective.network, *pairs(objective), lambda: next(said), far=far, seed=0)
+    said, (pictures, descriptions) = iter(scores), pairs(objective)
+    picture_map = None if pictures is None else linear_map(pictures)
+    pairs_of = {} if far else {"image": pictures, "description": descriptions}
+    return begin(objective.network, picture_map, pairs_of, lambda: next(said), seed=0)
 
 
 def begun(objective):
@@ -119,4 +121,4 @@ def test_a_kernel_that_validation_does_not_like_is_left_out(objective, scores, k
 def test_before_a_long_way_pictures_begin_at_the_linear_map(objective):
     taken = start(objective, far=True)
     assert taken.keys() == {"image"}
-    assert torch.equal(taken["image"].weight, linear_map(pairs(objective)[0])[0])
+    assert torch.equal(taken["image"].weight, linear_map(pairs(objective)[0]).weight)

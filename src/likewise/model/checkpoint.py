@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likewise.errors import UserError
-from likewise.model.kernel import KernelMap, examples_in
+from likewise.model.kernel import empty_map
 from likewise.model.network import Network
 
 PICTURE_MAP = Path("training") / "ridge.safetensors"
@@ -56,9 +56,9 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
         UserError: a tensor is missing, unknown, or has another shape.
     """
     for field in network.heads:
-        size = examples_in(weights, f"heads.{field}.base")
-        if size is not None:
-            network.begin_at(field, KernelMap(size[1], network.dim, size[0]))
+        kernel = empty_map(weights, f"heads.{field}.base", network.dim)
+        if kernel is not None:
+            network.begin_at(field, kernel)
     expected = distinct_weights(network)
     different = [
         name

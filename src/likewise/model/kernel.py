@@ -38,7 +38,12 @@ class KernelMap(nn.Module):
         return mapped if self.base is None else mapped + self.base(features)
 
 
-def examples_in(weights: Mapping[str, Tensor], module: str) -> tuple[int, int] | None:
-    """(n, width) of the examples of a module that is a `KernelMap` in these weights; None where it is none."""
-    examples = weights.get(f"{module}.examples")
-    return None if examples is None else (len(examples), examples.shape[-1])
+def empty_map(weights: Mapping[str, Tensor], module: str, dim: int) -> KernelMap | None:
+    """A map with room for what these weights hold of a `KernelMap`; None where they hold none of this width.
+
+    It takes no more memory than the weights do, which may come from anyone.
+    """
+    examples, weight = weights.get(f"{module}.examples"), weights.get(f"{module}.weight")
+    if examples is None or weight is None or examples.ndim != 2 or weight.shape != (dim, len(examples)):
+        return None
+    return KernelMap(examples.shape[1], dim, len(examples))

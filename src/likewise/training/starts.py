@@ -1,6 +1,6 @@
 """Where towers begin: at the closed form that leads from pictures and descriptions to what the titles say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,7 +17,6 @@ from likewise.training.features import Features
 from likewise.training.kernel_ridge import fit_kernel_ridge
 from likewise.training.views import Bools, RowTexts
 
-StartingMap = PictureMap | KernelMap
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
@@ -27,7 +26,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Pairs:
-    """What rows show, (n, width), and the untrained vectors of their titles, (n, dim)."""
+    """What rows show, (n, width), and where a map has to take it, (n, dim)."""
 
     inputs: Vectors
     targets: Vectors
@@ -36,7 +35,10 @@ class Pairs:
 def titled_pictures(
     network: Network, features: Features, texts: RowTexts, rows: Rows, pictured: Bools, seed: int
 ) -> Pairs | None:
-    """What the base map of the picture tower reads; None where fewer than two rows have a picture and a title."""
+    """What the map of the picture tower reads, and the untrained vector of the title.
+
+    None where fewer than two rows have a picture and a title.
+    """
     complete = _some(rows[pictured[rows] & (texts.title[rows] >= 0)], seed)
     if len(complete) < 2 or "image" not in network.fields:
         return None
@@ -60,31 +62,27 @@ def titled_descriptions(network: Network, features: Features, texts: RowTexts, r
 
 def begin(
     network: Network,
-    pictures: Pairs | None,
-    descriptions: Pairs | None,
+    picture_map: PictureMap | None,
+    pairs_of: Mapping[str, Pairs | None],
     validate: Callable[[], float],
-    *,
-    far: bool,
     seed: int,
-) -> dict[str, StartingMap]:
-    """Let towers begin at closed forms, each of which has to find no less on the validation rows than what was before.
+) -> dict[str, PictureMap | KernelMap]:
+    """Let pictures begin at a linear map, and towers at kernel ridge regression where validation finds no less with it.
 
     Args:
-        far: training will go far from where it begins. Pictures then begin at a linear map, which is the least to undo,
-            and descriptions as they are; a kernel's examples would soon look like nothing that the encoders see.
+        pairs_of: by field, for the kernels. Empty for a training that goes far from where it begins: once encoders have
+            moved, a kernel's examples look like nothing that they see, and a linear map is the least to undo.
         validate: how good the network is as it stands; higher is better.
 
     Returns:
         The maps that were taken, by field, for `Network.begin_at`.
     """
-    taken: dict[str, StartingMap] = {}
-    if pictures is not None:
-        taken["image"] = PictureMap.of(*linear_map(pictures))
-        network.begin_at("image", taken["image"])
-    if far:
-        return taken
-    best = validate()
-    for field, pairs in {"image": pictures, "description": descriptions}.items():
+    taken: dict[str, PictureMap | KernelMap] = {}
+    if picture_map is not None:
+        taken["image"] = picture_map
+        network.begin_at("image", picture_map)
+    best = validate() if pairs_of else 0.0
+    for field, pairs in pairs_of.items():
         if pairs is None or (pairs.inputs == pairs.inputs[0]).all():
             continue
         fitted, before = fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed), network.start_of(field)
@@ -97,11 +95,11 @@ def begin(
     return taken
 
 
-def linear_map(pictures: Pairs) -> tuple[Tensor, Tensor]:
-    """The best linear map in closed form, which is a rival, too: weight (dim, width) and bias (dim,)."""
+def linear_map(pictures: Pairs) -> PictureMap:
+    """Ridge regression in closed form, which is a rival, too."""
     ridge = fit_ridge(pictures.inputs, pictures.targets)
-    bias = ridge.y_mean - ridge.x_mean @ ridge.weights
-    return torch.from_numpy(ridge.weights.T.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))
+    weight, bias = ridge.weights.T, ridge.y_mean - ridge.x_mean @ ridge.weights
+    return PictureMap.of(torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32)))
 
 
 def _titles(network: Network, features: Features, texts: RowTexts, rows: Rows) -> Tensor:

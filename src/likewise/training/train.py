@@ -15,6 +15,8 @@ from likewise.evaluation.report import write_report
 from likewise.evaluation.results import RunMetrics
 from likewise.evaluation.table import comparison_table
 from likewise.model.checkpoint import save_picture_map
+from likewise.model.heads import PictureMap
+from likewise.model.kernel import KernelMap
 from likewise.progress import console, quiet, say
 from likewise.training import resume
 from likewise.training.clock import Clock
@@ -32,7 +34,7 @@ from likewise.training.recipe import Stage, planned_stages
 from likewise.training.record import metrics_of
 from likewise.training.regimes import cut_encoders, merge_maps, saved_model
 from likewise.training.rivals import Contest
-from likewise.training.starts import StartingMap, begin, linear_map, titled_descriptions, titled_pictures
+from likewise.training.starts import begin, linear_map, titled_descriptions, titled_pictures
 from likewise.training.state import TrainingState
 from likewise.training.tensorboard import EpochLog
 
@@ -125,22 +127,24 @@ def _contest(ground: Ground, questions: Questions) -> Contest:
     network, cached, texts, seed = ground.model.network, ground.cached, ground.texts, ground.config.seed
     pictured, rows = ground.data.pictured, ground.split.train
     contest = Contest(Questions.about(ground.split.test, texts, ground.identity, seed), texts, pictured, seed)
-    taken: dict[str, StartingMap] = {}
+    taken: dict[str, PictureMap | KernelMap] = {}
     if ground.processes.leads:
         network.eval()
         contest.enter("untrained", network, cached)
         contest.enter_bm25(network, cached)
         pictures = titled_pictures(network, cached, texts, rows, pictured, seed)
-        if pictures is not None:
-            picture_map = linear_map(pictures)
-            save_picture_map(ground.run, picture_map)
-            with network.with_picture_map(*picture_map):
+        picture_map = None if pictures is None else linear_map(pictures)
+        if picture_map is not None:
+            line = picture_map.weight.detach(), picture_map.bias.detach()
+            save_picture_map(ground.run, line)
+            with network.with_picture_map(*line):
                 contest.enter("ridge", network, cached)
         if not network.aligned:
-            descriptions = titled_descriptions(network, cached, texts, rows, seed)
+            pairs_of = {}
+            if not ground.titles_repeat and ground.config.regime == "frozen":
+                pairs_of = {"image": pictures, "description": titled_descriptions(network, cached, texts, rows, seed)}
             validate = _validation(ground, cached, questions)
-            far = ground.titles_repeat or ground.config.regime != "frozen"
-            taken = begin(network, pictures, descriptions, lambda: validate().mean, far=far, seed=seed)
+            taken = begin(network, picture_map, pairs_of, lambda: validate().mean, seed)
     for field, start in ground.processes.from_leader(taken).items():
         network.begin_at(field, start)
     return contest
