@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from training.plain_losses import one_way, plain
 
+from likewise.config import TrainConfig
 from likewise.training.contrast import Contrast, Grades, Side
-from likewise.training.losses import matryoshka, pairwise_sigmoid, symmetric_nt_xent
+from likewise.training.forms import forms_of
+from likewise.training.losses import in_every_form, pairwise_sigmoid, symmetric_nt_xent
 
 DIM = 8
 BIAS = torch.tensor(-3.0, dtype=torch.float64)
@@ -132,11 +134,17 @@ def test_the_masked_form_equals_the_formula_word_by_word(seed, rows, columns, sc
     assert mean.item() == pytest.approx(in_words(anchors, candidates, *masks, scale), rel=1e-9, abs=1e-9)
 
 
+def in_forms(contrast, scale, **options):
+    return in_every_form(lambda one: symmetric_nt_xent(one, scale), contrast, forms_of(TrainConfig(**options)))
+
+
 LOSSES = {
     "nt_xent": symmetric_nt_xent,
     "smoothed": lambda contrast, scale: symmetric_nt_xent(contrast, scale, smoothing=0.1),
     "sigmoid": lambda contrast, scale: pairwise_sigmoid(contrast, scale, BIAS),
-    "matryoshka": lambda contrast, scale: matryoshka(lambda one: symmetric_nt_xent(one, scale), contrast, (6, 4, 2)),
+    "matryoshka": lambda contrast, scale: in_forms(contrast, scale, matryoshka=(6, 4, 2)),
+    "int8": lambda contrast, scale: in_forms(contrast, scale, quantization="int8"),
+    "binary": lambda contrast, scale: in_forms(contrast, scale, quantization="binary", matryoshka=(6,)),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
@@ -273,22 +281,21 @@ def test_logits_far_apart_overflow_nowhere():
         assert math.isfinite(loss.item()) and torch.isfinite(of.vectors.grad).all() and math.isfinite(scale.grad)
 
 
-def test_every_shorter_vector_is_trained_as_a_unit_vector_of_its_own():
+def test_every_form_of_the_vectors_counts_the_same():
     generator = torch.Generator().manual_seed(0)
-    contrast = Contrast(*(side(unit(6, seed=n), generator) for n in range(2)))
-    seen = []
+    contrast = Contrast(*(side(unit(6, seed=n), generator) for n in range(4)))
+    forms = forms_of(TrainConfig(matryoshka=(4, 2), quantization="binary"))
+    found = []
 
     def noted(one):
-        seen.append(one.items.vectors)
-        return symmetric_nt_xent(one, torch.tensor(5.0))
+        sides = (one.anchors, one.items, one.beside_items, one.beside_anchors)
+        assert len({side.vectors.shape[1] for side in sides}) == 1
+        found.append(symmetric_nt_xent(one, torch.tensor(5.0)).item())
+        return torch.tensor(found[-1])
 
-    mean = matryoshka(noted, contrast, (4, 2))
-    assert [vectors.shape[1] for vectors in seen] == [8, 4, 2]
-    assert all(torch.allclose(vectors.norm(dim=1), torch.ones(6).double()) for vectors in seen)
-    assert seen[0] is contrast.items.vectors
-    assert mean.item() == pytest.approx(
-        sum(symmetric_nt_xent(contrast.cut_to(dim), torch.tensor(5.0)).item() for dim in (8, 4, 2)) / 3
-    )
+    mean = in_every_form(noted, contrast, forms)
+    assert len(set(found)) == 6 and found[0] == symmetric_nt_xent(contrast, torch.tensor(5.0)).item()
+    assert mean.item() == pytest.approx(sum(found) / 6)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

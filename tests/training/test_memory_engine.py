@@ -25,6 +25,8 @@ LOSSES = {
     "smoothed": {"label_smoothing": 0.1},
     "sigmoid": {"loss": "sigmoid"},
     "matryoshka": {"matryoshka": (8, 4)},
+    "int8": {"quantization": "int8"},
+    "binary": {"quantization": "binary", "matryoshka": (8,)},
 }
 PARTS = (None, 1, 5, 64)
 

@@ -142,6 +142,7 @@ def test_an_identity_that_is_none_is_one_sentence(listings, tiny, tmp_path, iden
         {"loss": "sigmoid"},
         {"label_smoothing": 0.1},
         {"matryoshka": (32, 16)},
+        {"quantization": "binary", "matryoshka": (32,)},
         {"accumulate": 2},
         {"part_size": 4},
         {"part_size": 4, "accumulate": 2, "matryoshka": (16,), "loss": "sigmoid", "hard_negatives": 1},

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from likewise.training.forms import Form
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Side:
     def __getitem__(self, places: slice | Tensor) -> "Side":
         return Side(self.vectors[places], self.same[places], self.related[places])
 
-    def cut_to(self, dim: int) -> "Side":
-        """The first `dim` numbers of each vector, at unit length again."""
-        return dataclasses.replace(self, vectors=functional.normalize(self.vectors[:, :dim], dim=-1))
+    def in_form(self, form: Form) -> "Side":
+        """The same with vectors in another form."""
+        return dataclasses.replace(self, vectors=form(self.vectors))
 
     @classmethod
     def joined(cls, sides: Sequence["Side"]) -> "Side":
@@ -82,14 +83,14 @@ class Contrast:
     own: slice | None = None
     summed: Callable[[Tensor], Tensor] = lambda number: number
 
-    def cut_to(self, dim: int) -> "Contrast":
-        """The same with vectors of the first `dim` numbers."""
+    def in_form(self, form: Form) -> "Contrast":
+        """The same with all vectors in another form."""
         return dataclasses.replace(
             self,
-            anchors=self.anchors.cut_to(dim),
-            items=self.items.cut_to(dim),
-            beside_items=self.beside_items and self.beside_items.cut_to(dim),
-            beside_anchors=self.beside_anchors and self.beside_anchors.cut_to(dim),
+            anchors=self.anchors.in_form(form),
+            items=self.items.in_form(form),
+            beside_items=self.beside_items and self.beside_items.in_form(form),
+            beside_anchors=self.beside_anchors and self.beside_anchors.in_form(form),
         )
 
     def without_absent(self) -> "Contrast":

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from likewise.training.contrast import Contrast, Side
+from likewise.training.forms import Form
 from likewise.training.tiled import Block, Sums, log_sums, sigmoid_sums
 
 _TINY = 1e-12
@@ -87,12 +88,9 @@ def pairwise_sigmoid(
     return (_mean(of_anchors.all, of_anchors, None, contrast) + _mean(of_items.all, of_items, None, contrast)) / 2
 
 
-def matryoshka(loss: Callable[[Contrast], Tensor], contrast: Contrast, dims: Sequence[int]) -> Tensor:
-    """The mean of a loss over the whole vectors and over their first `dims` numbers, at unit length each time.
-
-    So that a vector can be cut short after training (Kusupati et al. 2022, https://arxiv.org/abs/2205.13147).
-    """
-    return torch.stack([loss(contrast), *(loss(contrast.cut_to(dim)) for dim in dims)]).mean()
+def in_every_form(loss: Callable[[Contrast], Tensor], contrast: Contrast, forms: Sequence[Form]) -> Tensor:
+    """() the mean of a loss over the forms in which vectors will be kept."""
+    return torch.stack([loss(contrast.in_form(form)) for form in forms]).mean()
 
 
 def _sums(

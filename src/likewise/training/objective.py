@@ -14,8 +14,9 @@ from likewise.model.network import FIELD_MODALITY, Network
 from likewise.training.contrast import Contrast, Grades, Side
 from likewise.training.distributed import Processes
 from likewise.training.features import Features, random_holes, random_patches
+from likewise.training.forms import forms_of
 from likewise.training.gradient_cache import backward_in_parts
-from likewise.training.losses import matryoshka, pairwise_sigmoid, symmetric_nt_xent
+from likewise.training.losses import in_every_form, pairwise_sigmoid, symmetric_nt_xent
 from likewise.training.plan import Items, Job, Plan, Rows, TrainingSet, draw_plan
 from likewise.training.sides import anchor_codes, further_codes, item_codes, prototype_codes
 from likewise.training.views import KINDS
@@ -31,7 +32,7 @@ class Objective(nn.Module):
         network: gives the vectors.
         features: cached ones make further negatives cheap; live ones are only computed for the batch.
         data: the training rows.
-        config: loss, temperature, negatives, prototypes, patch_area, part_size.
+        config: loss, temperature, forms, negatives, prototypes, patch_area, part_size.
         processes: those that train together.
     """
 
@@ -49,6 +50,7 @@ class Objective(nn.Module):
         self.data = data
         self.config = config
         self.processes = processes
+        self.forms = forms_of(config)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         if config.loss == "sigmoid":
             self.bias = nn.Parameter(torch.tensor(_FIRST_BIAS))
@@ -109,9 +111,7 @@ class Objective(nn.Module):
 
     def loss(self, plan: Plan, towers: Mapping[str, Tensor]) -> Tensor:
         """() the loss of what the towers made of the plan's jobs; this process's share of it."""
-        contrast = self.contrast(plan, towers)
-        loss = self._loss_of_contrast()
-        return matryoshka(loss, contrast, self.config.matryoshka) if self.config.matryoshka else loss(contrast)
+        return in_every_form(self._loss_of_contrast(), self.contrast(plan, towers), self.forms)
 
     def _loss_of_contrast(self) -> Callable[[Contrast], Tensor]:
         smoothing = self.config.label_smoothing

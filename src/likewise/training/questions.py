@@ -1,6 +1,6 @@
 """The questions that held-out rows are asked: which queries, over which items, seen through which of their fields."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from likewise.evaluation.metrics import cosine_scores
 from likewise.evaluation.subsets import ALL, IMAGE, MIXED, TEXT, mixed_index
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.training.features import Features
+from likewise.training.forms import Form
 from likewise.training.identity import Codes, Identity
 from likewise.training.queries import AskedQueries
 from likewise.training.views import Bools, RowTexts
@@ -193,20 +194,27 @@ class ScoresBySubset:
         return {subset: float(np.nan_to_num(scores).mean()) for subset, scores in self.scores.items() if len(scores)}
 
 
-def validation_scores(network: Network, towers: Towers, questions: Questions, seed: int) -> ScoresBySubset:
-    """How well the questions are answered, the candidates seen through every subset of their fields."""
-    scores = {}
+def validation_scores(
+    network: Network, towers: Towers, questions: Questions, seed: int, forms: Sequence[Form]
+) -> ScoresBySubset:
+    """How well the questions are answered, the candidates seen through every subset of their fields.
+
+    Args:
+        forms: in which vectors will be kept; a question's score is the mean over them.
+    """
+    queries, scores = torch.from_numpy(towers.queries), {}
     for subset, shown in subsets(network.fields, towers):
-        items = see(network, towers, subset, shown, seed)
-        evaluated = evaluate_system(
-            "trained",
-            cosine_scores(towers.queries, items),
-            questions.relevant,
-            questions.groups,
-            gains=questions.gains,
-        )
-        scores[subset] = evaluated.metrics[questions.metric]
+        items = torch.from_numpy(see(network, towers, subset, shown, seed))
+        found = [_scores(form(queries).numpy(), form(items).numpy(), questions) for form in forms]
+        scores[subset] = np.mean(found, axis=0)
     return ScoresBySubset(scores)
+
+
+def _scores(queries: Vectors, items: Vectors, questions: Questions) -> Scores:
+    """(queries,) of the headline metric."""
+    scores = cosine_scores(queries, items)
+    evaluated = evaluate_system("trained", scores, questions.relevant, questions.groups, gains=questions.gains)
+    return evaluated.metrics[questions.metric]
 
 
 def _parts(values: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

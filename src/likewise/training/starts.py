@@ -13,6 +13,7 @@ from likewise.evaluation.baselines import fit_ridge
 from likewise.model.heads import PictureMap, VectorHead
 from likewise.model.kernel import KernelMap
 from likewise.model.network import Network
+from likewise.progress import track
 from likewise.training.features import Features
 from likewise.training.kernel_ridge import fit_kernel_ridge
 from likewise.training.views import Bools, RowTexts
@@ -82,7 +83,7 @@ def begin(
         taken["image"] = picture_map
         network.begin_at("image", picture_map)
     best = validate() if pairs_of else 0.0
-    for field, pairs in pairs_of.items():
+    for field, pairs in track(pairs_of.items(), "Fitting where towers begin"):
         if pairs is None or (pairs.inputs == pairs.inputs[0]).all():
             continue
         fitted, before = fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed), network.start_of(field)

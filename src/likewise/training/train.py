@@ -23,6 +23,7 @@ from likewise.training.clock import Clock
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.findings import exhibits_of, suspects_of, threshold_of
+from likewise.training.forms import forms_of
 from likewise.training.ground import Ground, prepare
 from likewise.training.interpolation import interpolate, weights_of
 from likewise.training.loop import fit, restore
@@ -188,13 +189,14 @@ def _mining(ground: Ground, features: Features, stage: Stage) -> Callable[[], Ro
 
 def _validation(ground: Ground, features: Features, questions: Questions) -> Callable[[], ScoresBySubset]:
     """Scores of the network as it is when it is called."""
-    network, texts, pictured, seed = ground.model.network, ground.texts, ground.data.pictured, ground.config.seed
+    network, texts, pictured, config = ground.model.network, ground.texts, ground.data.pictured, ground.config
+    forms = forms_of(config)
 
     def validate() -> ScoresBySubset:
         if not ground.processes.leads:
             return ScoresBySubset({})
         towers = network_towers(network, features, questions, texts, pictured)
-        return validation_scores(network, towers, questions, seed)
+        return validation_scores(network, towers, questions, config.seed, forms)
 
     return validate
 
