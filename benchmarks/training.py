@@ -5,6 +5,7 @@ best batch size of each. It is measured twice: with the networks as their packag
 write by hand, and with our own faster forward passes, which is the harder yardstick.
 """
 
+import json
 import shutil
 import tempfile
 import time
@@ -22,13 +23,19 @@ _ITEMS = 2000
 _BATCHES = (16, 32, 64, 128)
 _SAMPLE = 256
 _NETWORKS = ("packaged", "own")
+_EFFORTS = ("quick", "standard")
 
 
 def main() -> None:
-    arguments = options(__doc__).parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--efforts", action="store_true", help="instead, how long --effort quick and standard take")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = _catalog_with_distinct_texts(arguments.data, folder)
+        if arguments.efforts:
+            record("efforts", {"items": _ITEMS} | {effort: _effort(data, folder, effort) for effort in _EFFORTS})
+            return
         before = _bare_forward(data, folder)
         command = ("train", data, "--output", folder / "run", "--cache", folder / "cache")
         fresh = likewise(*command)
@@ -50,6 +57,18 @@ def main() -> None:
             "ratio to our own forward passes with cached features": round(cached.seconds / own, 2),
         },
     )
+
+
+def _effort(data: Path, folder: Path, effort: str) -> dict[str, float]:
+    """Seconds in all, and of each stage."""
+    run = folder / effort
+    trained = likewise("train", data, "--output", run, "--effort", effort, "--cache", folder / f"cache-{effort}")
+    stages = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+    return {
+        "past encoding (about 60 for quick, 600 for standard)": round(trained.seconds - stages["encoding"], 1),
+        "in all": round(trained.seconds, 1),
+        **stages,
+    }
 
 
 def _catalog_with_distinct_texts(data: Path, folder: Path) -> Path:
