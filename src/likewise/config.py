@@ -150,9 +150,7 @@ class TrainConfig(Settings):
     temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()  # shorter vectors that are trained along, such as 256, 128
-    quantization: Quantization | None = (
-        None  # vectors are trained along as an index keeps them in a byte or bit a number
-    )
+    quantization: Quantization | None = None  # vectors are trained along with a byte or a bit for each number
     identity: str = "auto"  # which rows are the same thing: auto (by texts and pictures), column:NAME beside, none
     queries: Path | None = None  # a table of query, id and weight, such as clicks; else the column query
     negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap

@@ -285,15 +285,19 @@ def test_every_form_of_the_vectors_counts_the_same():
     generator = torch.Generator().manual_seed(0)
     contrast = Contrast(*(side(unit(6, seed=n), generator) for n in range(4)))
     forms = forms_of(TrainConfig(matryoshka=(4, 2), quantization="binary"))
-    found = []
+    found, seen = [], []
 
     def noted(one):
         sides = (one.anchors, one.items, one.beside_items, one.beside_anchors)
-        assert len({side.vectors.shape[1] for side in sides}) == 1
+        for vectors in (side.vectors for side in sides):
+            assert torch.allclose(vectors.norm(dim=1), torch.ones(6).double())
+        seen.append(sides)
         found.append(symmetric_nt_xent(one, torch.tensor(5.0)).item())
         return torch.tensor(found[-1])
 
     mean = in_every_form(noted, contrast, forms)
+    assert [[side.vectors.shape[1] for side in sides] for sides in seen] == [[dim] * 4 for dim in (8, 4, 2, 8, 4, 2)]
+    assert seen[0][1].vectors is contrast.items.vectors
     assert len(set(found)) == 6 and found[0] == symmetric_nt_xent(contrast, torch.tensor(5.0)).item()
     assert mean.item() == pytest.approx(sum(found) / 6)
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from likewise.evaluation.comparison import evaluate_system, headline_metric, relevance_by_key
-from likewise.evaluation.metrics import cosine_scores
+from likewise.evaluation.comparison import headline_metric, relevance_by_key
+from likewise.evaluation.metrics import cosine_scores, per_query_metrics
 from likewise.evaluation.subsets import ALL, IMAGE, MIXED, TEXT, mixed_index
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.training.features import Features
@@ -212,9 +212,7 @@ def validation_scores(
 
 def _scores(queries: Vectors, items: Vectors, questions: Questions) -> Scores:
     """(queries,) of the headline metric."""
-    scores = cosine_scores(queries, items)
-    evaluated = evaluate_system("trained", scores, questions.relevant, questions.groups, gains=questions.gains)
-    return evaluated.metrics[questions.metric]
+    return per_query_metrics(cosine_scores(queries, items), questions.relevant, questions.gains)[questions.metric]
 
 
 def _parts(values: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
