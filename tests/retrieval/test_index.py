@@ -227,7 +227,7 @@ def test_the_description_names_model_and_catalogue(catalog: FakeCatalog, tmp_pat
 def test_an_index_that_cannot_be_written_is_one_sentence_and_nothing_was_encoded(tmp_path: Path) -> None:
     (tmp_path / "index").write_text("a file where the folder should be")
     model = FakeModel()
-    with pytest.raises(UserError, match=r"cannot write the store in .*index"):
+    with pytest.raises(UserError, match=r"cannot write an index into .*index"):
         Index.build(model, catalog_of("tea"), tmp_path)
     assert model.encoded == [], "the mistake shows before the long work"
 

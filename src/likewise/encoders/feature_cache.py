@@ -1,16 +1,22 @@
 """Features on disk, computed once: found by content, read through memory mapping.
 
 A cache is one folder for one encoder (by fingerprint) and one variant of its inputs, with two files that only ever
-grow: `features.f16`, row after row, and `keys`, 32 bytes for every finished row. A row counts once its key is written,
-and keys are written after the rows have reached the disk. So a writer that is killed leaves at most bytes that nobody
-reads, which the next writer overwrites. Writers take turns by a lock file; readers need none.
+grow: `features.f16`, row after row, and `keys`, which has a header and a record for every finished row: its content
+key, a CRC-32 of the row, and one of the record. A row counts once its record is written, and records are written after
+the rows have reached the disk. So a writer that is killed leaves at most bytes that nobody reads, which the next writer
+overwrites. Writers take turns by a lock file; readers need none.
+
+A row is verified when it is first asked for. One that is damaged counts as missing, so that it is computed and written
+again.
 """
 
 import errno
 import hashlib
 import os
 import shutil
+import struct
 import threading
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -20,8 +26,11 @@ from filelock import FileLock
 
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
+from likewise.files import cannot_write, make_folder, sync
 
-_KEY_BYTES = 32
+_FORMAT = 2
+_HEADER = b"likewise keys %2d\n" % _FORMAT
+_RECORD = struct.Struct("<32sII")  # key, checksum of the row, checksum of the record and its number
 _ROWS_AT_ONCE = 256
 
 
@@ -46,19 +55,18 @@ class FeatureCache:
         self._encoder_name = encoder.name
         self._rows = 0
         self._slots: dict[bytes, int] = {}
+        self._checksums: list[int] = []  # of every row, whether or not its record is damaged
+        self._verified = bytearray()  # 1 for rows that are known to be what was written
         self._features = np.empty((0, *self.shape), dtype=np.float16)
         self._mutex = threading.RLock()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write the feature cache {self.folder}: {error.strerror}") from None
+        make_folder(self.folder)
         self.refresh()
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def __contains__(self, key: str) -> bool:
-        return _digest(key) in self._slots
+        return self._slot(_digest(key)) is not None
 
     @property
     def features(self) -> np.ndarray:
@@ -67,11 +75,11 @@ class FeatureCache:
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys` that have no features yet, each once, in order."""
-        return [key for key in dict.fromkeys(keys) if _digest(key) not in self._slots]
+        return [key for key in dict.fromkeys(keys) if self._slot(_digest(key)) is None]
 
     def bytes_needed(self, count: int) -> int:
         """Bytes on disk that `count` more rows take."""
-        return count * (self.row_bytes + _KEY_BYTES)
+        return count * (self.row_bytes + _RECORD.size)
 
     def check_space(self, count: int) -> None:
         """Raises UserError where the disk has no room for `count` more rows."""
@@ -84,7 +92,10 @@ class FeatureCache:
         Raises:
             KeyError: a key has no features yet; see `missing`.
         """
-        return np.fromiter((self._slots[_digest(key)] for key in keys), dtype=np.int64, count=len(keys))
+        slots = [self._slot(_digest(key)) for key in keys]
+        if None in slots:
+            raise KeyError(keys[slots.index(None)])
+        return np.array(slots, np.int64)
 
     def gather(self, keys: Sequence[str] | np.ndarray) -> np.ndarray:
         """Copies of the rows of some keys, or slots: (len(keys), *shape) float16, contiguous."""
@@ -108,7 +119,7 @@ class FeatureCache:
         with self._mutex, FileLock(self.folder / "lock"):
             self.refresh()
             digests = [_digest(key) for key in keys]
-            fresh = {digest: row for row, digest in enumerate(digests) if digest not in self._slots}
+            fresh = {digest: row for row, digest in enumerate(digests) if self._slot(digest) is None}
             if not fresh:
                 return
             self.check_space(len(fresh))
@@ -116,29 +127,64 @@ class FeatureCache:
                 self._append(fresh, features)
             except OSError as error:
                 raise (
-                    self._full(len(fresh))
-                    if error.errno == errno.ENOSPC
-                    else UserError(f"cannot write the feature cache {self.folder}: {error.strerror}")
+                    self._full(len(fresh)) if error.errno == errno.ENOSPC else cannot_write(self.folder, error)
                 ) from None
             self.refresh()
 
     def refresh(self) -> None:
-        """See the rows that other processes have added since."""
+        """See the rows that other processes have added since.
+
+        Raises:
+            UserError: a newer version of likewise wrote them.
+        """
         with self._mutex:
-            rows = min(_size(self._keys_path) // _KEY_BYTES, _size(self._features_path) // self.row_bytes)
+            known = self._count_records()
+            rows = min(known, _size(self._features_path) // self.row_bytes)
             if rows <= self._rows:
                 return
             with self._keys_path.open("rb") as file:
-                file.seek(self._rows * _KEY_BYTES)
-                content = file.read((rows - self._rows) * _KEY_BYTES)
+                file.seek(len(_HEADER) + self._rows * _RECORD.size)
+                content = file.read((rows - self._rows) * _RECORD.size)
             mapped = np.memmap(self._features_path, dtype=np.float16, mode="r", shape=(rows, *self.shape))
             self._features = mapped.view(np.ndarray)
-            for start in range(0, len(content), _KEY_BYTES):
-                self._slots[content[start : start + _KEY_BYTES]] = self._rows + start // _KEY_BYTES
+            for slot, (key, row, record) in enumerate(_RECORD.iter_unpack(content), self._rows):
+                self._checksums.append(row)
+                self._verified.append(0)
+                if record == _record_checksum(key, row, slot):
+                    self._slots[key] = slot
             self._rows = rows
 
+    def _slot(self, digest: bytes) -> int | None:
+        """Where a key's row lies; None where it has none, or where that is damaged."""
+        slot = self._slots.get(digest)
+        if slot is None or self._verified[slot]:
+            return slot
+        with self._mutex:
+            if zlib.crc32(self._features[slot]) == self._checksums[slot]:
+                self._verified[slot] = 1
+                return slot
+            self._slots.pop(digest, None)
+            return None
+
+    def _count_records(self) -> int:
+        """The number of whole records; a file without our header holds none."""
+        size = _size(self._keys_path)
+        if size < len(_HEADER):
+            return 0
+        with self._keys_path.open("rb") as file:
+            header = file.read(len(_HEADER))
+        if header == _HEADER:
+            return (size - len(_HEADER)) // _RECORD.size
+        name, _, format = header.decode("latin-1").rstrip("\n").rpartition(" ")
+        if name.strip() == "likewise keys" and format.isdigit() and int(format) > _FORMAT:
+            raise UserError(f"{self.folder} was written by a newer version of likewise: update likewise")
+        return 0
+
     def _append(self, fresh: dict[bytes, int], features: np.ndarray) -> None:
-        rows = list(fresh.values())
+        rows, checksums = list(fresh.values()), []
+        if not self._rows and self._count_records() == 0:  # whoever has damaged files open reads on in them
+            self._keys_path.unlink(missing_ok=True)
+            self._features_path.unlink(missing_ok=True)
         with _open_to_append(self._features_path) as file:
             file.seek(self._rows * self.row_bytes)
             for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -149,15 +195,19 @@ class FeatureCache:
                         f"the encoder {self._encoder_name} gives values that are not finite in half precision: "
                         "choose another one, cut it elsewhere, or train it with --regime full"
                     )
+                checksums += [zlib.crc32(row) for row in block]
                 file.write(block.data)
             file.flush()
             os.fsync(file.fileno())
         with _open_to_append(self._keys_path) as file:
-            file.seek(self._rows * _KEY_BYTES)
-            file.write(b"".join(fresh))
+            file.write(_HEADER)
+            file.seek(len(_HEADER) + self._rows * _RECORD.size)
+            for slot, (key, row) in enumerate(zip(fresh, checksums, strict=True), self._rows):
+                file.write(_RECORD.pack(key, row, _record_checksum(key, row, slot)))
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
+        sync(self.folder)
 
     def _full(self, count: int) -> UserError:
         megabytes = max(1, round(self.bytes_needed(count) / 1e6))
@@ -175,6 +225,10 @@ def _digest(key: str) -> bytes:
         except ValueError:
             pass
     return hashlib.sha256(key.encode()).digest()
+
+
+def _record_checksum(key: bytes, row: int, slot: int) -> int:
+    return zlib.crc32(struct.pack("<32sIQ", key, row, slot))
 
 
 def _size(path: Path) -> int:

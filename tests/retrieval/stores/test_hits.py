@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from likewise import checksums
 from likewise.errors import UserError
 from likewise.retrieval.stores.embedded import segment
 from likewise.retrieval.stores.registry import open_store, replace_store
@@ -77,6 +78,14 @@ def test_vectors_without_a_length_are_one_sentence_and_no_warning(store, number)
 
 
 def test_damaged_ids_are_one_sentence(store, tmp_path):
+    (file,) = (tmp_path / "store").glob("*/ids.text")
+    file.write_bytes(b"\xff" * file.stat().st_size)
+    with pytest.raises(UserError, match=r"store is missing or damaged; build it again \(.*ids.text is damaged\)"):
+        open_store(f"faiss://{tmp_path}/store")
+
+
+def test_damaged_ids_of_a_large_store_are_one_sentence_once_they_are_read(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(checksums, "AT_OPENING", 0)
     (file,) = (tmp_path / "store").glob("*/ids.text")
     file.write_bytes(b"\xff" * file.stat().st_size)
     hits = open_store(f"faiss://{tmp_path}/store").search(VECTORS, 1)

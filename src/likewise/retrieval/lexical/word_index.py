@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from filelock import Timeout
 
-from likewise.errors import UserError
+from likewise.files import DamageError, cannot_write
 from likewise.retrieval.lexical.postings import Postings, PostingsBuilder, merged
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, searchable_text
 from likewise.retrieval.lexical.words import Part, Words
@@ -55,7 +56,8 @@ class WordIndex:
         with ExitStack() as version:
             with self._naming_errors():
                 building = version.enter_context(new_version(self._folder, wait=wait))
-                draft = Draft(self.current(asking=True), current_version(self._folder))
+                before = self.current(asking=True)
+                draft = Draft(before, Path(self._name()) if before.parts else None)
             yield draft
             with self._naming_errors():
                 draft.write(building)
@@ -63,7 +65,10 @@ class WordIndex:
         self.current(asking=True)
 
     def _name(self) -> str:
-        return str(current_version(self._folder) or "")
+        try:
+            return str(current_version(self._folder) or "")
+        except DamageError:
+            return ""
 
     def _opened(self, name: str) -> Words:
         try:
@@ -77,8 +82,8 @@ class WordIndex:
             yield
         except Timeout:  # an OSError, too
             raise
-        except OSError as error:
-            raise UserError(f"cannot write the words of the index into {self._folder}: {error.strerror}") from None
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise cannot_write(self._folder, error) from None
 
 
 class Draft:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from likewise.checksums import IndexManifest
 from likewise.retrieval.lexical.postings import Postings, hash_of, load_array
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
@@ -66,6 +67,7 @@ class Words:
         Raises:
             OSError, EOFError, ValueError, KeyError, TypeError: a file is missing or damaged.
         """
+        IndexManifest(folder).verify()
         notes = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
         parts = []
         for name in notes["parts"]:

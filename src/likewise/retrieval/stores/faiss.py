@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import polars as pl
 from filelock import FileLock
 
-from likewise.errors import UserError
+from likewise.files import cannot_write
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.embedded.loading import Loading
-from likewise.retrieval.stores.embedded.replica import WRITE_LOCK
+from likewise.retrieval.stores.embedded.replica import JOURNAL, WRITE_LOCK
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
 from likewise.retrieval.stores.goal import Goal
 from likewise.retrieval.stores.location import Credentials, Location
@@ -43,7 +44,8 @@ def replace_store(
     folder = location.file
     with ExitStack() as switching, ExitStack() as building:
         with _naming_errors(folder):
-            loading = Loading(building.enter_context(new_version(folder)), schema, goal)
+            version = building.enter_context(new_version(folder, unlisted=[JOURNAL]))
+            loading = Loading(version, schema, goal)
         building.callback(loading.close)
         yield loading
         with _naming_errors(folder):
@@ -56,5 +58,5 @@ def replace_store(
 def _naming_errors(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise UserError(f"cannot write the store in {folder}: {error.strerror or error}") from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise cannot_write(folder, error) from None

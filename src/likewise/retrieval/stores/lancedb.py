@@ -2,21 +2,29 @@
 
 folder/current                  the name of the version in use (see retrieval/versions.py)
 folder/<version>/items.lance    its table, whose metadata holds the schema
+folder/<version>/manifest.json  checksums of the table's files, which never change (see checksums.py)
+
+Of a table that is too large to be verified when it is opened, every row that is returned is checked by itself.
 """
 
+import contextlib
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
 from filelock import FileLock
 
 from likewise.catalog.filters import Condition, Value
+from likewise import checksums
+from likewise.checksums import IndexManifest
 from likewise.errors import MissingExtraError, UserError
+from likewise.files import DamageError, NewerFormatError, reason
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.following import Following
@@ -30,6 +38,8 @@ from likewise.retrieval.versions import current_version, new_version
 if TYPE_CHECKING:
     import pyarrow
 
+_Result = TypeVar("_Result")
+
 INDEX_FROM = 20_000  # items; comparing with all of them is quick enough until there
 
 # The index keeps one bit a dimension, so that many candidates are scored again with the full vectors. On 50,000
@@ -38,7 +48,9 @@ _CANDIDATES = 100
 _PARTITIONS = 20  # of about 8,000 items each; more are read where a filter leaves too few
 _IDS_AT_ONCE = 1_000
 _KEPT = timedelta(minutes=10)  # how long others may read what compaction has made superfluous
-_TABLE, _VECTOR, _SCHEMA = "items", "vector", b"likewise"
+_TABLE, _VECTOR, _CHECKSUM, _SCHEMA = "items", "vector", "checksum", b"likewise"
+_UNLISTED = (".writing", f"{_TABLE}.lance/_versions/latest_version_hint.json")  # LanceDB looks past a wrong hint
+_PATIENCE = 20.0  # seconds that a reader waits for a writer before it calls a table damaged
 
 
 def open_store(location: Location, credentials: Credentials) -> "LanceStore":
@@ -48,8 +60,8 @@ def open_store(location: Location, credentials: Credentials) -> "LanceStore":
     def name() -> str:
         try:
             version = current_version(folder)
-        except OSError as error:
-            raise UserError(f"there is no store at {location} that can be read: {error}") from None
+        except DamageError as error:
+            raise _damage(location, error) from None
         if version is None:
             raise UserError(f"there is no store at {location}: build it with `likewise index --store {location}`")
         return str(version)
@@ -63,16 +75,16 @@ def open_store(location: Location, credentials: Credentials) -> "LanceStore":
 def replace_store(location: Location, schema: Schema, credentials: Credentials) -> Iterator["LanceStore"]:
     """See base.py."""
     database = _library()
-    try:
-        location.file.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{location} cannot be written: {error}") from None
-    with new_version(location.file) as folder:
-        database.connect(str(folder)).create_table(_TABLE, schema=_arrow_schema(schema))
-        content = _Content(folder, location)
+    with ExitStack() as building:
+        with _naming_errors(location):
+            folder = building.enter_context(new_version(location.file, unlisted=_UNLISTED))
+            database.connect(str(folder)).create_table(_TABLE, schema=_arrow_schema(schema))
+            content = _Content(folder, location, building=True)
         store = LanceStore(Following(lambda: "", lambda name: content))
         yield store
         store.optimise()
+        with _naming_errors(location):
+            building.close()
 
 
 class LanceStore:
@@ -102,7 +114,7 @@ class LanceStore:
             return sum(int(content.table.delete(condition).num_deleted_rows) for condition in conditions)
 
     def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
-        return self._following.read(lambda content: _search(content, vectors, checked_k(k), condition))
+        return self._read(lambda content: _search(content, vectors, checked_k(k), condition))
 
     def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
         columns = [ID, FIELDS, _VECTOR] if vectors else [ID, FIELDS]
@@ -110,23 +122,24 @@ class LanceStore:
         def read(content: _Content) -> list[Record | None]:
             records: dict[str, Record] = {}
             for chunk in _chunks(ids):
-                rows = content.table.search().where(_among(chunk)).select(columns).limit(len(chunk)).to_arrow()
+                rows = content.table.search().where(_among(chunk)).select(content.read_with(columns)).limit(len(chunk))
+                rows = content.checked(rows.to_arrow())
                 known, fields = rows[ID].to_pylist(), rows[FIELDS].to_pylist()
                 matrix = _matrix(rows[_VECTOR], content.schema.dim) if vectors else [None] * len(known)
                 records.update((id, record(id, *rest)) for id, *rest in zip(known, fields, matrix, strict=True))
             return in_order(ids, records)
 
-        return self._following.read(read)
+        return self._read(read)
 
     def count(self, condition: Condition | None = None) -> int:
-        return self._following.read(lambda content: content.count(_filter(condition, content.schema)))
+        return self._read(lambda content: content.count(_filter(condition, content.schema)))
 
     def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
         content = self._following.current()
-        columns = [ID, FIELDS, _VECTOR]
-        for rows in content.table.search().select(columns).limit(None).to_batches(batch_size=batch):
+        columns = content.read_with([ID, FIELDS, _VECTOR])
+        for rows in _batches(content, columns, batch):
             for start in range(0, len(rows), batch):
-                part = rows.slice(start, batch)
+                part = content.checked(rows.slice(start, batch))
                 ids, fields = part[ID].to_pylist(), part[FIELDS].to_pylist()
                 decoded = [record(id, text).fields for id, text in zip(ids, fields, strict=True)]
                 yield Batch(ids, decoded, _matrix(part[_VECTOR], content.schema.dim))
@@ -148,25 +161,72 @@ class LanceStore:
     def close(self) -> None:
         """Nothing stays open between two calls."""
 
+    def _read(self, operation: Callable[["_Content"], _Result]) -> _Result:
+        try:
+            return self._following.read(operation)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _damage(self._following.current().location, error) from None
+
 
 class _Content:
-    """A version of the store."""
+    """A version of the store.
 
-    def __init__(self, folder: Path, location: Location) -> None:
+    Args:
+        building: it is being written, and has no manifest yet.
+    """
+
+    def __init__(self, folder: Path, location: Location, *, building: bool = False) -> None:
         database = _library()
+        self.location = location
+        self._lock, self._file_lock = threading.Lock(), FileLock(folder / ".writing")
         try:
+            self._manifest = None if building else IndexManifest(folder)
+            self._large = bool(self._verified())
             # An interval of zero sees what other processes wrote at the next read.
             self.table: Any = database.connect(str(folder), read_consistency_interval=timedelta(0)).open_table(_TABLE)
             self.schema = Schema.from_json(self.table.schema.metadata[_SCHEMA].decode())
-        except (ValueError, KeyError, TypeError, RuntimeError, OSError):
-            raise UserError(f"the store at {location} is damaged: build it again") from None
-        self._lock, self._file_lock = threading.Lock(), FileLock(folder / ".writing")
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+            raise _damage(location, error) from None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One writer at a time: two that insert the same new id at once would both succeed."""
-        with self._lock, self._file_lock:
-            yield
+        with _naming_errors(self.location), self._lock, self._file_lock:
+            try:
+                yield
+            finally:
+                if self._manifest is not None:  # another process may have written meanwhile
+                    self._manifest = IndexManifest(self._manifest.folder)
+                    self._manifest.refresh(_UNLISTED)
+
+    def read_with(self, columns: list[str]) -> list[str]:
+        """The columns that have to be read so that some can be checked."""
+        return list(dict.fromkeys([*columns, ID, FIELDS, _VECTOR, _CHECKSUM])) if self._large else columns
+
+    def checked(self, rows: Any) -> Any:
+        """Rows with the columns of `read_with`, each of which is what was written.
+
+        Raises:
+            UserError: one is not.
+        """
+        if self._large:
+            vectors = _matrix(rows[_VECTOR], self.schema.dim)
+            expected = _checksums(rows[ID].to_pylist(), rows[FIELDS].to_pylist(), vectors)
+            if expected != rows[_CHECKSUM].to_pylist():
+                raise _damage(self.location, DamageError("an item is not what was written"))
+        return rows
+
+    def _verified(self) -> set[str]:
+        """The files that were too large to be verified; a writer may be about to list new ones."""
+        if self._manifest is None:
+            return set()
+        try:
+            return self._manifest.verify(checksums.AT_OPENING)
+        except DamageError:
+            with contextlib.suppress(OSError), self._file_lock.acquire(timeout=_PATIENCE):
+                pass
+            self._manifest = IndexManifest(self._manifest.folder)
+            return self._manifest.verify(checksums.AT_OPENING)
 
     def count(self, condition: str | bool) -> int:
         if condition is False:
@@ -191,7 +251,7 @@ def _search(content: _Content, vectors: np.ndarray, k: int, condition: Condition
 
 def _hits(content: _Content, queries: np.ndarray, k: int, limit: str | bool, exact: bool) -> list[Found]:
     search = content.table.search(queries.tolist(), vector_column_name=_VECTOR).distance_type("dot").limit(k)
-    search = search.select([ID, "_distance"])
+    search = search.select([*content.read_with([ID]), "_distance"])
     if limit is not True:
         search = search.where(limit, prefilter=True)
     if exact:
@@ -199,7 +259,7 @@ def _hits(content: _Content, queries: np.ndarray, k: int, limit: str | bool, exa
     else:
         search = search.minimum_nprobes(_PARTITIONS).maximum_nprobes(0)  # 0: as many as it takes to find k
         search = search.refine_factor(max(2, -(-_CANDIDATES // k)))
-    rows = search.to_arrow()
+    rows = content.checked(search.to_arrow())
     ids, scores = np.array(rows[ID].to_pylist(), dtype=object), 1.0 - rows["_distance"].to_numpy()
     if len(queries) == 1:
         return [found(ids, scores, k)]
@@ -234,6 +294,7 @@ def _arrow_schema(schema: Schema) -> "pyarrow.Schema":
     types = {pl.String: pyarrow.string(), pl.Int64: pyarrow.int64(), pl.Float64: pyarrow.float64()}
     columns = [(name, types.get(kind, pyarrow.bool_())) for name, kind in schema.stored_types.items()]
     columns += [(FIELDS, pyarrow.string()), (_VECTOR, pyarrow.list_(pyarrow.float32(), schema.dim))]
+    columns += [(_CHECKSUM, pyarrow.int64())]
     return pyarrow.schema(columns, metadata={_SCHEMA: schema.to_json().encode()})
 
 
@@ -244,7 +305,17 @@ def _arrow_rows(stored: pl.DataFrame, unit: np.ndarray, schema: Schema) -> "pyar
     table = stored.to_arrow()
     columns = [table[name].cast(arrow.field(name).type) for name in stored.columns]
     vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(unit.ravel()), schema.dim)
-    return pyarrow.table([*columns, vectors], schema=arrow)
+    checksums = pyarrow.array(_checksums(stored[ID].to_list(), stored[FIELDS].to_list(), unit), pyarrow.int64())
+    return pyarrow.table([*columns, vectors, checksums], schema=arrow)
+
+
+def _checksums(ids: Sequence[str], documents: Sequence[str], vectors: np.ndarray) -> list[int]:
+    """A CRC-32 of each row."""
+    rows = np.ascontiguousarray(vectors, "<f4")
+    return [
+        zlib.crc32(row.tobytes(), zlib.crc32(f"{id}\0{document}".encode("utf-8", "surrogatepass")))
+        for id, document, row in zip(ids, documents, rows, strict=True)
+    ]
 
 
 def _matrix(column: Any, dim: int) -> np.ndarray:
@@ -252,6 +323,30 @@ def _matrix(column: Any, dim: int) -> np.ndarray:
     if hasattr(column, "combine_chunks"):
         column = column.combine_chunks()
     return np.asarray(column.flatten(), dtype=np.float32).reshape(-1, dim)
+
+
+def _batches(content: _Content, columns: list[str], size: int) -> Iterator[Any]:
+    """A walk through the table."""
+    try:
+        yield from content.table.search().select(columns).limit(None).to_batches(batch_size=size)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise _damage(content.location, error) from None
+
+
+@contextmanager
+def _naming_errors(location: Location) -> Iterator[None]:
+    """Turn what LanceDB and the system raise where they cannot write into one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot write the store at {location}: {reason(error)}") from None
+
+
+def _damage(location: Location, error: Exception) -> UserError:
+    if isinstance(error, NewerFormatError):
+        return UserError(str(error))
+    cause = f" ({error})" if isinstance(error, DamageError) else ""
+    return UserError(f"the store at {location} is damaged: build it again{cause}")
 
 
 def _library() -> Any:

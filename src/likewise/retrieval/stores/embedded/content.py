@@ -93,7 +93,7 @@ class Content:
 
     def _vector(self, row: int) -> np.ndarray:
         old = self.segment.count
-        return self.segment.vectors[row] if row < old else self.delta.vectors[row - old]
+        return self.segment.vector(row) if row < old else self.delta.vectors[row - old]
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All items, `size` at most at a time."""

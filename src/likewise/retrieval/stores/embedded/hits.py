@@ -7,7 +7,7 @@ import numpy as np
 
 from likewise.retrieval.stores.base import Found
 from likewise.retrieval.stores.embedded.delta import Delta
-from likewise.retrieval.stores.embedded.mapping import damage
+from likewise.retrieval.stores.embedded.mapping import refusing_damage
 from likewise.retrieval.stores.embedded.segment import Segment
 
 
@@ -46,12 +46,10 @@ class Hits(Sequence[Found]):
         return self._read(self._scores, self._rows)
 
     def _read(self, scores: np.ndarray, rows: np.ndarray) -> Iterator[Found]:
-        try:
+        with refusing_damage(self._segment.folder.parent):
             if len(self._delta):
                 return iter([self._among_new(*one) for one in zip(scores, rows, strict=True)])
             ids = self._segment.ids_of(rows.ravel())
-        except ValueError:
-            raise damage(self._segment.folder.parent) from None
         width = rows.shape[1]
         return (Found(ids[number * width : (number + 1) * width], one) for number, one in enumerate(scores))
 

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Condition
-from likewise.errors import UserError
+from likewise.files import cannot_write
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.embedded.indexing import index_new
+from likewise.retrieval.stores.embedded import journal
 from likewise.retrieval.stores.embedded.replica import JOURNAL
 from likewise.retrieval.stores.embedded.segment import SegmentWriter
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
@@ -49,7 +50,7 @@ class Loading:
                     try:
                         self._writer.append(stored, unit)
                     except OSError as error:
-                        raise UserError(f"cannot write the store in {self._folder.parent}: {error.strerror}") from None
+                        raise cannot_write(self._folder.parent, error) from None
                     self._ids.update(ids)
                     return
             self._ordinary().upsert(items, vectors)
@@ -82,7 +83,7 @@ class Loading:
                 self._settled.close()
                 shutil.rmtree(self._folder / _SETTLED)
             index_new(self._folder, self._goal)
-            (self._folder / JOURNAL).touch()
+            journal.create(self._folder / JOURNAL)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -96,10 +97,10 @@ class Loading:
             if self._settled is None:
                 self._writer.finish()
                 written = list(self._folder.iterdir())
-                with new_version(self._folder / _SETTLED) as version:
+                with new_version(self._folder / _SETTLED, unlisted=[JOURNAL]) as version:
                     for file in written:
                         file.rename(version / file.name)
-                    (version / JOURNAL).touch()
+                    journal.create(version / JOURNAL)
                 self._ids.clear()
                 self._settled = EmbeddedStore(self._folder / _SETTLED)
             return self._settled

@@ -2,11 +2,15 @@
 
 import math
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from likewise.errors import UserError
+from likewise.files import DamageError, NewerFormatError
 
 
 def map_bytes(path: Path, size: int) -> mmap.mmap | bytes:
@@ -33,6 +37,18 @@ def map_array(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(content, kind).reshape(shape)
 
 
-def damage(folder: Path) -> UserError:
+def damage(folder: Path, error: Exception) -> UserError:
     """The sentence for a store that cannot be read."""
-    return UserError(f"the store in {folder} is missing or damaged; build it again")
+    if isinstance(error, NewerFormatError):
+        return UserError(str(error))
+    cause = f" ({error})" if isinstance(error, DamageError) else ""
+    return UserError(f"the store in {folder} is missing or damaged; build it again{cause}")
+
+
+@contextmanager
+def refusing_damage(folder: Path) -> Iterator[None]:
+    """Turn what reading a damaged store raises into its sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise damage(folder, error) from None

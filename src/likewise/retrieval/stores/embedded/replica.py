@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import polars as pl
 from filelock import FileLock, Timeout
 
+from likewise.checksums import IndexManifest
 from likewise.errors import UserError
+from likewise.files import DamageError, cannot_write
 from likewise.retrieval.stores.embedded import journal
 from likewise.retrieval.stores.embedded.content import Content
 from likewise.retrieval.stores.embedded.indexing import index_again
@@ -39,7 +42,7 @@ class Replica:
         self._publishing = threading.Lock()  # held for moments only, so that readers never wait for a disk
         self._file_lock = FileLock(folder / WRITE_LOCK)
         self._version = folder
-        self._end = 0
+        self._end = journal.Position()
         self._glanced = 0.0
         self._content: Content
         with self._writing:
@@ -80,7 +83,7 @@ class Replica:
             try:
                 end = journal.append(self._version / JOURNAL, self._end, encode(write))
             except OSError as error:
-                raise UserError(f"cannot write into the store {self._folder}: {error.strerror}") from None
+                raise cannot_write(self._folder, error) from None
             self._apply(write, end)
             content = self._content
         if _is_long(content):
@@ -96,7 +99,7 @@ class Replica:
         """
         try:
             with ExitStack() as switching:
-                with new_version(self._folder, wait=wait) as building:
+                with new_version(self._folder, wait=wait, unlisted=[JOURNAL]) as building:
                     with self._only_writer():
                         before, version, end = self._content, self._version, self._end
                     before.write_segment(building)
@@ -104,56 +107,84 @@ class Replica:
                     switching.enter_context(self._only_writer())
                     if self._version != version:
                         raise _OvertakenError
-                    written_meanwhile = (version / JOURNAL).read_bytes()[end : self._end]
-                    (building / JOURNAL).write_bytes(written_meanwhile)
+                    written_meanwhile = (record for record, _ in journal.read(version / JOURNAL, end))
+                    journal.create(building / JOURNAL, written_meanwhile)
                 self._follow()
         except (_OvertakenError, Timeout):
             return
+        except DamageError as error:
+            raise damage(self._folder, error) from None
         except OSError as error:
-            raise UserError(f"cannot write into the store {self._folder}: {error.strerror}") from None
+            raise cannot_write(self._folder, error) from None
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
         """Keep other writers away, in this process and elsewhere, and know all that they wrote."""
         with self._writing, self._file_lock:
-            self._follow()
+            self._follow(alone=True)
             yield
 
-    def _follow(self) -> None:
-        """Bring the content up to date."""
+    def _follow(self, *, alone: bool = False) -> None:
+        """Bring the content up to date.
+
+        Args:
+            alone: nobody else writes, so a whole record that a killed writer left counts.
+        """
         self._glanced = time.monotonic()
         for last in (False, False, True):
-            version = current_version(self._folder)
-            if version is None:
-                if self._version == self._folder:
-                    raise UserError(f"there is no store in {self._folder}")
-                return  # the folder has gone, but what we have open serves on
+            version = None
             try:
+                version = current_version(self._folder)
+                if version is None:
+                    if self._version == self._folder:
+                        raise UserError(f"there is no store in {self._folder}")
+                    return  # the folder has gone, but what we have open serves on
                 if version != self._version:
                     self._open(version)
-                self._read_on()
+                self._read_on(alone=alone)
                 return
-            except FileNotFoundError:
-                if last or version == current_version(self._folder):
-                    raise damage(version) from None
-            except (OSError, ValueError, KeyError, TypeError, journal.JournalError):
-                raise damage(version) from None
+            except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+                if last or version is None or version == self._named_now():  # else it was removed under our feet
+                    raise damage(self._folder, error) from None
+
+    def _named_now(self) -> Path | None:
+        with contextlib.suppress(DamageError):
+            return current_version(self._folder)
+        return None
 
     def _open(self, version: Path) -> None:
-        content, end = Content.of(Segment(version)), 0
-        for record, after in journal.read(version / JOURNAL):
-            content, end = content.after(decode(record, content.schema.dim)), after
+        content, end = Content.of(Segment(version, IndexManifest(version))), journal.Position()
+        with self._alone_if_possible() as alone:
+            for record, after in journal.read(version / JOURNAL, end, beyond=alone):
+                content, end = content.after(decode(record, content.schema.dim)), after
+            if alone:
+                journal.recover(version / JOURNAL, end)
         with self._publishing:
             self._content, self._version, self._end = content, version, end
 
-    def _read_on(self) -> None:
-        path = self._version / JOURNAL
-        if path.stat().st_size == self._end:
+    @contextmanager
+    def _alone_if_possible(self) -> Iterator[bool]:
+        """Keep writers away for a moment, unless one is writing or the folder is read-only."""
+        try:
+            self._file_lock.acquire(timeout=0)
+        except (OSError, NotImplementedError):  # a timeout is an OSError
+            yield False
             return
-        for record, end in journal.read(path, self._end):
-            self._apply(decode(record, self._content.schema.dim), end)
+        try:
+            yield True
+        finally:
+            self._file_lock.release()
 
-    def _apply(self, write: Upsert | Delete, end: int) -> None:
+    def _read_on(self, *, alone: bool) -> None:
+        path = self._version / JOURNAL
+        if not alone and journal.end_of(path) == self._end:
+            return
+        for record, end in journal.read(path, self._end, beyond=alone):
+            self._apply(decode(record, self._content.schema.dim), end)
+        if alone:
+            journal.recover(path, self._end)
+
+    def _apply(self, write: Upsert | Delete, end: journal.Position) -> None:
         with self._publishing:
             self._content, self._end = self._content.after(write), end
 

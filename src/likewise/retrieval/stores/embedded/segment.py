@@ -6,6 +6,7 @@ ids.hashes, ids.rows    hashes of the ids in ascending order, and the row of eac
 fields.text, .ends      every row's fields, a JSON object
 columns.arrow           what filters look at
 schema.json             see schema.py
+manifest.json           checksums of all of these; see checksums.py
 segment.json            how many items, and how they are searched
 index.faiss             candidates for a search, unless all items are compared
 trained.faiss           the same without items, for the next segment
@@ -16,11 +17,14 @@ import threading
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Condition
+from likewise import checksums
+from likewise.checksums import Blocks, IndexManifest
 from likewise.retrieval.stores.embedded.approximate import Approximate, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
 from likewise.retrieval.stores.embedded.mapping import map_array
@@ -76,19 +80,25 @@ class SegmentWriter:
 class Segment:
     """An opened segment; safe to use from several threads.
 
+    Args:
+        manifest: verifies the files; None for those that this process has just written.
+
     Raises:
         OSError, ValueError, KeyError, TypeError: a file is missing or damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, manifest: IndexManifest | None = None) -> None:
+        self._manifest = manifest
+        self._unverified = manifest.verify(checksums.AT_OPENING) if manifest is not None else set()
         about = json.loads((folder / "segment.json").read_text(encoding="utf-8"))
         self.schema = Schema.from_json((folder / "schema.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.count = int(about["count"])
         self.plan = Plan.from_json(about)
         self.vectors = map_array(folder / "vectors.f32", np.dtype("<f4"), (self.count, self.schema.dim))
-        self.ids = Texts(folder, "ids", self.count)
-        self.fields = Texts(folder, "fields", self.count)
+        self._vector_blocks = self._blocks("vectors.f32", self.vectors.reshape(-1).view(np.uint8))
+        self.ids = Texts(folder, "ids", self.count, self._blocks)
+        self.fields = Texts(folder, "fields", self.count, self._blocks)
         self._hashes = map_array(folder / "ids.hashes", np.dtype("<u8"), (self.count,))
         self._rows = map_array(folder / "ids.rows", np.dtype("<i8"), (self.count,))
         self._table = folder / "columns.arrow"
@@ -144,8 +154,16 @@ class Segment:
             Scores, descending, and row numbers; both (q, as many as there are up to k).
         """
         if self._index is not None:
-            return self._index.search(queries, k, among)
-        return nearest(self.vectors, queries, k, None if among is None else among.rows)
+            found = self._index.search(queries, k, among)
+        else:
+            found = nearest(self.vectors, queries, k, None if among is None else among.rows)
+        self._check_vectors(found[1])
+        return found
+
+    def vector(self, row: int) -> np.ndarray:
+        """(dim,) of one row."""
+        self._check_vectors(np.array([row]))
+        return self.vectors[row]
 
     def mask(self, condition: Condition) -> np.ndarray:
         """(count,) bool, the rows that meet a condition as conditions.py gives it."""
@@ -154,7 +172,20 @@ class Segment:
     def items(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
         """Rows as they were written: a table as `stored_columns` gives it, and vectors."""
         columns = self._columns_in_memory(list(self.schema.stored_types))
+        self._check_vectors(rows)
         return columns[rows].with_columns(pl.Series(FIELDS, self.fields.many(rows), pl.String)), self.vectors[rows]
+
+    def _blocks(self, name: str, data: Any) -> Blocks | None:
+        """What verifies the rows of a file that was too large to verify at opening."""
+        if self._manifest is None or name not in self._unverified:
+            return None
+        return self._manifest.blocks(name, data)
+
+    def _check_vectors(self, rows: np.ndarray) -> None:
+        """Verify the vectors of some rows; numbers below 0 are gaps."""
+        if self._vector_blocks is not None:
+            starts = rows[rows >= 0] * (4 * self.schema.dim)
+            self._vector_blocks.check(starts, starts + 4 * self.schema.dim)
 
     def _opened_index(self) -> Approximate | None:
         plan = self.plan
@@ -171,6 +202,10 @@ class Segment:
             return pl.DataFrame([self._columns[name] for name in dict.fromkeys(names)])
 
     def _read_columns(self, names: Sequence[str]) -> dict[str, pl.Series]:
+        if self._table.name in self._unverified:
+            blocks = self._blocks(self._table.name, self._table.read_bytes())
+            if blocks is not None:
+                blocks.check(np.array([0]), np.array([self._table.stat().st_size]))
         try:
             found = pl.read_ipc(self._table, columns=list(names))
         except pl.exceptions.PolarsError as error:

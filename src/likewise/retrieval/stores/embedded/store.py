@@ -11,7 +11,7 @@ from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.embedded.content import Content
-from likewise.retrieval.stores.embedded.mapping import damage
+from likewise.retrieval.stores.embedded.mapping import refusing_damage
 from likewise.retrieval.stores.embedded.replica import Replica
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
@@ -49,22 +49,30 @@ class EmbeddedStore:
 
     def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
         content = self._opened.content()
-        queries = unit_vectors(vectors, content.schema.dim)
-        try:
-            return content.search(queries, checked_k(k), condition)
-        except (OSError, ValueError) as error:
-            raise damage(self._folder) from error
+        queries, k = unit_vectors(vectors, content.schema.dim), checked_k(k)
+        with refusing_damage(self._folder):
+            return content.search(queries, k, condition)
 
     def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
-        content, rows = self._opened.located(ids)
-        return content.records(rows, vectors)
+        with refusing_damage(self._folder):
+            content, rows = self._opened.located(ids)
+            return content.records(rows, vectors)
 
     def count(self, condition: Condition | None = None) -> int:
         content = self._opened.content()
-        return content.count if condition is None else content.counted(condition)
+        if condition is None:
+            return content.count
+        with refusing_damage(self._folder):
+            return content.counted(condition)
 
     def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
-        return self._opened.content().batches(batch)
+        batches = self._opened.content().batches(batch)
+        while True:
+            with refusing_damage(self._folder):
+                found = next(batches, None)
+            if found is None:
+                return
+            yield found
 
     def content(self) -> Content:
         """What the store holds now."""

@@ -1,0 +1,193 @@
+"""Atomic, durable writes: every file that likewise keeps is written by the functions of this module.
+
+The policy, which holds everywhere:
+
+* A file is written under a hidden temporary name in its own folder, synced, renamed over the old one, and then its
+  folder is synced. Whoever reads sees the old content or the new one, also after a crash or a power cut.
+* A folder of files is built under a temporary name; all files and sub-folders are synced before it is renamed.
+* What could not be written leaves nothing behind, and is one sentence that names the file and the reason. What a
+  killed process left behind is removed by the next one that writes the same file.
+* Files that only ever grow (the write-ahead log, the feature cache) are appended to, synced, and say themselves how far
+  they count.
+
+Records are small JSON files with a `format` version and a checksum of their own, so that damage is told from content.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from likewise.errors import UserError
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.tmp")
+_LARGEST_RECORD = 64_000_000  # bytes
+
+
+class DamageError(ValueError):
+    """A file is missing or does not hold what was written into it.
+
+    The message is a clause that names the file. Whoever knows the way out turns it into a `UserError`.
+    """
+
+
+class FormatError(DamageError):
+    """A file was written by another version of likewise."""
+
+
+class NewerFormatError(FormatError):
+    """A file was written by a newer version of likewise; the message says to update."""
+
+
+@contextlib.contextmanager
+def replace_file(path: Path, *failures: type[Exception]) -> Iterator[Path]:
+    """Yield a temporary path to write to; when the block ends without an error, the file takes the place of `path`.
+
+    Args:
+        path: its folder must exist.
+        failures: what a library raises instead of OSError where it cannot write.
+
+    Raises:
+        UserError: the file cannot be written; the old one is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        _remove_leftovers(path)
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    except (OSError, *failures) as error:
+        raise cannot_write(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file atomically; text as UTF-8.
+
+    Raises:
+        UserError: the file cannot be written; the old one is as it was.
+    """
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents, unless it is there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: Exception) -> UserError:
+    """The sentence for a file or folder that cannot be written."""
+    return UserError(f"cannot write {path}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read or written, in a few words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    for code in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES):
+        if f"os error {code}" in str(error) or os.strerror(code) in str(error):
+            return os.strerror(code)
+    return first[:200]
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all files below a folder, its sub-folders and their names are on the disk."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if not path.is_symlink():
+            sync(path)
+    sync(folder)
+
+
+def write_record(path: Path, content: Mapping[str, Any], format: int) -> None:
+    """Write a JSON object that carries a format version and its own checksum.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    record = {"format": format, **content}
+    write_file(path, json.dumps({**record, "sha256": _digest(record)}, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_record(path: Path, format: int) -> dict[str, Any]:
+    """Read what `write_record` wrote, without `format` and checksum.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FormatError: it is of another format version.
+        DamageError: it cannot be read, or is not what was written.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_RECORD:
+            raise DamageError(f"{path} is too large to be genuine")
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError):
+        raise DamageError(f"{path} cannot be read") from None
+    if not isinstance(record, dict):
+        raise DamageError(f"{path} is damaged")
+    checksum, found = record.pop("sha256", None), record.get("format")
+    if isinstance(found, int) and found > format:
+        raise NewerFormatError(f"{path} was written by a newer version of likewise: update likewise")
+    if checksum is None or found != format:
+        raise FormatError(f"{path} is damaged, or was written by an older version of likewise")
+    if checksum != _digest(record):
+        raise DamageError(f"{path} is damaged")
+    del record["format"]
+    return record
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose process is no more."""
+    for leftover in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
+        match = _TEMPORARY.fullmatch(leftover.name)
+        if match and match["name"] == path.name and not _is_alive(int(match["process"])):
+            leftover.unlink(missing_ok=True)
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
