@@ -9,6 +9,8 @@ all; what is left of an index is verified block by block as rows are returned, a
 import base64
 import hashlib
 import os
+import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +104,7 @@ class IndexManifest:
         return Blocks(self.folder / name, data, self._checksums(name))
 
     def refresh(self, except_for: Iterable[str] = ()) -> None:
-        """Bring the manifest up to date after files have come and gone, none of which ever changes; new ones are synced.
+        """Bring the manifest up to date after files have come and gone, none of which ever changes; sync the new ones.
 
         Raises:
             OSError: a file cannot be read.
@@ -157,6 +159,16 @@ def write_run_manifest(run: Path, names: Sequence[str]) -> None:
     _write(run, files, _RUN_FORMAT, "sha256")
 
 
+def run_files(run: Path) -> list[str]:
+    """The files that the manifest of a run names.
+
+    Raises:
+        FormatError: another version of likewise wrote the run.
+        DamageError: the manifest is damaged.
+    """
+    return list(_read(run, _RUN_FORMAT, "sha256"))
+
+
 def verify_run(
     run: Path, folders: Iterable[str] = (), limit: int | None = None, progress: Progress = lambda count: None
 ) -> list[str]:
@@ -193,6 +205,26 @@ def verify_run(
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(check, chosen))
     return list(files)
+
+
+def verify_archive(path: Path) -> None:
+    """Verify the checksums of a file that `torch.save` wrote, and that nothing in it is compressed.
+
+    PyTorch itself does not look at the checksums when it reads.
+
+    Raises:
+        DamageError: it is no such file, or not what was written.
+        OSError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise DamageError(f"{path} is compressed, which no file of likewise is")
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, struct.error):
+        raise DamageError(f"{path} is damaged") from None
+    if damaged is not None:
+        raise DamageError(f"{path} is damaged")
 
 
 def _verify(

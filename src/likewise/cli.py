@@ -25,7 +25,7 @@ from likewise.options import (
 )
 from likewise.output import print_json, print_table
 from likewise.progress import console, say
-from likewise.search_commands import demo, index, recommend, search
+from likewise.search_commands import demo, index, recommend, search, verify
 
 _ABOUT = "Turn a catalogue into a search engine that understands text and pictures."
 
@@ -287,7 +287,7 @@ def sample(name: Literal["openmoji"], folder: Path, /) -> None:
     say(f"The {name} catalogue is {write_openmoji(folder)}")
 
 
-for command in (index, search, recommend, demo):
+for command in (index, search, recommend, demo, verify):
     app.command(command)
 
 

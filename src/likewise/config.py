@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from likewise.errors import UserError
+from likewise.files import write_file
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Regime = Literal["frozen", "partial", "full"]
@@ -52,8 +53,12 @@ class Settings(BaseModel):
             raise UserError(f"{source}: {_explain(cls, error)}") from None
 
     def write(self, path: str | Path) -> None:
-        """Write the settings as YAML, defaults included."""
-        Path(path).write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        """Write the settings as YAML, defaults included.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        write_file(Path(path), yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
 def _explain(settings: type[BaseModel], error: ValidationError) -> str:

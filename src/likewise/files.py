@@ -15,11 +15,13 @@ Records are small JSON files with a `format` version and a checksum of their own
 
 import contextlib
 import errno
+import filecmp
 import hashlib
 import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from typing import Any
 from likewise.errors import UserError
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.tmp")
+_FOLDER = "folder"
 _LARGEST_RECORD = 64_000_000  # bytes
 
 
@@ -56,15 +59,17 @@ def replace_file(path: Path, *failures: type[Exception]) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written; the old one is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
-        _remove_leftovers(path)
+        remove_leftovers(path)
         yield temporary
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except (OSError, *failures) as error:
-        raise cannot_write(path, error) from None
+    except Exception as error:
+        if isinstance(error, (OSError, *failures)):
+            raise cannot_write(path, error) from None
+        raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -78,6 +83,55 @@ def write_file(path: Path, content: bytes | str) -> None:
     """
     with replace_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty hidden folder in another one; it is removed when the block ends.
+
+    Raises:
+        UserError: something cannot be written.
+    """
+    made: Path | None = None
+    try:
+        for leftover in folder.glob(f".{_FOLDER}.*.tmp"):
+            match = _TEMPORARY.fullmatch(leftover.name)
+            if match and not _is_alive(int(match["process"])):
+                shutil.rmtree(leftover, ignore_errors=True)
+        made = folder / _temporary_name(_FOLDER)
+        made.mkdir()
+        yield made
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    finally:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def replace_tree(source: Path, target: Path) -> None:
+    """Make a folder hold what another one holds, file by file; those that are equal already are not touched.
+
+    Args:
+        source: on the same disk, such as a temporary folder beside `target`; its files are moved.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    try:
+        for name in sorted(wanted):
+            new, old = source / name, target / name
+            if old.is_file() and not old.is_symlink() and filecmp.cmp(new, old, shallow=False):
+                continue
+            old.parent.mkdir(parents=True, exist_ok=True)
+            sync(new)
+            new.replace(old)
+            sync(old.parent)
+        for path in [path for path in target.rglob("*") if not path.is_dir()]:
+            if path.relative_to(target) not in wanted:
+                path.unlink()
+    except OSError as error:
+        raise cannot_write(target, error) from None
 
 
 def make_folder(path: Path) -> None:
@@ -171,12 +225,21 @@ def _digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _remove_leftovers(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove temporary files of `path` whose process is no more."""
     for leftover in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
         match = _TEMPORARY.fullmatch(leftover.name)
         if match and match["name"] == path.name and not _is_alive(int(match["process"])):
             leftover.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder is one that is being written, or was when its process died."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def _temporary_name(name: str) -> str:
+    return f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 def _escaped(name: str) -> str:

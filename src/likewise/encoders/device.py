@@ -1,7 +1,5 @@
 """Which device, and which precision, an encoder runs on."""
 
-import json
-import os
 import platform
 import sys
 import time
@@ -13,7 +11,9 @@ import torch
 from likewise.config import Device
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
+from likewise.files import DamageError, make_folder, read_record, write_record
 
+_FORMAT = 1  # of the file that remembers precisions
 _SPEEDUP_WANTED = 1.3  # below it, the loss of precision buys too little, and a busy machine deceives the clock
 _SECONDS_TO_DECIDE = 1.0
 
@@ -102,16 +102,14 @@ def remembered_precision(encoder: Encoder, device: torch.device, cache: Path | N
     target = cache / "precision.json" if cache is not None else None
     key = f"{encoder.fingerprint()[:32]} {device} {torch.get_num_threads()} {platform.machine()}"
     try:
-        remembered = json.loads(target.read_text(encoding="utf-8")) if target is not None else {}
-    except (OSError, ValueError):
+        remembered = read_record(target, _FORMAT)["chosen"] if target is not None else {}
+    except (FileNotFoundError, DamageError, KeyError):
         remembered = {}
     choice = remembered.get(key)
     if choice == "float32" or (choice == "bfloat16" and has_native_bfloat16(device)):
         return str(choice)
     choice = str(inference_dtype(encoder, device)).removeprefix("torch.")
     if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_suffix(f".{os.getpid()}.new")
-        beside.write_text(json.dumps(remembered | {key: choice}), encoding="utf-8")
-        beside.replace(target)
+        make_folder(target.parent)
+        write_record(target, {"chosen": remembered | {key: choice}}, _FORMAT)
     return choice

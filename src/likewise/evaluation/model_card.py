@@ -8,6 +8,7 @@ from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.report import METRIC_WORDS, RIVALS, duration, flatten, problems_in_words, templates
 from likewise.evaluation.results import RunMetrics
 from likewise.evaluation.table import figure
+from likewise.files import write_file
 
 FILE_NAME = "README.md"
 
@@ -32,9 +33,9 @@ def write_model_card(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path
         settings=dict(flatten(metrics.settings)),
         training_time=duration(sum(epoch.seconds for epoch in metrics.history)),
     )
-    beside = Path(run) / f"{FILE_NAME}.new"
-    beside.write_text(card, encoding="utf-8")
-    return beside.replace(Path(run) / FILE_NAME)
+    target = Path(run) / FILE_NAME
+    write_file(target, card)
+    return target
 
 
 def _cell(text: object) -> str:

@@ -1,6 +1,5 @@
 """The report of a run for people: one HTML file that needs nothing else, with the verdict at the top in plain words."""
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from likewise.errors import UserError
 from likewise.evaluation.charts import bar_chart, frontier_chart, rank_chart, scatter_chart
 from likewise.evaluation.curves import learning_curves
 from likewise.evaluation.exhibits import Exhibits
@@ -17,6 +15,7 @@ from likewise.evaluation.found import rank_labels
 from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.results import Comparison, Frontier, RunMetrics, SubsetResult
 from likewise.evaluation.significance import Interval
+from likewise.files import make_folder, write_file
 
 FILE_NAME = "report.html"
 RIVALS = {
@@ -71,15 +70,9 @@ def write_report(
         settings=list(flatten(metrics.settings)),
         problems=problems_in_words(metrics.catalogue),
     )  # fmt: skip
-    beside = target.with_name(f"{target.name}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(page, encoding="utf-8")
-        return beside.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise UserError(f"cannot write the report {target}: {error.strerror}") from None
+    make_folder(target.parent)
+    write_file(target, page)
+    return target
 
 
 def templates() -> Environment:

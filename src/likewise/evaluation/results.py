@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from likewise.errors import UserError
 from likewise.evaluation.significance import Interval, Number, Verdict, verdict
+from likewise.files import write_file
 
 FILE_NAME = "metrics.json"
 
@@ -180,9 +181,8 @@ class RunMetrics(Result):
     def write(self, run: Path) -> Path:
         """Write `metrics.json` into the run folder, in one step."""
         target = run / FILE_NAME
-        beside = target.with_suffix(".json.new")
-        beside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return beside.replace(target)
+        write_file(target, self.model_dump_json(indent=2) + "\n")
+        return target
 
     @classmethod
     def read(cls, run: Path) -> "RunMetrics":

@@ -1,6 +1,5 @@
 """Weights on disk: safetensors, written beside the old file and swapped in."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -9,19 +8,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likewise.errors import UserError
+from likewise.files import replace_file
 from likewise.model.kernel import empty_map
 from likewise.model.network import Network
-
-PICTURE_MAP = Path("training") / "ridge.safetensors"
+from likewise.model.run_folder import PICTURE_MAP
 
 
 def write_weights(path: Path, network: Network) -> None:
     """Write all weights of the network, encoders included, atomically."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(distinct_weights(network), temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replace_file(path, SafetensorError) as temporary:
+        save_file(distinct_weights(network), temporary)
 
 
 def read_weights(path: Path, network: Network) -> None:
@@ -74,7 +70,8 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
 def save_picture_map(run: Path, picture_map: tuple[Tensor, Tensor]) -> None:
     """Keep the closed-form rival of a run: weight (dim, width) and bias (dim,) of its picture map."""
     weight, bias = picture_map
-    save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, run / PICTURE_MAP)
+    with replace_file(run / PICTURE_MAP, SafetensorError) as temporary:
+        save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)
 
 
 def load_picture_map(run: Path) -> tuple[Tensor, Tensor] | None:

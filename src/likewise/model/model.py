@@ -21,9 +21,11 @@ from likewise.encoders.device import has_native_bfloat16, remembered_precision, 
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
+from likewise.files import make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import read_weights, write_weights
 from likewise.model.encoding import Featurizer, batches
 from likewise.model.network import FIELD_MODALITY, Network
+from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.progress import Bar
 
 Vectors = NDArray[np.float32]
@@ -90,27 +92,34 @@ class Model:
             UserError: the folder holds no model, or its files do not fit together.
         """
         run = Path(run)
-        if not (run / "model.safetensors").is_file():
-            raise UserError(
-                f"{run} holds no trained model (model.safetensors is missing): train one with likewise train"
-            )
-        settings = TrainConfig.read(run / "config.yaml").model_settings
+        if not (run / WEIGHTS).is_file():
+            raise UserError(f"{run} holds no trained model ({WEIGHTS} is missing): train one with likewise train")
+        check_run(run)
+        settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
-        text, image = (restore_encoder(run / "encoders" / name, name) for name in MODALITIES)
+        text, image = (restore_encoder(run / ENCODERS / name, name) for name in MODALITIES)
         network = Network(settings, text, image)
-        read_weights(run / "model.safetensors", network)
+        read_weights(run / WEIGHTS, network)
         network.to(place)
         return cls(network, settings, place, _recorded_precision(run, place))
 
     def save(self, run: Path | str) -> None:
-        """Write weights, tokenizer, preprocessing and precision to a run folder, the weights last."""
+        """Write weights, tokenizer, preprocessing and precision to a run folder, and last the manifest of its files.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
         run = Path(run)
-        for name in MODALITIES:
-            self.encoder(name).save(run / "encoders" / name)
-        (run / "encoders" / "precision.json").write_text(json.dumps(self.precision), encoding="utf-8")
-        if not (run / "config.yaml").exists():
-            TrainConfig(model=self.settings).write(run / "config.yaml")
-        write_weights(run / "model.safetensors", self.network)
+        make_folder(run)
+        with temporary_folder(run) as temporary:
+            for name in MODALITIES:
+                self.encoder(name).save(temporary / name)
+            write_file(temporary / "precision.json", json.dumps(self.precision))
+            replace_tree(temporary, run / ENCODERS)
+        if not (run / CONFIG).exists():
+            TrainConfig(model=self.settings).write(run / CONFIG)
+        write_weights(run / WEIGHTS, self.network)
+        seal_run(run)
 
     @property
     def dim(self) -> int:
@@ -256,7 +265,7 @@ def _encoder(network: Network, modality: str) -> Encoder:
 
 def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:
     """The precision that a run used where this device has it natively, float32 elsewhere."""
-    source = run / "encoders" / "precision.json"
+    source = run / ENCODERS / "precision.json"
     try:
         recorded = json.loads(source.read_text(encoding="utf-8"))
         native = {name: recorded[name] == "bfloat16" and has_native_bfloat16(device) for name in MODALITIES}

@@ -5,7 +5,6 @@ can search, with neither the catalogue nor the packages that the encoders' weigh
 """
 
 import io
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +22,12 @@ from torch import Tensor
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.thumbnails import thumbnail, thumbnail_path
 from likewise.catalog.pictures import Picture
+from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings
 from likewise.encoders.device import has_native_bfloat16, resolve_device
 from likewise.encoders.registry import restore_encoder
 from likewise.errors import UserError
+from likewise.files import replace_file
 from likewise.model.checkpoint import distinct_weights, set_weights
 from likewise.model.model import MODALITIES, Model
 from likewise.model.network import Network
@@ -99,7 +100,6 @@ def save_portable(path: Path | str, model: Model, items: EncodedItems, *, cache:
         UserError: the file cannot be written.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shown, thumbnails = _thumbnails(items.pictures, cache)
     content: dict[str, Any] = {
         "likewise": 1,
@@ -114,17 +114,8 @@ def save_portable(path: Path | str, model: Model, items: EncodedItems, *, cache:
         "pictures": shown,
         "thumbnails": thumbnails,
     }
-    try:
-        with beside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch has its own for a full disk
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise UserError(f"cannot write {path}: {reason}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with replace_file(path, RuntimeError) as temporary:  # PyTorch's own error for a full disk
+        torch.save(content, temporary)
 
 
 def load_portable(path: Path | str, unpacked: Path, device: Device = "auto") -> tuple[Model, EncodedItems]:
@@ -162,6 +153,7 @@ def _read(path: Path) -> _Content:
     if not path.is_file():
         raise UserError(f"there is no {path} yet: make it with python train.py --data FILE.csv")
     try:
+        verify_archive(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None

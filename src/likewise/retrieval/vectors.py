@@ -1,6 +1,5 @@
 """Tables as files for other tools: item embeddings, similar items."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from likewise.errors import UserError
+from likewise.files import make_folder, replace_file
 
 
 def prepare_target(path: Path) -> None:
@@ -16,10 +16,7 @@ def prepare_target(path: Path) -> None:
     Raises:
         UserError: the file cannot lie there.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    make_folder(path.parent)
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder")
 
@@ -50,11 +47,6 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     prepare_target(path)
-    try:
-        table.write_parquet(beside)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    with replace_file(path, pl.exceptions.PolarsError) as temporary:
+        table.write_parquet(temporary)

@@ -24,7 +24,7 @@ from likewise.errors import UserError
 from likewise.files import DamageError, make_folder, sync, sync_tree, write_file
 
 _CURRENT = "current"
-_LOCK = ".lock"
+_LOCK, _WRITE_LOCK = ".lock", ".write.lock"
 _BUILDING = ".building-"
 _VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 _OURS = re.compile(rf"{_CURRENT}|\.{_CURRENT}\..+\.tmp|\.lock|\.write\.lock|(\.building-)?{_VERSION.pattern}")
@@ -108,6 +108,18 @@ def new_version(folder: Path, *, wait: bool = True, unlisted: Iterable[str] = ()
         for path in _versions(folder):
             if path.name not in (name, previous):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_versions(folder: Path) -> None:
+    """Remove all versions from a folder, and the folder if nothing else is in it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in _folders(folder):
+        shutil.rmtree(path, ignore_errors=True)
+    for name in (_CURRENT, _LOCK, _WRITE_LOCK):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _previous(folder: Path) -> str | None:

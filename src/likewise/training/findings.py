@@ -1,6 +1,7 @@
 """What a trained network finds on held-out rows: its worst queries, a map, and a score below which nothing fits."""
 
 import csv
+import io
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from likewise.evaluation.found import Found, look_up
 from likewise.evaluation.metrics import cosine_scores
 from likewise.evaluation.results import Threshold
 from likewise.evaluation.threshold import calibrate_threshold
+from likewise.files import write_file
 from likewise.model.network import FIELD_MODALITY
 from likewise.training.features import Features
 from likewise.training.ground import Ground
@@ -55,13 +57,14 @@ def suspects_of(ground: Ground, features: Features) -> list[Suspect]:
     """Training rows that may be the same thing although nothing says so; `suspects.csv` in the run lists them."""
     rng = np.random.default_rng([ground.config.seed, 10])
     suspects = mine(ground.model.network, features, ground.data, 1, rng).suspects[:_LISTED]
-    with (ground.run / SUSPECTS).open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file)
-        lines.writerow(("id", "other_id", "score", "own_score", "likeness", "near_duplicate"))
-        for suspect in suspects:
-            ids = ground.catalog.ids[suspect.row], ground.catalog.ids[suspect.other]
-            figures = [f"{figure:.4f}" for figure in (suspect.score, suspect.own, suspect.likeness)]
-            lines.writerow((*ids, *figures, str(suspect.near_duplicate).lower()))
+    table = io.StringIO(newline="")
+    lines = csv.writer(table)
+    lines.writerow(("id", "other_id", "score", "own_score", "likeness", "near_duplicate"))
+    for suspect in suspects:
+        ids = ground.catalog.ids[suspect.row], ground.catalog.ids[suspect.other]
+        figures = [f"{figure:.4f}" for figure in (suspect.score, suspect.own, suspect.likeness)]
+        lines.writerow((*ids, *figures, str(suspect.near_duplicate).lower()))
+    write_file(ground.run / SUSPECTS, table.getvalue())
     return suspects
 
 

@@ -6,15 +6,14 @@ once, from measurements, and written down; a resumed training keeps to it.
 """
 
 import dataclasses
-import json
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from likewise.config import Effort, TrainConfig
 from likewise.errors import UserError
+from likewise.files import read_record, write_record
 from likewise.progress import say
 from likewise.training.clock import Clock
 from likewise.training.costs import CutCost, affordable
@@ -23,6 +22,7 @@ from likewise.training.objective import Objective
 from likewise.training.sampler import steps_per_epoch
 
 FILE = Path("training") / "recipe.json"
+_FORMAT = 1
 
 _SECONDS_AN_ITEM = {"quick": 0.03, "standard": 0.3}  # of training past encoding: 1 and 10 minutes for 2,000 items
 _LEAST_SECONDS = {"quick": 30.0, "standard": 120.0}
@@ -125,12 +125,12 @@ def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -
 
 def _read(run: Path, config: TrainConfig) -> list[Stage]:
     try:
-        planned = json.loads((run / FILE).read_text(encoding="utf-8"))
+        planned = read_record(run / FILE, _FORMAT)["stages"]
         return [
             Stage(stage["name"], config.model_copy(update=stage["settings"]), stage["until_minute"])
             for stage in planned
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):  # DamageError among them
         raise UserError(f"cannot resume: {run / FILE} is damaged; begin afresh with --restart") from None
 
 
@@ -139,9 +139,7 @@ def _write(run: Path, config: TrainConfig, stages: list[Stage]) -> None:
         {"name": stage.name, "settings": _changes(config, stage.config), "until_minute": stage.until_minute}
         for stage in stages
     ]
-    beside = run / FILE.with_suffix(f".{os.getpid()}.new")
-    beside.write_text(json.dumps(planned, indent=1), encoding="utf-8")
-    beside.replace(run / FILE)
+    write_record(run / FILE, {"stages": planned}, _FORMAT)
 
 
 def _changes(config: TrainConfig, changed: TrainConfig) -> dict[str, object]:

@@ -1,22 +1,37 @@
 """Going on with a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
 
-import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from likewise.catalog.catalog import Catalog
+from likewise.checksums import MANIFEST, run_files
 from likewise.config import TrainConfig
 from likewise.errors import UserError
-from likewise.evaluation.results import FILE_NAME as METRICS
+from likewise.files import (
+    DamageError,
+    cannot_write,
+    is_temporary,
+    make_folder,
+    read_record,
+    remove_leftovers,
+    write_record,
+)
+from likewise.model.run_folder import CONFIG, ENCODERS, METRICS, WEIGHTS
+from likewise.retrieval.versions import remove_versions
 from likewise.training.state import FILE as STATE
 
 ENVIRONMENT = Path("training") / "environment.json"
+_FORMAT = 1
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -37,19 +52,41 @@ class Environment:
     def of(cls, run: Path) -> "Environment | None":
         """What an earlier start of this run recorded."""
         try:
-            return cls(**json.loads((run / ENVIRONMENT).read_text(encoding="utf-8")))
-        except FileNotFoundError:
+            return cls(**read_record(run / ENVIRONMENT, _FORMAT))
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError):  # DamageError among them
             raise UserError(f"cannot resume: {run / ENVIRONMENT} is damaged; begin afresh with --restart") from None
 
     def write(self, run: Path) -> None:
         """Record, in one step."""
-        target = run / ENVIRONMENT
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_suffix(".new")
-        beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        beside.replace(target)
+        make_folder((run / ENVIRONMENT).parent)
+        write_record(run / ENVIRONMENT, asdict(self), _FORMAT)
+
+
+@contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder, which is made if need be.
+
+    Raises:
+        UserError: another training writes there, the folder holds something else, or cannot be written.
+    """
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run} is a file: choose another folder for the run")
+    if not _is_free(run) and not (run / ENVIRONMENT).is_file():
+        raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
+    make_folder(run)
+    held = FileLock(run / _LOCK)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another training is writing into {run}: wait for its end, or choose another folder") from None
+    except OSError as error:
+        raise cannot_write(run, error) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
@@ -58,20 +95,14 @@ def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
     Raises:
         UserError: the folder holds something else, or a training with other settings or data.
     """
-    if run.exists() and not run.is_dir():
-        raise UserError(f"{run} is a file: choose another folder for the run")
     recorded = Environment.of(run)
-    if recorded is None and not _is_free(run):
-        raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
-    if recorded is None or not (run / "config.yaml").is_file():  # the latter where the next lines were interrupted
+    if recorded is None or not (run / CONFIG).is_file():  # the latter where the next lines were interrupted
         threads = config.threads or torch.get_num_threads()
         environment = Environment(threads, _fixed(config), catalog.fingerprint)
         environment.write(run)
-        beside = run / "training" / "config.yaml.new"
-        config.write(beside)
-        beside.replace(run / "config.yaml")
+        config.write(run / CONFIG)
         return environment
-    difference = _difference(TrainConfig.read(run / "config.yaml"), config)
+    difference = _difference(TrainConfig.read(run / CONFIG), config)
     if difference is None and recorded.catalogue != catalog.fingerprint:
         difference = "the catalogue's rows have changed since"
     if difference is not None:
@@ -89,13 +120,13 @@ def clear(run: Path) -> None:
     """
     if _is_free(run):
         return
-    if not (run / ENVIRONMENT).is_file():
+    if not (run / ENVIRONMENT).is_file() or (run / ENVIRONMENT).parent.is_symlink():
         raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
     # the state first, lest it be read under other settings, and last the file that says that the folder is ours
-    for name in (STATE, "config.yaml", "model.safetensors", METRICS, "report.html", "README.md", "suspects.csv"):
+    for name in (STATE, MANIFEST, CONFIG, WEIGHTS, METRICS, "report.html", "README.md", "suspects.csv"):
         (run / name).unlink(missing_ok=True)
-    for name in ("encoders", "index"):
-        shutil.rmtree(run / name, ignore_errors=True)
+    shutil.rmtree(run / ENCODERS, ignore_errors=True)
+    remove_versions(run / "index")
     for path in (run / "training").iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -107,20 +138,25 @@ def clear(run: Path) -> None:
 
 def _is_free(run: Path) -> bool:
     """Whether nothing lies here, or only what a `begin` or `clear` that was killed leaves."""
-    left = {run / "training", (run / ENVIRONMENT).with_suffix(".new")}
-    return not run.exists() or (run.is_dir() and set(run.rglob("*")) <= left)
+    if not run.exists():
+        return True
+    left = (path for path in run.rglob("*") if path not in (run / "training", run / _LOCK))
+    return run.is_dir() and all(is_temporary(path) for path in left)
 
 
 def is_finished(run: Path) -> bool:
     """Whether a training came to its end here: its metrics are written last."""
-    return (run / METRICS).is_file() and (run / "model.safetensors").is_file()
+    try:
+        return METRICS in run_files(run)
+    except DamageError:  # whoever looks at a finished run will say so
+        return (run / METRICS).is_file() and not (run / STATE).is_file()
 
 
 def finish(run: Path) -> None:
     """Drop the state that only an unfinished training needs."""
-    left_by_killed_writers = [*(run / STATE.parent).glob(f"{STATE.stem}.*.new"), *run.glob("model.*.tmp")]
-    for path in (run / STATE, *left_by_killed_writers):
-        path.unlink(missing_ok=True)
+    (run / STATE).unlink(missing_ok=True)
+    for path in (run / STATE, run / WEIGHTS, run / METRICS):
+        remove_leftovers(path)
 
 
 def _fixed(config: TrainConfig) -> dict[str, str] | None:

@@ -1,6 +1,5 @@
 """What a training needs to go on exactly where it was killed."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from likewise.checksums import verify_archive
 from likewise.errors import UserError
+from likewise.files import make_folder, replace_file
 
 FILE = Path("training") / "state.pt"
 
@@ -47,13 +48,9 @@ class TrainingState:
     def write(self, run: Path) -> None:
         """Write beside the old state and swap: a kill at any moment leaves the old one or the new one."""
         target = run / FILE
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_suffix(f".{os.getpid()}.new")
-        with beside.open("wb") as file:
-            torch.save({name: getattr(self, name) for name in self.__dataclass_fields__}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
+        make_folder(target.parent)
+        with replace_file(target, RuntimeError) as temporary:  # PyTorch's own error for a full disk
+            torch.save({name: getattr(self, name) for name in self.__dataclass_fields__}, temporary)
 
     @classmethod
     def read(cls, run: Path, device: torch.device) -> "TrainingState | None":
@@ -66,6 +63,7 @@ class TrainingState:
         if not target.is_file():
             return None
         try:
+            verify_archive(target)
             return cls(**torch.load(target, map_location=device, weights_only=True))
         except Exception as error:  # torch raises many kinds, and each means the same to the user
             raise UserError(

@@ -17,6 +17,7 @@ from likewise.evaluation.table import comparison_table
 from likewise.model.checkpoint import save_picture_map
 from likewise.model.heads import PictureMap
 from likewise.model.kernel import KernelMap
+from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.training import resume
 from likewise.training.clock import Clock
@@ -74,12 +75,13 @@ def train(
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
     clock, processes = clock or Clock(), Processes.joined(config.device)
-    with nullcontext() if processes.leads else quiet():
+    with nullcontext() if processes.leads else quiet(), resume.lock(run) if processes.leads else nullcontext():
         if restart and processes.leads:
             resume.clear(run)
         with processes.one_after_the_other():
             environment = resume.begin(run, config, catalog)
         if resume.is_finished(run):
+            check_run(run)
             say(f"{run} is trained already (--restart begins afresh)")
             return Run(run, RunMetrics.read(run))
         with _threads(environment.threads):
@@ -117,6 +119,7 @@ def _train(ground: Ground, clock: Clock) -> Run:
         write_report(run, metrics, exhibits)
         write_model_card(run, metrics)
         metrics.write(run)
+        seal_run(run)
         resume.finish(run)
         _announce(metrics)
     processes.wait()

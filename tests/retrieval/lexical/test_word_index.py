@@ -107,7 +107,7 @@ def test_damaged_words_count_as_none(tmp_path: Path, pattern: str, content: byte
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("a file")
     with (
-        pytest.raises(UserError, match="cannot write an index into .*words, which is a file"),
+        pytest.raises(UserError, match=r"cannot write an index into .*words, which is a file"),
         WordIndex(tmp_path / "words").changing(),
     ):
         pass

@@ -75,7 +75,7 @@ def test_a_damaged_store_says_so(tmp_path: Path) -> None:
 def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("no folder")
     with (
-        pytest.raises(UserError, match="cannot write an index into .*store"),
+        pytest.raises(UserError, match=r"cannot write an index into .*store"),
         replace_store(f"lancedb://{tmp_path}/store", Schema(DIM)),
     ):
         pass

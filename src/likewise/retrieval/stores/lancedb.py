@@ -20,8 +20,8 @@ import numpy as np
 import polars as pl
 from filelock import FileLock
 
-from likewise.catalog.filters import Condition, Value
 from likewise import checksums
+from likewise.catalog.filters import Condition, Value
 from likewise.checksums import IndexManifest
 from likewise.errors import MissingExtraError, UserError
 from likewise.files import DamageError, NewerFormatError, reason

@@ -1,7 +1,6 @@
 """Engines by the scheme of their URI, and which store a run uses."""
 
 import importlib
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from likewise.errors import UserError
+from likewise.files import make_folder, read_record, write_record
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.goal import OPTIONS, Goal
 from likewise.retrieval.stores.location import Credentials, Location, parse_location
@@ -26,6 +26,7 @@ ENGINES = {
 }
 _AIMING = "faiss"  # the one engine that takes goals
 _REMEMBERED = "store.json"
+_FORMAT = 1
 _DEFAULT = Location("faiss", path="index")
 _NOBODY = Credentials()
 
@@ -102,10 +103,8 @@ def aimed(uri: str, aims: Mapping[str, str]) -> str:
 def remember_store(run: Path, uri: str) -> None:
     """Write into a run which store it uses, without credentials."""
     location, _ = parse_location(uri)
-    beside = run / f".{_REMEMBERED}.new"
-    run.mkdir(parents=True, exist_ok=True)
-    beside.write_text(json.dumps({"uri": str(location)}) + "\n", encoding="utf-8")
-    beside.replace(run / _REMEMBERED)
+    make_folder(run)
+    write_record(run / _REMEMBERED, {"uri": str(location)}, _FORMAT)
 
 
 def remembered_store(run: Path) -> str:
@@ -115,7 +114,7 @@ def remembered_store(run: Path) -> str:
         UserError: what is written there cannot be read.
     """
     try:
-        return str(json.loads((run / _REMEMBERED).read_text(encoding="utf-8"))["uri"])
+        return str(read_record(run / _REMEMBERED, _FORMAT)["uri"])
     except FileNotFoundError:
         return str(_DEFAULT)
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,8 +11,8 @@ import polars as pl
 from likewise.catalog.filters import Condition
 from likewise.files import cannot_write
 from likewise.retrieval.stores.base import Batch, Found, Record
-from likewise.retrieval.stores.embedded.indexing import index_new
 from likewise.retrieval.stores.embedded import journal
+from likewise.retrieval.stores.embedded.indexing import index_new
 from likewise.retrieval.stores.embedded.replica import JOURNAL
 from likewise.retrieval.stores.embedded.segment import SegmentWriter
 from likewise.retrieval.stores.embedded.store import EmbeddedStore

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from likewise.catalog.filters import Condition
 from likewise import checksums
+from likewise.catalog.filters import Condition
 from likewise.checksums import Blocks, IndexManifest
 from likewise.retrieval.stores.embedded.approximate import Approximate, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
