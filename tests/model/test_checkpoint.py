@@ -11,12 +11,14 @@ from encoders.tiny_models import save_bert, save_clip, save_vit
 from model.shape_catalogue import catalogue_of, draw
 from safetensors.torch import load_file, save_file
 
+from likewise import checksums
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.packaged import PackagedWeights
 from likewise.errors import UserError
 from likewise.model.checkpoint import load_picture_map, save_picture_map
 from likewise.model.kernel import KernelMap
 from likewise.model.model import Model
+from likewise.model.run_folder import check_run, seal_run
 
 FLOAT32 = {"text": "float32", "image": "float32"}
 SCRATCH = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)
@@ -117,7 +119,12 @@ def test_saving_again_replaces_the_weights_and_leaves_nothing_beside_them(copy):
     assert model.fingerprint != before
     model.save(copy)
     assert Model.load(copy, "cpu").fingerprint == model.fingerprint
-    assert sorted(path.name for path in copy.iterdir()) == ["config.yaml", "encoders", "model.safetensors"]
+    assert sorted(path.name for path in copy.iterdir()) == [
+        "config.yaml",
+        "encoders",
+        "manifest.json",
+        "model.safetensors",
+    ]
 
 
 def test_the_fingerprint_tells_encoders_and_heads_apart(saved):
@@ -147,6 +154,10 @@ def test_damaged_weights_are_one_sentence(copy, damage):
     weights = copy / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "noise": b"\xff" * 4096}[damage])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged, or was changed since") as error:
+        Model.load(copy, "cpu")
+    one_sentence(error)
+    seal_run(copy)  # as a stranger can
     with pytest.raises(UserError, match="cannot read the weights in") as error:
         Model.load(copy, "cpu")
     one_sentence(error)
@@ -163,6 +174,7 @@ def test_weights_of_another_architecture_are_one_sentence(copy, change):
     else:
         weights["fusion.more"] = torch.zeros(2)
     save_file(weights, copy / "model.safetensors")
+    seal_run(copy)
     with pytest.raises(UserError, match=r"another architecture \(fusion\.(gates|more) does not fit\)") as error:
         Model.load(copy, "cpu")
     one_sentence(error)
@@ -170,6 +182,7 @@ def test_weights_of_another_architecture_are_one_sentence(copy, change):
 
 def test_settings_that_do_not_fit_the_weights_are_one_sentence(copy):
     TrainConfig(model=SCRATCH.model_copy(update={"dim": 64})).write(copy / "config.yaml")
+    seal_run(copy)
     with pytest.raises(UserError, match="another architecture"):
         Model.load(copy, "cpu")
 
@@ -180,13 +193,58 @@ def test_missing_or_damaged_files_are_one_sentence(copy, file, content):
     (copy / file).unlink()
     if content is not None:
         (copy / file).write_text(content)
+    with pytest.raises(UserError, match=file) as error:
+        Model.load(copy, "cpu")
+    one_sentence(error)
+    seal_run(copy)
     with pytest.raises(UserError) as error:
         Model.load(copy, "cpu")
     one_sentence(error)
 
 
+def test_a_run_without_its_tokenizer_or_with_another_is_refused(tmp_path):
+    model = trained(ModelSettings(image_encoder="scratch-image", dim=32))
+    model.save(tmp_path / "run")
+    tokenizer = tmp_path / "run" / "encoders" / "text" / "tokenizer.json"
+    whole = tokenizer.read_bytes()
+    tokenizer.unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json is missing"):
+        Model.load(tmp_path / "run", "cpu")
+    tokenizer.write_bytes(whole.replace(b'"shoes"', b'"seohs"'))
+    with pytest.raises(UserError, match=r"tokenizer\.json is damaged, or was changed since it was trained"):
+        Model.load(tmp_path / "run", "cpu")
+    tokenizer.write_bytes(whole)
+    (tokenizer.parent / "added_tokens.json").write_text('{"red": 7}')
+    with pytest.raises(UserError, match=r"added_tokens\.json does not belong to the run"):
+        Model.load(tmp_path / "run", "cpu")
+
+
+def test_a_run_of_another_version_says_so(copy):
+    record = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(record | {"format": 2}))
+    with pytest.raises(UserError, match="newer version of likewise: update likewise"):
+        Model.load(copy, "cpu")
+    (copy / "manifest.json").unlink()
+    with pytest.raises(UserError, match="older version of likewise: train it again"):
+        Model.load(copy, "cpu")
+
+
+def test_large_weights_are_verified_when_asked_for(copy, monkeypatch):
+    monkeypatch.setattr(checksums, "AT_OPENING", 100_000)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-3] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    Model.load(copy, "cpu")
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        check_run(copy, everything=True)
+    (copy / "encoders" / "precision.json").write_text("{}")
+    with pytest.raises(UserError, match=r"precision\.json is damaged"):
+        Model.load(copy, "cpu")
+
+
 def test_bfloat16_is_only_used_where_the_processor_has_it(copy, monkeypatch):
     (copy / "encoders" / "precision.json").write_text(json.dumps({"text": "bfloat16", "image": "float32"}))
+    seal_run(copy)
     for native in (True, False):
         monkeypatch.setattr("likewise.model.model.has_native_bfloat16", lambda device, native=native: native)
         assert Model.load(copy, "cpu").precision == {"text": "bfloat16" if native else "float32", "image": "float32"}

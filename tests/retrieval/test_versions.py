@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from likewise.retrieval.versions import current_version, new_version
+from likewise.checksums import IndexManifest
+from likewise.errors import UserError
+from likewise.files import DamageError
+from likewise.retrieval.versions import current_version, new_version, remove_versions
 
 # Writes one version after another; all files of a version hold the same text.
 _BUILDER = """
@@ -91,3 +94,60 @@ def test_builds_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
         thread.join()
     assert len({(current_version(tmp_path) / file).read_text() for file in "abc"}) == 1
     assert len(versions(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "name", [".git", "20260131T120000-3f9a2c4", "20260131T120000-3f9a2c41.bak", "cat.jpg", "notes"]
+)
+def test_a_folder_of_something_else_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "HEAD").write_text("mine")
+    with pytest.raises(UserError, match=f"holds {name} and is no index of likewise"), new_version(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "HEAD").read_text() == "mine"
+
+
+def test_what_came_to_lie_beside_versions_stays(tmp_path: Path) -> None:
+    write_version(tmp_path, "0")
+    linked = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    linked.mkdir()
+    (linked / "file").write_text("mine")
+    (tmp_path / "20000101T000000-00000000").symlink_to(linked)
+    for name in (".git", "photos", ".building-site", "20260131T120000-3f9a2c41x"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("mine")
+    for number in range(1, 4):
+        write_version(tmp_path, str(number))
+    assert (current_version(tmp_path) / "file").read_text() == "3"
+    for folder in (*(tmp_path / name for name in (".git", "photos", ".building-site")), linked):
+        assert (folder / "file").read_text() == "mine"
+    remove_versions(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".building-site",
+        ".git",
+        "20000101T000000-00000000",
+        "20260131T120000-3f9a2c41x",
+        "photos",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["", "..", "/etc", "20260131T120000-3f9a2c4g", "\xff", None])
+def test_a_damaged_name_of_the_current_version_is_damage(tmp_path: Path, damage: str | None) -> None:
+    write_version(tmp_path, "0")
+    if damage is None:
+        (tmp_path / "current").unlink()
+    else:
+        (tmp_path / "current").write_text(damage, encoding="latin-1")
+    with pytest.raises(DamageError):
+        current_version(tmp_path)
+    write_version(tmp_path, "1")
+    assert (current_version(tmp_path) / "file").read_text() == "1"
+
+
+def test_a_version_has_a_manifest_of_its_files_but_those_that_change(tmp_path: Path) -> None:
+    with new_version(tmp_path, unlisted=["log"]) as version:
+        (version / "sub").mkdir()
+        for name in ("log", "file", "sub/file"):
+            (version / name).write_text(name)
+    assert IndexManifest(current_version(tmp_path)).names == ["file", "sub/file"]

@@ -131,7 +131,7 @@ def main(folder: Path, work: Path, seed: int) -> None:
     half = work / "half-written"
     later = steps_noted(notes)[-1] + draw.randint(1, 3)
     kill("while writing a state", lambda: hang_in_state(later, half), half.exists)
-    left = [path.name for path in (run / FILE.parent).glob("state.*.new")]
+    left = [path.name for path in (run / FILE.parent).glob(".state.pt.*.tmp")]
     last = draw.choice(["write_report", "write_model_card"])
     marker = work / last
     kill(f"before {last}", lambda: hang_at(last, marker), marker.exists)

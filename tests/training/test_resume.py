@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from model.shape_catalogue import catalogue_of
 
 from likewise.config import TrainConfig
 from likewise.errors import UserError
+from likewise.model.run_folder import seal_run
 from likewise.training import resume
 from likewise.training.state import FILE as STATE
 
@@ -66,8 +69,8 @@ def test_a_changed_catalogue_is_named(run, catalogue):
 def test_a_folder_of_something_else_is_refused_and_left_alone(run, catalogue, name):
     (run / name).parent.mkdir(parents=True)
     (run / name).write_text("mine")
-    with pytest.raises(UserError, match="is not empty and holds no training"):
-        resume.begin(run, CONFIG, catalogue)
+    with pytest.raises(UserError, match="is not empty and holds no training"), resume.lock(run):
+        pass
     with pytest.raises(UserError, match="is not empty and holds no training"):
         resume.clear(run)
     assert [path for path in run.rglob("*") if path.is_file()] == [run / name]
@@ -76,8 +79,8 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(run, catalogue, na
 
 def test_a_file_in_the_way_is_refused(run, catalogue):
     run.write_text("mine")
-    with pytest.raises(UserError, match="is a file"):
-        resume.begin(run, CONFIG, catalogue)
+    with pytest.raises(UserError, match="is a file"), resume.lock(run):
+        pass
     assert run.read_text() == "mine"
 
 
@@ -92,6 +95,7 @@ def finished_run(run, catalogue):
     for name in ("model.safetensors", "metrics.json", "report.html", "README.md", "index/current", "encoders/text/x"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("ours")
+    seal_run(run)
     (run / STATE).write_text("ours")
     (run / "notes.txt").write_text("mine")
 
@@ -106,12 +110,32 @@ def test_clearing_removes_the_training_and_nothing_else(run, catalogue):
 
 def test_finishing_drops_the_state_and_what_killed_writers_left(run, catalogue):
     finished_run(run, catalogue)
-    (run / STATE).with_name("state.4711.new").write_text("half")
-    (run / "model.4711.tmp").write_text("half")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (run / STATE).with_name(f".state.pt.{dead.pid}-0123abcd.tmp").write_text("half")
+    (run / f".model.safetensors.{dead.pid}-0123abcd.tmp").write_text("half")
     resume.finish(run)
     assert sorted(path.name for path in (run / "training").iterdir()) == ["environment.json"]
     assert not list(run.glob("*.tmp")) and (run / "model.safetensors").exists()
     assert resume.is_finished(run)
+
+
+def test_one_training_writes_into_a_run_at_a_time(run, catalogue):
+    with resume.lock(run):
+        resume.begin(run, CONFIG, catalogue)
+        with pytest.raises(UserError, match="another training is writing into"), resume.lock(run):
+            pass
+    with resume.lock(run):
+        pass
+
+
+def test_what_lies_beside_an_index_of_a_run_stays_when_it_is_cleared(run, catalogue):
+    finished_run(run, catalogue)
+    (run / "index" / ".git").mkdir()
+    (run / "index" / ".git" / "HEAD").write_text("mine")
+    resume.clear(run)
+    assert (run / "index" / ".git" / "HEAD").read_text() == "mine"
+    assert not (run / "index" / "current").exists()
 
 
 class KilledError(BaseException):
@@ -133,7 +157,7 @@ def killed_at(monkeypatch, step, work):
         return wrapper
 
     with monkeypatch.context() as patch:
-        for owner, names in ((Path, ("write_text", "replace", "unlink", "mkdir", "rmdir")), (os, ("rmdir", "unlink"))):
+        for owner, names in ((Path, ("write_bytes", "replace", "unlink", "mkdir", "rmdir")), (os, ("rmdir", "unlink"))):
             for name in names:
                 patch.setattr(owner, name, guarded(getattr(owner, name)))
         try:
