@@ -11,6 +11,7 @@ from likewise.errors import UserError
 
 SAME, REFUSED, WRONG, TRACEBACK = "same", "refused", "wrong", "traceback"
 _TOLERANCE = 1.5e-5
+_HALF = 2e-3  # of half precision, whose last bits depend on what is computed together
 _LONGEST = 400  # characters of one sentence
 
 
@@ -47,7 +48,8 @@ def first_difference(expected: Any, answer: Any, place: str = "") -> str | None:
         if expected.shape != answer.shape:
             return f"{place}: the shape {answer.shape} instead of {expected.shape}"
         if np.issubdtype(expected.dtype, np.number):
-            if np.allclose(expected, answer, rtol=0, atol=_TOLERANCE, equal_nan=True):
+            relative, absolute = (_HALF, _HALF) if expected.dtype == np.float16 else (0.0, _TOLERANCE)
+            if np.allclose(expected, answer, rtol=relative, atol=absolute, equal_nan=True):
                 return None
             return f"{place}: numbers differ by up to {np.abs(expected.astype(float) - answer.astype(float)).max():.3g}"
         return None if (expected == answer).all() else f"{place}: values differ"
@@ -58,13 +60,13 @@ def first_difference(expected: Any, answer: Any, place: str = "") -> str | None:
         if list(map(str, expected)) != list(map(str, answer)):
             return f"{place}: {sorted(map(str, answer))[:8]} instead of {sorted(map(str, expected))[:8]}"
         return _first((value, answer[name], f"{place}.{name}") for name, value in expected.items())
-    if isinstance(expected, Sequence) and isinstance(answer, Sequence) and not isinstance(expected, str):
+    if isinstance(expected, Sequence) and isinstance(answer, Sequence) and not isinstance(expected, str | bytes):
         if len(expected) != len(answer):
             return f"{place}: {len(answer)} instead of {len(expected)} of them"
         return _first(
             (one, other, f"{place}[{i}]") for i, (one, other) in enumerate(zip(expected, answer, strict=True))
         )
-    return None if expected == answer else f"{place}: {answer!r} instead of {expected!r}"
+    return None if expected == answer else f"{place}: {repr(answer)[:80]} instead of {repr(expected)[:80]}"
 
 
 def _first(pairs: Any) -> str | None:

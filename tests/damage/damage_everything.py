@@ -22,6 +22,7 @@ from damage.forks import Task, run
 from damage.targets import TARGETS, Target, shrink_encoders
 
 _CASES_OF_A_FORK = 400
+_LARGE = 10_000  # bytes, from which on a file holds many things
 _SLOW_EVERY = 4  # of the damages
 _OPERATIONS_OF_A_SAMPLE = 3
 
@@ -85,6 +86,11 @@ def prepare(target: Target, work: Path) -> None:
     (work / "answers.pickle").write_bytes(pickle.dumps(answers[0]))
 
 
+def _damages(file: Path, more: int) -> list[Damage]:
+    size = file.stat().st_size
+    return damages_of(size, more=more if size >= _LARGE else 0)
+
+
 def cases_of(target: Target, work: Path, seed: int | None) -> list[Case]:
     """All that is done to a target; with a seed, a few operations after one damage of each file."""
     draw = random.Random(seed)
@@ -93,7 +99,7 @@ def cases_of(target: Target, work: Path, seed: int | None) -> list[Case]:
     turn = itertools.count()
     cases = []
     for file in files_of(work / "pristine", target.elsewhere):
-        for damage in damages_of((work / "pristine" / file).stat().st_size, more=target.more):
+        for damage in _damages(work / "pristine" / file, target.more):
             asked = [*often, *(slow if next(turn) % _SLOW_EVERY == 0 else ())]
             cases += [Case(file, damage, name) for name in asked]
     if seed is None:
@@ -169,8 +175,7 @@ def main(folder: Path, seed: int | None, names: Sequence[str] = ()) -> None:
             cases[task.log] = chunk
     crashes = {(task.log, step): how for task, step, how in run(tasks)}
     for target in chosen:
-        now = [(name, size) for name, _, size, _ in listing(works[target.name] / "pristine")]
-        before = [(name, size) for name, _, size, _ in whole[target.name]]
+        now, before = listing(works[target.name] / "pristine"), whole[target.name]
         assert now == before, f"{target.name}: an operation wrote into files that were not its own"
     with (folder / "results.jsonl").open("w") as results:
         for task in tasks:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import signal
 import sys
 import time
@@ -75,6 +76,43 @@ class Task:
     def lines(self) -> list[dict[str, Any]]:
         """What was written down so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+
+def call_in_fork(function: Callable[[], Any], errors: Path, patience: int = 60) -> Any:
+    """What a function returns in a fork of its own, by pickle.
+
+    Raises:
+        ForkError: the fork ended before; the message says how.
+    """
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            signal.alarm(patience)
+            into = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(into, 2)
+            os.dup2(into, 1)
+            with os.fdopen(writer, "wb") as pipe:
+                pickle.dump(function(), pipe)
+            os._exit(0)
+        except BaseException:
+            with contextlib.suppress(BaseException):
+                traceback.print_exc()
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        content = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        how = f"within {patience} s" if number == signal.SIGALRM else f"by itself, but by {signal.Signals(number).name}"
+        raise ForkError(f"it did not end {how}")
+    if os.WEXITSTATUS(status):
+        raise ForkError(f"it ended with status {os.WEXITSTATUS(status)}: {errors.read_text()[-2000:]}")
+    return pickle.loads(content)
 
 
 class ForkError(Exception):

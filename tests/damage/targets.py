@@ -16,8 +16,10 @@ from retrieval.fakes import FakeModel
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.causes import PictureError
+from likewise.catalog.pictures import Picture
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders import scratch_image, scratch_text
+from likewise.errors import UserError
 from likewise.evaluation.examination import examine
 from likewise.evaluation.inquiry import Request
 from likewise.model.model import Model
@@ -80,7 +82,7 @@ def shrink_encoders() -> None:
 _Opened = Callable[[Path, Path], Any]
 
 
-def _hits(hits: Hits) -> list[Any]:
+def plain_hits(hits: Hits) -> list[Any]:
     return [(hit.id, hit.score, hit.fields, _shown(hit)) for hit in hits]
 
 
@@ -92,7 +94,7 @@ def _item(item: Item) -> tuple[Any, ...]:
     return item.id, item.fields, _shown(item)
 
 
-def _everything(index: Index, *, own: bool = True) -> list[Any]:
+def everything(index: Index, *, own: bool = True) -> list[Any]:
     """All that the store holds, by id: fields and vectors."""
     rows = [
         (id, fields if own else index._own.without(fields), vector)
@@ -125,13 +127,13 @@ def index_operations(
         return Operation(run)
 
     return {
-        "search": asking(lambda index: _hits(index.search(text, k=20))),
-        "filtered search": asking(lambda index: _hits(index.search(text, k=20, where=where))),
-        "hybrid search": asking(lambda index: _hits(index.search(text, k=20, hybrid=True))),
-        "similar": asking(lambda index: _hits(index.similar(like, k=20))),
+        "search": asking(lambda index: plain_hits(index.search(text, k=20))),
+        "filtered search": asking(lambda index: plain_hits(index.search(text, k=20, where=where))),
+        "hybrid search": asking(lambda index: plain_hits(index.search(text, k=20, hybrid=True))),
+        "similar": asking(lambda index: plain_hits(index.similar(like, k=20))),
         "item": asking(lambda index: [_item(index.item(id)) for id in ids]),
         "count": asking(len),
-        "iterate": asking(functools.partial(_everything, own=own)),
+        "iterate": asking(functools.partial(everything, own=own)),
         "recommend": asking(_recommended),
     }
 
@@ -151,7 +153,7 @@ def _index_target(name: str, store: str, count: int, elsewhere: Sequence[str] = 
     def update(work: Path, folder: Path) -> Any:
         with opened(work, folder) as index:
             index.update(shop.catalogue(count, shop.UPDATES + 1, work / "pictures"))
-            return [_everything(index, own=False), _hits(index.search("red lamp mended2", k=10, hybrid=True))]
+            return [everything(index, own=False), plain_hits(index.search("red lamp mended2", k=10, hybrid=True))]
 
     operations = index_operations(
         opened,
@@ -161,7 +163,7 @@ def _index_target(name: str, store: str, count: int, elsewhere: Sequence[str] = 
         where="price < 30 and brand is not null",
     )
     build = functools.partial(_build_index, store=store, count=count)
-    return Target(name, build, {**operations, "update": Operation(update, writes=True, slow=True)}, elsewhere)
+    return Target(name, build, {**operations, "update": Operation(update, writes=True, slow=True)}, elsewhere, more=4)
 
 
 def _build_index(work: Path, store: str, count: int) -> None:
@@ -215,7 +217,9 @@ def _evaluated(work: Path, run: Path) -> Any:
 
 
 def _trained_again(work: Path, run: Path) -> Any:
-    return train(_shapes(work), run, CONFIG).metrics.model_dump(mode="json")
+    """A finished run is returned as it is; where it is not finished any more, it comes to the same end."""
+    metrics = train(_shapes(work), run, CONFIG).metrics.model_dump(mode="json")
+    return [metrics["comparison"], metrics["threshold"], Model.load(run, "cpu").fingerprint]
 
 
 RUN = Target(
@@ -262,7 +266,9 @@ def _resumed(work: Path, run: Path) -> Any:
     """What the training would go on from."""
     environment = resume.begin(run, CONFIG.model_copy(update={"data": _shapes(work).settings}), _shapes(work))
     state = TrainingState.read(run, Model.create(SCRATCH, "cpu", FLOAT32).device)
-    return [vars(environment), None if state is None else _plain(vars(state))]
+    if state is None:
+        raise UserError("there is nothing to go on from, so that the training begins afresh")
+    return [vars(environment), _plain(vars(state))]
 
 
 def _finished(work: Path, run: Path) -> Any:
@@ -339,7 +345,7 @@ def _model() -> Model:
     return Model.create(SCRATCH, "cpu", FLOAT32)
 
 
-def _pictured(work: Path, cache: Path) -> Catalog:
+def pictured(work: Path, cache: Path) -> Catalog:
     """Half of the pictures are files, half stand in the catalogue itself and are kept in the cache."""
     import base64
 
@@ -364,34 +370,41 @@ def _texts(catalog: Catalog) -> list[str]:
 
 
 def _build_cache(work: Path) -> None:
-    catalog = _pictured(work, work / "pristine")
+    catalog = pictured(work, work / "pristine")
     cache_features(_model(), catalog, _texts(catalog))
-    _thumbnails(work, work / "pristine")
+    thumbnails_seen(work, work / "pristine")
 
 
 def _encoded_again(work: Path, cache: Path) -> Any:
-    catalog = _pictured(work, cache)
+    catalog = pictured(work, cache)
     return [_model().encode_items(catalog), [problem.count for problem in catalog.report.problems.values()]]
 
 
 def _features(work: Path, cache: Path) -> Any:
-    catalog = _pictured(work, cache)
+    catalog = pictured(work, cache)
     cached = cache_features(_model(), catalog, _texts(catalog))
     rows = np.flatnonzero(cached.pictured(len(catalog)))
-    return [{name: table.numpy() for name, table in cached.text_tables.items()}, rows, cached.pictures(rows).numpy()]
+    texts = {name: table.numpy().astype(np.float16) for name, table in cached.text_tables.items()}
+    return [texts, rows, cached.pictures(rows).numpy().astype(np.float16)]
 
 
-def _thumbnails(work: Path, cache: Path) -> Any:
-    catalog = _pictured(work, cache)
+def _of_every_picture(work: Path, cache: Path, look: Callable[[Catalog, Picture], Any]) -> Any:
+    catalog = pictured(work, cache)
     seen = []
-    for shown in catalog.pictures:
-        for picture in shown[:1]:
-            try:
-                pixels = np.asarray(catalog.open_picture(picture))
-                seen.append((picture.key, pixels, catalog.thumbnail(picture).read_bytes()))
-            except PictureError as error:
-                seen.append((picture.key, error.cause))
+    for picture in (picture for shown in catalog.pictures for picture in shown):
+        try:
+            seen.append((picture.key, look(catalog, picture)))
+        except PictureError as error:
+            seen.append((picture.key, error.cause))
     return seen
+
+
+def pictures_seen(work: Path, cache: Path) -> Any:
+    return _of_every_picture(work, cache, lambda catalog, picture: np.asarray(catalog.open_picture(picture)))
+
+
+def thumbnails_seen(work: Path, cache: Path) -> Any:
+    return _of_every_picture(work, cache, lambda catalog, picture: catalog.thumbnail(picture).read_bytes())
 
 
 CACHE = Target(
@@ -400,7 +413,8 @@ CACHE = Target(
     {
         "encode again": Operation(_encoded_again, writes=True),
         "features to train on": Operation(_features, writes=True),
-        "pictures and thumbnails": Operation(_thumbnails, writes=True),
+        "pictures": Operation(pictures_seen, writes=True),
+        "thumbnails": Operation(thumbnails_seen, writes=True),
     },
 )
 
