@@ -3,6 +3,7 @@
 import json
 import resource
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def refused(path: Path) -> str:
 def test_aliases_that_stand_for_billions_of_values_are_refused_before_they_are_followed(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in zip("abcdefgh", "bcdefghi")]
+    lines += [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise("abcdefghi")]
     config.write_text("\n".join(lines))
     assert "anchor or alias in line 1; write the values out instead" in refused(config)
     config.write_text("epochs: 3\nmodel: *nowhere\n")

@@ -19,6 +19,7 @@ Quantization = Literal["int8", "binary"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+MOST_PIXELS = 4_096  # of a picture's side, as an encoder sees it
 _LONGEST_QUOTE = 100
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 
@@ -108,7 +109,7 @@ class ModelSettings(Settings):
     image_encoder: str = Field(default="lite-image", max_length=4_096)
     dim: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 512  # auto: the backbone's own width
     fields: Annotated[tuple[str, ...], Field(max_length=64)] = ("title", "description", "image")
-    resolution: int | None = Field(default=None, ge=1, le=8_192)  # pixels of a side; None: what the encoder is used to
+    resolution: int | None = Field(default=None, ge=1, le=MOST_PIXELS)  # pixels of a side; None: as learned
     flips: bool | None = None  # pictures are seen from both sides, at twice the cost; None: in effort best
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from likewise.config import Effort, TrainConfig
 from likewise.errors import UserError
+from likewise.parsing import read_json
 from likewise.progress import say
 from likewise.training.clock import Clock
 from likewise.training.costs import CutCost, affordable
@@ -125,12 +126,12 @@ def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -
 
 def _read(run: Path, config: TrainConfig) -> list[Stage]:
     try:
-        planned = json.loads((run / FILE).read_text(encoding="utf-8"))
+        planned = read_json(run / FILE)
         return [
-            Stage(stage["name"], config.model_copy(update=stage["settings"]), stage["until_minute"])
+            Stage(stage["name"], TrainConfig.parse(config.model_dump() | stage["settings"]), stage["until_minute"])
             for stage in planned
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         raise UserError(f"cannot resume: {run / FILE} is damaged; begin afresh with --restart") from None
 
 

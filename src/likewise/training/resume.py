@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.evaluation.results import FILE_NAME as METRICS
+from likewise.parsing import read_json
 from likewise.training.state import FILE as STATE
 
 ENVIRONMENT = Path("training") / "environment.json"
@@ -37,10 +39,10 @@ class Environment:
     def of(cls, run: Path) -> "Environment | None":
         """What an earlier start of this run recorded."""
         try:
-            return cls(**json.loads((run / ENVIRONMENT).read_text(encoding="utf-8")))
+            return _environment.validate_python(read_json(run / ENVIRONMENT))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (OSError, ValueError):
             raise UserError(f"cannot resume: {run / ENVIRONMENT} is damaged; begin afresh with --restart") from None
 
     def write(self, run: Path) -> None:
@@ -50,6 +52,9 @@ class Environment:
         beside = target.with_suffix(".new")
         beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
         beside.replace(target)
+
+
+_environment = TypeAdapter(Environment, config=ConfigDict(strict=True, extra="forbid"))
 
 
 def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
