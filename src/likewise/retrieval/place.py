@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from likewise.errors import UserError
+from likewise.progress import say
 from likewise.retrieval.items import digest_of
 from likewise.retrieval.lexical.word_index import WordIndex
 from likewise.retrieval.stores.base import Store
-from likewise.retrieval.stores.location import Credentials, parse_location
+from likewise.retrieval.stores.location import WITHOUT_TLS, Credentials, Location, parse_location
 from likewise.retrieval.stores.registry import aimed, open_store, remember_store, remembered_store, replace_store
 from likewise.retrieval.stores.schema import Schema
 from likewise.retrieval.versions import current_version
@@ -45,14 +46,20 @@ class Place:
     ) -> "Place":
         """The store that a run uses, or another one.
 
+        A run may come from a stranger: credentials go to a place that only the run names where they allow it, and what
+        lies outside of the run is said aloud.
+
         Args:
+            credentials: for `store`; for the place that the run remembers, if its hosts are among `credentials.hosts`.
             aims: see `registry.aimed`.
 
         Raises:
             UserError: the URI, or what the run remembers, cannot be read, or the aims make no sense.
         """
         uri = aimed(store if store is not None else remembered_store(Path(run)), aims)
-        parse_location(uri)
+        location, _ = parse_location(uri)
+        if store is None:
+            credentials = _announce(Path(run), location, credentials)
         return cls(uri, Path(run), credentials)
 
     @classmethod
@@ -102,6 +109,25 @@ class Place:
         location, _ = parse_location(self.uri)
         same = digest_of([location.scheme, location.host, location.path, location.option("collection", "")])
         return WordIndex(self.folder / "words" / f"{location.scheme}-{same[:8]}")
+
+
+def _announce(run: Path, location: Location, credentials: Credentials) -> Credentials:
+    """Say aloud where a run leads to, and give the credentials that may go there."""
+    if not location.hosts:
+        place = location.within(run).path if location.path else ""
+        if place.strip("/") and not Path(place).resolve().is_relative_to(run.resolve()) and not location.is_server:
+            say(f"{run} remembers a store outside of its folder: {location}")
+        return credentials
+    hosts = ",".join(f"{host}:{port}" if port else host for host, port in location.hosts)
+    say(f"{run} remembers the store {location}")
+    if not credentials.allowed_at(location):
+        if credentials.are_given or location.has_credentials_elsewhere:
+            say(f"It gets no credentials: to send them, give --store, or set LIKEWISE_STORE_HOST={hosts}")
+        return Credentials(withheld=True)
+    if location.option("sslmode", "") in WITHOUT_TLS and location.is_remote:
+        say("It gets no credentials, since a run alone cannot have them sent without TLS: give --store to send them")
+        return Credentials(withheld=True)
+    return credentials
 
 
 class _EnoughError(Exception):

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from likewise.errors import UserError
+from likewise.parsing import read_json
+from likewise.progress import say
 from likewise.retrieval.stores.base import Store
-from likewise.retrieval.stores.goal import OPTIONS, Goal
+from likewise.retrieval.stores.goal import Goal
 from likewise.retrieval.stores.location import Credentials, Location, parse_location
 from likewise.retrieval.stores.schema import Schema
 
@@ -26,6 +28,7 @@ ENGINES = {
 }
 _AIMING = "faiss"  # the one engine that takes goals
 _REMEMBERED = "store.json"
+_FORMAT, _MOST_BYTES = 1, 64_000
 _DEFAULT = Location("faiss", path="index")
 _NOBODY = Credentials()
 
@@ -100,11 +103,14 @@ def aimed(uri: str, aims: Mapping[str, str]) -> str:
 
 
 def remember_store(run: Path, uri: str) -> None:
-    """Write into a run which store it uses, without credentials."""
+    """Write into a run which store it uses, without credentials and without options that are not for others."""
     location, _ = parse_location(uri)
+    if location.private:
+        names = ", ".join(name for name, _ in location.private)
+        say(f"The run does not remember {names} of the store's URI: give --store again where they are needed")
     beside = run / f".{_REMEMBERED}.new"
     run.mkdir(parents=True, exist_ok=True)
-    beside.write_text(json.dumps({"uri": str(location)}) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps({"format": _FORMAT, "uri": str(location)}) + "\n", encoding="utf-8")
     beside.replace(run / _REMEMBERED)
 
 
@@ -114,20 +120,34 @@ def remembered_store(run: Path) -> str:
     Raises:
         UserError: what is written there cannot be read.
     """
+    file = run / _REMEMBERED
     try:
-        return str(json.loads((run / _REMEMBERED).read_text(encoding="utf-8"))["uri"])
+        content = read_json(file, _MOST_BYTES)
+        uri = _checked_uri(content)
+        location, credentials = parse_location(uri)
     except FileNotFoundError:
         return str(_DEFAULT)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{run / _REMEMBERED} is damaged: give the store with --store URI") from None
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(f"{file} is damaged ({error}): give the store with --store URI") from None
+    if credentials != _NOBODY or location.private:
+        raise UserError(f"{file} holds credentials or private options, which no run remembers: give --store URI")
+    return uri
+
+
+def _checked_uri(content: Any) -> str:
+    if not isinstance(content, dict) or set(content) != {"format", "uri"}:
+        raise ValueError("it does not hold format and uri alone")
+    if content["format"] != _FORMAT or isinstance(content["format"], bool):
+        raise ValueError(f"its format is not {_FORMAT}")
+    if not isinstance(content["uri"], str):
+        raise ValueError("its uri is no text")
+    return content["uri"]
 
 
 def _engine(uri: str, folder: Path | None) -> tuple[Engine, Location, Credentials]:
     location, credentials = parse_location(uri)
     if location.scheme not in ENGINES:
         raise UserError(f"{location.scheme}: is no store that likewise knows: {', '.join(ENGINES)}")
-    if location.scheme != _AIMING and any(name in OPTIONS for name, _ in location.options):
-        raise _aimless(location)
     module = importlib.import_module(f"likewise.retrieval.stores.{ENGINES[location.scheme]}")
     return cast(Engine, module), location.within(folder or Path.cwd()), credentials
 
