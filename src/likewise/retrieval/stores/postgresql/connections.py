@@ -24,8 +24,12 @@ _OWN_OPTIONS = frozenset({"collection"})  # all others are libpq's; see ../optio
 
 # Neither PGPASSWORD nor ~/.pgpass, client certificates or Kerberos; a server that asks who we are is left.
 _WITHHELD = {
-    "password": "", "passfile": f"{os.devnull}/none", "require_auth": "none", "sslcertmode": "disable", "gssencmode": "disable"
-}  # fmt: skip
+    "password": "",
+    "passfile": f"{os.devnull}/none",
+    "require_auth": "none",
+    "sslcertmode": "disable",
+    "gssencmode": "disable",
+}
 _SETTINGS = f"SET hnsw.ef_search = {CANDIDATES}; SET hnsw.iterative_scan = strict_order"
 
 
