@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, TypeAdapter
@@ -15,7 +15,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.evaluation.results import FILE_NAME as METRICS
-from likewise.parsing import read_json
+from likewise.parsing import MOST_JSON_BYTES, read_bounded
 from likewise.training.state import FILE as STATE
 
 ENVIRONMENT = Path("training") / "environment.json"
@@ -31,6 +31,8 @@ class Environment:
         catalogue: the fingerprint of the data.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
     threads: int
     precision: dict[str, str] | None = None
     catalogue: str | None = None
@@ -39,7 +41,7 @@ class Environment:
     def of(cls, run: Path) -> "Environment | None":
         """What an earlier start of this run recorded."""
         try:
-            return _environment.validate_python(read_json(run / ENVIRONMENT))
+            return _environment.validate_json(read_bounded(run / ENVIRONMENT, MOST_JSON_BYTES))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
@@ -54,7 +56,7 @@ class Environment:
         beside.replace(target)
 
 
-_environment = TypeAdapter(Environment, config=ConfigDict(strict=True, extra="forbid"))
+_environment = TypeAdapter(Environment)
 
 
 def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
