@@ -12,6 +12,7 @@ from retrieval.shop_catalogue import write_shop, write_untrained_run
 from likewise.cli import main
 from likewise.model.model import Model
 from likewise.progress import console
+from likewise.retrieval.stores.registry import remembered_store
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -152,7 +153,7 @@ def test_a_store_of_choice_is_remembered(shop, capsys, tmp_path):
     write_untrained_run(run)
     index = ("index", run, "--data", shop / "products.csv", "--cache", shop / "cache")
     assert "30 items can be searched; 0 have no content" in said(capsys, *index, "--store", "lancedb:items")
-    assert json.loads((run / "store.json").read_text()) == {"uri": "lancedb:items"}
+    assert remembered_store(run) == "lancedb:items"
     assert len(hits(capsys, run, "red")) == 10
     assert len(hits(capsys, run, "red", "--store", "lancedb:items", "--hybrid")) == 10
     assert "there is no store" in refused(capsys, "search", run, "red", "--store", "lancedb:elsewhere")
@@ -172,7 +173,7 @@ def test_what_the_faiss_store_should_aim_at_is_remembered(shop, capsys, tmp_path
         *(capsys, "index", run, "--data", shop / "products.csv", "--cache", shop / "cache"),
         *("--target-recall", "0.9", "--memory", "2GB"),
     )
-    assert json.loads((run / "store.json").read_text()) == {"uri": "faiss:index?target_recall=0.9&memory=2GB"}
+    assert remembered_store(run) == "faiss:index?target_recall=0.9&memory=2GB"
     assert len(hits(capsys, run, "red")) == 10
 
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from likewise.errors import UserError
 from likewise.files import write_file
+from likewise.parsing import read_yaml
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Regime = Literal["frozen", "partial", "full"]
@@ -19,6 +20,8 @@ Quantization = Literal["int8", "binary"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+MOST_PIXELS = 4_096  # of a picture's side, as an encoder sees it
+_LONGEST_QUOTE = 100
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 
 
@@ -32,14 +35,10 @@ class Settings(BaseModel):
         """Read settings from a YAML file.
 
         Raises:
-            UserError: the file is missing, is not YAML, or holds an unknown key or a value of the wrong kind.
+            UserError: the file is missing, is not YAML, is out of bounds (see `parsing.read_yaml`), or holds an unknown
+                key or a value of the wrong kind.
         """
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"cannot read the config file {path}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError):
-            raise UserError(f"the config file {path} is not valid YAML") from None
+        values = read_yaml(Path(path))
         if values is not None and not isinstance(values, dict):
             raise UserError(f"the config file {path} must hold keys and values, such as 'epochs: 10'")
         return cls.parse(values or {}, source=str(path))
@@ -58,18 +57,30 @@ class Settings(BaseModel):
         Raises:
             UserError: the file cannot be written.
         """
-        write_file(Path(path), yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        write_file(Path(path), yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes values that several keys share once for each, since `Settings.read` takes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _explain(settings: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg'].lower()} (it is {first.get('input')!r})"
+        return f"{_shortened(key)}: {first['msg'].lower()} (it is {_shortened(repr(first.get('input')))})"
     known = _keys_at(settings, first["loc"][:-1])
     near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {key}; {hint}"
+    return f"unknown key {_shortened(key)}; {hint}"
+
+
+def _shortened(text: str) -> str:
+    """A text that stays part of one sentence, whoever wrote it."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
 
 
 def _keys_at(settings: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -98,11 +109,11 @@ class ImageSettings(Settings):
 class ModelSettings(Settings):
     """The network: which encoders, how wide the shared space."""
 
-    text_encoder: str = "lite-text"
-    image_encoder: str = "lite-image"
-    dim: int | Literal["auto"] = 512  # auto: the backbone's own width
-    fields: tuple[str, ...] = ("title", "description", "image")
-    resolution: int | None = Field(default=None, ge=1)  # pixels of a picture's side; None: what the encoder is used to
+    text_encoder: str = Field(default="lite-text", max_length=4_096)
+    image_encoder: str = Field(default="lite-image", max_length=4_096)
+    dim: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 512  # auto: the backbone's own width
+    fields: Annotated[tuple[str, ...], Field(max_length=64)] = ("title", "description", "image")
+    resolution: int | None = Field(default=None, ge=1, le=MOST_PIXELS)  # pixels of a side; None: as learned
     flips: bool | None = None  # pictures are seen from both sides, at twice the cost; None: in effort best
 
 

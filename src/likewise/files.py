@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.errors import UserError
+from likewise.parsing import read_json
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.tmp")
 _FOLDER = "folder"
@@ -201,19 +202,19 @@ def read_record(path: Path, format: int) -> dict[str, Any]:
         DamageError: it cannot be read, or is not what was written.
     """
     try:
-        if path.stat().st_size > _LARGEST_RECORD:
-            raise DamageError(f"{path} is too large to be genuine")
-        record = json.loads(path.read_bytes())
+        record = read_json(path, _LARGEST_RECORD)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, RecursionError):
-        raise DamageError(f"{path} cannot be read") from None
+    except OSError as error:
+        raise DamageError(f"{path} cannot be read ({reason(error)})") from None
+    except ValueError as error:
+        raise DamageError(f"{path} is damaged ({error})") from None
     if not isinstance(record, dict):
         raise DamageError(f"{path} is damaged")
     checksum, found = record.pop("sha256", None), record.get("format")
     if isinstance(found, int) and found > format:
         raise NewerFormatError(f"{path} was written by a newer version of likewise: update likewise")
-    if checksum is None or found != format:
+    if checksum is None or found != format or isinstance(found, bool):
         raise FormatError(f"{path} is damaged, or was written by an older version of likewise")
     if checksum != _digest(record):
         raise DamageError(f"{path} is damaged")

@@ -34,7 +34,8 @@ StoreUri = Annotated[
         name="--store",
         help="The store's URI, such as faiss:index, lancedb:items or qdrant://host:6333; relative paths start from the "
         "run folder (default: the one that the run used before, at first faiss:index). Credentials come from "
-        "LIKEWISE_STORE_USER, LIKEWISE_STORE_PASSWORD and LIKEWISE_STORE_TOKEN.",
+        "LIKEWISE_STORE_USER, LIKEWISE_STORE_PASSWORD and LIKEWISE_STORE_TOKEN; without --store they go to "
+        "LIKEWISE_STORE_HOST alone.",
     ),
 ]
 

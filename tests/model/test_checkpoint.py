@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -240,6 +241,63 @@ def test_large_weights_are_verified_when_asked_for(copy, monkeypatch):
     (copy / "encoders" / "precision.json").write_text("{}")
     with pytest.raises(UserError, match=r"precision\.json is damaged"):
         Model.load(copy, "cpu")
+
+
+@pytest.fixture(scope="module")
+def from_the_hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    settings = ModelSettings(
+        text_encoder=str(save_bert(folder / "bert")), image_encoder=str(save_vit(folder / "vit")), dim=32
+    )
+    Model.create(settings, "cpu", FLOAT32).save(folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("encoders/text/config.json", {"vocab_size": 20_000_000}),
+        ("encoders/text/config.json", {"num_hidden_layers": 50_000}),
+        ("encoders/text/config.json", {"intermediate_size": 20_000_000}),
+        ("encoders/text/config.json", {"max_position_embeddings": 30_000_000}),
+        ("encoders/image/config.json", {"num_hidden_layers": 50_000}),
+        ("encoders/image/config.json", {"image_size": 30_000}),
+        ("config.yaml", {"dim": 65_536}),
+    ],
+)
+def test_a_description_of_a_huge_network_takes_no_memory(from_the_hub, tmp_path, file, change):
+    run = shutil.copytree(from_the_hub, tmp_path / "run")
+    if file == "config.yaml":
+        config = TrainConfig.read(run / file)
+        TrainConfig(model=config.model.model_copy(update=change)).write(run / file)
+    else:
+        (run / file).write_text(json.dumps(json.loads((run / file).read_text()) | change))
+    seal_run(run)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"many more numbers than its weights hold|another architecture") as error:
+        Model.load(run, "cpu")
+    one_sentence(error)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kilobytes"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.yaml", "encoders"])
+def test_a_run_does_not_reach_outside_of_itself(copy, tmp_path, name):
+    (copy / name).rename(tmp_path / name)
+    (copy / name).symlink_to(tmp_path / name)
+    with pytest.raises(UserError, match="link that leads out") as error:
+        Model.load(copy, "cpu")
+    one_sentence(error)
+
+
+def test_a_damaged_picture_map_is_one_sentence(tmp_path):
+    (tmp_path / "training").mkdir()
+    for content in ({"weight": torch.zeros(2, 3)}, {"weight": torch.zeros(2, 3), "bias": torch.zeros(3)}):
+        save_file(content, tmp_path / "training" / "ridge.safetensors")
+        with pytest.raises(UserError, match="train the model again"):
+            load_picture_map(tmp_path)
+    (tmp_path / "training" / "ridge.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="is damaged"):
+        load_picture_map(tmp_path)
 
 
 def test_bfloat16_is_only_used_where_the_processor_has_it(copy, monkeypatch):

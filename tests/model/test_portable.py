@@ -87,6 +87,27 @@ def _key_is_a_path(content: dict[str, Any]) -> None:
     content["thumbnails"]["../outside"] = torch.zeros(1, dtype=torch.uint8)
 
 
+def _code(content: dict[str, Any]) -> None:
+    content["encoders"]["text/outside.py"] = torch.zeros(1, dtype=torch.uint8)
+
+
+def _pickle(content: dict[str, Any]) -> None:
+    content["encoders"]["text/pytorch_model.bin"] = torch.zeros(1, dtype=torch.uint8)
+
+
+def _weights_without_memory(content: dict[str, Any]) -> None:
+    name = "heads.title.base.examples"
+    content["weights"] |= {name: torch.zeros(1).expand(2**40, 1), "heads.title.base.weight": torch.zeros(512, 1)}
+
+
+def _settings_of_a_giant(content: dict[str, Any]) -> None:
+    content["settings"]["dim"] = 65_536
+
+
+def _settings_beyond_all(content: dict[str, Any]) -> None:
+    content["settings"]["dim"] = 2**40
+
+
 def _vectors_of_another_model(content: dict[str, Any]) -> None:
     content["vectors"] = torch.zeros(3, 7)
 
@@ -121,6 +142,11 @@ def _foreign(content: dict[str, Any]) -> None:
         _outside,
         _absolute,
         _key_is_a_path,
+        _code,
+        _pickle,
+        _weights_without_memory,
+        _settings_of_a_giant,
+        _settings_beyond_all,
         _vectors_of_another_model,
         _one_id_twice,
         _weight_missing,
@@ -162,6 +188,14 @@ def test_code_in_a_file_does_not_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(UserError, match="damaged"):
         load_portable(tmp_path / "weights.pt", tmp_path / "unpacked")
     assert capsys.readouterr().out == ""
+
+
+def test_code_among_the_files_of_an_encoder_is_named(saved: Path, tmp_path: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    _code(content)
+    torch.save(content, saved)
+    with pytest.raises(UserError, match=r"'text/outside\.py'"):
+        load_portable(saved, tmp_path / "unpacked", "cpu")
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:

@@ -4,5 +4,4 @@ STORES = {
     "faiss": "faiss:index",
     "lancedb": "lancedb:items",
     "milvus-lite": "milvus:items.db",
-    "qdrant-local": "qdrant:items",
 }

@@ -1,7 +1,6 @@
 """Search as a user sees it: hits, one sentence for every mistake, and an index that knows its model."""
 
 import gc
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from likewise.catalog.pictures import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.retrieval.place import Place
-from likewise.retrieval.stores.registry import replace_store
+from likewise.retrieval.stores.registry import remembered_store, replace_store
 from likewise.retrieval.stores.schema import Schema
 
 MODEL = FakeModel()
@@ -245,7 +244,7 @@ def test_an_index_for_now_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
 def test_a_run_remembers_its_store(catalog: FakeCatalog, tmp_path: Path, uri: str) -> None:
     run, uri = tmp_path / "run", uri.format(folder=tmp_path)
     Index.build(MODEL, catalog, run, store=uri)
-    assert json.loads((run / "store.json").read_text()) == {"uri": uri}
+    assert remembered_store(run) == uri
     assert not (run / "index").exists()
     assert Index.open(run, MODEL).search("wooden chair", k=1)[0].id == "3"
     Index.build(MODEL, catalog_of("tea"), run)
@@ -256,7 +255,7 @@ def test_the_memory_of_a_store_holds_no_secret(tmp_path: Path) -> None:
     Place.of_run(tmp_path, "qdrant://me:secret@localhost:6333?api_key=hush&collection=shop").remember()
     assert "secret" not in (tmp_path / "store.json").read_text()
     assert "hush" not in (tmp_path / "store.json").read_text()
-    assert json.loads((tmp_path / "store.json").read_text()) == {"uri": "qdrant://localhost:6333?collection=shop"}
+    assert remembered_store(tmp_path) == "qdrant://localhost:6333?collection=shop"
 
 
 def test_a_run_can_be_moved(catalog: FakeCatalog, tmp_path: Path) -> None:

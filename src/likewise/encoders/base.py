@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from likewise.encoders.activation import Activation
@@ -20,6 +21,12 @@ Modality = Literal["text", "image"]
 DESCRIPTION_FILE = "encoder.json"
 STATES = "states"  # the key of the activations in what `Encoder.lower` gives
 _SAMPLE_TEXTS = ("a warm waterproof jacket with two pockets, for walks in the rain", "red shoes")
+
+
+class Description(BaseModel):
+    """The keys and kinds of values of an encoder's `description`, as a saved one has to have them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
 
 
 class Encoder(nn.Module):
@@ -40,6 +47,7 @@ class Encoder(nn.Module):
     """
 
     family: ClassVar[str]
+    saved: ClassVar[type[Description] | None] = None  # what `restore` can rely on; None: nothing is checked
     learning_rate: ClassVar[float] = 2e-5  # at which the pretrained weights keep what they know, for batches of 128
     cpu_batch: ClassVar[int | None] = None  # inputs whose activations fit a processor's cache; None: it does not matter
 

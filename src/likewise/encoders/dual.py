@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from transformers import (
     CLIPTextModelWithProjection,
@@ -18,9 +19,9 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from likewise.encoders.base import STATES, Modality
+from likewise.encoders.base import STATES, Description, Modality
 from likewise.encoders.hub import load_network, model_folder, read_config
-from likewise.encoders.hugging_face import HuggingFaceEncoder
+from likewise.encoders.hugging_face import HuggingFaceEncoder, Width
 from likewise.encoders.resolution import between_positions, cannot_see, resized
 from likewise.encoders.text import architecture, load_tokenizer
 from likewise.encoders.tokenizing import BatchTokenizer
@@ -37,10 +38,32 @@ DUAL_MODELS: dict[str, tuple[Any, Any]] = {
 _MASK = "pixel_attention_mask"
 
 
+class DualTextDescription(Description):
+    """One half of a dual model, which reads texts."""
+
+    kind: Literal["clip", "siglip", "siglip2"]
+    width: Width
+    max_length: Annotated[int, Field(ge=1, le=32_768)]
+    padded: bool
+    tokenizer: str
+    architecture: dict[str, Any]
+
+
+class DualImageDescription(Description):
+    """The other half, which sees pictures."""
+
+    kind: Literal["clip", "siglip", "siglip2"]
+    width: Width
+    options: dict[Literal["interpolate_pos_encoding"], bool] | None = None
+    processor: dict[str, Any]
+    architecture: dict[str, Any]
+
+
 class DualTextEncoder(HuggingFaceEncoder):
     """Texts to (width,): what the model's `get_text_features` gives, not yet of unit length."""
 
     family = "dual-text"
+    saved = DualTextDescription
 
     def __init__(self, name: str, network: Any, tokenizer: BatchTokenizer, description: dict[str, Any]) -> None:
         super().__init__(name, "text", network, tokenizer.tokenizer, description, width=description["width"], dual=True)
@@ -74,7 +97,7 @@ class DualTextEncoder(HuggingFaceEncoder):
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
         model_class = DUAL_MODELS[description["kind"]][0]
-        network = model_class(model_class.config_class.from_pretrained(folder))
+        network = model_class(read_config(folder, name, model_class.config_class))
         tokenizer = load_tokenizer(folder, name)
         return cls(
             name, network, BatchTokenizer(tokenizer, description["max_length"], description["padded"]), description
@@ -98,6 +121,7 @@ class DualImageEncoder(HuggingFaceEncoder):
     """Pictures to (width,): what the model's `get_image_features` gives, not yet of unit length."""
 
     family = "dual-image"
+    saved = DualImageDescription
 
     def __init__(self, name: str, network: Any, processor: Any, description: dict[str, Any]) -> None:
         width, side = description["width"], smallest_side(processor)
@@ -138,7 +162,7 @@ class DualImageEncoder(HuggingFaceEncoder):
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
         model_class = DUAL_MODELS[description["kind"]][1]
-        network = model_class(model_class.config_class.from_pretrained(folder))
+        network = model_class(read_config(folder, name, model_class.config_class))
         return cls(name, network, load_processor(folder, name), description)
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
-from likewise.encoders.pixels import patches_of, square_pixels
+from likewise.encoders.pixels import SquareDescription, patches_of, square_pixels
 
 SIDE = 224
 _STRIDE = 32  # pixels of a patch
@@ -40,6 +40,7 @@ class EfficientNetLite0(Encoder):
     """
 
     family = "efficientnet-lite0"
+    saved = SquareDescription
     learning_rate = 3e-4
     cpu_batch = (
         4  # the first maps of a picture take 5 MB: in batches of 32 they cross the memory bus, at half the speed

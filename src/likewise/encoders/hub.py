@@ -13,16 +13,19 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
+from likewise.encoders.saved_files import check_numbers
 from likewise.errors import UserError
+from likewise.parsing import read_json
 
 Loaded = TypeVar("Loaded")
 
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _UNWANTED = ["onnx/*", "openvino/*", "coreml/*", "*/checkpoint-*"]
 _SECONDS_TO_ANSWER = 5.0
+_PLAIN_ATTENTION = ("eager", "sdpa", None)
 
 
 def model_folder(name: str) -> Path:
@@ -82,13 +85,34 @@ def _checked(folder: Path, name: str) -> Path:
     return folder
 
 
-def read_config(folder: Path, name: str) -> Any:
-    """The model's configuration, without executing code of its own.
+def read_config(folder: Path, name: str, config_class: Any = AutoConfig) -> Any:
+    """The model's configuration, without executing code of its own, now or later.
 
     Raises:
-        UserError: the architecture is unknown to transformers or needs remote code.
+        UserError: the architecture is unknown to transformers, needs remote code, or asks for something huge.
     """
-    return guarded(name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True))
+    _check_config(folder / "config.json", name)
+    config = guarded(name, lambda: config_class.from_pretrained(folder, trust_remote_code=False, local_files_only=True))
+    _choose_own_kernels(config)
+    return config
+
+
+def _check_config(path: Path, name: str) -> None:
+    try:
+        check_numbers(path.name, read_json(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"the encoder {name} cannot be loaded: its {path.name} is damaged ({error})") from None
+
+
+def _choose_own_kernels(config: Any) -> None:
+    """Let transformers choose how attention is computed: a configuration can name code on a hub for it."""
+    if config._attn_implementation not in _PLAIN_ATTENTION:
+        config._attn_implementation = None
+    if config._experts_implementation not in _PLAIN_ATTENTION:
+        config._experts_implementation = None
+    for part in config.sub_configs:
+        if isinstance(inner := getattr(config, part, None), PreTrainedConfig):
+            _choose_own_kernels(inner)
 
 
 def load_network(model_class: Any, folder: Path, name: str, config: Any, **options: Any) -> Any:

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from likewise.encoders.activation import Activation
 from likewise.encoders.base import STATES, Encoder, Modality
 from likewise.encoders.cutting import Blocks
 from likewise.errors import UserError
+
+Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class HuggingFaceEncoder(Encoder):

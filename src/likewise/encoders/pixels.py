@@ -1,13 +1,25 @@
 """Pictures to square arrays of bytes, for encoders whose preprocessing is likewise's own."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from likewise.config import MOST_PIXELS
+from likewise.encoders.base import Description
 from likewise.errors import UserError
+
+
+class SquareDescription(Description):
+    """Of an encoder that sees squares; the rest of its description are constants."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    side: Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:

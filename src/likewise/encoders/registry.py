@@ -1,14 +1,20 @@
 """Encoders by name: the embedded ones, and any Hugging Face model by id or folder."""
 
 import difflib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated, Any
 
-from likewise.encoders.base import DESCRIPTION_FILE, Encoder, Modality
+import torch
+from pydantic import Field, ValidationError
+
+from likewise.encoders.base import DESCRIPTION_FILE, Description, Encoder, Modality
+from likewise.encoders.hugging_face import HuggingFaceEncoder
+from likewise.encoders.saved_files import check_saved_files
 from likewise.errors import UserError
+from likewise.parsing import read_json
 
 
 @dataclass(frozen=True)
@@ -75,19 +81,66 @@ def restore_encoder(folder: Path, modality: Modality) -> Encoder:
     Needs neither a hub nor the packages that weights came from; the caller loads the state dict.
 
     Raises:
-        UserError: the folder holds no encoder, or one of the other modality.
+        UserError: the folder holds no encoder, one of the other modality, a damaged one, or other files.
     """
+    check_saved_files(folder)
     try:
-        content = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        encoder_class = _family(content["family"])
-        found, name, description = content["modality"], content["name"], content["description"]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = _SavedEncoder.model_validate(read_json(folder / DESCRIPTION_FILE))
+        encoder_class = _family(content.family)
+    except (OSError, ValueError, KeyError):
         raise UserError(
             f"{folder} holds no encoder that this version of likewise knows; train the model again"
         ) from None
-    if found != modality:
-        raise UserError(f"the encoder in {folder} is for {found}, not for {modality}")
-    return encoder_class.restore(folder, name, modality, description)
+    if content.modality != modality:
+        raise UserError(f"the encoder in {folder} is for {content.modality}, not for {modality}")
+    if encoder_class.saved is not None:
+        try:
+            encoder_class.saved.model_validate(content.description)
+        except ValidationError as error:
+            raise _damaged(folder / DESCRIPTION_FILE, _first_fault(error)) from None
+    try:
+        encoder = encoder_class.restore(folder, content.name, modality, content.description)
+        if isinstance(encoder, HuggingFaceEncoder):
+            _try_out(encoder)
+    except UserError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise whatever they stumble over
+        raise _damaged(folder, _first_line(error)) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust, which tokenizers are written in
+            raise
+        raise _damaged(folder, _first_line(error)) from None
+    return encoder
+
+
+def _try_out(encoder: Encoder) -> None:
+    """Run it once: tokenizers, image processors and networks look at some of their settings only when they are used."""
+    with torch.enable_grad():  # else the weights, which are still to come, would be prepared for speed
+        features = encoder(encoder.example(1))
+    if features.shape[1:] != encoder.feature_shape:
+        raise ValueError(f"its features are {tuple(features.shape[1:])} and not {encoder.feature_shape}")
+
+
+class _SavedEncoder(Description):
+    """The contents of `DESCRIPTION_FILE`."""
+
+    family: str
+    name: Annotated[str, Field(max_length=4_096)]
+    modality: Modality
+    description: dict[str, Any]
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:100]}: {first['msg'].lower()}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"the encoder in {path} is damaged ({reason}): train the model again, or get it again")
 
 
 def _family(family: str) -> type[Encoder]:

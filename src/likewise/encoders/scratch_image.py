@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from likewise.encoders.base import STATES, Encoder, Modality
-from likewise.encoders.pixels import patches_of, square_pixels
+from likewise.encoders.pixels import SquareDescription, patches_of, square_pixels
 from likewise.encoders.transformer import Transformer, random_positions
 
 SIDE = 96
@@ -24,6 +24,7 @@ class ScratchImage(Encoder):
     """Pictures to (64, 192): the states of an 8×8 grid of patches (https://arxiv.org/abs/2010.11929, without CLS)."""
 
     family = "scratch-image"
+    saved = SquareDescription
     learning_rate = 1e-3  # random weights
 
     def __init__(self, name: str = "scratch-image", side: int = SIDE) -> None:

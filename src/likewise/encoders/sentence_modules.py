@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from likewise.errors import UserError
 
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": nn.Identity,
     "torch.nn.modules.activation.Tanh": nn.Tanh,
     "torch.nn.modules.activation.ReLU": nn.ReLU,
@@ -58,7 +58,7 @@ class Dense(nn.Module):
     def __init__(self, width_in: int, width_out: int, bias: bool, activation: str) -> None:
         super().__init__()
         self.linear = nn.Linear(width_in, width_out, bias=bias)
-        self.activation = _ACTIVATIONS[activation]()
+        self.activation = ACTIVATIONS[activation]()
 
     def forward(self, pooled: Tensor) -> Tensor:
         return self.activation(self.linear(pooled))
@@ -163,7 +163,7 @@ def _pooling_modes(config: dict[str, Any], name: str) -> list[str]:
 
 def _dense_arguments(config: dict[str, Any], name: str) -> dict[str, Any]:
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
-    if activation not in _ACTIVATIONS or config.get("use_residual"):
+    if activation not in ACTIVATIONS or config.get("use_residual"):
         raise UserError(f"the text encoder {name} has a dense layer that likewise does not know ({activation})")
     return {
         "width_in": config["in_features"],

@@ -3,29 +3,60 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from likewise.encoders.base import Modality
+from likewise.encoders.base import Description, Modality
 from likewise.encoders.hub import guarded, load_network, model_folder, read_config
-from likewise.encoders.hugging_face import HuggingFaceEncoder
-from likewise.encoders.sentence_modules import SentenceHead, load_dense_weights, read_description
+from likewise.encoders.hugging_face import HuggingFaceEncoder, Width
+from likewise.encoders.sentence_modules import (
+    ACTIVATIONS,
+    POOLING_MODES,
+    SentenceHead,
+    load_dense_weights,
+    read_description,
+)
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.errors import UserError
 
 _NO_LIMIT = 1_000_000  # tokenizers without a limit say 10^30
 
 
+class DenseDescription(Description):
+    """The arguments of `sentence_modules.Dense`."""
+
+    width_in: Width
+    width_out: Width
+    bias: bool
+    activation: Literal[tuple(ACTIVATIONS)]  # type: ignore[valid-type]
+
+
+class TextDescription(Description):
+    """See `sentence_modules.read_description`."""
+
+    pooling: Annotated[list[Literal[POOLING_MODES]], Field(min_length=1, max_length=len(POOLING_MODES))]  # type: ignore[valid-type]
+    layers: Annotated[list[Literal["normalize"] | DenseDescription], Field(max_length=64)]
+    include_prompt: bool
+    max_length: Annotated[int, Field(ge=1, le=_NO_LIMIT)]
+    lower_case: bool
+    prompts: dict[str, str]
+    default_prompt: str | None
+    tokenizer: str
+    architecture: dict[str, Any]
+
+
 class TextEncoder(HuggingFaceEncoder):
     """Texts to (width,): a Transformer, pooled (and normalised) as its own configuration says."""
 
     family = "text"
+    saved = TextDescription
 
     def __init__(self, name: str, network: Any, tokenizer: BatchTokenizer, description: dict[str, Any]) -> None:
         head = SentenceHead(description)
@@ -61,8 +92,9 @@ class TextEncoder(HuggingFaceEncoder):
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
-        config = AutoConfig.from_pretrained(folder)
-        network = AutoModel.from_config(config, dtype=torch.float32, **without_pooler(config))
+        config = read_config(folder, name)
+        options = without_pooler(config)
+        network = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False, **options)
         tokenizer = BatchTokenizer(load_tokenizer(folder, name), description["max_length"])
         return cls(name, network, tokenizer, description)
 

@@ -3,20 +3,33 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers import AutoImageProcessor, AutoModel
 
-from likewise.encoders.base import Modality
+from likewise.encoders.base import Description, Modality
 from likewise.encoders.hub import guarded, load_network, model_folder, read_config
-from likewise.encoders.hugging_face import HuggingFaceEncoder
+from likewise.encoders.hugging_face import HuggingFaceEncoder, Width
 from likewise.encoders.pixels import as_rgb
 from likewise.encoders.resolution import between_positions, cannot_see, resized
 from likewise.encoders.text import architecture, without_pooler
 from likewise.errors import UserError
+
+
+class VisionDescription(Description):
+    """What `_layout` finds out, and what the model's own files say."""
+
+    grid: Annotated[list[Annotated[int, Field(ge=1, le=1_024)]], Field(min_length=2, max_length=2)] | None
+    prefix: Annotated[int, Field(ge=0, le=1)]
+    width: Width
+    convolutional: bool
+    options: dict[Literal["interpolate_pos_encoding"], bool] | None = None
+    processor: dict[str, Any]
+    architecture: dict[str, Any]
 
 
 class VisionEncoder(HuggingFaceEncoder):
@@ -27,6 +40,7 @@ class VisionEncoder(HuggingFaceEncoder):
     """
 
     family = "vision"
+    saved = VisionDescription
 
     def __init__(self, name: str, network: Any, processor: Any, description: dict[str, Any]) -> None:
         grid = description["grid"]
@@ -73,8 +87,9 @@ class VisionEncoder(HuggingFaceEncoder):
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
-        config = AutoConfig.from_pretrained(folder)
-        network = AutoModel.from_config(config, dtype=torch.float32, **_pooler_options(config))
+        config = read_config(folder, name)
+        options = _pooler_options(config)
+        network = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False, **options)
         return cls(name, network, load_processor(folder, name), description)
 
     def prepare(self, values: Sequence[Image.Image], prompt: str | None = None) -> dict[str, Tensor]:

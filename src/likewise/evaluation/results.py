@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from likewise.errors import UserError
 from likewise.evaluation.significance import Interval, Number, Verdict, verdict
 from likewise.files import write_file
+from likewise.parsing import read_bounded
 
 FILE_NAME = "metrics.json"
+_MOST_BYTES = 64_000_000
 
 
 class Result(BaseModel):
@@ -193,10 +195,10 @@ class RunMetrics(Result):
         """
         target = Path(run) / FILE_NAME
         try:
-            return cls.model_validate_json(target.read_bytes())
+            return cls.model_validate_json(read_bounded(target, _MOST_BYTES))
         except OSError:
             raise UserError(f"{run} holds no {FILE_NAME}: is it a finished run of likewise train?") from None
-        except ValidationError:
+        except ValueError:  # pydantic's own are such
             raise UserError(
                 f"{target} is not a metrics file of this version of likewise; train the run again"
             ) from None

@@ -1,9 +1,10 @@
 """Weights on disk: safetensors, written beside the old file and swapped in."""
 
+import math
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,6 +32,20 @@ def read_weights(path: Path, network: Network) -> None:
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot read the weights in {path}: {error}") from None
     set_weights(network, weights, source=str(path))
+
+
+def count_weights(path: Path) -> tuple[int, int]:
+    """How many numbers a safetensors file holds, and in how many tensors, by its header, which fits its size.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (it is no dictionary)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read the weights in {path}: {error}") from None
+    return sum(math.prod(shape) for shape in shapes), len(shapes)
 
 
 def distinct_weights(network: Network) -> dict[str, Tensor]:
@@ -75,8 +90,18 @@ def save_picture_map(run: Path, picture_map: tuple[Tensor, Tensor]) -> None:
 
 
 def load_picture_map(run: Path) -> tuple[Tensor, Tensor] | None:
-    """What `save_picture_map` kept; None where the run has none."""
+    """What `save_picture_map` kept; None where the run has none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not (run / PICTURE_MAP).is_file():
         return None
-    tensors = load_file(run / PICTURE_MAP)
-    return tensors["weight"], tensors["bias"]
+    try:
+        tensors = load_file(run / PICTURE_MAP)
+        weight, bias = tensors["weight"], tensors["bias"]
+    except (SafetensorError, OSError, KeyError):
+        raise UserError(f"{run / PICTURE_MAP} is damaged: train the model again") from None
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise UserError(f"{run / PICTURE_MAP} belongs to another architecture: train the model again")
+    return weight, bias

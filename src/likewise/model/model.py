@@ -17,15 +17,17 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.pictures import Picture
 from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.building import bounded_by
 from likewise.encoders.device import has_native_bfloat16, remembered_precision, resolve_device
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
 from likewise.files import make_folder, replace_tree, temporary_folder, write_file
-from likewise.model.checkpoint import read_weights, write_weights
+from likewise.model.checkpoint import count_weights, read_weights, write_weights
 from likewise.model.encoding import Featurizer, batches
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
+from likewise.parsing import read_json
 from likewise.progress import Bar
 
 Vectors = NDArray[np.float32]
@@ -92,13 +94,15 @@ class Model:
             UserError: the folder holds no model, or its files do not fit together.
         """
         run = Path(run)
+        _check_links(run)
         if not (run / WEIGHTS).is_file():
             raise UserError(f"{run} holds no trained model ({WEIGHTS} is missing): train one with likewise train")
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
-        text, image = (restore_encoder(run / ENCODERS / name, name) for name in MODALITIES)
-        network = Network(settings, text, image)
+        with bounded_by(*count_weights(run / WEIGHTS), source=str(run / WEIGHTS)):
+            text, image = (restore_encoder(run / ENCODERS / name, name) for name in MODALITIES)
+            network = Network(settings, text, image)
         read_weights(run / WEIGHTS, network)
         network.to(place)
         return cls(network, settings, place, _recorded_precision(run, place))
@@ -263,11 +267,18 @@ def _encoder(network: Network, modality: str) -> Encoder:
     return cast(Encoder, network.encoders[modality])
 
 
+def _check_links(run: Path) -> None:
+    """See that no file of a run is a link to something outside of it."""
+    for name in ("config.yaml", "model.safetensors", "encoders"):
+        if not (run / name).resolve().is_relative_to(run.resolve()):
+            raise UserError(f"{run / name} is a link that leads out of the run: put the file itself there")
+
+
 def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:
     """The precision that a run used where this device has it natively, float32 elsewhere."""
     source = run / ENCODERS / "precision.json"
     try:
-        recorded = json.loads(source.read_text(encoding="utf-8"))
+        recorded = read_json(source)
         native = {name: recorded[name] == "bfloat16" and has_native_bfloat16(device) for name in MODALITIES}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{source} is missing or damaged: train the model again") from None

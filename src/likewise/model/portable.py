@@ -6,7 +6,7 @@ can search, with neither the catalogue nor the packages that the encoders' weigh
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -24,8 +24,10 @@ from likewise.catalog.images.thumbnails import thumbnail, thumbnail_path
 from likewise.catalog.pictures import Picture
 from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings
+from likewise.encoders.building import bounded_by
 from likewise.encoders.device import has_native_bfloat16, resolve_device
 from likewise.encoders.registry import restore_encoder
+from likewise.encoders.saved_files import is_known_kind
 from likewise.errors import UserError
 from likewise.files import replace_file
 from likewise.model.checkpoint import distinct_weights, set_weights
@@ -80,8 +82,10 @@ class _Content(BaseModel):
         if set(self.precision) != set(MODALITIES):
             raise ValueError("an encoder's precision is missing")
         for name in self.encoders:
-            if not _FILE_NAME.fullmatch(name) or ".." in PurePosixPath(name).parts:
-                raise ValueError(f"a file of an encoder is called {name!r}")
+            if not _FILE_NAME.fullmatch(name) or ".." in PurePosixPath(name).parts or not is_known_kind(name):
+                raise ValueError(f"a file of an encoder is called {name[:100]!r}")
+        if any(not tensor.is_contiguous() or tensor.device.type != "cpu" for tensor in self.weights.values()):
+            raise ValueError("the weights are no plain tables of numbers")
         for tensor in (self.metadata, *self.encoders.values(), *self.thumbnails.values()):
             if tensor.dtype != torch.uint8 or tensor.ndim != 1:
                 raise ValueError("the bytes of a file are none")
@@ -176,14 +180,21 @@ def _restore(content: _Content, device: Device, source: str) -> Model:
             file = Path(temporary, name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(_bytes(packed))
-        text, image = (restore_encoder(Path(temporary, name), name) for name in MODALITIES)
-    network = Network(content.settings, text, image)
+        with bounded_by(_numbers(content.weights), len(content.weights), source):
+            text, image = (restore_encoder(Path(temporary, name), name) for name in MODALITIES)
+            network = Network(content.settings, text, image)
     set_weights(network, content.weights, source)
     precision: dict[str, str] = {
         name: chosen if chosen == "float32" or has_native_bfloat16(place) else "float32"
         for name, chosen in content.precision.items()
     }
     return Model(network, content.settings, place, precision)
+
+
+def _numbers(weights: Mapping[str, Tensor]) -> int:
+    """How many numbers the weights hold; several tensors can be the same memory."""
+    bytes_held = {tensor.data_ptr(): tensor.nbytes for tensor in weights.values()}
+    return sum(bytes_held.values()) // min((tensor.element_size() for tensor in weights.values()), default=1)
 
 
 def _encoder_files(model: Model) -> dict[str, Tensor]:

@@ -127,10 +127,10 @@ def _read(run: Path, config: TrainConfig) -> list[Stage]:
     try:
         planned = read_record(run / FILE, _FORMAT)["stages"]
         return [
-            Stage(stage["name"], config.model_copy(update=stage["settings"]), stage["until_minute"])
+            Stage(stage["name"], TrainConfig.parse(config.model_dump() | stage["settings"]), stage["until_minute"])
             for stage in planned
         ]
-    except (OSError, ValueError, KeyError, TypeError):  # DamageError among them
+    except (OSError, ValueError, KeyError, TypeError, UserError):  # DamageError among them
         raise UserError(f"cannot resume: {run / FILE} is damaged; begin afresh with --restart") from None
 
 

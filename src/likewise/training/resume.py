@@ -1,5 +1,6 @@
 """Going on with a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict, TypeAdapter
 
 from likewise.catalog.catalog import Catalog
 from likewise.checksums import MANIFEST, run_files
@@ -44,6 +46,8 @@ class Environment:
         catalogue: the fingerprint of the data.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
     threads: int
     precision: dict[str, str] | None = None
     catalogue: str | None = None
@@ -52,10 +56,10 @@ class Environment:
     def of(cls, run: Path) -> "Environment | None":
         """What an earlier start of this run recorded."""
         try:
-            return cls(**read_record(run / ENVIRONMENT, _FORMAT))
+            return _environment.validate_json(json.dumps(read_record(run / ENVIRONMENT, _FORMAT)))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, TypeError):  # DamageError among them
+        except (OSError, ValueError):  # DamageError among them
             raise UserError(f"cannot resume: {run / ENVIRONMENT} is damaged; begin afresh with --restart") from None
 
     def write(self, run: Path) -> None:
@@ -87,6 +91,9 @@ def lock(run: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+_environment = TypeAdapter(Environment)
 
 
 def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:

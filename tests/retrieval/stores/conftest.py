@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from retrieval.stores import postgres
+from retrieval.stores import postgres, qdrant_server
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _servers_end() -> Iterator[None]:
     yield
     postgres.stop()
+    qdrant_server.stop()

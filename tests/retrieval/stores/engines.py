@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from retrieval.stores import postgres
+from retrieval.stores import postgres, qdrant_server
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ ENGINES: list[Engine] = [
     Engine("lancedb", lambda folder: f"lancedb://{folder}/store", processes=True),
     Engine("milvus-lite", lambda folder: f"milvus://{folder}/store.db"),
     *_server("milvus", "LIKEWISE_TEST_MILVUS_URI"),
-    Engine("qdrant-local", lambda folder: f"qdrant://{folder}/store"),
+    Engine("qdrant-stand-in", qdrant_server.new_place, processes=True),
     *_server("qdrant", "LIKEWISE_TEST_QDRANT_URI"),
     Engine("pgvector", postgres.new_place, processes=True),
     *_server("mongodb", "LIKEWISE_TEST_MONGODB_URI"),

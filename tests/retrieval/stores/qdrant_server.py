@@ -1,25 +1,25 @@
 """A Qdrant server for tests: the client's local mode behind HTTP, for as much of the API as a store uses.
 
 It shows that a store speaks to a server, and from several processes; how a server stores and searches it does not show.
-Run by itself it serves until it is stopped: python qdrant_server.py FOLDER PORT
 """
 
 import json
-import sys
 import threading
 import warnings
 from collections.abc import Callable
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from pydantic import TypeAdapter
 from qdrant_client import QdrantClient, models
 
 
 class QdrantServer(ThreadingHTTPServer):
-    """Serves a folder on loopback until `shutdown`.
+    """Serves points in memory on loopback until `stop`.
 
     Args:
         key: an API key that every request has to bring.
@@ -28,11 +28,25 @@ class QdrantServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, folder: Path, port: int = 0, key: str | None = None) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(self, key: str | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.key, self.lock = key, threading.Lock()
-        self.client = QdrantClient(path=str(folder), force_disable_check_same_thread=True)
+        self.client = QdrantClient(":memory:")
         self.indexes: dict[str, dict[str, str]] = {}
+        self._thread = threading.Thread(target=self.serve_forever)
+        self._thread.start()
+
+    @property
+    def uri(self) -> str:
+        """What a store calls it."""
+        return f"qdrant://127.0.0.1:{self.server_port}"
+
+    def stop(self) -> None:
+        """End it; its points are gone."""
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+        self.client.close()
 
     def answer(self, method: str, path: list[str], body: Any) -> Any:
         """What the API gives as the result of a request."""
@@ -119,5 +133,18 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-if __name__ == "__main__":
-    QdrantServer(Path(sys.argv[1]), int(sys.argv[2])).serve_forever()
+def new_place(folder: Path) -> str:
+    """A collection of a test's own on a server that all tests share."""
+    return f"{_started().uri}?collection=test_{uuid4().hex[:16]}"
+
+
+def stop() -> None:
+    """End the server that all tests share, if it was started."""
+    if _started.cache_info().currsize:
+        _started().stop()
+        _started.cache_clear()
+
+
+@cache
+def _started() -> QdrantServer:
+    return QdrantServer()

@@ -1,4 +1,4 @@
-"""Stores in a folder that one process may open at a time: Milvus Lite and Qdrant's local mode."""
+"""Stores in a folder that one process may open at a time: Milvus Lite."""
 
 import subprocess
 import sys
@@ -27,9 +27,9 @@ def say(word): print(word, flush=True)
 """
 
 
-@pytest.fixture(params=["milvus", "qdrant"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.param}://{tmp_path}/store.db"
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    return f"milvus://{tmp_path}/store.db"
 
 
 def fill(place: str, count: int = 3) -> None:
@@ -64,7 +64,7 @@ def test_a_store_that_another_process_has_open_is_one_sentence_until_it_is_close
     fill(place)
     other = Other(place, "store = open_store(place); say('open'); sys.stdin.readline(); store.close(); say('closed')")
     assert next(other.words()) == "open"
-    with pytest.raises(UserError, match=r"open in another process.* run a (Milvus|Qdrant) server"):
+    with pytest.raises(UserError, match=r"open in another process.* run a Milvus server"):
         open_store(place)
     with (
         pytest.raises(UserError, match="open in another process"),
@@ -190,7 +190,6 @@ def test_what_is_no_such_store_is_one_sentence_and_is_left_alone(place: str, tmp
 
 
 def test_a_missing_library_is_named_with_its_extra(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    scheme = place.partition(":")[0]
-    monkeypatch.setitem(sys.modules, {"milvus": "pymilvus", "qdrant": "qdrant_client"}[scheme], None)
-    with pytest.raises(UserError, match=rf"pip install 'likewise\[{scheme}\]'"):
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    with pytest.raises(UserError, match=r"pip install 'likewise\[milvus\]'"):
         open_store(place)

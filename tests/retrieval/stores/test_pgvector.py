@@ -289,7 +289,7 @@ def test_a_missing_library_is_named(place: str, monkeypatch: pytest.MonkeyPatch)
         ("postgresql://{account}127.0.0.1:{port}/shop", "cannot be reached.*Connection refused"),
         ("postgres://{account}127.0.0.1:{port}/shop", "cannot be reached.*Connection refused"),
         ("postgresql://{account}/shop?host=/no/such/folder", "cannot be reached.*No such file"),
-        ("postgresql://{account}127.0.0.1:{port}/shop?sslmod=require", "cannot be read.*sslmod"),
+        ("postgresql://{account}127.0.0.1:{port}/shop?sslmod=require", "has no option 'sslmod'; did you mean sslmode"),
     ],
 )
 def test_an_address_without_a_server_is_one_sentence_at_once(uri: str, sentence: str, unused_tcp_port: int) -> None:

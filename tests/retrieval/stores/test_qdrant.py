@@ -1,9 +1,7 @@
-"""What is Qdrant's own: filters in its own engine, one transaction for a write, servers."""
+"""What is Qdrant's own: filters in its own engine, servers."""
 
 import json
 import socket
-import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,72 +120,29 @@ def test_strange_texts_and_huge_integers_compare_exactly_in_qdrants_own_engine(t
                 assert shard.count(condition) == matching_rows(items, condition).sum(), f"{condition!s:.80}"
 
 
-# --- the local mode --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    return f"qdrant://{tmp_path}/store"
-
-
-def test_a_write_that_fails_half_way_leaves_nothing_behind(place: str, tmp_path: Path) -> None:
-    items = pl.DataFrame({"id": ["a", "b", "c"], "tag": ["old", "old", "old"]})
-    with replace_store(place, Schema.of(items, 3)) as store:
-        store.upsert(items, np.eye(3))
-    (file,) = tmp_path.glob("store/collection/*/storage.sqlite")
-    with sqlite3.connect(file) as database:
-        database.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON points WHEN (SELECT count(*) FROM points) >= 4 "
-            "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
-        )
-    database.close()
-    store, other = open_store(place), open_store(place)
-    with pytest.raises(UserError, match=r"cannot be read or written: the disk is full"):
-        store.upsert(pl.DataFrame({"id": ["a", "new", "newer"], "tag": ["x", "y", "z"]}), np.eye(3))
-    for handle in (store, other, None):
-        handle = handle or open_store(place)
-        assert handle.count() == 3
-        assert handle.fetch(["a", "new"])[0].fields["tag"] == "old"
-        assert handle.search(np.eye(1, 3), 1)[0].ids == ["a"]
-        handle.close()
-
-
-def test_a_damaged_store_says_so(place: str, tmp_path: Path) -> None:
-    with replace_store(place, Schema(2)) as store:
-        store.upsert(pl.DataFrame({"id": ["a"]}), np.eye(1, 2))
-    meta = tmp_path / "store" / "meta.json"
-    whole = meta.read_text()
-    for text in ("{", "[]", whole.replace('"likewise": "{', '"likewise": "{,')):
-        meta.write_text(text)
-        with pytest.raises(UserError, match=r"is damaged|was not made by likewise"):
-            open_store(place)
-    meta.write_text(whole)
-    (file,) = tmp_path.glob("store/collection/*/storage.sqlite")
-    file.write_bytes(b"no database, but as long as the head of one would be" * 40)
-    with pytest.raises(UserError, match="is damaged"):
-        open_store(place)
-
-
 # --- servers ---------------------------------------------------------------------------------------------------------
 
 KEY = Credentials(token=SECRET)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[QdrantServer, str]]:
-    running = QdrantServer(tmp_path / "data", key=SECRET)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    yield running, f"qdrant://127.0.0.1:{running.server_port}"
-    running.shutdown()
-    thread.join()
-    running.server_close()
-    running.client.close()
+def server() -> Iterator[QdrantServer]:
+    running = QdrantServer(key=SECRET)
+    yield running
+    running.stop()
+
+
+def test_a_folder_is_no_qdrant_server_and_the_sentence_says_what_keeps_one(tmp_path: Path) -> None:
+    for place in ("qdrant:items", f"qdrant://{tmp_path}/items"):
+        for use in (open_store, lambda place: replace_store(place, Schema(2)).__enter__()):
+            with pytest.raises(UserError, match=r"names no server.*qdrant://host:6333.* use faiss:path$"):
+                use(place)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-def test_a_server_holds_stores_by_name_with_indexes_and_replaces_them(server: tuple[QdrantServer, str]) -> None:
-    running, uri = server
+def test_a_server_holds_stores_by_name_with_indexes_and_replaces_them(server: QdrantServer) -> None:
+    running, uri = server, server.uri
     items = pl.DataFrame(
         {"id": ["a", "b", "c"], "price": [1.0, 2.0, None], "stock": [1, 2, 3], "new": [True, None, False]}
     )
@@ -221,12 +176,12 @@ def test_a_server_holds_stores_by_name_with_indexes_and_replaces_them(server: tu
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-def test_refusals_of_a_server_are_sentences_without_secrets(server: tuple[QdrantServer, str]) -> None:
-    _, uri = server
+def test_refusals_of_a_server_are_sentences_without_secrets(server: QdrantServer) -> None:
+    uri = server.uri
     for credentials in (Credentials(), Credentials(password=f"not {SECRET}")):
         with pytest.raises(UserError, match=r"does not accept the API key: set LIKEWISE_STORE_TOKEN$"):
             open_store(uri, credentials)
-    connection = qdrant_connection.connect(parse_location(uri)[0], Credentials(password=SECRET), create=True)
+    connection = qdrant_connection.connect(parse_location(uri)[0], Credentials(password=SECRET))
     with (
         pytest.raises(UserError, match=r"refuses: Collection nowhere not found; 3 of 9 are written$"),
         connection.speaking(after="3 of 9 are written"),

@@ -1,4 +1,4 @@
-"""Items in Qdrant: `qdrant:///path/folder` through the client's local mode in this process, `qdrant://host` elsewhere.
+"""Items in a Qdrant server: `qdrant://host:6333`.
 
 A store is an alias, `?collection=NAME`, of the collection that holds its content (see contents.py). A collection's
 metadata hold the schema. A point's id is a UUID made of the item's. Its payload holds that id under "item", the item's
@@ -44,7 +44,7 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 
 def open_store(location: Location, credentials: Credentials) -> "QdrantStore":
     """See base.py."""
-    connection = connect(location, credentials, create=False)
+    connection = connect(location, credentials)
 
     def name() -> str:
         used = connection.used_content()
@@ -52,8 +52,7 @@ def open_store(location: Location, credentials: Credentials) -> "QdrantStore":
             raise UserError(f"there is no store at {location}: build it with `likewise index --store {location}`")
         return used
 
-    patience = 0 if connection.alone else PATIENCE
-    store = QdrantStore(connection, Following(name, lambda name: _opened(connection, name), patience=patience))
+    store = QdrantStore(connection, Following(name, lambda name: _opened(connection, name)))
     try:
         _ = store.schema
     except BaseException:
@@ -65,7 +64,7 @@ def open_store(location: Location, credentials: Credentials) -> "QdrantStore":
 @contextmanager
 def replace_store(location: Location, schema: Schema, credentials: Credentials) -> Iterator["QdrantStore"]:
     """See base.py."""
-    connection = connect(location, credentials, create=True)
+    connection = connect(location, credentials)
     with replacing(connection) as name:
         with connection.speaking():
             content = _created(connection, name, schema)
@@ -90,24 +89,22 @@ class QdrantStore:
             content = self._following.current(asking=True)
             stored, unit = prepared_items(items, vectors, content.schema)
             written = 0
-            with self._connection.one_transaction(content.name):
-                for some, their_vectors in parcels(stored, unit, _BYTES_AT_ONCE):
-                    with self._connection.speaking(
-                        after=f"{written:,} of {len(stored):,} items are written" * bool(written)
-                    ):
-                        content.client.upsert(content.name, _points(some, their_vectors), wait=True)
-                    written += len(some)
+            for some, their_vectors in parcels(stored, unit, _BYTES_AT_ONCE):
+                with self._connection.speaking(
+                    after=f"{written:,} of {len(stored):,} items are written" * bool(written)
+                ):
+                    content.client.upsert(content.name, _points(some, their_vectors), wait=True)
+                written += len(some)
 
     def delete(self, ids: Sequence[str]) -> int:
         deleted = 0
         with self._connection.speaking():
             content = self._following.current(asking=True)
-            with self._connection.one_transaction(content.name):
-                for chunk in _chunks(ids):
-                    there = [point.id for point in content.client.retrieve(content.name, chunk, with_payload=False)]
-                    if there:
-                        content.client.delete(content.name, there, wait=True)
-                    deleted += len(there)
+            for chunk in _chunks(ids):
+                there = [point.id for point in content.client.retrieve(content.name, chunk, with_payload=False)]
+                if there:
+                    content.client.delete(content.name, there, wait=True)
+                deleted += len(there)
         return deleted
 
     def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
@@ -222,9 +219,7 @@ def _search(content: _Content, vectors: np.ndarray, k: int, condition: Condition
 def _hits(content: _Content, queries: np.ndarray, k: int, limit: "models.Filter | bool", exact: bool) -> list[Found]:
     from qdrant_client import models
 
-    how = None  # the local mode compares with all
-    if not content.connection.alone:
-        how = models.SearchParams(exact=True) if exact else models.SearchParams(hnsw_ef=max(_CANDIDATES, 2 * k))
+    how = models.SearchParams(exact=True) if exact else models.SearchParams(hnsw_ef=max(_CANDIDATES, 2 * k))
     requests = [
         models.QueryRequest(
             query=query, filter=None if limit is True else limit, limit=k, params=how, with_payload=[_ITEM]
@@ -288,10 +283,9 @@ def _created(connection: Connection, name: str, schema: Schema) -> _Content:
         on_disk_payload=True,
         metadata={_SCHEMA: schema.to_json()},
     )
-    if not connection.alone:  # the local mode has no indexes
-        for column, kind in schema.stored_types.items():
-            for field, type_of_index in indexed_fields(column, kind).items():
-                client.create_payload_index(name, field, field_schema=type_of_index, wait=True)
+    for column, kind in schema.stored_types.items():
+        for field, type_of_index in indexed_fields(column, kind).items():
+            client.create_payload_index(name, field, field_schema=type_of_index, wait=True)
     return _opened(connection, name)
 
 

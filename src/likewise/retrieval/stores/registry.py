@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from likewise.errors import UserError
 from likewise.files import make_folder, read_record, write_record
+from likewise.progress import say
 from likewise.retrieval.stores.base import Store
-from likewise.retrieval.stores.goal import OPTIONS, Goal
+from likewise.retrieval.stores.goal import Goal
 from likewise.retrieval.stores.location import Credentials, Location, parse_location
 from likewise.retrieval.stores.schema import Schema
 
@@ -101,8 +102,11 @@ def aimed(uri: str, aims: Mapping[str, str]) -> str:
 
 
 def remember_store(run: Path, uri: str) -> None:
-    """Write into a run which store it uses, without credentials."""
+    """Write into a run which store it uses, without credentials and without options that are not for others."""
     location, _ = parse_location(uri)
+    if location.private:
+        names = ", ".join(name for name, _ in location.private)
+        say(f"The run does not remember {names} of the store's URI: give --store again where they are needed")
     make_folder(run)
     write_record(run / _REMEMBERED, {"uri": str(location)}, _FORMAT)
 
@@ -113,20 +117,31 @@ def remembered_store(run: Path) -> str:
     Raises:
         UserError: what is written there cannot be read.
     """
+    file = run / _REMEMBERED
     try:
-        return str(read_record(run / _REMEMBERED, _FORMAT)["uri"])
+        uri = _checked_uri(read_record(file, _FORMAT))
+        location, credentials = parse_location(uri)
     except FileNotFoundError:
         return str(_DEFAULT)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{run / _REMEMBERED} is damaged: give the store with --store URI") from None
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(f"{file} is damaged ({error}): give the store with --store URI") from None
+    if credentials != _NOBODY or location.private:
+        raise UserError(f"{file} holds credentials or private options, which no run remembers: give --store URI")
+    return uri
+
+
+def _checked_uri(content: dict[str, Any]) -> str:
+    if set(content) != {"uri"}:
+        raise ValueError("it does not hold a uri alone")
+    if not isinstance(content["uri"], str):
+        raise ValueError("its uri is no text")
+    return content["uri"]
 
 
 def _engine(uri: str, folder: Path | None) -> tuple[Engine, Location, Credentials]:
     location, credentials = parse_location(uri)
     if location.scheme not in ENGINES:
         raise UserError(f"{location.scheme}: is no store that likewise knows: {', '.join(ENGINES)}")
-    if location.scheme != _AIMING and any(name in OPTIONS for name, _ in location.options):
-        raise _aimless(location)
     module = importlib.import_module(f"likewise.retrieval.stores.{ENGINES[location.scheme]}")
     return cast(Engine, module), location.within(folder or Path.cwd()), credentials
 

@@ -16,6 +16,7 @@ from polars import selectors
 from likewise.catalog.columns import unknown_column
 from likewise.catalog.filter_rows import read_numbers
 from likewise.errors import UserError
+from likewise.parsing import parse_json
 
 Kind = Literal["text", "integer", "number", "boolean", "list", "other"]
 
@@ -89,7 +90,7 @@ class Schema:
         Raises:
             ValueError, KeyError, TypeError: it is something else.
         """
-        content = json.loads(text)
+        content = parse_json(text)
         columns = tuple(Column(**column) for column in content["columns"])
         return cls(int(content["dim"]), columns, dict(content["about"]))
 

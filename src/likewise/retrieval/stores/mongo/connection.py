@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _STORES = "likewise_stores"
 _DATABASE = "likewise"
 _SECONDS = 5  # for the first answer; pymongo waits longer for a server that it has met before
-_OWN_OPTIONS = frozenset({"collection"})  # all others are pymongo's
+_OWN_OPTIONS = frozenset({"collection"})  # all others are pymongo's; see ../options.py
 
 # What mongod says where it has no mongot beside it: that the command is unknown, or that search is not set up.
 _WITHOUT_SEARCH = frozenset({59, 115, 31082, 40324, 6047401})
@@ -38,7 +38,8 @@ class Connection:
         pymongo = _library()
         self.location = location
         self.building: set[str] = set()
-        options = [(name, value) for name, value in location.options if name not in _OWN_OPTIONS]
+        given = (*location.options, *location.private)
+        options = [(name, value) for name, value in given if name not in _OWN_OPTIONS]
         question = f"?{urlencode(options, quote_via=quote)}" if options else ""
         settings: dict[str, Any] = {"appname": "likewise"}
         if credentials.user:

@@ -1,9 +1,11 @@
 """Connections to one PostgreSQL database with pgvector, one for each thread that needs one at the moment."""
 
+import os
 import selectors
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -18,8 +20,16 @@ if TYPE_CHECKING:
 _OLDEST = (0, 8)  # the first with iterative scans
 _KEPT = 8  # idle connections; more are closed when they come back
 _SECONDS = 10  # for a connection; libpq's option connect_timeout says otherwise
-_OWN_OPTIONS = frozenset({"collection"})  # all others are libpq's
+_OWN_OPTIONS = frozenset({"collection"})  # all others are libpq's; see ../options.py
 
+# Neither PGPASSWORD nor ~/.pgpass, client certificates or Kerberos; a server that asks who we are is left.
+_WITHHELD = {
+    "password": "",
+    "passfile": f"{os.devnull}/none",
+    "require_auth": "none",
+    "sslcertmode": "disable",
+    "gssencmode": "disable",
+}
 _SETTINGS = f"SET hnsw.ef_search = {CANDIDATES}; SET hnsw.iterative_scan = strict_order"
 
 
@@ -149,7 +159,8 @@ def _has_spoken(connection: "psycopg.Connection") -> bool:
 
 def _settings(location: Location, credentials: Credentials) -> dict[str, Any]:
     psycopg = _library()
-    options = [(name, value) for name, value in location.options if name not in _OWN_OPTIONS]
+    given = (*location.options, *location.private)
+    options = [(name, value) for name, value in given if name not in _OWN_OPTIONS]
     question = f"?{urlencode(options, quote_via=quote)}" if options else ""
     try:
         settings = psycopg.conninfo.conninfo_to_dict(
@@ -158,6 +169,14 @@ def _settings(location: Location, credentials: Credentials) -> dict[str, Any]:
     except psycopg.Error as error:
         raise UserError(f"{location} cannot be read: {_sentence(error)}") from None
     settings = {"connect_timeout": _SECONDS, "application_name": "likewise", "keepalives_idle": 60} | settings
+    usual = {option.keyword.decode(): option.val for option in psycopg.pq.Conninfo.get_defaults()}
+    named = location if location.hosts else replace(location, host=(usual["host"] or b"").decode())
+    if "sslmode" not in settings and "service" not in settings and named.is_remote and usual["sslmode"] == b"prefer":
+        settings["sslmode"] = (
+            "require"  # libpq's own default falls back to plain text where someone on the way wants it
+        )
+    if credentials.withheld:
+        settings |= _WITHHELD
     if credentials.user:
         settings["user"] = credentials.user
     if secret := credentials.password or credentials.token:
@@ -192,6 +211,8 @@ def _sentence(error: Exception) -> str:
     """What the server or libpq says, without its hints, and without any secret, which neither repeats."""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     lines = (primary or str(error)).strip().splitlines() or [type(error).__name__]
+    if "SSL was required" in str(error):
+        return "it has no TLS; over a network that you trust, add sslmode=disable to the URI"
     return lines[0].removeprefix("connection failed: ").removeprefix("connection is bad: ")
 
 

@@ -1,0 +1,99 @@
+"""The files that `Encoder.save` leaves: which kinds there are, and what their numbers may ask for.
+
+A run or a file of weights may come from a stranger. None of these files is code or a pickle, and none makes its reader
+build something large: the bounds here are far beyond every known model.
+"""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from likewise.config import MOST_PIXELS
+from likewise.errors import UserError
+from likewise.parsing import MOST_JSON_BYTES, read_json
+
+KINDS = (".json", ".txt", ".model", ".jinja")  # settings, vocabularies, SentencePiece models, chat templates
+_MOST_BYTES = 64_000_000  # the largest known tokenizer.json, for 262,144 words, has 33 MB
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
+_CONFIG, _PROCESSORS = "config.json", ("preprocessor_config.json", "processor_config.json")
+_MOST = 2**25  # of any integer in a configuration: words, positions
+_MOST_PARTS = 100_000  # of what is counted: layers, heads, classes
+_MOST_OF_PICTURES = dict.fromkeys(
+    ("size", "crop_size", "pad_size", "height", "width", "shortest_edge", "longest_edge", "max_height", "max_width"),
+    MOST_PIXELS,
+) | {"patch_size": 64, "max_num_patches": 16_384}
+_UNBOUNDED = ("theta",)  # a wavelength, not a size
+
+
+def is_known_kind(name: str) -> bool:
+    """Whether a file of this name is of a kind that encoders save."""
+    return PurePosixPath(name).suffix.lower() in KINDS
+
+
+def check_saved_files(folder: Path) -> None:
+    """See that a folder holds only files that `Encoder.save` writes, and no numbers beyond all bounds.
+
+    Raises:
+        UserError: a file of another kind (code, a pickle), a link that leads out of the folder, a file that is larger
+            than any encoder's, or a configuration that is damaged or asks for something huge.
+    """
+    root = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in sorted([*folders, *files])):
+            if not path.resolve().is_relative_to(root):
+                raise UserError(f"{path} is a link that leads out of its folder: put the file itself there")
+            if path.is_dir():
+                continue
+            if not path.is_file() or not is_known_kind(path.name):
+                raise UserError(
+                    f"{path} is no file that an encoder saves ({', '.join(KINDS)}), and may hold code: remove it, or "
+                    "do not use what it came with"
+                )
+            _check_content(path)
+
+
+def _check_content(path: Path) -> None:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise UserError(f"{path} is damaged (it is larger than {_MOST_BYTES / 1e6:,.0f} MB): get it again")
+    if path.suffix.lower() != ".json" or path.name in _VOCABULARIES:
+        return
+    try:
+        check_numbers(path.name, read_json(path, MOST_JSON_BYTES))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): get it again") from None
+
+
+def check_numbers(name: str, content: Any) -> None:
+    """See that a configuration asks for nothing huge.
+
+    Args:
+        name: of the file; sizes in an image processor's are sides of pictures.
+
+    Raises:
+        ValueError: it does; the message names the key.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("it holds no keys and values")
+    if name == _CONFIG:
+        _check(content, "", pictures=False)
+    elif name in _PROCESSORS:
+        _check(content, "", pictures=True)
+
+
+def _check(value: Any, key: str, *, pictures: bool) -> None:
+    if isinstance(value, dict):
+        for inner, part in value.items():
+            _check(part, str(inner), pictures=pictures)
+    elif isinstance(value, list):
+        for part in value:
+            _check(part, key, pictures=pictures)
+    elif isinstance(value, int) and abs(value) > _most(key, pictures) and not key.endswith(_UNBOUNDED):
+        raise ValueError(f"{key[:40]} is {value!r:.40}, and no model goes beyond {_most(key, pictures):,}")
+
+
+def _most(key: str, pictures: bool) -> int:
+    if pictures and key in _MOST_OF_PICTURES:
+        return _MOST_OF_PICTURES[key]
+    counted = "num_" in key or key.startswith(("n_", "depth")) or key.endswith(("layer", "layers", "depths"))
+    return _MOST_PARTS if counted else _MOST
