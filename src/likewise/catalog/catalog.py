@@ -81,7 +81,7 @@ class Catalog:
         """
         report = Report()
         source = Path(path).expanduser()
-        table = read_items(source, columns, report)
+        table = read_items(source, columns, report, images)
         if table.is_empty():
             causes = ", ".join(f"{problem.count:,} × {problem.cause}" for problem in report.problems.values())
             raise UserError(f"none of the {report.rows:,} rows of {source} can be used ({causes})")

@@ -17,6 +17,7 @@ CAUSES: dict[str, str] = {
     "too-large": "has more bytes than allowed",
     "too-many-pixels": "has more pixels than allowed",
     "too-small": "is only a few pixels wide or high",
+    "too-long": "is more than 250 times as long as it is wide",
     "truncated": "ends too early",
     "broken": "is damaged",
     "address-refused": "leads to an address that pictures may not come from",

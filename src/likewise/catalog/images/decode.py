@@ -13,13 +13,17 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.colour import to_rgb
 from likewise.catalog.images.formats import open_lazily
+from likewise.catalog.images.structure import check_pixels
+from likewise.catalog.images.tags import check_exif
 
 MAX_PIXELS = 64_000_000
 SMALLEST_SIDE = 4  # pixels: what is smaller is a tracking pixel or a spacer
+_LONGEST_SIDE = 250  # times the shorter one: resizing the shorter side of a longer strip would take gigabytes
 _MOST_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole picture
 _LARGEST_PIXEL = 8  # bytes: four channels of 16 bits
 _HEADER_ALLOWANCE = 1_000_000  # bytes of profiles and previews beside the pixels
 _TAIL = 65_536
+LONGEST_PATH = 32_767  # characters: no system opens a longer one
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,7 +65,16 @@ def decode_bytes(data: bytes, minimum_side: int | None = None, max_pixels: int =
             if minimum_side is not None:
                 image.draft(None, (minimum_side, minimum_side))
         image.load()
+        check_pixels(*image.size, max_pixels)  # no reader may find more pixels than its header has promised
         return _reduced(_upright(image, to_rgb(image)), minimum_side)
+
+
+def decode_stream(file: BinaryIO, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture from an open binary file, of which no more is read than any picture of `max_pixels` needs."""
+    data = file.read(_largest_file(max_pixels) + 1)
+    if len(data) > _largest_file(max_pixels):
+        raise PictureError("too-large")
+    return decode_bytes(data, minimum_side, max_pixels)
 
 
 def check_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> int:
@@ -88,6 +101,8 @@ def open_regular_file(path: str | Path) -> io.BufferedReader:
     Raises:
         PictureError: there is no such file, it may not be read, or it is not a regular file.
     """
+    if len(os.fspath(path)) > LONGEST_PATH:  # a `data:` URI, perhaps, that would be split at every slash
+        raise PictureError("malformed-source")
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             raise PictureError("not-a-file")
@@ -114,9 +129,13 @@ def check_file_size(file: BinaryIO, max_pixels: int) -> os.stat_result:
     status = os.fstat(file.fileno())
     if status.st_size == 0:
         raise PictureError("empty-file")
-    if status.st_size > max_pixels * _LARGEST_PIXEL + _HEADER_ALLOWANCE:
+    if status.st_size > _largest_file(max_pixels):
         raise PictureError("too-large")
     return status
+
+
+def _largest_file(max_pixels: int) -> int:
+    return max_pixels * _LARGEST_PIXEL + _HEADER_ALLOWANCE
 
 
 @contextmanager
@@ -136,6 +155,8 @@ def _open_checked(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
     image = open_lazily(file, max_pixels)
     if min(image.size) < SMALLEST_SIDE:
         raise PictureError("too-small")
+    if max(image.size) > _LONGEST_SIDE * min(image.size):
+        raise PictureError("too-long")
     return image
 
 
@@ -159,6 +180,10 @@ def _upright(original: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
     if original.format == "JPEG" and "exif" not in original.info and "xmp" not in original.info:
         return image
     try:
+        block = original.info.get("exif")
+        if block is None and "Raw profile type exif" in original.info:  # as ImageMagick writes it into PNGs
+            block = bytes.fromhex("".join(original.info["Raw profile type exif"].split("\n")[3:]))
+        check_exif(block or b"")
         turn = _TURNS.get(original.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # the tags are a courtesy: a picture with damaged ones is still a picture
         return image
