@@ -20,6 +20,8 @@ CAUSES: dict[str, str] = {
     "too-long": "is more than 250 times as long as it is wide",
     "truncated": "ends too early",
     "broken": "is damaged",
+    "changed": "has other bytes than when it was last looked at",
+    "damaged-copy": "was damaged in the cache and will be downloaded or read again by the next run",
     "address-refused": "leads to an address that pictures may not come from",
     "port-refused": "names a port that pictures do not come from",
     "host-not-found": "names a host that does not exist",

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.colour import to_rgb
 from likewise.catalog.images.formats import open_lazily
+from likewise.catalog.images.keys import key_of
 from likewise.catalog.images.structure import check_pixels
 from likewise.catalog.images.tags import check_exif
 
@@ -23,6 +24,7 @@ _MOST_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each c
 _LARGEST_PIXEL = 8  # bytes: four channels of 16 bits
 _HEADER_ALLOWANCE = 1_000_000  # bytes of profiles and previews beside the pixels
 _TAIL = 65_536
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
 LONGEST_PATH = 32_767  # characters: no system opens a longer one
 
 _TURNS = {
@@ -36,7 +38,9 @@ _TURNS = {
 }
 
 
-def open_picture(path: str | Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_picture(
+    path: str | Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS, key: str | None = None
+) -> Image.Image:
     """Decode a picture file, upright and in RGB; the first frame of an animation.
 
     Args:
@@ -44,6 +48,8 @@ def open_picture(path: str | Path, minimum_side: int | None = None, max_pixels: 
         minimum_side: pixels that the shorter side must have at least. Large pictures are then returned reduced, JPEGs
             being decoded at reduced scale, which is several times quicker. None: full size.
         max_pixels: width times height that may not be exceeded.
+        key: SHA-256 that the bytes must have, in hexadecimal digits: the bytes that are checked are those that are
+            decoded. None: any.
 
     Raises:
         PictureError: the file cannot be read, is damaged, is too large or is no picture; `cause` says which.
@@ -52,6 +58,8 @@ def open_picture(path: str | Path, minimum_side: int | None = None, max_pixels: 
         check_file_size(file, max_pixels)
         with naming_causes():
             data = file.read()
+    if key is not None and key_of(data) != key:
+        raise PictureError("changed")
     return decode_bytes(data, minimum_side, max_pixels)
 
 
@@ -104,10 +112,11 @@ def open_regular_file(path: str | Path) -> io.BufferedReader:
     if len(os.fspath(path)) > LONGEST_PATH:  # a `data:` URI, perhaps, that would be split at every slash
         raise PictureError("malformed-source")
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
+        real = os.path.realpath(path, strict=True)
+        if not stat.S_ISREG(os.lstat(real).st_mode):
             raise PictureError("not-a-file")
-        # Between the two calls the file may be swapped for a pipe: opening that must not wait for a writer either.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        # Between the two calls the file may be swapped for a link, or for a pipe, whose writer must not be waited for.
+        descriptor = os.open(real, _FLAGS)
     except ValueError:  # a NUL byte or a lone surrogate in the name
         raise PictureError("malformed-source") from None
     except PermissionError:

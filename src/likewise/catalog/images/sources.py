@@ -84,7 +84,7 @@ def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) ->
 
 
 def longest_source(max_bytes: int) -> int:
-    """Characters of the longest source that can name a picture of at most `max_bytes`: a percent-encoded `data:` URI."""
+    """Characters of a percent-encoded `data:` URI of `max_bytes`, the longest source that can name a picture."""
     return 3 * max_bytes + _URI_HEAD
 
 
@@ -148,12 +148,11 @@ def _percent_decoded(data: bytes) -> bytes:
         end = end if escape < 0 else escape  # an escape is not cut in two
         values = np.frombuffer(data, np.uint8, min(end, len(data)) - start, start)
         high, low = _DIGITS[values[1:-1]], _DIGITS[values[2:]]
-        escapes = np.flatnonzero((values[:-2] == ord("%")) & (high < 16) & (low < 16)) if len(values) > 2 else ()
+        escapes = np.flatnonzero((values[:-2] == ord("%")) & (high < 16) & (low < 16))
         plain = values.copy()
         kept = np.ones(len(values), bool)
-        if len(escapes):
-            plain[escapes] = high[escapes] << 4 | low[escapes]
-            kept[escapes + 1] = kept[escapes + 2] = False
+        plain[escapes] = high[escapes] << 4 | low[escapes]
+        kept[escapes + 1] = kept[escapes + 2] = False
         decoded += plain[kept].tobytes()
         start = end
     return bytes(decoded)
