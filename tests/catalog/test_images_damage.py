@@ -1,5 +1,6 @@
 """Any file of the picture cache may be damaged: a run ends as it would have without, or counts a cause."""
 
+import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -178,7 +179,6 @@ def test_a_full_disk_or_a_lock_is_no_damage(tmp_path: Path) -> None:
 
 
 def test_a_local_file_that_changed_unnoticed_is_counted_and_read_again(tmp_path: Path) -> None:
-    import os
 
     path = tmp_path / "a.bmp"
     path.write_bytes(encoded(photo(seed=1), "BMP"))

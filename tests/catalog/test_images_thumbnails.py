@@ -60,8 +60,6 @@ _NO_KEYS = ["", "../" * 3 + "a" * 55, "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "
 
 
 @pytest.mark.parametrize("key", _NO_KEYS)
-    "key", ["", "../" * 3 + "a" * 55, "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n", "/" + "a" * 63]
-)
 def test_nothing_but_a_sha256_names_a_picture(key, tmp_path):
     refusing = (
         lambda: Picture(key, tmp_path / "a.jpg"),

@@ -112,8 +112,11 @@ def open_regular_file(path: str | Path) -> io.BufferedReader:
     if len(os.fspath(path)) > LONGEST_PATH:  # a `data:` URI, perhaps, that would be split at every slash
         raise PictureError("malformed-source")
     try:
-        real = os.path.realpath(path, strict=True)
-        if not stat.S_ISREG(os.lstat(real).st_mode):
+        real, mode = os.fspath(path), os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            real = os.path.realpath(path, strict=True)
+            mode = os.lstat(real).st_mode
+        if not stat.S_ISREG(mode):
             raise PictureError("not-a-file")
         # Between the two calls the file may be swapped for a link, or for a pipe, whose writer must not be waited for.
         descriptor = os.open(real, _FLAGS)
