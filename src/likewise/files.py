@@ -7,6 +7,8 @@ The policy, which holds everywhere:
 * A folder of files is built under a temporary name; all files and sub-folders are synced before it is renamed.
 * What could not be written leaves nothing behind, and is one sentence that names the file and the reason. What a
   killed process left behind is removed by the next one that writes the same file.
+* Pictures and thumbnails in a cache are verified when they are read and can be made again, so nobody waits until the disk
+  has them.
 * Files that only ever grow (the write-ahead log, the feature cache) are appended to, synced, and say themselves how far
   they count.
 
@@ -50,23 +52,31 @@ class NewerFormatError(FormatError):
 
 
 @contextlib.contextmanager
-def replace_file(path: Path, *failures: type[Exception]) -> Iterator[Path]:
+def replace_file(
+    path: Path, *failures: type[Exception], temporary_in: Path | None = None, durable: bool = True
+) -> Iterator[Path]:
     """Yield a temporary path to write to; when the block ends without an error, the file takes the place of `path`.
 
     Args:
         path: its folder must exist.
         failures: what a library raises instead of OSError where it cannot write.
+        temporary_in: a folder on the same disk for the temporary file, whose owner removes what is left there; None:
+            that of `path`.
+        durable: wait for the disk; not worth its time for what is verified when it is read and can be made again.
 
     Raises:
         UserError: the file cannot be written; the old one is as it was.
     """
-    temporary = path.with_name(_temporary_name(path.name))
+    temporary = (temporary_in or path.parent) / _temporary_name(path.name)
     try:
-        remove_leftovers(path)
+        if temporary_in is None:
+            remove_leftovers(path)
         yield temporary
-        sync(temporary)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     except Exception as error:
         if isinstance(error, (OSError, *failures)):
             raise cannot_write(path, error) from None
@@ -76,13 +86,16 @@ def replace_file(path: Path, *failures: type[Exception]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_file(path: Path, content: bytes | str) -> None:
+def write_file(path: Path, content: bytes | str, *, temporary_in: Path | None = None, durable: bool = True) -> None:
     """Write a file atomically; text as UTF-8.
+
+    Args:
+        temporary_in, durable: see `replace_file`.
 
     Raises:
         UserError: the file cannot be written; the old one is as it was.
     """
-    with replace_file(path) as temporary:
+    with replace_file(path, temporary_in=temporary_in, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

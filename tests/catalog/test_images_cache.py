@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from likewise.catalog.images.cache import KnownFile, PictureCache, Remembered
+from likewise.catalog.images.cache import PictureCache
+from likewise.catalog.images.outcomes import KnownFile, Remembered
 from likewise.errors import UserError
 
 MINE = multiprocessing.get_context("spawn")
@@ -31,12 +32,12 @@ def test_outcomes_are_remembered_across_openings(tmp_path):
         picture = Remembered(cache.keep(b"bytes"), 5, 12, private=True)
         cache.remember("http://a/", picture)
         cache.remember("http://b/", failure)
-        cache.remember_files([KnownFile("/a.jpg", 10, 123, "key", 7)])
+        cache.remember_files([KnownFile("/a.jpg", 10, 123, "ab" * 32, 7)])
     with PictureCache(tmp_path) as cache:
         assert cache.recall("http://a/") == picture
         assert cache.recall("http://b/") == failure
         assert cache.recall("http://c/") is None
-        assert cache.recall_file("/a.jpg", 10, 123) == KnownFile("/a.jpg", 10, 123, "key", 7)
+        assert cache.recall_file("/a.jpg", 10, 123) == KnownFile("/a.jpg", 10, 123, "ab" * 32, 7)
         assert cache.recall_file("/a.jpg", 10, 124) is None
         assert cache.recall_file("/a.jpg", 11, 123) is None
 
@@ -69,7 +70,7 @@ def test_files_left_by_a_killed_process_are_ignored_and_swept_when_old(tmp_path)
 def test_a_damaged_index_is_replaced(tmp_path):
     with PictureCache(tmp_path) as cache:
         key = cache.keep(b"bytes")
-    (tmp_path / "index-1.sqlite").write_bytes(b"this is no database" * 1000)
+    (tmp_path / "index-2.sqlite").write_bytes(b"this is no database" * 1000)
     with PictureCache(tmp_path) as cache:
         assert cache.recall("http://a/") is None
         cache.remember("http://a/", Remembered(key, 5, 1))

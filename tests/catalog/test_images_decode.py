@@ -1,5 +1,6 @@
 """Pictures of every mode and format come out upright, in RGB and in the right colours; bad ones with their cause."""
 
+import hashlib
 import io
 import os
 import time
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from likewise.catalog.images import decode
 from likewise.catalog.images.causes import CAUSES, PictureError, describe
 from likewise.catalog.images.decode import check_picture, decode_bytes, open_picture
 
@@ -198,6 +200,36 @@ def test_only_regular_files_are_opened(tmp_path):
         with pytest.raises(PictureError) as error:
             open_picture(path)
         assert error.value.cause == cause
+
+
+def test_a_file_that_is_swapped_for_a_link_is_not_followed(tmp_path, monkeypatch):
+    secret, picture = tmp_path / "secret.png", tmp_path / "picture.png"
+    secret.write_bytes(encoded(photo()))
+    picture.write_bytes(encoded(photo()))
+    looked_at = os.lstat
+
+    def swap(path, **options):
+        status = looked_at(path, **options)
+        if os.fspath(path) == str(picture) and not picture.is_symlink():
+            picture.unlink()
+            picture.symlink_to(secret)
+        return status
+
+    monkeypatch.setattr(decode.os, "lstat", swap)
+    with pytest.raises(PictureError) as error:
+        decode.open_regular_file(picture)
+    assert error.value.cause in ("no-file", "not-a-file")
+
+
+def test_the_bytes_that_are_checked_are_those_that_are_decoded(tmp_path):
+    picture = tmp_path / "picture.png"
+    data = encoded(photo())
+    picture.write_bytes(data)
+    assert open_picture(picture, key=hashlib.sha256(data).hexdigest()).size == (64, 48)
+    with pytest.raises(PictureError, match="has other bytes than when it was last looked at"):
+        open_picture(picture, key="0" * 64)
+    (tmp_path / "link.png").symlink_to(picture)
+    assert open_picture(tmp_path / "link.png").size == (64, 48)  # links of one's own are fine
 
 
 def test_every_cause_reads_as_a_sentence():

@@ -1,7 +1,9 @@
 """What a cell of the image column is taken for."""
 
 import base64
+import tracemalloc
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
@@ -114,6 +116,41 @@ def test_addresses_are_written_in_one_way(text, url, folder):
 )
 def test_what_cannot_be_a_picture_has_a_cause(text, cause, folder):
     assert cause_of(text, folder) == cause
+
+
+@pytest.mark.parametrize(
+    ("uri", "cause"),
+    [
+        ("data:;base64," + "A" * 60_000_000, "too-large"),
+        ("data:," + "%41" * 19_000_000, None),
+        ("data:;base64," + "A " * 13_000_000, None),
+        ("https://example.com/" + "a/" * 31_000_000, "too-large"),
+        ("a/" * 20_000_000, "malformed-source"),
+        ("x" * 60_000_000 + ":", "malformed-source"),
+    ],
+    ids=["base64", "percent", "blanks", "address", "path", "scheme"],
+)
+def test_a_huge_source_takes_no_more_than_its_bytes(uri, cause, folder):
+    tracemalloc.start()
+    try:
+        if cause is None:
+            assert isinstance(parse(uri, folder, max_bytes=20_000_000), InlinePicture)
+        else:
+            assert cause_of(uri, folder, max_bytes=20_000_000) == cause
+        assert tracemalloc.get_traced_memory()[1] < (4 * len(uri) if cause is None else 100_000)
+    finally:
+        tracemalloc.stop()
+
+
+def test_percent_encoding_is_decoded_as_browsers_do(folder):
+    for head, tail in (
+        (b"", b""),
+        (b"x" * ((1 << 20) - 1), b"tail"),
+        (b"y" * ((1 << 20) - 2), b"%4"),
+        (b"%" * 7, b"%zz%"),
+    ):
+        body = (head + b"%41%4a%4A%%41%4" + tail).decode()
+        assert parse(f"data:,{body}", folder, max_bytes=2**22) == InlinePicture(unquote_to_bytes(body))
 
 
 @given(st.binary(min_size=1, max_size=200))

@@ -59,6 +59,16 @@ def test_what_goes_in_comes_out(model: Model, items: EncodedItems, saved: Path, 
     assert found.pictures[0].path.is_relative_to(tmp_path / "unpacked")
 
 
+def test_what_is_no_picture_is_no_thumbnail(saved: Path, tmp_path: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    (key,) = content["thumbnails"]
+    content["thumbnails"][key] = torch.frombuffer(bytearray(b"<script>alert(1)</script>"), dtype=torch.uint8)
+    torch.save(content, saved)
+    _, found = load_portable(saved, tmp_path / "unpacked", "cpu")
+    assert list(found.pictures) == [None, None, None]
+    assert not list((tmp_path / "unpacked").rglob("*.jpg"))
+
+
 def test_a_full_disk_leaves_the_old_file(
     model: Model, items: EncodedItems, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,15 @@
 """What a person can ask, and the sentence for everything else."""
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likewise.catalog.images.causes import PictureError
 from likewise.errors import UserError
 from likewise.retrieval.query import SAME_FROM, Term, parse_weighted, query_of
+from likewise.retrieval.query_vector import _read_image
 
 
 @pytest.mark.parametrize(
@@ -72,3 +76,16 @@ def test_a_mistake_is_one_sentence(parts: dict, sentence: str) -> None:
     text = parts.pop("text", None)
     with pytest.raises(UserError, match=sentence):
         query_of(text, **parts)
+
+
+def test_a_picture_to_look_for_is_refused_before_it_fills_the_memory() -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            assert 0 < size < 600_000_000, "a stream is never read to its end"
+            return b"\xff\xd8\xff"
+
+    with pytest.raises(PictureError):
+        _read_image(Endless())
+    with pytest.raises(PictureError, match="cannot be read as a path") as error:
+        _read_image("data:image/png;base64," + "A/" * 10_000_000)
+    assert len(str(error.value)) < 1000

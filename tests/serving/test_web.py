@@ -1,5 +1,6 @@
 """What the page says in each state, without a browser."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from retrieval.fakes import FakeModel, catalog_of, save_picture
 from likewise.catalog.pictures import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
-from likewise.retrieval.items import Hit, Item
+from likewise.retrieval.items import Hit, Item, OwnColumns
+from likewise.retrieval.stores.base import Record
+from likewise.serving.cards import details_html
 from likewise.serving.web import Answers, create_page, thumbnails_in
 
 
@@ -135,3 +138,51 @@ def test_a_thumbnail_is_made_once_and_survives_a_lost_original(tmp_path: Path) -
     assert find(Item("0", {}, picture)) == made
     assert find(Item("1", {}, Picture(key="0" * 64, path=picture.path))) is None
     assert find(Item("2", {}, None)) is None
+
+
+class TestStrangersIndex:
+    """An index that names files of this machine as the pictures of its items."""
+
+    @pytest.fixture
+    def secret(self, tmp_path: Path) -> Picture:
+        return save_picture(tmp_path / "secret.png", (7, 7, 7))
+
+    def shown(self, tmp_path: Path, key: object, path: object) -> Path | None:
+        fields = {"title": "tea", "_likewise": {"seen": None, "row": "", "picture": key, "path": path}}
+        item = OwnColumns().item(Record("0", fields))
+        assert item.fields == {"title": "tea"}
+        assert ("thumbnail?id=" in details_html(item, None)) == (item.picture is not None)
+        return thumbnails_in(tmp_path / "cache")(item)
+
+    def test_a_file_is_shown_only_to_who_knows_its_bytes(self, tmp_path: Path, secret: Picture) -> None:
+        assert self.shown(tmp_path, "0" * 64, str(secret.path)) is None
+        assert self.shown(tmp_path, secret.key, str(secret.path)) is not None
+
+    def test_a_file_that_has_changed_since_is_not_shown(self, tmp_path: Path, secret: Picture) -> None:
+        save_picture(secret.path, (8, 8, 8))
+        assert self.shown(tmp_path, secret.key, str(secret.path)) is None
+
+    def test_a_link_to_another_file_is_not_shown(self, tmp_path: Path, secret: Picture) -> None:
+        other = save_picture(tmp_path / "other.png", (9, 9, 9))
+        (tmp_path / "link.png").symlink_to(secret.path)
+        assert self.shown(tmp_path, other.key, str(tmp_path / "link.png")) is None
+
+    @pytest.mark.parametrize("key", ["../../secret", "..", "", None, 7, "F" * 64, "f" * 64 + "\n", ["f" * 64]])
+    def test_a_key_is_a_sha256(self, tmp_path: Path, secret: Picture, key: object) -> None:
+        (tmp_path / "cache" / "thumbnails").mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / "secret.jpg")
+        before = sorted(tmp_path.rglob("*"))
+        assert self.shown(tmp_path, key, str(secret.path)) is None
+        assert sorted(tmp_path.rglob("*")) == before
+
+    @pytest.mark.parametrize("path", ["/dev/zero", "/etc/passwd", "", None, 7, "\0", "//server/a.png", "\\\\server\\a"])
+    def test_a_path_is_a_regular_file_with_a_picture(self, tmp_path: Path, path: object) -> None:
+        key = hashlib.sha256(Path("/etc/passwd").read_bytes()).hexdigest()
+        assert self.shown(tmp_path, key, path) is None
+        assert not list((tmp_path / "cache").rglob("*.jpg"))
+
+    def test_what_stands_in_place_of_a_picture_does_not_matter(self) -> None:
+        for about in (None, "x", 7, [], {"picture": "0" * 64}):
+            own = OwnColumns()
+            assert own.item(Record("0", {"title": "tea", own.name: about})).picture is None
+            assert own.digests({own.name: about}) == (None, None)

@@ -16,9 +16,9 @@ from PIL import Image
 from likewise.catalog.columns import FIELDS, unknown_column
 from likewise.catalog.filter_rows import matching_rows
 from likewise.catalog.filters import Condition
-from likewise.catalog.images.thumbnails import thumbnail_path
+from likewise.catalog.images.thumbnails import find_thumbnail
 from likewise.catalog.items import read_items, spread_sample
-from likewise.catalog.pictures import Picture, PictureError, open_picture, resolve_pictures, thumbnail
+from likewise.catalog.pictures import Picture, PictureError, open_unchanged, resolve_pictures, thumbnail
 from likewise.catalog.placeholders import without_placeholders
 from likewise.catalog.report import Report
 from likewise.config import DataSettings, ImageSettings
@@ -81,7 +81,7 @@ class Catalog:
         """
         report = Report()
         source = Path(path).expanduser()
-        table = read_items(source, columns, report)
+        table = read_items(source, columns, report, images)
         if table.is_empty():
             causes = ", ".join(f"{problem.count:,} × {problem.cause}" for problem in report.problems.values())
             raise UserError(f"none of the {report.rows:,} rows of {source} can be used ({causes})")
@@ -189,9 +189,9 @@ class Catalog:
             minimum_side: pixels that the shorter side needs; large JPEGs are then decoded at a reduced scale.
 
         Raises:
-            PictureError: it cannot be decoded; `cause` says why.
+            PictureError: it cannot be decoded, or its bytes are no longer those that were found; `cause` says why.
         """
-        return open_picture(picture.path, minimum_side, max_pixels=self.images.max_pixels)
+        return open_unchanged(picture, self.cache, minimum_side, self.images.max_pixels)
 
     def thumbnail(self, picture: Picture | str) -> Path:
         """A small JPEG of a picture (or of the picture with this key) in the cache, made when first asked for.
@@ -200,8 +200,8 @@ class Catalog:
             PictureError: the picture cannot be decoded, or no item has a picture with this key.
         """
         if isinstance(picture, str):
-            path = thumbnail_path(picture, self.cache)
-            if path.exists():
+            path = find_thumbnail(picture, self.cache)
+            if path is not None:
                 return path
             picture = self._pictures.by_key(picture)
         return thumbnail(picture, self.cache, max_pixels=self.images.max_pixels)

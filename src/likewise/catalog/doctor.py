@@ -45,7 +45,7 @@ def examine(
     """
     report = Report()
     source = Path(path).expanduser()
-    table = read_items(source, columns, report)
+    table = read_items(source, columns, report, images)
     if table.is_empty():
         return report
     settings = DataSettings(file=source.absolute(), columns=dict(columns or {}), images=images)

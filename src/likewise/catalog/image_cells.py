@@ -12,10 +12,14 @@ from likewise.catalog.report import Report
 _NOTHING = frozenset({"null", "nan", "none", "na", "n/a", "-", "#n/a", "[]", "{}", "undefined"})
 _ADDRESS = r"(?:https?:|data:|file:)"
 _STARTS_WITH_ADDRESS = re.compile(_ADDRESS, re.IGNORECASE)
-_BETWEEN_ADDRESSES = re.compile(rf"\s*[|,;\s]\s*(?={_ADDRESS})", re.IGNORECASE)
+_BETWEEN_ADDRESSES = re.compile(rf"[|,;\s](?={_ADDRESS})", re.IGNORECASE)  # blanks around it are stripped later
 _NEEDS_READING = r"[\[\]{}|\s,;\"']"  # any other cell is one source as it stands
+_BETWEEN_PATHS = re.compile(r"[|\r\n]")
 _URL_KEYS = ("url", "src", "href", "path", "file", "link", "image", "image_url", "large", "hi_res", "original", "thumb")
 _LONGEST_PYTHON_LIST = 100_000
+_LONGEST_NOTHING = max(map(len, _NOTHING))
+_MOST_SOURCES = 1_000  # of one cell; what it names beyond them is not looked at
+_MOST_LIST_PARTS = 100 * _MOST_SOURCES  # quotes, commas and brackets: each may become an object of a hundred bytes
 
 
 def image_sources(cells: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Series:
@@ -28,7 +32,9 @@ def image_sources(cells: pl.Series, row_numbers: pl.Series, report: Report) -> p
     Returns:
         (rows,) List(String): the sources in their order, without repetitions; empty where there is none.
     """
-    blank = cells.is_null() | cells.str.to_lowercase().is_in(list(_NOTHING)).fill_null(True)
+    short = cells.str.len_bytes() <= _LONGEST_NOTHING
+    words = cells.to_frame("cell").select(pl.when(short).then("cell").str.to_lowercase()).to_series()
+    blank = cells.is_null() | words.is_in(list(_NOTHING)).fill_null(False)
     complex_ones = (cells.str.contains(_NEEDS_READING).fill_null(False) & ~blank).arg_true()
     simple = pl.DataFrame({"cell": cells, "blank": blank}).select(
         pl.when("blank").then(pl.lit([], dtype=pl.List(pl.String))).otherwise(pl.concat_list("cell")).alias("image")
@@ -49,12 +55,29 @@ def image_sources(cells: pl.Series, row_numbers: pl.Series, report: Report) -> p
     return pl.Series("image", lists, pl.List(pl.String))
 
 
+def without_long_cells(cells: pl.Series, longest: int, row_numbers: pl.Series, report: Report) -> pl.Series:
+    """Blank image cells that no picture within the limits needs, before anything reads them; counted as "too-large".
+
+    Args:
+        cells: (rows,) raw cells of an image column.
+        longest: bytes that a cell may have.
+        row_numbers: (rows,) for the report.
+    """
+    if cells.dtype != pl.String:
+        return cells
+    long = (cells.str.len_bytes() > longest).fill_null(False)
+    if not long.any():
+        return cells
+    report.count_rows("too-large", row_numbers.filter(long).to_list())
+    return cells.to_frame("cell").select(pl.when(~long).then("cell")).to_series().alias(cells.name)
+
+
 def split_sources(cell: str) -> list[str] | None:
     """The sources that a cell names; None if it looks like a list but is none.
 
     A list is JSON (of strings, or of objects with a key such as "url") or Python's way to write one. Addresses may
     stand one after the other, separated by blanks, commas, semicolons or bars; paths by bars or line breaks only, since
-    file names may hold the others.
+    file names may hold the others. At most 1,000 sources are taken.
     """
     cell = cell.strip()
     if cell[:1] in ("[", "{") and cell[-1:] in ("]", "}"):
@@ -63,11 +86,19 @@ def split_sources(cell: str) -> list[str] | None:
     if cell[:1] in "\"'" and cell[-1:] == cell[:1]:
         cell = cell[1:-1]
     if _STARTS_WITH_ADDRESS.match(cell):
-        return _distinct(_BETWEEN_ADDRESSES.split(cell))
-    return _distinct(re.split(r"[|\r\n]", cell))
+        return _distinct(_split(_BETWEEN_ADDRESSES, cell))
+    return _distinct(_split(_BETWEEN_PATHS, cell))
+
+
+def _split(separator: re.Pattern[str], cell: str) -> list[str]:
+    *first, last = separator.split(cell, _MOST_SOURCES)
+    first = [part.rstrip("|,; \t\r\n") for part in first]  # "a.jpg; b.jpg" is separated twice
+    return first if len(first) == _MOST_SOURCES else [*first, last]
 
 
 def _read_list(cell: str) -> Any:
+    if sum(map(cell.count, "\"',:[{")) > _MOST_LIST_PARTS:
+        return None
     try:
         return json.loads(cell)
     except RecursionError:
@@ -94,5 +125,9 @@ def _named_in(value: Any, depth: int = 0) -> list[str]:
 
 
 def _distinct(sources: list[str]) -> list[str]:
-    stripped = (source.strip().strip("\"'").strip() for source in sources)
-    return list(dict.fromkeys(source for source in stripped if source and source.lower() not in _NOTHING))
+    stripped = (source.strip().strip("\"'").strip() for source in sources[:_MOST_SOURCES])
+    return list(dict.fromkeys(source for source in stripped if source and not _means_nothing(source)))
+
+
+def _means_nothing(source: str) -> bool:
+    return len(source) <= _LONGEST_NOTHING and source.lower() in _NOTHING

@@ -9,20 +9,28 @@ import polars as pl
 from likewise.catalog.cleaning import clean_cells, clean_text, typed_metadata, without_null_words
 from likewise.catalog.columns import COLUMNS, FIELDS, ColumnMap, map_columns
 from likewise.catalog.delimited import RawTable
-from likewise.catalog.image_cells import image_sources
+from likewise.catalog.image_cells import image_sources, without_long_cells
+from likewise.catalog.images.sources import longest_source
 from likewise.catalog.report import Report
 from likewise.catalog.table import read_table
+from likewise.config import ImageSettings
 
 _LEAST_DISTINCT = 0.5  # share of distinct values below which a guessed id column is none
 
 
-def read_items(path: Path, columns: Mapping[str, str] | None, report: Report) -> pl.DataFrame:
+def read_items(
+    path: Path,
+    columns: Mapping[str, str] | None,
+    report: Report,
+    images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+) -> pl.DataFrame:
     """Read a catalogue file into a table of items; every row that is left out is counted by cause.
 
     Args:
         path: a CSV, Parquet or JSON Lines file.
         columns: our name → the file's name, where they should not be guessed.
         report: receives counts and notes.
+        images: an image cell that is too long for any picture of `max_bytes` is counted and counts as blank.
 
     Returns:
         "id" (unique strings), "title" and "description" (String, null where blank), "image" (List(String), empty where
@@ -34,7 +42,8 @@ def read_items(path: Path, columns: Mapping[str, str] | None, report: Report) ->
     """
     raw = read_table(path, report)
     mapping = map_columns(raw.cells.columns, columns)
-    cells = clean_cells(raw.cells, raw.row_numbers, report)
+    cells = _without_long_image_cells(raw, mapping, images, report)
+    cells = clean_cells(cells, raw.row_numbers, report)
     raw = _without_empty_rows(RawTable(cells, raw.row_numbers), report)
     items = _our_columns(raw, mapping, report)
     for note in mapping.notes:
@@ -45,6 +54,14 @@ def read_items(path: Path, columns: Mapping[str, str] | None, report: Report) ->
     _count_blank_cells(items, mapping, report)
     report.usable = len(items)
     return items.drop("row number")
+
+
+def _without_long_image_cells(raw: RawTable, mapping: ColumnMap, images: ImageSettings, report: Report) -> pl.DataFrame:
+    source = mapping.sources.get("image")
+    if source is None:
+        return raw.cells
+    longest = longest_source(images.max_bytes)
+    return raw.cells.with_columns(without_long_cells(raw.cells[source], longest, raw.row_numbers, report))
 
 
 def _without_empty_rows(raw: RawTable, report: Report) -> RawTable:

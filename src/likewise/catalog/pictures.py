@@ -9,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from likewise.catalog.images.cache import KnownFile, PictureCache, Remembered
+from PIL import Image
+
+from likewise.catalog.images.cache import PictureCache
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.decode import (
+    MAX_PIXELS,
     check_file_size,
     check_picture,
     decode_bytes,
@@ -20,13 +23,23 @@ from likewise.catalog.images.decode import (
     open_regular_file,
 )
 from likewise.catalog.images.download import download
+from likewise.catalog.images.keys import check_key
+from likewise.catalog.images.outcomes import KnownFile, Remembered
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
 from likewise.catalog.images.thumbnails import thumbnail
 from likewise.catalog.report import Report
 from likewise.config import ImageSettings
 from likewise.progress import Bar
 
-__all__ = ["Picture", "PictureError", "decode_bytes", "open_picture", "resolve_pictures", "thumbnail"]
+__all__ = [
+    "Picture",
+    "PictureError",
+    "decode_bytes",
+    "open_picture",
+    "open_unchanged",
+    "resolve_pictures",
+    "thumbnail",
+]
 
 _READERS = 4
 _FILES_A_TRANSACTION = 1000
@@ -43,10 +56,16 @@ class Picture:
     Attributes:
         key: SHA-256 of the file's bytes in hexadecimal digits.
         path: the user's own file, or the copy in the download cache.
+
+    Raises:
+        PictureError: the key is none.
     """
 
     key: str
     path: Path
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
 
 
 def resolve_pictures(
@@ -102,6 +121,30 @@ def resolve_pictures(
             "--retry-failed tries them"
         )
     return [tuple(pictures.values()) for pictures in chosen]
+
+
+def open_unchanged(
+    picture: Picture, cache: Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode a picture whose bytes are still those that its key names; see `open_picture`.
+
+    Where they are not, what the cache knows of the file is forgotten, so that the next run looks at it, or downloads
+    it, anew.
+
+    Raises:
+        PictureError: "changed" for a local file, "damaged-copy" for one of the cache, or whatever else is wrong.
+    """
+    try:
+        return open_picture(picture.path, minimum_side, max_pixels, picture.key)
+    except PictureError as error:
+        if error.cause != "changed":
+            raise
+    with PictureCache(cache / "pictures") as store:
+        if picture.path == store.path(picture.key):
+            picture.path.unlink(missing_ok=True)
+            raise PictureError("damaged-copy")
+        store.forget_file(str(picture.path))
+        raise PictureError("changed")
 
 
 class _Finder:

@@ -144,7 +144,7 @@ def _render(svg: str, path: Path) -> None:
     if path.exists():
         return
     png = resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE, background="white", skip_system_fonts=True)
-    write_file(path, png)
+    write_file(path, png, durable=False)
 
 
 def _row(text: str, code: str) -> _Row:

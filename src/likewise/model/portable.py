@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, 
 from torch import Tensor
 
 from likewise.catalog.images.causes import PictureError
-from likewise.catalog.images.thumbnails import thumbnail, thumbnail_path
+from likewise.catalog.images.keys import KEY_PATTERN
+from likewise.catalog.images.thumbnails import add_thumbnail, thumbnail, thumbnail_path
 from likewise.catalog.pictures import Picture
 from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings
@@ -35,7 +36,7 @@ from likewise.model.model import MODALITIES, Model
 from likewise.model.network import Network
 from likewise.progress import track
 
-Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # it becomes a file's name
+Key = Annotated[str, StringConstraints(pattern=f"^{KEY_PATTERN}$")]  # it becomes a file's name
 Precision = Literal["float32", "bfloat16"]
 _FILE_NAME = re.compile(r"[\w.\- ]+(/[\w.\- ]+)*", re.ASCII)
 _AGAIN = "make it again with python train.py"
@@ -143,13 +144,8 @@ def load_portable(path: Path | str, unpacked: Path, device: Device = "auto") -> 
         raise UserError(f"{path} is damaged (its items do not fit its model): {_AGAIN}")
     titled = pl.DataFrame({"id": content.ids, "title": content.titles}, schema={"id": pl.String, "title": pl.String})
     table = titled.hstack(table) if table.width else titled
-    for key, jpeg in content.thumbnails.items():
-        place = thumbnail_path(key, unpacked)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(_bytes(jpeg))
-    pictures = [
-        Picture(key, thumbnail_path(key, unpacked)) if key in content.thumbnails else None for key in content.pictures
-    ]
+    shown = {key for key, jpeg in content.thumbnails.items() if add_thumbnail(key, _bytes(jpeg), unpacked)}
+    pictures = [Picture(key, thumbnail_path(key, unpacked)) if key in shown else None for key in content.pictures]
     return model, EncodedItems(content.vectors.float().numpy(), table, pictures)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from likewise.catalog.images.keys import is_key
 from likewise.catalog.pictures import Picture
 from likewise.retrieval.stores.base import Record
 from likewise.retrieval.stores.schema import Schema
@@ -118,14 +119,20 @@ class OwnColumns:
 
     def item(self, record: Record) -> Item:
         """A record of the store as users see it."""
-        about = record.fields.get(self.name) or {}
-        key, path = about.get("picture"), about.get("path")
-        return Item(record.id, self.without(record.fields), Picture(key, Path(path)) if key and path else None)
+        return Item(record.id, self.without(record.fields), _picture(record.fields.get(self.name)))
 
     def digests(self, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """What an item of the store remembers of what the model saw, and of its row."""
-        about = fields.get(self.name) or {}
-        return about.get("seen"), about.get("row")
+        about = fields.get(self.name)
+        return (about.get("seen"), about.get("row")) if isinstance(about, Mapping) else (None, None)
+
+
+def _picture(about: object) -> Picture | None:
+    """The picture that an index names for an item; None where what it says, perhaps a stranger's word, names none."""
+    key, path = (about.get("picture"), about.get("path")) if isinstance(about, Mapping) else (None, None)
+    if not is_key(key) or not isinstance(path, str) or not path or path.startswith(("\\\\", "//")):
+        return None
+    return Picture(str(key), Path(path))
 
 
 def row_digests(items: pl.DataFrame, pictures: Sequence[Picture | None]) -> list[str]:

@@ -8,13 +8,14 @@ import numpy as np
 from PIL import Image
 
 from likewise.catalog.images.causes import PictureError, describe
-from likewise.catalog.images.decode import decode_bytes, open_picture
+from likewise.catalog.images.decode import decode_stream, open_picture
 from likewise.errors import UserError
 from likewise.retrieval.query import ImageSource, Query
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.inputs import unit_vectors
 
 _QUERY_SIDE = 1024  # pixels: more than any encoder looks at, and a photo of 50 megapixels decodes in a fraction
+_LONGEST_SHOWN = 300  # characters of a path in a message
 
 
 class QueryModel(Protocol):
@@ -89,5 +90,9 @@ def _read_image(image: ImageSource) -> Image.Image:
         try:
             return open_picture(image, minimum_side=_QUERY_SIDE)
         except PictureError as error:
-            raise PictureError(error.cause, f"the picture {image} {describe(error.cause)}") from None
-    return decode_bytes(image.read(), minimum_side=_QUERY_SIDE)
+            raise PictureError(error.cause, f"the picture {_shortened(str(image))} {describe(error.cause)}") from None
+    return decode_stream(image, minimum_side=_QUERY_SIDE)
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}…"

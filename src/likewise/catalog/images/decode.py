@@ -13,13 +13,19 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.colour import to_rgb
 from likewise.catalog.images.formats import open_lazily
+from likewise.catalog.images.keys import key_of
+from likewise.catalog.images.structure import check_pixels
+from likewise.catalog.images.tags import check_exif
 
 MAX_PIXELS = 64_000_000
 SMALLEST_SIDE = 4  # pixels: what is smaller is a tracking pixel or a spacer
+_LONGEST_SIDE = 250  # times the shorter one: resizing the shorter side of a longer strip would take gigabytes
 _MOST_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole picture
 _LARGEST_PIXEL = 8  # bytes: four channels of 16 bits
 _HEADER_ALLOWANCE = 1_000_000  # bytes of profiles and previews beside the pixels
 _TAIL = 65_536
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+LONGEST_PATH = 32_767  # characters: no system opens a longer one
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,7 +38,9 @@ _TURNS = {
 }
 
 
-def open_picture(path: str | Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_picture(
+    path: str | Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS, key: str | None = None
+) -> Image.Image:
     """Decode a picture file, upright and in RGB; the first frame of an animation.
 
     Args:
@@ -40,6 +48,8 @@ def open_picture(path: str | Path, minimum_side: int | None = None, max_pixels: 
         minimum_side: pixels that the shorter side must have at least. Large pictures are then returned reduced, JPEGs
             being decoded at reduced scale, which is several times quicker. None: full size.
         max_pixels: width times height that may not be exceeded.
+        key: SHA-256 that the bytes must have, in hexadecimal digits: the bytes that are checked are those that are
+            decoded. None: any.
 
     Raises:
         PictureError: the file cannot be read, is damaged, is too large or is no picture; `cause` says which.
@@ -48,6 +58,8 @@ def open_picture(path: str | Path, minimum_side: int | None = None, max_pixels: 
         check_file_size(file, max_pixels)
         with naming_causes():
             data = file.read()
+    if key is not None and key_of(data) != key:
+        raise PictureError("changed")
     return decode_bytes(data, minimum_side, max_pixels)
 
 
@@ -61,7 +73,16 @@ def decode_bytes(data: bytes, minimum_side: int | None = None, max_pixels: int =
             if minimum_side is not None:
                 image.draft(None, (minimum_side, minimum_side))
         image.load()
+        check_pixels(*image.size, max_pixels)  # no reader may find more pixels than its header has promised
         return _reduced(_upright(image, to_rgb(image)), minimum_side)
+
+
+def decode_stream(file: BinaryIO, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture from an open binary file, of which no more is read than any picture of `max_pixels` needs."""
+    data = file.read(_largest_file(max_pixels) + 1)
+    if len(data) > _largest_file(max_pixels):
+        raise PictureError("too-large")
+    return decode_bytes(data, minimum_side, max_pixels)
 
 
 def check_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> int:
@@ -88,11 +109,17 @@ def open_regular_file(path: str | Path) -> io.BufferedReader:
     Raises:
         PictureError: there is no such file, it may not be read, or it is not a regular file.
     """
+    if len(os.fspath(path)) > LONGEST_PATH:  # a `data:` URI, perhaps, that would be split at every slash
+        raise PictureError("malformed-source")
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
+        real, mode = os.fspath(path), os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            real = os.path.realpath(path, strict=True)
+            mode = os.lstat(real).st_mode
+        if not stat.S_ISREG(mode):
             raise PictureError("not-a-file")
-        # Between the two calls the file may be swapped for a pipe: opening that must not wait for a writer either.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        # Between the two calls the file may be swapped for a link, or for a pipe, whose writer must not be waited for.
+        descriptor = os.open(real, _FLAGS)
     except ValueError:  # a NUL byte or a lone surrogate in the name
         raise PictureError("malformed-source") from None
     except PermissionError:
@@ -114,9 +141,13 @@ def check_file_size(file: BinaryIO, max_pixels: int) -> os.stat_result:
     status = os.fstat(file.fileno())
     if status.st_size == 0:
         raise PictureError("empty-file")
-    if status.st_size > max_pixels * _LARGEST_PIXEL + _HEADER_ALLOWANCE:
+    if status.st_size > _largest_file(max_pixels):
         raise PictureError("too-large")
     return status
+
+
+def _largest_file(max_pixels: int) -> int:
+    return max_pixels * _LARGEST_PIXEL + _HEADER_ALLOWANCE
 
 
 @contextmanager
@@ -136,6 +167,8 @@ def _open_checked(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
     image = open_lazily(file, max_pixels)
     if min(image.size) < SMALLEST_SIDE:
         raise PictureError("too-small")
+    if max(image.size) > _LONGEST_SIDE * min(image.size):
+        raise PictureError("too-long")
     return image
 
 
@@ -159,6 +192,10 @@ def _upright(original: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
     if original.format == "JPEG" and "exif" not in original.info and "xmp" not in original.info:
         return image
     try:
+        block = original.info.get("exif")
+        if block is None and "Raw profile type exif" in original.info:  # as ImageMagick writes it into PNGs
+            block = bytes.fromhex("".join(original.info["Raw profile type exif"].split("\n")[3:]))
+        check_exif(block or b"")
         turn = _TURNS.get(original.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # the tags are a courtesy: a picture with damaged ones is still a picture
         return image

@@ -16,6 +16,7 @@ from PIL import (
 )
 
 from likewise.catalog.images.causes import PictureError
+from likewise.catalog.images.structure import check_pixels, check_structure
 
 HEADER_BYTES = 1024  # enough to name a format, and to tell an SVG behind its XML preamble
 
@@ -82,25 +83,19 @@ def open_lazily(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         max_pixels: width times height that may not be exceeded.
 
     Raises:
-        PictureError: the file is no picture, its format is not allowed, or it has too many pixels.
+        PictureError: the file is no picture, its format is not allowed, or it has too many pixels, or parts.
         SyntaxError, OSError, ValueError: the reader found the header damaged.
     """
     file.seek(0)
     header = file.read(HEADER_BYTES)
     name = sniff(header)
     if name == "WebP":
-        _check_pixels(*_webp_canvas(header), max_pixels)
+        check_pixels(*_webp_canvas(header), max_pixels)
+    check_structure(file, name, max_pixels)
     file.seek(0)
     image = _READERS[name](file)
-    _check_pixels(*image.size, max_pixels)
+    check_pixels(*image.size, max_pixels)
     return image
-
-
-def _check_pixels(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise PictureError(
-            "too-many-pixels", f"the picture has {width} × {height} pixels; at most {max_pixels} may be read"
-        )
 
 
 def _webp_canvas(header: bytes) -> tuple[int, int]:

@@ -5,16 +5,24 @@ import binascii
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 import httpx
+import numpy as np
 
 from likewise.catalog.images.causes import PictureError
+from likewise.catalog.images.decode import LONGEST_PATH
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")  # two letters at least: one is a Windows drive
 _HOST_WITHOUT_SCHEME = re.compile(r"//[^/\\]+\.[^/\\]+")  # "//cdn.example.com/a.jpg", as copied from web pages
 _LONGEST_ADDRESS = 8192
+_URI_HEAD = 1024  # characters of a `data:` URI before its comma, and of line breaks in a short one
+_BLANKS = b" \t\n\r\v\f"
+_BASE64URL = bytes.maketrans(b"-_", b"+/")
+_DIGITS = np.full(256, 255, np.uint8)  # byte of a hexadecimal digit → its value
+_DIGITS[list(b"0123456789abcdefABCDEF")] = [*range(10), *range(10, 16), *range(10, 16)]
+_PART = 1 << 20  # bytes that are decoded at once
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,17 @@ def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) ->
     Raises:
         PictureError: the cell cannot be read, or names a place that pictures may not come from.
     """
+    if len(text) > max(longest_source(max_bytes), LONGEST_PATH):
+        raise PictureError("too-large")
     text = text.strip()
-    match = _SCHEME.match(text)
+    match = _SCHEME.match(text[:100])
     scheme = match[1].lower() if match else ""
     if scheme == "data":
         return InlinePicture(decode_data_uri(text, max_bytes))
     if scheme in ("http", "https"):
         return WebAddress(normal_url(text))
+    if len(text) > LONGEST_PATH:
+        raise PictureError("malformed-source")
     if _HOST_WITHOUT_SCHEME.match(text):
         return WebAddress(normal_url(f"https:{text}"))
     try:
@@ -69,6 +81,11 @@ def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) ->
         return LocalFile(_confined(path, root))
     except (ValueError, OSError):  # a NUL byte, a name that is too long, a loop of links
         raise PictureError("malformed-source") from None
+
+
+def longest_source(max_bytes: int) -> int:
+    """Characters of a percent-encoded `data:` URI of `max_bytes`, the longest source that can name a picture."""
+    return 3 * max_bytes + _URI_HEAD
 
 
 def normal_url(text: str) -> str:
@@ -96,14 +113,18 @@ def decode_data_uri(text: str, max_bytes: int) -> bytes:
     Raises:
         PictureError: "malformed-source", "too-large" or "empty-file".
     """
-    head, comma, body = text.partition(",")
-    if not comma:
+    comma = text.find(",", 0, _URI_HEAD)
+    if comma < 0:
         raise PictureError("malformed-source")
-    if len(body) > 3 * max_bytes + 1024:  # percent-encoding takes three characters a byte
+    is_base64 = text[:comma].lower().rstrip().endswith(";base64")
+    # Base64 takes four characters for three bytes; the rest is for line breaks, and a "+" that is written as "%2B".
+    if len(text) > (2 * max_bytes + _URI_HEAD if is_base64 else longest_source(max_bytes)):
         raise PictureError("too-large")
-    data = unquote_to_bytes(body)
-    if head.lower().rstrip().endswith(";base64"):
-        data = b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/"))
+    data = _percent_decoded(text[comma + 1 :].encode("utf-8", "surrogatepass"))
+    if is_base64:
+        data = data.translate(_BASE64URL, delete=_BLANKS)
+        if len(data) > 4 * (max_bytes // 3 + 1):
+            raise PictureError("too-large")
         try:
             data = base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
         except binascii.Error:
@@ -113,6 +134,28 @@ def decode_data_uri(text: str, max_bytes: int) -> bytes:
     if not data:
         raise PictureError("empty-file")
     return data
+
+
+def _percent_decoded(data: bytes) -> bytes:
+    """The bytes that percent-encoded ones stand for, decoded part by part in memory of the order of the data."""
+    if b"%" not in data:
+        return data
+    decoded = bytearray()
+    start = 0
+    while start < len(data):
+        end = start + _PART
+        escape = data.find(b"%", end - 2, end)
+        end = end if escape < 0 else escape  # an escape is not cut in two
+        values = np.frombuffer(data, np.uint8, min(end, len(data)) - start, start)
+        high, low = _DIGITS[values[1:-1]], _DIGITS[values[2:]]
+        escapes = np.flatnonzero((values[:-2] == ord("%")) & (high < 16) & (low < 16))
+        plain = values.copy()
+        kept = np.ones(len(values), bool)
+        plain[escapes] = high[escapes] << 4 | low[escapes]
+        kept[escapes + 1] = kept[escapes + 2] = False
+        decoded += plain[kept].tobytes()
+        start = end
+    return bytes(decoded)
 
 
 def _path_of_uri(text: str) -> str:

@@ -1,22 +1,51 @@
-"""Small copies of pictures for pages, made when first asked for."""
+"""Small copies of pictures for pages, made when first asked for.
 
+A thumbnail is a JPEG with a comment that holds the SHA-256 of its picture's key and its own bytes: one that was
+damaged, or lies under another name than its own, is made again.
+"""
+
+import hashlib
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from likewise.catalog.images.cache import write_atomically
-from likewise.catalog.images.decode import MAX_PIXELS, open_picture
+from likewise.catalog.images.causes import PictureError
+from likewise.catalog.images.decode import MAX_PIXELS, check_picture, open_picture, open_regular_file
+from likewise.catalog.images.formats import HEADER_BYTES, sniff
+from likewise.catalog.images.keys import check_key
+from likewise.files import make_folder, write_file
 
 if TYPE_CHECKING:
     from likewise.catalog.pictures import Picture
 
 SIDE = 320  # pixels, of the longer side
 _QUALITY = 85
+_MOST_BYTES = 1_000_000
+_START = b"\xff\xd8"
+_COMMENT = b"\xff\xfe\x00\x2alikewise"  # 2 bytes of length, 8 of the name, 32 of the digest
+_SEALED = len(_START) + len(_COMMENT) + 32
 
 
 def thumbnail_path(key: str, cache: Path) -> Path:
-    """Where the thumbnail of the picture with this SHA-256 lies, or would lie."""
-    return cache / "thumbnails" / key[:2] / f"{key}.jpg"
+    """Where the thumbnail of the picture with this SHA-256 lies, or would lie.
+
+    Raises:
+        PictureError: the key is none.
+    """
+    return cache / "thumbnails" / check_key(key)[:2] / f"{key}.jpg"
+
+
+def find_thumbnail(key: str, cache: Path) -> Path | None:
+    """The thumbnail of the picture with this SHA-256, if it is there and whole."""
+    path = thumbnail_path(key, cache)
+    try:
+        if path.is_symlink():
+            return None
+        with open_regular_file(path) as file:
+            data = file.read(_MOST_BYTES + 1)
+    except (PictureError, OSError):
+        return None
+    return path if len(data) <= _MOST_BYTES and data[:_SEALED] == _seal(key, _START + data[_SEALED:]) else None
 
 
 def thumbnail(picture: "Picture", cache: Path, max_pixels: int = MAX_PIXELS) -> Path:
@@ -28,15 +57,46 @@ def thumbnail(picture: "Picture", cache: Path, max_pixels: int = MAX_PIXELS) -> 
         max_pixels: width times height of the original that may not be exceeded.
 
     Raises:
-        PictureError: the picture cannot be decoded.
+        PictureError: the picture cannot be decoded, or its file no longer has the bytes that its key names.
         UserError: the cache cannot be written.
     """
-    path = thumbnail_path(picture.key, cache)
-    if not path.exists():
-        image = open_picture(picture.path, minimum_side=SIDE, max_pixels=max_pixels)
+    path = find_thumbnail(picture.key, cache)
+    if path is None:
+        image = open_picture(picture.path, minimum_side=SIDE, max_pixels=max_pixels, key=picture.key)
         image.thumbnail((SIDE, SIDE))
         encoded = io.BytesIO()
         image.save(encoded, "JPEG", quality=_QUALITY)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, encoded.getvalue(), temporary=path.parent)
+        path = _write(picture.key, encoded.getvalue(), cache)
     return path
+
+
+def add_thumbnail(key: str, jpeg: bytes, cache: Path) -> bool:
+    """Put a thumbnail that came from elsewhere into a cache; False if it is no JPEG of at most 320 × 320 pixels.
+
+    Raises:
+        PictureError: the key is none.
+        UserError: the cache cannot be written.
+    """
+    check_key(key)
+    try:
+        if len(jpeg) > _MOST_BYTES or sniff(jpeg[:HEADER_BYTES]) != "JPEG":
+            return False
+        check_picture(io.BytesIO(jpeg), SIDE * SIDE)
+    except PictureError:
+        return False
+    if jpeg[: len(_START) + len(_COMMENT)] == _START + _COMMENT:
+        jpeg = _START + jpeg[_SEALED:]
+    _write(key, jpeg, cache)
+    return True
+
+
+def _write(key: str, jpeg: bytes, cache: Path) -> Path:
+    path = thumbnail_path(key, cache)
+    make_folder(path.parent)
+    write_file(path, _seal(key, jpeg) + jpeg[len(_START) :], durable=False)
+    return path
+
+
+def _seal(key: str, jpeg: bytes) -> bytes:
+    """What a sealed thumbnail begins with."""
+    return _START + _COMMENT + hashlib.sha256(key.encode() + jpeg).digest()
