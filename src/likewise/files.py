@@ -7,8 +7,8 @@ The policy, which holds everywhere:
 * A folder of files is built under a temporary name; all files and sub-folders are synced before it is renamed.
 * What could not be written leaves nothing behind, and is one sentence that names the file and the reason. What a
   killed process left behind is removed by the next one that writes the same file.
-* Pictures and thumbnails in a cache are verified when they are read and can be made again, so nobody waits until the disk
-  has them.
+* Pictures and thumbnails in a cache are verified when they are read and can be made again, so nobody waits until they
+  are on the disk.
 * Files that only ever grow (the write-ahead log, the feature cache) are appended to, synced, and say themselves how far
   they count.
 
