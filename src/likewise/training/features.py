@@ -26,30 +26,8 @@ PROMPTS = ("query", "document")
 _LIVE_BATCH = 64
 
 
-class TextFeatures(Protocol):
-    """Features of texts; gradients flow where the encoder trains."""
-
-    def texts(self, indices: Rows, prompt: str) -> Tensor:
-        """Features (n, width) of texts by their index."""
-
-
-class PictureFeatures(Protocol):
-    """Features of pictures; gradients flow where the encoder trains."""
-
-    def pictures(
-        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
-    ) -> Tensor:
-        """Features (n, *feature_shape) of the rows' pictures; every row must have one.
-
-        Args:
-            mirror: (n,) which of them are seen mirrored, where mirror images are to be had.
-            rng: training draws random crops from it, where those are cheaper than hiding patches of finished features:
-                the grid of the features is then smaller, (n, tokens, width).
-        """
-
-
-class Features(TextFeatures, PictureFeatures, Protocol):
-    """What the loop and the validation read.
+class Features(Protocol):
+    """What the loop and the validation read; gradients flow where an encoder trains.
 
     Attributes:
         cheap_texts: texts are read, not computed, so that more of them than a step needs cost next to nothing.
@@ -63,6 +41,20 @@ class Features(TextFeatures, PictureFeatures, Protocol):
     def cheap_pictures(self) -> bool: ...
     @property
     def crops(self) -> bool: ...
+
+    def texts(self, indices: Rows, prompt: str) -> Tensor:
+        """Features (n, width) of texts by their index."""
+
+    def pictures(
+        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """Features (n, *feature_shape) of the rows' pictures; every row must have one.
+
+        Args:
+            mirror: (n,) which of them are seen mirrored, where mirror images are to be had.
+            rng: training draws random crops from it, where those are cheaper than hiding patches of finished features:
+                the grid of the features is then smaller, (n, tokens, width).
+        """
 
 
 @dataclass
