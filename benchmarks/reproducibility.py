@@ -1,8 +1,8 @@
 """Do trainings end in the same bits, uninterrupted and killed, while other programs keep the machine busy?
 
-For each regime, on 400 photos of groceries, with two threads and beside two processes that never rest: the same training
-twice, and once more, killed (SIGKILL) at ten random moments and started again each time. All three encode anew. Ends
-with status 1 where weights differ.
+For each regime, on 400 photos of groceries, with two threads and beside two processes that never rest: the same
+training twice, and once more, killed (SIGKILL) at ten random moments and started again each time. All three encode
+anew. Ends with status 1 where weights differ.
 """
 
 import hashlib
