@@ -91,7 +91,7 @@ def train(
     preset
         Encoders: lite (default), scratch, multilingual or clip.
     regime
-        frozen trains heads and fusion over cached features, partial also the encoders' last blocks, full all of them.
+        frozen trains heads and fusion over cached features, partial also the picture encoder's last blocks, full all.
     epochs
         How often every item is seen.
     batch_size

@@ -145,10 +145,7 @@ class TrainConfig(Settings):
     effort: Effort | None = None  # a recipe of stages, planned from what a step costs here; None: the regime alone
     budget: str = "40m"  # what effort best may take in all, such as 90s, 40m or 1.5h
     regime: Regime = "frozen"
-    image_cut: int | None = Field(
-        default=None, ge=0
-    )  # regime partial: frozen before this block; None: all but the last
-    text_cut: int | None = Field(default=None, ge=0)  # the same of the text encoder; None: all are frozen
+    image_cut: int | None = Field(default=None, ge=0)  # regime partial: frozen before this block; None: the last one
     mirror: bool = True  # regime partial: cache mirror images beside the pictures
     lora: int | None = Field(default=None, ge=1)  # regime partial: low-rank maps of this rank train, not whole blocks
     epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`

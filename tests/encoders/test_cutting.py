@@ -1,4 +1,4 @@
-"""Every encoder can be cut between its blocks, and both sides together are the whole."""
+"""Every picture encoder can be cut between its blocks, and both sides together are the whole."""
 
 import copy
 import pickle
@@ -7,45 +7,35 @@ import numpy as np
 import pytest
 import torch
 from encoders import tiny_models
-from encoders.tiny_models import TEXTS, pictures
+from encoders.tiny_models import pictures
 
 from likewise.encoders.activation import Activation
-from likewise.encoders.base import STATES
 from likewise.encoders.registry import load_encoder
 from likewise.errors import UserError
 
-PACKAGED = [("lite-text", "text"), ("lite-image", "image"), ("scratch-text", "text"), ("scratch-image", "image")]
-SAVED = [(name, "text") for name in ("bert", "mpnet", "modernbert", "clip", "siglip", "siglip2")]
-SAVED += [(name, "image") for name in ("vit", "dinov2", "convnext", "resnet", "swin", "clip", "siglip", "siglip2")]
-
-
-def sentence_model(folder):
-    files = {"prompts": {"query": "photo of "}}
-    pooling = {"pooling_mode": ["cls", "mean"], "include_prompt": False}
-    return tiny_models.save_sentence_model(folder, pooling, **files)
+PACKAGED = ["lite-image", "scratch-image"]
+SAVED = ["vit", "dinov2", "convnext", "resnet", "swin", "clip", "siglip", "siglip2"]
 
 
 def registers(folder):
     return tiny_models.save_dinov2(folder, registers=True)
 
 
-def saved(name, modality, folder):
-    return load_encoder(str(getattr(tiny_models, f"save_{name}")(folder)), modality)
+def saved(name, folder):
+    return load_encoder(str(getattr(tiny_models, f"save_{name}")(folder)), "image")
 
 
-@pytest.fixture(params=[*PACKAGED, *SAVED, ("registers", "image"), ("sentence", "text")], ids="-".join)
+@pytest.fixture(params=[*PACKAGED, *SAVED, "registers"])
 def encoder(request, tmp_path):
-    name, modality = request.param
-    if name.startswith(("lite-", "scratch-")):
-        return load_encoder(name, modality)
-    special = {"registers": registers, "sentence": sentence_model}
-    if name in special:
-        return load_encoder(str(special[name](tmp_path)), modality)
-    return saved(name, modality, tmp_path)
+    if request.param in PACKAGED:
+        return load_encoder(request.param, "image")
+    if request.param == "registers":
+        return load_encoder(str(registers(tmp_path)), "image")
+    return saved(request.param, tmp_path)
 
 
 def prepared(encoder):
-    return encoder.prepare(TEXTS, prompt="query") if encoder.modality == "text" else encoder.prepare(pictures())
+    return encoder.prepare(pictures())
 
 
 def some_cuts(encoder):
@@ -67,26 +57,9 @@ def test_activations_are_as_large_as_announced(encoder):
     for cut in some_cuts(encoder):
         activation = encoder.activation(cut)
         with torch.no_grad():
-            states = encoder.lower(inputs, cut)[STATES]
-        if encoder.modality == "text":
-            assert states.shape == (len(TEXTS), encoder.token_mask(inputs).shape[1], *activation.shape)
-        else:
-            assert states.shape == (4, *activation.shape)
-        assert states.dtype == torch.float32 and activation.bytes == states[0].numel() * 2 // (
-            states.shape[1] if encoder.modality == "text" else 1
-        )
-
-
-def test_padding_does_not_matter_above_the_cut(encoder):
-    """Cached texts are packed: what stands in the place of padding is 0."""
-    if encoder.modality == "image":
-        return
-    inputs = prepared(encoder)
-    with torch.no_grad():
-        for cut in some_cuts(encoder):
-            below = encoder.lower(inputs, cut)
-            below[STATES] = below[STATES] * encoder.token_mask(inputs).unsqueeze(-1)
-            assert torch.allclose(encoder.upper(below, cut), encoder(inputs), atol=1e-6)
+            states = encoder.lower(inputs, cut)
+        assert states.shape == (4, *activation.shape)
+        assert states.dtype == torch.float32 and activation.bytes == states[0].numel() * 2
 
 
 def test_only_what_lies_behind_the_cut_trains(encoder):
@@ -95,11 +68,11 @@ def test_only_what_lies_behind_the_cut_trains(encoder):
         trained = encoder.train_above(cut)
         assert trained == [name for name, weight in encoder.named_parameters() if weight.requires_grad]
         with torch.no_grad():
-            below = encoder.lower(inputs, cut)[STATES].clone()
+            below = encoder.lower(inputs, cut).clone()
             before = encoder(inputs)
             for name in trained:
                 encoder.get_parameter(name).mul_(3)
-            assert torch.equal(encoder.lower(inputs, cut)[STATES], below)  # what is cached stays true
+            assert torch.equal(encoder.lower(inputs, cut), below)  # what is cached stays true
             assert not torch.equal(encoder(inputs), before)
         encoder.eval()
         above = encoder.upper(encoder.lower(inputs, cut), cut)
@@ -119,9 +92,9 @@ def test_a_cut_that_is_not_there(encoder):
         encoder.activation(encoder.blocks)
 
 
-@pytest.mark.parametrize(("name", "modality"), [("clip", "image"), ("vit", "image"), ("resnet", "image")])
-def test_copies_and_pickles_have_blocks_of_their_own(tmp_path, name, modality):
-    encoder = saved(name, modality, tmp_path)
+@pytest.mark.parametrize("name", ["clip", "vit", "resnet"])
+def test_copies_and_pickles_have_blocks_of_their_own(tmp_path, name):
+    encoder = saved(name, tmp_path)
     inputs = prepared(encoder)
     with torch.no_grad():
         encoder.upper(encoder.lower(inputs, 1), 1)
@@ -136,7 +109,7 @@ def test_copies_and_pickles_have_blocks_of_their_own(tmp_path, name, modality):
 
 @pytest.mark.parametrize(("name", "grid"), [("vit", (4, 4)), ("dinov2", (2, 2)), ("clip", (4, 4)), ("siglip", (4, 4))])
 def test_a_transformer_reads_a_part_of_its_tokens(tmp_path, name, grid):
-    encoder = saved(name, "image", tmp_path)
+    encoder = saved(name, tmp_path)
     activation = encoder.activation(1)
     assert activation.grid == grid and activation.extra == (0 if name == "siglip" else 1)
     assert features_of_a_part(encoder, 1, (1, 2)).shape[0] == 4
@@ -154,23 +127,23 @@ def test_a_rectangle_of_a_grid_with_registers_keeps_its_order(tmp_path):
 
 @pytest.mark.parametrize("name", ["convnext", "resnet"])
 def test_a_convolutional_network_reads_a_part_of_a_map(tmp_path, name):
-    encoder = saved(name, "image", tmp_path)
+    encoder = saved(name, tmp_path)
     activation = encoder.activation(0)
     assert activation.grid == (16, 16) and activation.step == 8
     assert features_of_a_part(encoder, 0, (8, 16)).shape == (4, 2, 24)
 
 
 def test_windows_of_attention_are_only_read_whole(tmp_path):
-    assert saved("swin", "image", tmp_path).activation(1).grid is None
+    assert saved("swin", tmp_path).activation(1).grid is None
 
 
 def features_of_a_part(encoder, cut, size):
     activation = encoder.activation(cut)
     with torch.no_grad():
-        states = encoder.lower(prepared(encoder), cut)[STATES].half().numpy()
+        states = encoder.lower(prepared(encoder), cut).half().numpy()
         four, none = np.arange(4), np.zeros(4, np.int64)
         part = activation.rectangles(states, four, none, none, size)
-        return encoder.upper({STATES: torch.from_numpy(part).float()}, cut)
+        return encoder.upper(torch.from_numpy(part).float(), cut)
 
 
 def test_efficientnet_before_block_11():
@@ -197,7 +170,7 @@ def test_efficientnet_trains_as_if_it_were_whole():
 
 
 def test_a_network_without_blocks_cannot_be_cut(tmp_path):
-    encoder = saved("vit", "image", tmp_path)
+    encoder = saved("vit", tmp_path)
     encoder.network.layers = torch.nn.ModuleList()
     assert encoder.blocks == 0
     with pytest.raises(UserError, match="cannot be cut between blocks; train it with --regime frozen or full"):

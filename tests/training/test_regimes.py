@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import require
-from encoders.tiny_models import save_bert
+from encoders.tiny_models import save_vit
 from model.shape_catalogue import catalogue_of
 from safetensors.torch import load_file
 
@@ -30,9 +30,9 @@ def brief(tiny, **changes):
 
 def test_low_rank_maps_train_and_end_as_plain_weights(shapes, tiny, tmp_path):
     require(importlib.util.find_spec("peft"), "peft is not installed")
-    bert = str(save_bert(tmp_path / "bert"))
-    model = tiny.model.model_copy(update={"text_encoder": bert})
-    config = brief(tiny, model=model, regime="partial", text_cut=1, lora=2, mirror=False, encoder_learning_rate=1e-2)
+    vit = str(save_vit(tmp_path / "vit"))
+    model = tiny.model.model_copy(update={"image_encoder": vit})
+    config = brief(tiny, model=model, regime="partial", image_cut=1, lora=2, mirror=False, encoder_learning_rate=1e-2)
     kept = []
     save = Model.save
     with mock.patch.object(Model, "save", lambda self, run: (kept.append(self), save(self, run))):
@@ -40,8 +40,10 @@ def test_low_rank_maps_train_and_end_as_plain_weights(shapes, tiny, tmp_path):
     before = Model.create(model, "cpu", {"text": "float32", "image": "float32"}).network.state_dict()
     after = load_file(run.path / "model.safetensors")
     assert not [name for name in after if "lora" in name]
-    moved = {name for name in after if name.startswith("encoders.text.") and not torch.equal(after[name], before[name])}
-    assert moved and all(".layer.1." in name and name.endswith("weight") for name in moved), moved
+    moved = {
+        name for name in after if name.startswith("encoders.image.") and not torch.equal(after[name], before[name])
+    }
+    assert moved and all(".layers.1." in name and name.endswith("weight") for name in moved), moved
     loaded, saved = Model.load(run.path, "cpu"), kept[-1]
     assert np.allclose(loaded.encode_queries(["red circle"]), saved.encode_queries(["red circle"]), atol=1e-6)
     assert run.metrics.history[-1].loss < run.metrics.history[1].loss * 1.5

@@ -158,12 +158,15 @@ def test_the_regime_partial_changes_what_lies_behind_the_cut(shapes, tiny, tmp_p
     assert passes == []  # neither pictures nor mirror images pass the encoder once more
 
 
-def test_both_encoders_can_be_cut(shapes, tiny, tmp_path):
-    cut = brief(tiny, regime="partial", epochs=1, image_cut=1, text_cut=1, mirror=False, encoder_learning_rate=1e-3)
-    changed = changed_parts(train(shapes, tmp_path / "run", cut), tiny)
-    assert {name.split(".")[0] for name in changed} == {"image", "text"}
+def test_a_cut_that_is_not_there_is_one_sentence(shapes, tiny, tmp_path):
     with pytest.raises(UserError, match=r"cut it at 0 to \d+, not 99"):
-        train(shapes, tmp_path / "wrong", brief(cut, image_cut=99))
+        train(shapes, tmp_path / "run", brief(tiny, regime="partial", image_cut=99))
+
+
+def test_the_regime_partial_needs_pictures(shapes, tiny, tmp_path):
+    words = tiny.model.model_copy(update={"fields": ("title", "description")})
+    with pytest.raises(UserError, match="trains the picture encoder, but fields has no image: use frozen or full"):
+        train(shapes, tmp_path / "run", brief(tiny, regime="partial", model=words))
 
 
 @pytest.mark.parametrize("regime", ["frozen", "partial", "full"])

@@ -1,4 +1,4 @@
-"""What an encoder holds between two of its blocks: shape, size on disk, and how rectangles are cut out of it."""
+"""What a picture encoder holds between two of its blocks: shape, size on disk, and how rectangles are cut out of it."""
 
 from dataclasses import dataclass
 from math import prod
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Activation:
-    """The activations of one item before some block.
+    """The activations of one picture before some block.
 
     Attributes:
-        shape: (rows, columns, channels) of a map, (tokens, width) of a sequence; of a text (width,), for every token.
+        shape: (rows, columns, channels) of a map, (tokens, width) of a sequence.
         grid: (rows, columns) of which a rectangle may stand in for the whole; None where none can.
         extra: tokens before the grid (CLS, registers), which belong to every rectangle; 0 for maps.
         step: rectangles begin at multiples of it and measure multiples of it, since later blocks shrink the grid so
@@ -26,7 +26,7 @@ class Activation:
 
     @property
     def bytes(self) -> int:
-        """Bytes in half precision: of a picture, or of one token of a text."""
+        """Bytes of one picture in half precision."""
         return 2 * prod(self.shape)
 
     def rectangles(

@@ -19,7 +19,6 @@ from likewise.errors import UserError
 Modality = Literal["text", "image"]
 
 DESCRIPTION_FILE = "encoder.json"
-STATES = "states"  # the key of the activations in what `Encoder.lower` gives
 _SAMPLE_TEXTS = ("a warm waterproof jacket with two pockets, for walks in the rain", "red shoes")
 
 
@@ -33,8 +32,8 @@ class Encoder(nn.Module):
     """A backbone with its own preprocessing.
 
     `prepare` runs on the CPU, in any thread; `forward` runs where the weights are. A child class sets `family`, and
-    defines `prepare`, `forward`, `description`, `save_files` and `restore`. One that can be cut between two of its
-    blocks also defines `blocks`, `lower` and `upper`, and a text encoder `token_mask`.
+    defines `prepare`, `forward`, `description`, `save_files` and `restore`. A picture encoder that can be cut between
+    two of its blocks also defines `blocks`, `lower` and `upper`.
 
     Attributes:
         name: the string that chose this encoder.
@@ -115,23 +114,18 @@ class Encoder(nn.Module):
         """How many blocks there are to cut before: a cut is 0 (behind stem and embeddings) … blocks − 1."""
         return 0
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
-        """What block `cut` reads: {"states": (batch, *activation(cut).shape) float32}.
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+        """The states that block `cut` reads: (batch, *activation(cut).shape) float32.
 
-        A map is (batch, rows, columns, channels); of texts the states are (batch, length, width), and the inputs that
-        `upper` needs stand beside them.
+        A map is (batch, rows, columns, channels), a sequence (batch, tokens, width).
         """
         raise NotImplementedError
 
-    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
+    def upper(self, states: Tensor, cut: int) -> Tensor:
         """From what `lower` gave to the features; `forward(inputs)` = `upper(lower(inputs, cut), cut)`.
 
         Rectangles of the grid (see `Activation`) give fewer tokens: (batch, prefix + rows · columns, width).
         """
-        raise NotImplementedError
-
-    def token_mask(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Text encoders: (batch, length) bool, the places of `inputs` that hold tokens and not padding."""
         raise NotImplementedError
 
     def activation(self, cut: int) -> Activation:
@@ -148,9 +142,7 @@ class Encoder(nn.Module):
     def measure(self, cut: int) -> Activation:
         """`activation`, found out by running an example; maps and unpooled grids by default."""
         with torch.inference_mode():
-            shape = tuple(self.lower(self.example_here(1), cut)[STATES].shape[1:])
-        if self.modality == "text":
-            return Activation(shape[-1:])
+            shape = tuple(self.lower(self.example_here(1), cut).shape[1:])
         if self.grid is None:
             return Activation(shape)
         if len(shape) == 3:
@@ -172,16 +164,15 @@ class Encoder(nn.Module):
         """Freeze everything but what `upper` uses behind the cut; the names of the parameters that are left to train.
 
         Which these are is seen from where the gradient arrives, so it holds for any architecture. What both sides share
-        (the position biases of MPNet) stays frozen: cached activations would no longer be true.
+        (such as position biases) stays frozen: cached activations would no longer be true.
         """
         self.check_cut(cut)
         self.requires_grad_(True)
         named = dict(self.named_parameters())
         with torch.enable_grad():
-            activations = self.lower(self.example_here(2), cut)
-            below = _reached(activations[STATES], named)
-            activations[STATES] = activations[STATES].detach()
-            above = _reached(self.upper(activations, cut), named)
+            states = self.lower(self.example_here(2), cut)
+            below = _reached(states, named)
+            above = _reached(self.upper(states.detach(), cut), named)
         trained = [name for name in named if name in above - below]
         self.requires_grad_(False)
         for name in trained:

@@ -19,7 +19,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from likewise.encoders.base import STATES, Description, Modality
+from likewise.encoders.base import Description, Modality
 from likewise.encoders.hub import load_network, model_folder, read_config
 from likewise.encoders.hugging_face import HuggingFaceEncoder, Width
 from likewise.encoders.resolution import between_positions, cannot_see, resized
@@ -172,21 +172,20 @@ class DualImageEncoder(HuggingFaceEncoder):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         return _embedding(self.network(**inputs, **self._description.get("options", {})), "image_embeds")
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
-        activations = super().lower(inputs, cut)
-        if _MASK in inputs:  # pictures of many shapes: what is no patch becomes 0, and `stand_in` knows it by that
-            activations[STATES] = activations[STATES] * inputs[_MASK].unsqueeze(-1)
-        return activations
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+        states = super().lower(inputs, cut)
+        # pictures of many shapes: what is no patch becomes 0, and `stand_in` knows it by that
+        return states * inputs[_MASK].unsqueeze(-1) if _MASK in inputs else states
 
-    def stand_in(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
-        picture = super().stand_in(activations)
+    def stand_in(self, states: Tensor) -> dict[str, Tensor]:
+        picture = super().stand_in(states)
         if _MASK not in picture:
             return picture
-        count = len(activations[STATES])
+        count = len(states)
         return {
             "pixel_values": picture["pixel_values"].expand(count, -1, -1),
             "spatial_shapes": torch.ones_like(picture["spatial_shapes"]).expand(count, -1),
-            _MASK: (activations[STATES] != 0).any(dim=-1).to(picture[_MASK].dtype),
+            _MASK: (states != 0).any(dim=-1).to(picture[_MASK].dtype),
         }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from likewise.encoders.base import STATES, Encoder, Modality
+from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
 from likewise.encoders.pixels import SquareDescription, patches_of, square_pixels
 
@@ -102,13 +102,13 @@ class EfficientNetLite0(Encoder):
         """A cut lies before one of the first 12 inverted bottlenecks: behind them, the map of 14 × 14 would be lost."""
         return _TAP + 1
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
         network = self._folded_network()
         maps = _run(network._blocks[:cut], _stem(network, inputs["pixels"]))
-        return {STATES: maps.permute(0, 2, 3, 1).float()}
+        return maps.permute(0, 2, 3, 1).float()
 
-    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
-        maps = activations[STATES].permute(0, 3, 1, 2)
+    def upper(self, states: Tensor, cut: int) -> Tensor:
+        maps = states.permute(0, 3, 1, 2)
         trains = torch.is_grad_enabled()
         network, run = (self.network, _fold_and_run) if trains else (self._folded_network(), _run)
         middle = run(network._blocks[cut:_TAP], maps)

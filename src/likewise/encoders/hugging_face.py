@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from likewise.encoders.activation import Activation
-from likewise.encoders.base import STATES, Encoder, Modality
+from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.cutting import Blocks
 from likewise.errors import UserError
 
@@ -61,32 +61,23 @@ class HuggingFaceEncoder(Encoder):
     def blocks(self) -> int:
         return len(self.stack)
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
         states = self.stack.below(cut, lambda: self.forward(inputs)).float()
-        if states.dim() == 4:
-            states = states.permute(0, 2, 3, 1)
-        return {STATES: states, **(inputs if self.modality == "text" else {})}
+        return states.permute(0, 2, 3, 1) if states.dim() == 4 else states
 
-    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
-        return self.run_above(activations, cut, self.forward)
+    def upper(self, states: Tensor, cut: int) -> Tensor:
+        return self.run_above(states, cut, self.forward)
 
-    def run_above(self, activations: dict[str, Tensor], cut: int, run: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
-        """What `run` makes of stand-in inputs when the network goes on from the activations before block `cut`."""
-        states = activations[STATES]
+    def run_above(self, states: Tensor, cut: int, run: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
+        """What `run` makes of stand-in inputs when the network goes on from the states before block `cut`."""
         maps = states.permute(0, 3, 1, 2) if states.dim() == 4 else states
-        return self.stack.above(cut, maps, lambda: run(self.stand_in(activations)))
+        return self.stack.above(cut, maps, lambda: run(self.stand_in(states)))
 
-    def stand_in(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs that send the network on its way to the cut: a text's own, or any one picture."""
-        if self.modality == "text":
-            return {key: value for key, value in activations.items() if key != STATES}
+    def stand_in(self, states: Tensor) -> dict[str, Tensor]:
+        """Inputs that send the network on its way to the cut: any one picture."""
         if self._picture is None:
             self._picture = self.example_here(1)
-        return {key: value.to(activations[STATES].device) for key, value in self._picture.items()}
-
-    def token_mask(self, inputs: dict[str, Tensor]) -> Tensor:
-        mask = inputs.get("attention_mask")
-        return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
+        return {key: value.to(states.device) for key, value in self._picture.items()}
 
     def measure(self, cut: int) -> Activation:
         """Shape and grid, tried on an example."""
@@ -102,12 +93,9 @@ class HuggingFaceEncoder(Encoder):
 
     def _try(self, inputs: dict[str, Tensor], cut: int) -> Activation:
         whole = self.forward(inputs)
-        below = self.lower(inputs, cut)
-        if not torch.allclose(self.upper(below, cut), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
+        states = self.lower(inputs, cut)
+        if not torch.allclose(self.upper(states, cut), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
             raise UserError(f"the encoder {self.name} cannot be cut at {cut}; train it with --regime frozen or full")
-        states = below[STATES]
-        if self.modality == "text":
-            return Activation(tuple(states.shape[2:]))
         shape = tuple(states.shape[1:])
         grid, extra = self._grid_of(states, inputs)
         if grid is None:
@@ -141,7 +129,7 @@ class HuggingFaceEncoder(Encoder):
             patches = states[:, activation.extra :].unflatten(1, activation.grid)[:, :rows, :columns]
             part = torch.cat([states[:, : activation.extra], patches.flatten(1, 2)], dim=1)
         try:
-            self.upper({STATES: part}, cut)
+            self.upper(part, cut)
         except (RuntimeError, ValueError, AssertionError):
             return False
         return True

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from likewise.encoders.base import STATES, Encoder, Modality
+from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.pixels import SquareDescription, patches_of, square_pixels
 from likewise.encoders.transformer import Transformer, random_positions
 
@@ -70,11 +70,11 @@ class ScratchImage(Encoder):
     def blocks(self) -> int:
         return DEPTH
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
-        return {STATES: self.transformer.lower(self._patches(inputs), None, cut).float()}
+    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+        return self.transformer.lower(self._patches(inputs), cut).float()
 
-    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
-        return self.transformer.upper(activations[STATES], None, cut).float()
+    def upper(self, states: Tensor, cut: int) -> Tensor:
+        return self.transformer.upper(states, cut).float()
 
     def _patches(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].float() / 127.5 - 1.0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from likewise.encoders.base import STATES, Encoder, Modality
+from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.transformer import Transformer, random_positions
 
 WIDTH = 192
@@ -64,25 +64,9 @@ class ScratchText(Encoder):
         return {"pieces": torch.from_numpy(pieces)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        mask = self.token_mask(inputs)
-        return _mean(self.transformer(self._words(inputs), mask), mask)
-
-    @property
-    def blocks(self) -> int:
-        return DEPTH
-
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> dict[str, Tensor]:
-        states = self.transformer.lower(self._words(inputs), self.token_mask(inputs), cut)
-        return {STATES: states.float(), **inputs}
-
-    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
-        mask = self.token_mask(activations)
-        return _mean(self.transformer.upper(activations[STATES], mask, cut), mask)
-
-    def token_mask(self, inputs: dict[str, Tensor]) -> Tensor:
         mask = inputs["pieces"][:, :, 0] != 0
         mask[:, 0] = True  # a text without words is one silent token, not a division by zero
-        return mask
+        return _mean(self.transformer(self._words(inputs), mask), mask)
 
     def _words(self, inputs: dict[str, Tensor]) -> Tensor:
         pieces = inputs["pieces"]

@@ -38,17 +38,20 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.upper(self.lower(states, mask, len(self.blocks)), mask, len(self.blocks))
+        return self._run(states, mask, 0)
 
-    def lower(self, states: Tensor, mask: Tensor | None, cut: int) -> Tensor:
-        """The blocks before block `cut`."""
+    def lower(self, states: Tensor, cut: int) -> Tensor:
+        """The blocks before block `cut`, of states without padding."""
         for block in self.blocks[:cut]:
-            states = block(states, mask)
+            states = block(states)
         return states
 
-    def upper(self, states: Tensor, mask: Tensor | None, cut: int) -> Tensor:
+    def upper(self, states: Tensor, cut: int) -> Tensor:
         """The blocks from block `cut` on, and the norm."""
-        for block in self.blocks[cut:]:
+        return self._run(states, None, cut)
+
+    def _run(self, states: Tensor, mask: Tensor | None, start: int) -> Tensor:
+        for block in self.blocks[start:]:
             states = block(states, mask)
         return self.norm(states)
 

@@ -102,14 +102,13 @@ class VisionEncoder(HuggingFaceEncoder):
         states = self._states(inputs)
         return self._without_registers(states, states.shape[1] - self.feature_shape[0])
 
-    def upper(self, activations: dict[str, Tensor], cut: int) -> Tensor:
+    def upper(self, states: Tensor, cut: int) -> Tensor:
         if self.grid is None:
-            return super().upper(activations, cut)
+            return super().upper(states, cut)
         if self._registers is None:
             with torch.no_grad():
                 self._registers = self._states(self.example_here(1)).shape[1] - self.feature_shape[0]
-        states = self.run_above(activations, cut, self._states)
-        return self._without_registers(states, self._registers)
+        return self._without_registers(self.run_above(states, cut, self._states), self._registers)
 
     def _run(self, inputs: dict[str, Tensor]) -> Any:
         pixels = inputs["pixel_values"]

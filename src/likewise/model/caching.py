@@ -79,7 +79,7 @@ def cache_pictures(model: Model, catalog: Catalog, cut: int | None = None, mirro
     Raises:
         UserError: the encoder cannot be cut there, or the disk has no room.
     """
-    cache = _cache(model, catalog, cut, mirror)
+    cache = model.feature_cache("image", catalog.cache, cut, mirror)
     pictures = {shown[0].key: shown[0] for shown in catalog.pictures if shown}
     missing = cache.missing(list(pictures))
     if missing and cache.bytes_needed(len(missing)) > _WORTH_SAYING:
@@ -95,16 +95,6 @@ def cache_pictures(model: Model, catalog: Catalog, cut: int | None = None, mirro
     known = [row for row, key in enumerate(rows_with_picture) if key is not None]
     slots[known] = cache.slots([cast(str, rows_with_picture[row]) for row in known])
     return CachedPictures(cache, slots)
-
-
-def missing_bytes(model: Model, catalog: Catalog, cut: int | None = None, mirror: bool = False) -> int:
-    """Bytes that `cache_pictures` would still write."""
-    cache = _cache(model, catalog, cut, mirror)
-    return cache.bytes_needed(len(cache.missing([shown[0].key for shown in catalog.pictures if shown])))
-
-
-def _cache(model: Model, catalog: Catalog, cut: int | None, mirror: bool) -> FeatureCache:
-    return model.feature_cache("image", catalog.cache, cut, mirror)
 
 
 def _contents(cut: int | None, mirror: bool) -> str:

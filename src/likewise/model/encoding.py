@@ -14,7 +14,7 @@ from torch import Tensor
 
 from likewise.catalog.images.causes import PictureError
 from likewise.catalog.pictures import Picture
-from likewise.encoders.base import STATES, Encoder
+from likewise.encoders.base import Encoder
 from likewise.encoders.feature_cache import FeatureCache
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Featurizer:
         enabled = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled):
             parts = [
-                (self.encoder(part) if cut is None else self.encoder.lower(part, cut)[STATES]).float()
+                (self.encoder(part) if cut is None else self.encoder.lower(part, cut)).float()
                 for part in self._parts(moved)
             ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -1,7 +1,7 @@
 """What training the last blocks of the picture encoder costs on this machine, and which blocks fit into some time.
 
-The text encoder's blocks stay frozen in every recipe: on the stamps, training them besides found no more by text (0.833
-beside 0.830), and took time from the pictures (0.67 beside 0.71).
+The text encoder stays frozen: on the stamps, training its last blocks as well found no more by text (0.833, and 0.830
+without) and took time from the pictures (0.67, and 0.71 without).
 """
 
 import math
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from likewise.encoders.base import STATES, Encoder
+from likewise.encoders.base import Encoder
 from likewise.model.model import Model
 from likewise.progress import say
 from likewise.training.ground import Ground
@@ -127,6 +127,6 @@ def _quickest(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
 def _step(model: Model, states: Tensor, cut: int) -> Tensor:
     """Forward and backward behind a cut."""
     with torch.enable_grad():
-        vectors = run_upper(model, "image", {STATES: states}, cut)
+        vectors = run_upper(model, states, cut)
         vectors.square().mean().backward()
     return vectors

@@ -15,6 +15,7 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.base import Modality
 from likewise.encoders.feature_cache import FeatureCache
+from likewise.encoders.indexing import ReproducibleIndexing, take
 from likewise.model.caching import CachedPictures, PictureSides, cache_sides
 from likewise.model.encoding import batches, prefetch
 from likewise.model.model import Model
@@ -26,30 +27,8 @@ PROMPTS = ("query", "document")
 _LIVE_BATCH = 64
 
 
-class TextFeatures(Protocol):
-    """Features of texts; gradients flow where the encoder trains."""
-
-    def texts(self, indices: Rows, prompt: str) -> Tensor:
-        """Features (n, width) of texts by their index."""
-
-
-class PictureFeatures(Protocol):
-    """Features of pictures; gradients flow where the encoder trains."""
-
-    def pictures(
-        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
-    ) -> Tensor:
-        """Features (n, *feature_shape) of the rows' pictures; every row must have one.
-
-        Args:
-            mirror: (n,) which of them are seen mirrored, where mirror images are to be had.
-            rng: training draws random crops from it, where those are cheaper than hiding patches of finished features:
-                the grid of the features is then smaller, (n, tokens, width).
-        """
-
-
-class Features(TextFeatures, PictureFeatures, Protocol):
-    """What the loop and the validation read.
+class Features(Protocol):
+    """What the loop and the validation read; gradients flow where an encoder trains.
 
     Attributes:
         cheap_texts: texts are read, not computed, so that more of them than a step needs cost next to nothing.
@@ -63,6 +42,20 @@ class Features(TextFeatures, PictureFeatures, Protocol):
     def cheap_pictures(self) -> bool: ...
     @property
     def crops(self) -> bool: ...
+
+    def texts(self, indices: Rows, prompt: str) -> Tensor:
+        """Features (n, width) of texts by their index."""
+
+    def pictures(
+        self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """Features (n, *feature_shape) of the rows' pictures; every row must have one.
+
+        Args:
+            mirror: (n,) which of them are seen mirrored, where mirror images are to be had.
+            rng: training draws random crops from it, where those are cheaper than hiding patches of finished features:
+                the grid of the features is then smaller, (n, tokens, width).
+        """
 
 
 @dataclass
@@ -122,7 +115,7 @@ class LiveFeatures:
         texts = [self.all_texts[index] for index in distinct]
         encoder = self.model.encoder("text")
         parts = [self._encode("text", encoder.prepare(batch, prompt=prompt)) for batch in batches(texts, _LIVE_BATCH)]
-        return torch.cat(parts)[torch.from_numpy(place).to(self.model.device)]
+        return take(torch.cat(parts), torch.from_numpy(place).to(self.model.device))
 
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
@@ -147,7 +140,7 @@ class LiveFeatures:
         device = self.model.device
         dtype = getattr(torch, self.model.precision[modality])
         moved = {name: tensor.to(device) for name, tensor in inputs.items()}
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32), ReproducibleIndexing():
             features: Tensor = self.model.encoder(modality)(moved)
         return features.float()
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
+from likewise.encoders.indexing import take
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.training.contrast import Contrast, Grades, Side
 from likewise.training.distributed import Processes
@@ -179,7 +180,7 @@ class _Encoded:
         found = vectors.new_zeros(len(wanted), vectors.shape[1])
         if not len(shown):
             return found
-        return found.index_copy(0, _tensor(shown, vectors), vectors[_tensor(places, vectors)])
+        return found.index_copy(0, _tensor(shown, vectors), take(vectors, _tensor(places, vectors)))
 
     def anchors(self, plan: Plan) -> Tensor:
         """(pairs, dim) of this process: the query tower of texts, the picture tower where a picture asks."""

@@ -1,7 +1,8 @@
-"""Features of the regime partial: what lies before a cut is read from disk, what lies behind it runs and trains."""
+"""Features of the regime partial: the picture encoder is read from disk up to a cut, and runs and trains behind it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,50 +11,41 @@ from torch import Tensor
 
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.activation import Activation
-from likewise.encoders.base import STATES, Encoder, Modality
+from likewise.encoders.base import Encoder
+from likewise.encoders.indexing import ReproducibleIndexing
 from likewise.model.caching import CachedPictures, PictureSides, cache_sides
 from likewise.model.encoding import batches
 from likewise.model.model import Model
-from likewise.model.token_cache import TokenCache
-from likewise.training.features import PROMPTS, PictureFeatures, TextFeatures
+from likewise.training.features import CachedFeatures
 
 Rows = NDArray[np.int64]
 _EVALUATED_AT_ONCE = 64
-_TEXTS_AT_ONCE = 128
 _WIDEST = 4 / 3  # rectangles are at most this much wider than high, or higher than wide
 
 
 @dataclass
 class PartialFeatures:
-    """Texts and pictures, each cut or frozen as it may be; see `cut_pictures` and `cut_texts`."""
+    """Frozen texts beside pictures from a cut; see `cut_pictures`."""
 
-    text_features: TextFeatures
-    picture_features: PictureFeatures
-
-    @property
-    def cheap_texts(self) -> bool:
-        """Whether the text encoder is frozen as a whole."""
-        return not isinstance(self.text_features, CutTexts)
-
-    @property
-    def cheap_pictures(self) -> bool:
-        """Whether the picture encoder is frozen as a whole."""
-        return not isinstance(self.picture_features, CutPictures)
+    frozen: CachedFeatures
+    cut: "CutPictures"
+    cheap_texts: ClassVar[bool] = True
+    cheap_pictures: ClassVar[bool] = False
 
     @property
     def crops(self) -> bool:
         """Whether pictures are seen through random rectangles."""
-        return isinstance(self.picture_features, CutPictures) and self.picture_features.crops
+        return self.cut.crops
 
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         """Features (n, width)."""
-        return self.text_features.texts(indices, prompt)
+        return self.frozen.texts(indices, prompt)
 
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
     ) -> Tensor:
         """Features (n, *feature_shape), of fewer tokens where `rng` draws rectangles."""
-        return self.picture_features.pictures(rows, mirror, rng)
+        return self.cut.pictures(rows, mirror, rng)
 
 
 class CutPictures:
@@ -116,34 +108,7 @@ class CutPictures:
 
     def _run(self, states: NDArray[np.float16]) -> Tensor:
         moved = torch.from_numpy(states).to(self.model.device, non_blocking=True).float()
-        return run_upper(self.model, "image", {STATES: moved}, self.cut)
-
-
-class CutTexts:
-    """Texts from cached activations before a block of the text encoder.
-
-    Args:
-        model: its text encoder runs behind the cut.
-        caches: per prompt, the activations of all texts.
-    """
-
-    def __init__(self, model: Model, caches: dict[str, TokenCache]) -> None:
-        self.model = model
-        self.caches = caches
-
-    def texts(self, indices: Rows, prompt: str) -> Tensor:
-        """Features (n, width) of texts by their index; equal ones are encoded once, long ones beside long ones."""
-        cache = self.caches[prompt]
-        distinct, place = np.unique(indices, return_inverse=True)
-        by_length = np.argsort(cache.lengths[distinct], kind="stable")
-        parts, order = [], distinct[by_length]
-        for length in np.unique(cache.lengths[order]):
-            for batch in batches(order[cache.lengths[order] == length], _TEXTS_AT_ONCE):
-                parts.append(run_upper(self.model, "text", cache.read(np.array(batch)), cache.cut))
-        if not parts:
-            return torch.empty(0, self.model.encoder("text").width, device=self.model.device)
-        found = np.argsort(by_length)[place]
-        return torch.cat(parts)[torch.from_numpy(found).to(self.model.device)]
+        return run_upper(self.model, moved, self.cut)
 
 
 @dataclass(frozen=True)
@@ -177,12 +142,12 @@ def random_window(activation: Activation, count: int, smallest: float, rng: np.r
     return Window(tops, lefts, (height * step, width * step))
 
 
-def run_upper(model: Model, modality: Modality, activations: dict[str, Tensor], cut: int) -> Tensor:
-    """The blocks behind a cut, at the precision of the model's encoder; gradients flow where it trains."""
-    encoder: Encoder = model.encoder(modality)
-    dtype = getattr(torch, model.precision[modality])
-    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        return encoder.upper(activations, cut).float()
+def run_upper(model: Model, states: Tensor, cut: int) -> Tensor:
+    """The picture encoder's blocks behind a cut, at its precision; gradients flow where it trains."""
+    encoder: Encoder = model.encoder("image")
+    dtype = getattr(torch, model.precision["image"])
+    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32), ReproducibleIndexing():
+        return encoder.upper(states, cut).float()
 
 
 def cut_pictures(
@@ -194,20 +159,6 @@ def cut_pictures(
         UserError: the encoder cannot be cut there, or the disk has no room.
     """
     return CutPictures(model, cut, cache_sides(model, catalog, cut, mirror=mirror), smallest)
-
-
-def cut_texts(model: Model, catalog: Catalog, cut: int, texts: Sequence[str]) -> CutTexts:
-    """Cache the activations of all texts before block `cut`, once for every prompt that differs.
-
-    Raises:
-        UserError: the encoder cannot be cut there, or the disk has no room.
-    """
-    encoder = model.encoder("text")
-    by_prefix: dict[str, TokenCache] = {}
-    for prompt in PROMPTS:
-        if encoder.prompt(prompt) not in by_prefix:
-            by_prefix[encoder.prompt(prompt)] = TokenCache(model, cut, texts, prompt, catalog.cache)
-    return CutTexts(model, {prompt: by_prefix[encoder.prompt(prompt)] for prompt in PROMPTS})
 
 
 def _parts(rows: Rows, mirror: NDArray[np.bool_] | None) -> Iterator[tuple[Rows, NDArray[np.bool_] | None]]:

@@ -115,7 +115,6 @@ def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -
     settings = {
         "regime": "partial",
         "image_cut": chosen.cut,
-        "text_cut": None,
         "epochs": epochs,
         "batch_size": None,
         "text_rate": ground.config.text_rate if ground.titles_repeat else 0.0,

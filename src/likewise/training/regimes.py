@@ -6,9 +6,10 @@ from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.encoders.lora import add_lora, has_lora, merge_lora
+from likewise.errors import UserError
 from likewise.model.model import MODALITIES, Model
 from likewise.training.features import CachedFeatures, Features, LiveFeatures
-from likewise.training.partial import PartialFeatures, cut_pictures, cut_texts
+from likewise.training.partial import PartialFeatures, cut_pictures
 from likewise.training.views import RowTexts
 
 
@@ -20,10 +21,10 @@ def cut_encoders(
     Args:
         model: its encoders' parameters require gradients behind the cut, and nowhere else.
         cached: the features of the untrained encoders.
-        config: regime, image_cut, text_cut, mirror, patch_area.
+        config: regime, image_cut, mirror, patch_area.
 
     Raises:
-        UserError: an encoder cannot be cut there, or the disk has no room for the activations.
+        UserError: the picture encoder cannot be cut there, there is none, or the disk has no room for the activations.
     """
     for encoder in model.network.encoders.values():
         encoder.requires_grad_(config.regime == "full")
@@ -31,16 +32,14 @@ def cut_encoders(
         return cached
     if config.regime == "full":
         return LiveFeatures(model, catalog, texts.texts, config.augment)
-    features = PartialFeatures(cached, cached)
-    image_cut, text_cut = cuts(model, config)
-    if image_cut is not None:
-        mirror = config.mirror or model.network.flips
-        features.picture_features = cut_pictures(model, catalog, image_cut, mirror=mirror, smallest=config.patch_area)
-        _train_above(model.encoder("image"), image_cut, config)
-    if text_cut is not None:
-        features.text_features = cut_texts(model, catalog, text_cut, texts.texts)
-        _train_above(model.encoder("text"), text_cut, config)
-    return features
+    if "image" not in model.fields:
+        raise UserError("the regime partial trains the picture encoder, but fields has no image: use frozen or full")
+    encoder = model.encoder("image")
+    cut = encoder.blocks - 1 if config.image_cut is None else config.image_cut
+    mirror = config.mirror or model.network.flips
+    pictures = cut_pictures(model, catalog, cut, mirror=mirror, smallest=config.patch_area)
+    _train_above(encoder, cut, config)
+    return PartialFeatures(cached, pictures)
 
 
 def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:
@@ -64,17 +63,3 @@ def saved_model(model: Model) -> Model:
     plain = Model(copy.deepcopy(model.network), model.settings, model.device, model.precision)
     merge_maps(plain)
     return plain
-
-
-def cuts(model: Model, config: TrainConfig) -> tuple[int | None, int | None]:
-    """Where the regime partial cuts the picture and the text encoder; None: one stays frozen as a whole.
-
-    Without a word about either, the last block of the picture encoder trains, or that of the text encoder where the
-    items have no pictures.
-    """
-    pictures = "image" in model.fields
-    image_cut = config.image_cut if pictures else None
-    if image_cut is not None or config.text_cut is not None:
-        return image_cut, config.text_cut
-    last = model.encoder("image" if pictures else "text").blocks - 1
-    return (last, None) if pictures else (None, last)
