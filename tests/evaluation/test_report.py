@@ -50,6 +50,14 @@ def test_it_loads_nothing_and_runs_nothing(page):
     assert not re.search(r"url\((?!#)", text)
 
 
+def test_what_no_page_should_hold_is_shown_in_its_escaped_form(tmp_path):
+    metrics = example_metrics()
+    data = metrics.data.model_copy(update={"source": "caf\udce9 \x1b[31m\u202e<b>.csv"})
+    text = write_report(tmp_path, metrics.model_copy(update={"data": data})).read_text(encoding="utf-8")
+    assert "caf\\udce9 \\x1b[31m\\u202e&lt;b&gt;.csv" in text
+    assert not {"\x1b", "\u202e"} & set(text)
+
+
 def test_drawings_are_well_formed_with_unique_ids_and_the_page_s_colours(page):
     text = page.read_text()
     drawings = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)

@@ -17,6 +17,7 @@ from likewise.evaluation.found import rank_labels
 from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.results import Comparison, Frontier, RunMetrics, SubsetResult
 from likewise.evaluation.significance import Interval
+from likewise.progress import printable
 
 FILE_NAME = "report.html"
 RIVALS = {
@@ -83,10 +84,11 @@ def write_report(
 
 
 def templates() -> Environment:
-    """The templates of this package; what they are filled with is escaped in HTML pages."""
+    """The templates of this package; what they are filled with is printable, and escaped in HTML pages."""
     environment = Environment(
         loader=PackageLoader("likewise.evaluation", "."),
         autoescape=select_autoescape(["html.jinja"], default=False),
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -99,6 +101,10 @@ def templates() -> Environment:
         "signed": _signed,
     }
     return environment
+
+
+def _printable(value: object) -> object:
+    return type(value)(printable(value)) if isinstance(value, str) else value  # Markup stays Markup
 
 
 def plain_words(comparison: Comparison) -> list[str]:
