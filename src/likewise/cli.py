@@ -303,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report_error("likewise", "stopped; the same command goes on from what is saved")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        sys.stderr.close()
+        sys.stderr.close()  # noqa: TID251
         sys.exit(0)
 
 

@@ -25,7 +25,6 @@ from likewise.progress import plain_text, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
     from likewise.retrieval.index import Index
     from likewise.retrieval.items import Hits
@@ -296,7 +295,7 @@ def demo(
         serve(page, host, port)
 
 
-def _cell(value: Any) -> "Text":
+def _cell(value: Any) -> "RenderableType":
     return plain_text("" if value is None else str(value))
 
 

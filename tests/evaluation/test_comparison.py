@@ -89,6 +89,16 @@ def test_metrics_survive_the_disk(tmp_path):
     assert "NaN" not in text
 
 
+def test_names_of_files_that_are_not_utf8_can_be_kept(tmp_path):
+    metrics = example_metrics()
+    settings = {"data": {"file": "caf\udce9.csv", "columns": ["\udce9"]}}
+    data = metrics.data.model_dump() | {"source": "caf\udce9.csv"}
+    metrics = RunMetrics(**metrics.model_dump(exclude={"data", "settings"}), data=data, settings=settings)
+    metrics.write(tmp_path)
+    assert RunMetrics.read(tmp_path) == metrics
+    assert metrics.data.source == "caf\\udce9.csv"
+
+
 def test_a_run_without_metrics_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"holds no metrics\.json"):
         RunMetrics.read(tmp_path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from likewise.errors import UserError
 from likewise.evaluation.significance import Interval, Number, Verdict, verdict
@@ -15,6 +15,19 @@ class Result(BaseModel):
     """The base of all results: immutable; keys of a later version are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _escape_surrogates(cls, values: Any) -> Any:
+        return _encodable(values)  # names of files need not be UTF-8; JSON and pages have to
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(entry) for key, entry in value.items()}
+    return [_encodable(entry) for entry in value] if isinstance(value, list) else value
 
 
 class SystemResult(Result):

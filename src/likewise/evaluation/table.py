@@ -3,7 +3,6 @@
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.results import Comparison, SubsetResult, Threshold
@@ -31,7 +30,7 @@ def comparison_table(comparison: Comparison, threshold: Threshold | None = None)
     return Group(*tables, plain_text(comparison.sentence, style=STYLES[comparison.verdict]))
 
 
-def _short_verdict(comparison: Comparison, subset: SubsetResult) -> Text:
+def _short_verdict(comparison: Comparison, subset: SubsetResult) -> RenderableType:
     if subset.rival is None:
         return plain_text("no rival was measured", style="dim")
     verdict, difference = comparison.verdict_on(subset), subset.differences[comparison.metric]
