@@ -34,7 +34,7 @@ def test_it_holds_table_curves_catalogue_and_settings(page):
         "Training loss", "Validation recall@10", "Temperature", "Learning rate", "seconds of training",
         "the picture alone", "ndcg@10",
         "2,043", "the file is read as Windows-1252", "duplicate id", "the first row wins", "model.text_encoder",
-        "fewer than 200 identities", "Apache-2.0", "2.10.0",
+        "fewer than 200 identities", "lite-image", "2.10.0",
     ):  # fmt: skip
         assert part in text, part
     assert text.count("<svg") == 4 + 1 + 1 + 6 + 1

@@ -116,7 +116,7 @@ def plain_words(comparison: Comparison) -> list[str]:
     sentences = [
         f"{subset.queries:,} searches whose right answers are known were run over {subset.candidates:,} items, "
         f"seen by {subset.label}.",
-        _achieved(subset, metric, ours),
+        _achieved(metric, ours),
     ]
     if subset.rival is None:
         return [*sentences, "No simple method was measured beside it, so this says nothing about what training gained."]
@@ -139,7 +139,7 @@ def _of_100(share: float) -> int:
     return round(100 * float(f"{share:.2f}"))  # the same two digits as in the sentence with the figures
 
 
-def _achieved(subset: SubsetResult, metric: str, mean: float) -> str:
+def _achieved(metric: str, mean: float) -> str:
     if metric.startswith("recall@"):
         places = {"1": "in the first place", "5": "among the first five results", "10": "among the first ten results"}
         return f"The trained model showed {_of_100(mean)} of 100 right items {places[metric.removeprefix('recall@')]}."

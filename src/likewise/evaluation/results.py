@@ -148,12 +148,10 @@ class Epoch(Result):
 
 
 class EncoderNote(Result):
-    """Where an encoder came from."""
+    """An encoder of the model."""
 
     name: str  # its registry string
     modality: str
-    licence: str | None = None
-    source: str | None = None  # a package or hub name for people
 
 
 class DataNote(Result):
@@ -167,7 +165,6 @@ class DataNote(Result):
     fields: list[str]
     split: str  # how the validation part was drawn, in words
     query: str | None = None  # the field that the queries were taken from
-    answers: str | None = None  # words that complete "an item is a right answer when …"
 
 
 class RunMetrics(Result):
