@@ -18,7 +18,8 @@ def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(t
     assert metrics.comparison.sentence in text
     assert "2,000 usable items of 2,043 rows" in text
     assert "43 × duplicate id: the id was seen before; the first row wins" in text
-    for part in ("the licences of both apply", "| lite-image | image |", "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
+    encoders = "| lite-image | image |", "the licences of both apply"
+    for part in (*encoders, "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
         assert part in text, part
     lines = text.splitlines()
     assert any("A best score below 0.31" in line and line.startswith("- A high similarity") for line in lines)

@@ -15,7 +15,7 @@ from likewise.evaluation.curves import learning_curves
 from likewise.evaluation.exhibits import Exhibits
 from likewise.evaluation.found import rank_labels
 from likewise.evaluation.metrics import METRICS
-from likewise.evaluation.results import Comparison, Frontier, RunMetrics, SubsetResult
+from likewise.evaluation.results import Comparison, Frontier, RunMetrics
 from likewise.evaluation.significance import Interval
 from likewise.progress import printable
 
