@@ -1,7 +1,7 @@
 # Every target does its own set-up in .venv, with plain venv and pip. Nothing is installed outside of this folder.
 #
 #   make demo     sample catalogue, training, index, page on http://127.0.0.1:7860  (PORT=…; HEADLESS=1 stops once it serves)
-#   make test     the tests  (ARGS="tests/model -k fusion" for some of them)
+#   make test     the tests, on all cores  (ARGS="tests/model -k fusion" for some of them; JOBS=0 in one process)
 #   make lint     style, import order, types
 #   make clean    remove what these made
 
@@ -9,6 +9,7 @@ PYTHON ?= python3
 PORT ?= 7860
 HEADLESS ?=
 ARGS ?=
+JOBS ?= logical
 
 BIN := .venv/bin
 DEMO_CSV := demo/openmoji/openmoji.csv
@@ -22,7 +23,7 @@ demo: .venv/installed
 	$(BIN)/likewise demo demo/run --port $(PORT) $(if $(filter-out 0,$(HEADLESS)),--check)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -rs $(ARGS)
+	$(BIN)/python -m pytest -rs --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # works withou
 
 from likewise.errors import UserError
 from likewise.model.portable import load_portable
-from likewise.progress import say
+from likewise.progress import print_logs, report_error, say
 from likewise.retrieval.index import Index
 from likewise.serving.server import serve
 from likewise.serving.web import create_page, thumbnails_in
@@ -22,10 +22,11 @@ from likewise.serving.web import create_page, thumbnails_in
 def main(arguments: list[str] | None = None) -> int:
     """Run the script; returns the exit status."""
     options = _parser().parse_args(arguments)
+    print_logs()
     try:
         run(options)
     except UserError as error:
-        print(f"demo.py: {error}", file=sys.stderr)  # noqa: T201
+        report_error("demo.py", error)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -44,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
 
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
+        report_error(self.prog, f"{message} (--help says more)")
+        self.exit(2)
 
 
 def _parser() -> argparse.ArgumentParser:

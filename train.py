@@ -18,20 +18,21 @@ from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, save_portable
-from likewise.progress import say
+from likewise.progress import print_logs, report_error, say
 from likewise.training.train import train
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script; returns the exit status."""
     options = _parser().parse_args(arguments)
+    print_logs()
     try:
         run(options)
     except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)  # noqa: T201
+        report_error("train.py", error)
         return 2
     except KeyboardInterrupt:
-        print(f"train.py: stopped; {options.output} is as it was", file=sys.stderr)  # noqa: T201
+        report_error("train.py", f"stopped; {options.output} is as it was")
         return 130
     return 0
 
@@ -59,7 +60,8 @@ def run(options: argparse.Namespace) -> RunMetrics:
 
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
+        report_error(self.prog, f"{message} (--help says more)")
+        self.exit(2)
 
 
 def _parser() -> argparse.ArgumentParser:

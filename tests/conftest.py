@@ -1,10 +1,30 @@
-"""Shared by all tests: honest skips, a quiet terminal, no network."""
+"""Shared by all tests: honest skips, processes side by side that do not fight over the cores, no network."""
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 REQUIRE_ALL = os.environ.get("LIKEWISE_REQUIRE_ALL") == "1"
+_THREADS = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS"),
+)
+
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    share = max(1, len(os.sched_getaffinity(0)) // workers if hasattr(os, "sched_getaffinity") else 1)
+    for variable in _THREADS:  # read when the libraries are imported, which is later, and by child processes
+        os.environ.setdefault(variable, str(share))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n logical` runs one file, or a test of one, without workers: starting them takes longer than most files."""
+    return 0 if _is_one_file(config.args) else None
+
+
+def _is_one_file(arguments: Sequence[str]) -> bool:
+    return len(arguments) == 1 and Path(arguments[0].partition("::")[0]).is_file()
 
 
 def require(condition: object, reason: str) -> None:

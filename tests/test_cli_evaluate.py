@@ -8,6 +8,7 @@ from model.shape_catalogue import write_catalogue
 
 from likewise.cli import main
 from likewise.config import ModelSettings
+from likewise.evaluation import space_map
 from likewise.model.model import Model
 from likewise.progress import console
 
@@ -71,7 +72,8 @@ def test_a_goal_is_checked_before_the_work(workplace, capsys):
     assert "metrics are recall@1" in err
 
 
-def test_a_report_with_ablations(workplace, capsys):
+def test_a_report_with_ablations(workplace, capsys, monkeypatch):
+    monkeypatch.setattr(space_map, "_umap_is_installed", lambda: False)  # or else it is compiled first
     page = workplace / "reports" / "r.html"
     status, out, err = run(workplace, capsys, "evaluate", "--ablations", "--report", page)
     assert status == 0

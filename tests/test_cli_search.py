@@ -121,6 +121,40 @@ def test_facets_stand_beside_the_hits(shop, capsys):
     assert "XJ-9" in shown
 
 
+HOSTILE_TITLES = (
+    "Cable [/HDMI]",
+    "[new] red [bold]shirt[/bold]",
+    "[link=https://example.org]red[/link] :smile:",
+    "red \x9b31m shirt \x9d0;title\x9c",
+    "red \u202egnp.trihs\u202c",
+)
+
+
+def test_what_a_catalogue_holds_is_shown_and_never_obeyed(capsys, tmp_path):
+    run, data, cache = tmp_path / "run", tmp_path / "\x1b[31mproducts.csv", tmp_path / "cache"
+    write_untrained_run(run)
+    column = "\x1b]0;brand\x07 [b]"
+    rows = {
+        "id": [f"{row} [/] \x85" for row in range(5)],
+        "title": HOSTILE_TITLES,
+        column: ["[/a]", "\x9b1m"] * 2 + [""],
+    }
+    pl.DataFrame(rows).write_csv(data)
+    outputs = [said(capsys, "index", run, "--data", data, "--cache", cache)]
+    search = ("search", run, "red shirt", "--facet", column, "--group-by", column)
+    outputs += [printed(capsys, *search), printed(capsys, *search, "--json")]
+    outputs += [printed(capsys, "doctor", data), printed(capsys, "doctor", data, "--json")]
+    outputs += [refused(capsys, "search", run, "red", "--facet", "\x1b[31m [/x]")]
+    outputs += [refused(capsys, "doctor", tmp_path / "\x1b[31m \u202e.csv")]
+    for output in outputs:
+        assert not {"\x1b", "\x07", "\x85", "\x9b", "\x9c", "\u202e"} & set(output), ascii(output)
+    shown = printed(capsys, "search", run, "red shirt")
+    for words in ("Cable [/HDMI]", "[new] red [bold]shirt[/bold]", "[link=https://example.org]red[/link] :smile:"):
+        assert words in shown
+    assert "red \\u202egnp.trihs\\u202c" in shown
+    assert {hit["title"] for hit in hits(capsys, run, "red shirt")} == set(HOSTILE_TITLES)
+
+
 def test_an_update_says_what_it_did(shop, capsys, tmp_path, monkeypatch):
     run = shutil.copytree(shop / "run", tmp_path / "run")
     for file in shop.glob("*.png"):

@@ -24,7 +24,7 @@ from likewise.options import (
     train_config,
 )
 from likewise.output import print_json, print_table
-from likewise.progress import console, say
+from likewise.progress import print_logs, report_error, say
 from likewise.search_commands import demo, index, recommend, search, verify
 
 _ABOUT = "Turn a catalogue into a search engine that understands text and pictures."
@@ -192,7 +192,7 @@ def evaluate(
         print_table(comparison_table(examination.comparison, examination.threshold))
     missed = [sentence for goal in goals if (sentence := goal.missed_by(examination.comparison.subsets[0]))]
     for sentence in missed:
-        say(f"likewise: {sentence}")
+        report_error("likewise", sentence)
     if missed:
         sys.exit(1)
 
@@ -293,17 +293,17 @@ for command in (index, search, recommend, demo, verify):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 2."""
+    print_logs()
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (UserError, CycloptsError) as error:
-        console.quiet = False
-        say(f"likewise: {' '.join(str(error).split())}")
+        report_error("likewise", error)
         sys.exit(2)
     except KeyboardInterrupt:
-        say("likewise: stopped; the same command goes on from what is saved")
+        report_error("likewise", "stopped; the same command goes on from what is saved")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        sys.stderr.close()
+        sys.stderr.close()  # noqa: TID251
         sys.exit(0)
 
 

@@ -21,9 +21,11 @@ from likewise.options import (
     store_credentials,
 )
 from likewise.output import print_json, print_table
-from likewise.progress import say
+from likewise.progress import plain_text, say
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from likewise.retrieval.index import Index
     from likewise.retrieval.items import Hits
 
@@ -192,19 +194,25 @@ def search(
         found = [{"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")} for hit in hits]
         print_json({"hits": found, "facets": _named(hits.facets)} if hits.facets else found)
         return
-    from rich.table import Table
+    print_table(render_hits(hits, query.group_by))
 
-    extra = [query.group_by] if query.group_by else []
-    table = Table("score", "id", "title", *extra, box=None, pad_edge=False)
+
+def render_hits(hits: "Hits", group_by: str | None = None) -> "RenderableType":
+    """Hits and their facets as tables for a terminal."""
+    from rich.console import Group as Stack
+    from rich.table import Column, Table
+
+    extra = [group_by] if group_by else []
+    table = Table("score", "id", "title", *(Column(plain_text(name)) for name in extra), box=None, pad_edge=False)
+    tables = [table]
     for hit in hits:
-        cells = [str(hit.fields.get(name) or "") for name in ("title", *extra)]
-        table.add_row(f"{hit.score:.3f}", hit.id, *cells)
-    print_table(table)
+        table.add_row(f"{hit.score:.3f}", *map(_cell, (hit.id, *(hit.fields.get(name) for name in ("title", *extra)))))
     for column, counts in hits.facets.items():
-        table = Table(column, "items", box=None, pad_edge=False)
+        facet = Table(Column(plain_text(column)), "items", box=None, pad_edge=False)
+        tables.append(facet)
         for value, count in counts.items():
-            table.add_row(str(value), f"{count:,}")
-        print_table(table)
+            facet.add_row(_cell(value), f"{count:,}")
+    return Stack(*tables)
 
 
 def recommend(
@@ -315,6 +323,10 @@ def verify(target: str, /, *, as_json: AsJson = False) -> None:
         print_table(table)
     if any(part.damage for part in parts):
         sys.exit(1)
+
+
+def _cell(value: Any) -> "RenderableType":
+    return plain_text("" if value is None else str(value))
 
 
 def _named(facets: dict[str, dict[Any, int]]) -> dict[str, list[dict[str, Any]]]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from catalog.picture_files import BAD_FILES, encoded, photo
-from rich.console import Console
 
 from likewise.catalog.doctor import examine, render
 from likewise.errors import UserError
+from likewise.progress import Terminal
 
 
 def printed(report) -> str:
-    console = Console(file=io.StringIO(), width=100)
+    console = Terminal(io.StringIO(), width=100)
     console.print(render(report))
     return console.file.getvalue()
 

@@ -3,14 +3,8 @@
 import pytest
 from encoders.tiny_models import save_bert
 
-from likewise.encoders.registry import known_encoders, load_encoder, restore_encoder
+from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
-
-
-def test_known_encoders_say_what_they_are():
-    known = known_encoders()
-    assert {"lite-text", "lite-image", "scratch-text", "scratch-image"} <= set(known)
-    assert all(entry.about and entry.modality in ("text", "image") for entry in known.values())
 
 
 def test_a_misspelt_name_gets_the_nearest_and_the_ways_out():

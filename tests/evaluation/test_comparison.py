@@ -7,7 +7,6 @@ import pytest
 from evaluation.example_run import example_comparison, example_metrics
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from likewise.errors import UserError
 from likewise.evaluation.comparison import compare, evaluate_system, headline_metric, relevance_by_key
@@ -15,6 +14,7 @@ from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.results import Comparison, RunMetrics
 from likewise.evaluation.subsets import SUBSETS, describe, mixed_index
 from likewise.evaluation.table import comparison_table
+from likewise.progress import Terminal
 
 
 def system(name, hits, groups=None):
@@ -89,6 +89,16 @@ def test_metrics_survive_the_disk(tmp_path):
     assert "NaN" not in text
 
 
+def test_names_of_files_that_are_not_utf8_can_be_kept(tmp_path):
+    metrics = example_metrics()
+    settings = {"data": {"file": "caf\udce9.csv", "columns": ["\udce9"]}}
+    data = metrics.data.model_dump() | {"source": "caf\udce9.csv"}
+    metrics = RunMetrics(**metrics.model_dump(exclude={"data", "settings"}), data=data, settings=settings)
+    metrics.write(tmp_path)
+    assert RunMetrics.read(tmp_path) == metrics
+    assert metrics.data.source == "caf\\udce9.csv"
+
+
 def test_a_run_without_metrics_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"holds no metrics\.json"):
         RunMetrics.read(tmp_path)
@@ -99,7 +109,7 @@ def test_a_run_without_metrics_is_one_sentence(tmp_path):
 
 def test_the_table_fits_80_columns_and_shows_every_system_and_metric():
     comparison = example_comparison()
-    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    console = Terminal(io.StringIO(), width=80, soft_wrap=True)
     console.print(comparison_table(comparison))
     text = console.file.getvalue()
     table, sentence = text.split("Verdict: ")
@@ -113,7 +123,7 @@ def test_the_table_fits_80_columns_and_shows_every_system_and_metric():
 
 def test_the_table_of_nothing_has_dashes():
     nothing = evaluate_system("trained", np.ones((2, 3)), [[], []], [0, 1])
-    console = Console(file=io.StringIO(), width=80)
+    console = Terminal(io.StringIO(), width=80)
     console.print(comparison_table(compared(nothing)))
     assert "–" in console.file.getvalue()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from evaluation.example_run import example_comparison
-from rich.console import Console
 
 from likewise.evaluation.qrels import read_queries
 from likewise.evaluation.table import subset_table
+from likewise.progress import Terminal
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
@@ -19,7 +19,7 @@ def block(language: str) -> str:
 
 
 def test_the_table_is_a_real_one():
-    console = Console(file=io.StringIO(), width=80)
+    console = Terminal(io.StringIO(), width=80)
     console.print(subset_table(example_comparison(gain=0.0).subsets[0]))
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == block("text").splitlines()
 

@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 import torch
 from model.shape_catalogue import write_catalogue
-from rich.console import Console
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import ModelSettings
@@ -19,6 +18,7 @@ from likewise.evaluation.inquiry import Request
 from likewise.evaluation.run_comparison import compare_runs, run_comparison_table
 from likewise.evaluation.sight import SeenItems, query_vectors
 from likewise.model.model import Model
+from likewise.progress import Terminal
 
 SETTINGS = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=64)
 
@@ -133,7 +133,7 @@ def test_two_runs_on_the_same_questions(catalog, models, tmp_path):
     assert result.subset.differences["map"].mean == pytest.approx(-back.subset.differences["map"].mean)
     assert all(change.after > change.before for change in result.gained)
     assert [change.query for change in result.gained] == [change.query for change in back.lost]
-    console = Console(file=io.StringIO(), width=80)
+    console = Terminal(io.StringIO(), width=80)
     console.print(run_comparison_table(result))
     text = console.file.getvalue()
     assert "gains most on" in text

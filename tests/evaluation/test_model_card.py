@@ -1,5 +1,7 @@
 """The model card is valid Markdown whatever the catalogue holds, and says what one must know."""
 
+import re
+
 import yaml
 from evaluation.example_run import example_metrics
 
@@ -16,7 +18,8 @@ def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(t
     assert metrics.comparison.sentence in text
     assert "2,000 usable items of 2,043 rows" in text
     assert "43 × duplicate id: the id was seen before; the first row wins" in text
-    for part in ("Apache-2.0", "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
+    encoders = "| lite-image | image |", "the licences of both apply"
+    for part in (*encoders, "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
         assert part in text, part
     lines = text.splitlines()
     assert any("A best score below 0.31" in line and line.startswith("- A high similarity") for line in lines)
@@ -37,6 +40,18 @@ def test_every_table_has_as_many_cells_in_each_row(tmp_path):
             cells[number] = table
     tables = sum(number - 1 not in cells for number in cells)
     assert tables == 1 + 1 + 4  # encoders, settings, one for each subset
+
+
+def test_names_of_a_catalogue_are_text_and_no_markup(tmp_path):
+    hostile = "![x](https://example.org/p.png) [y]: https://example.org **z** \x1b[31m \u202e \udcff"
+    metrics = example_metrics().model_copy(update={"name": hostile, "settings": {hostile: hostile}, "notes": [hostile]})
+    data = metrics.data.model_copy(update={"source": hostile, "fields": [hostile]})
+    text = write_model_card(tmp_path, metrics.model_copy(update={"data": data})).read_text(encoding="utf-8")
+    outside_code = re.sub(r"`[^`]*`", "", text)
+    assert "![x\\](https://example.org/p.png) [y\\]: https" in outside_code
+    assert not re.search(r"(?<!\\)\](?=[(\[:])", outside_code)
+    assert not {"\x1b", "\u202e", "\udcff"} & set(text)
+    assert "\\x1b[31m" in outside_code
 
 
 def test_a_run_without_history_or_settings_has_a_card(tmp_path):

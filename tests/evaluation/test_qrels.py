@@ -88,7 +88,6 @@ def test_pictures_and_words_ask_alone_and_together(read):
 def test_what_is_left_out_is_counted(read):
     queries = read("query,id\nx,a\nx,zz\n,b\ny,yy|zz\n")
     assert answers(queries) == {"x": [0], "y": []}
-    assert queries.unknown_ids == 3
     assert queries.notes[0] == "1 rows without a query are left out"
     assert "3 answers are not in the catalogue" in queries.notes[1]
     assert "zz, yy" in queries.notes[1]

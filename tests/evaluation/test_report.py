@@ -34,7 +34,7 @@ def test_it_holds_table_curves_catalogue_and_settings(page):
         "Training loss", "Validation recall@10", "Temperature", "Learning rate", "seconds of training",
         "the picture alone", "ndcg@10",
         "2,043", "the file is read as Windows-1252", "duplicate id", "the first row wins", "model.text_encoder",
-        "fewer than 200 identities", "Apache-2.0", "2.10.0",
+        "fewer than 200 identities", "lite-image", "2.10.0",
     ):  # fmt: skip
         assert part in text, part
     assert text.count("<svg") == 4 + 1 + 1 + 6 + 1
@@ -48,6 +48,14 @@ def test_it_loads_nothing_and_runs_nothing(page):
     assert "red shoes &amp; &lt;b&gt;bold" in text
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
+
+
+def test_what_no_page_should_hold_is_shown_in_its_escaped_form(tmp_path):
+    metrics = example_metrics()
+    data = metrics.data.model_copy(update={"source": "caf\udce9 \x1b[31m\u202e<b>.csv"})
+    text = write_report(tmp_path, metrics.model_copy(update={"data": data})).read_text(encoding="utf-8")
+    assert "caf\\udce9 \\x1b[31m\\u202e&lt;b&gt;.csv" in text
+    assert not {"\x1b", "\u202e"} & set(text)
 
 
 def test_drawings_are_well_formed_with_unique_ids_and_the_page_s_colours(page):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from PIL import Image
 from retrieval.fakes import FakeModel, catalog_of, save_picture
 
 from likewise.errors import UserError
+from likewise.progress import print_logs
 from likewise.retrieval.index import Index
 from likewise.serving.server import serve, serving
 from likewise.serving.web import create_page, thumbnails_in
@@ -57,6 +59,17 @@ def test_an_item_without_a_usable_picture_has_no_thumbnail(client: httpx.Client,
 def test_details_of_an_unknown_item_are_not_there(client: httpx.Client) -> None:
     assert "green pear" in client.get("/details", params={"id": "1", "score": "nan"}).text
     assert client.get("/details", params={"id": "unknown"}).status_code == 404
+
+
+def test_log_lines_of_the_server_are_printable(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own
+    monkeypatch.setattr(logging, "lastResort", None)
+    print_logs()
+    for name in ("uvicorn.error", "likewise.serving.web"):
+        logging.getLogger(name).error("\x1b[31m %s", "[/b] \u202e")
+    assert capsys.readouterr().err == "\\x1b[31m [/b] \\u202e\n" * 2
 
 
 def test_no_file_of_the_machine_is_served(client: httpx.Client, originals: Path) -> None:

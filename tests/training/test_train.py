@@ -11,12 +11,12 @@ from model.shape_catalogue import catalogue_of, draw
 from safetensors.torch import load_file
 
 from likewise.catalog.catalog import Catalog
-from likewise.config import TrainConfig
+from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.scratch_image import ScratchImage
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
-from likewise.progress import quiet
+from likewise.progress import console, quiet
 from likewise.training.train import train
 
 
@@ -202,6 +202,18 @@ def test_a_catalogue_without_pictures_trains(tiny, tmp_path):
     assert run.metrics.data.fields == ["title", "description"]
     assert [subset.subset for subset in run.metrics.comparison.subsets] == ["all"]
     assert np.isfinite(Model.load(run.path, "cpu").encode_items(catalogue)).all()
+
+
+def test_a_language_that_the_encoder_does_not_know_is_said(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(console, "quiet", False)
+    monkeypatch.setattr(console, "_file", None)
+    title, description = "Водонепроницаемые ботинки для женщин", "Треккинговая обувь на каждый день, модель"
+    rows = [{"title": f"{title} {row}", "description": f"{description} {row}"} for row in range(12)]
+    settings = brief(tiny, split=None, model=ModelSettings(text_encoder="lite-text", fields=("title", "description")))
+    train(catalogue_of(tmp_path / "items", rows), tmp_path / "run", settings)
+    said = capsys.readouterr().err
+    assert "Warning: about 100% of the texts" in said
+    assert "choose one that has, such as that of --preset multilingual" in said
 
 
 def test_a_model_of_texts_ignores_the_pictures(shapes, tiny, tmp_path, passes):

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
-from rich.text import Text
 
 from likewise.catalog.catalog import Catalog, default_cache
 from likewise.catalog.items import read_items
 from likewise.catalog.pictures import Picture, PictureError
 from likewise.catalog.report import Report
 from likewise.config import DataSettings, ImageSettings
-from likewise.progress import track
+from likewise.progress import plain_text, track
 
 _READERS = 4
 _SIDE = 224  # pixels; decoding at a reduced scale still reads the file to its end
@@ -59,16 +58,19 @@ def examine(
 
 def render(report: Report) -> RenderableType:
     """The report for a terminal: a sentence, the notes, and a table of the problems, most frequent first."""
-    parts: list[RenderableType] = [Text(f"{report.usable:,} usable items from {report.rows:,} rows", style="bold")]
-    parts.extend(Text(f"• {note}") for note in report.notes)
+    usable = f"{report.usable:,} usable items from {report.rows:,} rows"
+    parts: list[RenderableType] = [plain_text(usable, style="bold")]
+    parts.extend(plain_text(f"• {note}") for note in report.notes)
     if not report.problems:
-        return Group(*parts, Text("No problems found.", style="green"))
+        return Group(*parts, plain_text("No problems found.", style="green"))
     headings = (Column("Count", justify="right"), Column("Problem", no_wrap=True), "What it means", "Such as")
     table = Table(*headings, show_edge=False, pad_edge=False)
     for problem in sorted(report.problems.values(), key=lambda problem: -problem.count):
         examples = ", ".join(str(example)[:40] for example in problem.examples[:3])
-        table.add_row(f"{problem.count:,}", Text(problem.cause), Text(problem.consequence), Text(examples))
-    return Group(*parts, Text(), table)
+        table.add_row(
+            f"{problem.count:,}", plain_text(problem.cause), plain_text(problem.consequence), plain_text(examples)
+        )
+    return Group(*parts, "", table)
 
 
 def _note_repetitions(catalog: Catalog) -> None:

@@ -23,7 +23,6 @@ class KnownEncoder:
 
     name: str
     modality: Modality
-    about: str
     load: Callable[[int], Encoder]  # from a seed, which only random weights heed
 
 
@@ -41,16 +40,11 @@ _FAMILIES = {
 }
 
 
-def known_encoders() -> dict[str, KnownEncoder]:
-    """The encoders that have short names, by name."""
-    return dict(_KNOWN)
-
-
 def load_encoder(name: str, modality: Modality, *, seed: int = 0, resolution: int | None = None) -> Encoder:
     """The encoder called `name`, with its weights, on the CPU and in evaluation mode.
 
     Args:
-        name: a short name (see `known_encoders`), a Hugging Face id or a folder.
+        name: a short name such as lite-text, a Hugging Face id or a folder.
         modality: "text" or "image": which half of a dual encoder, and a check for the others.
         seed: decides random weights (`scratch-text`, `scratch-image`).
         resolution: image encoders: pixels of a side, if not those that it has learned at.
@@ -171,15 +165,15 @@ def _hugging_face(name: str, modality: Modality) -> Encoder:
     return TextEncoder.pretrained(name) if modality == "text" else VisionEncoder.pretrained(name)
 
 
-def _known(name: str, modality: Modality, about: str) -> Callable[[Callable[[int], Encoder]], Callable[[int], Encoder]]:
+def _known(name: str, modality: Modality) -> Callable[[Callable[[int], Encoder]], Callable[[int], Encoder]]:
     def enter(load: Callable[[int], Encoder]) -> Callable[[int], Encoder]:
-        _KNOWN[name] = KnownEncoder(name, modality, about, load)
+        _KNOWN[name] = KnownEncoder(name, modality, load)
         return load
 
     return enter
 
 
-@_known("lite-text", "text", "all-MiniLM-L6-v2: 384 numbers, English, up to 256 tokens")
+@_known("lite-text", "text")  # all-MiniLM-L6-v2
 def _lite_text(seed: int) -> Encoder:
     from likewise.encoders.packaged import MINILM
     from likewise.encoders.text import TextEncoder
@@ -187,21 +181,21 @@ def _lite_text(seed: int) -> Encoder:
     return TextEncoder.pretrained("lite-text", source=str(MINILM.locate().parent))
 
 
-@_known("lite-image", "image", "EfficientNet-Lite0, ImageNet weights: a 7×7 grid of 768 numbers")
+@_known("lite-image", "image")
 def _lite_image(seed: int) -> Encoder:
     from likewise.encoders.efficientnet import EfficientNetLite0
 
     return EfficientNetLite0.pretrained()
 
 
-@_known("scratch-text", "text", "a small Transformer over hashed words, random weights")
+@_known("scratch-text", "text")
 def _scratch_text(seed: int) -> Encoder:
     from likewise.encoders.scratch_text import ScratchText
 
     return ScratchText.random(seed)
 
 
-@_known("scratch-image", "image", "a small Vision Transformer, random weights")
+@_known("scratch-image", "image")
 def _scratch_image(seed: int) -> Encoder:
     from likewise.encoders.scratch_image import ScratchImage
 

@@ -1,5 +1,6 @@
 """The model card of a run: a README.md that says what the model is, how good it is, and where it ends."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def write_model_card(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path
     """
     metrics = metrics if isinstance(metrics, RunMetrics) else RunMetrics.model_validate(metrics)
     environment = templates()
-    environment.filters |= {"cell": _cell, "interval": figure}
+    environment.filters |= {"cell": _cell, "code": _code, "interval": figure}
     card = environment.get_template("model_card.md.jinja").render(
         metrics=metrics,
         comparison=metrics.comparison,
@@ -39,6 +40,11 @@ def write_model_card(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path
 
 
 def _cell(text: object) -> str:
-    """Text that cannot break a line or a table of Markdown, nor open an HTML tag."""
-    flat = " ".join(str(text).split())
-    return flat.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    """Text that cannot break a line or a table of Markdown, nor make a link, a picture, emphasis or an HTML tag."""
+    flat = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace("`", "'")
+    return re.sub(r"([\\|*~]|\](?=[(\[:]))", r"\\\1", flat)
+
+
+def _code(text: object) -> str:
+    """Text between backticks."""
+    return " ".join(str(text).split()).replace("`", "'")

@@ -20,7 +20,6 @@ class JudgedQueries:
     images: list[str | None]  # the picture's path or address
     relevant: list[np.ndarray]  # positions in the catalogue, ascending; empty where no answer is known
     gains: list[np.ndarray] | None  # the same shape; None where the file holds no grades
-    unknown_ids: int  # answers whose id is not in the catalogue; they are left out
     notes: list[str] = field(default_factory=list)  # what was left out, one sentence each
 
     def __len__(self) -> int:
@@ -87,7 +86,6 @@ def _grouped(
         images=[image for _, image in answers],
         relevant=[np.array([position for position, _ in row], dtype=np.int64) for row in by_query],
         gains=[np.array([gain for _, gain in row]) for row in by_query] if graded else None,
-        unknown_ids=unknown_count,
         notes=notes + _notes(blank, unknown_count, unknown, sum(not row for row in by_query)),
     )
 

@@ -13,9 +13,10 @@ from likewise.evaluation.curves import learning_curves
 from likewise.evaluation.exhibits import Exhibits
 from likewise.evaluation.found import rank_labels
 from likewise.evaluation.metrics import METRICS
-from likewise.evaluation.results import Comparison, Frontier, RunMetrics, SubsetResult
+from likewise.evaluation.results import Comparison, Frontier, RunMetrics
 from likewise.evaluation.significance import Interval
 from likewise.files import make_folder, write_file
+from likewise.progress import printable
 
 FILE_NAME = "report.html"
 RIVALS = {
@@ -76,10 +77,11 @@ def write_report(
 
 
 def templates() -> Environment:
-    """The templates of this package; what they are filled with is escaped in HTML pages."""
+    """The templates of this package; what they are filled with is printable, and escaped in HTML pages."""
     environment = Environment(
         loader=PackageLoader("likewise.evaluation", "."),
         autoescape=select_autoescape(["html.jinja"], default=False),
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -94,6 +96,10 @@ def templates() -> Environment:
     return environment
 
 
+def _printable(value: object) -> object:
+    return type(value)(printable(value)) if isinstance(value, str) else value  # Markup stays Markup
+
+
 def plain_words(comparison: Comparison) -> list[str]:
     """The verdict for a reader who does not know the field's terms, a sentence or two each."""
     subset, metric = comparison.subsets[0], comparison.metric
@@ -103,7 +109,7 @@ def plain_words(comparison: Comparison) -> list[str]:
     sentences = [
         f"{subset.queries:,} searches whose right answers are known were run over {subset.candidates:,} items, "
         f"seen by {subset.label}.",
-        _achieved(subset, metric, ours),
+        _achieved(metric, ours),
     ]
     if subset.rival is None:
         return [*sentences, "No simple method was measured beside it, so this says nothing about what training gained."]
@@ -126,7 +132,7 @@ def _of_100(share: float) -> int:
     return round(100 * float(f"{share:.2f}"))  # the same two digits as in the sentence with the figures
 
 
-def _achieved(subset: SubsetResult, metric: str, mean: float) -> str:
+def _achieved(metric: str, mean: float) -> str:
     if metric.startswith("recall@"):
         places = {"1": "in the first place", "5": "among the first five results", "10": "among the first ten results"}
         return f"The trained model showed {_of_100(mean)} of 100 right items {places[metric.removeprefix('recall@')]}."

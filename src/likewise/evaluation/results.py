@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from likewise.errors import UserError
 from likewise.evaluation.significance import Interval, Number, Verdict, verdict
@@ -18,6 +18,19 @@ class Result(BaseModel):
     """The base of all results: immutable; keys of a later version are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _escape_surrogates(cls, values: Any) -> Any:
+        return _encodable(values)  # names of files need not be UTF-8; JSON and pages have to
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(entry) for key, entry in value.items()}
+    return [_encodable(entry) for entry in value] if isinstance(value, list) else value
 
 
 class SystemResult(Result):
@@ -138,12 +151,10 @@ class Epoch(Result):
 
 
 class EncoderNote(Result):
-    """Where an encoder came from."""
+    """An encoder of the model."""
 
     name: str  # its registry string
     modality: str
-    licence: str | None = None
-    source: str | None = None  # a package or hub name for people
 
 
 class DataNote(Result):
@@ -157,7 +168,6 @@ class DataNote(Result):
     fields: list[str]
     split: str  # how the validation part was drawn, in words
     query: str | None = None  # the field that the queries were taken from
-    answers: str | None = None  # words that complete "an item is a right answer when …"
 
 
 class RunMetrics(Result):

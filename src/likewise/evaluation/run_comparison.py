@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from likewise.evaluation.comparison import compare
 from likewise.evaluation.examination import Sight
@@ -16,6 +15,7 @@ from likewise.evaluation.significance import Verdict, verdict
 from likewise.evaluation.table import STYLES, plain_table, subset_table
 from likewise.model.caching import cache_pictures
 from likewise.model.model import Model
+from likewise.progress import plain_text
 
 _MOST_CHANGES = 10
 _LONGEST = 40  # characters of a query in the table
@@ -136,12 +136,12 @@ def run_comparison_table(result: RunComparison) -> Group:
         f"By {result.metric}, {second} answers {result.wins:,} queries better than {first} and {result.losses:,} "
         f"worse; {result.equal:,} are equal."
     )
-    parts: list[RenderableType] = [subset_table(result.subset, mark_rival=False), Text(""), Text(counts), Text("")]
+    parts: list[RenderableType] = [subset_table(result.subset, mark_rival=False), "", plain_text(counts), ""]
     for title, changes in ((f"{second} gains most on", result.gained), (f"{second} loses most on", result.lost)):
         if changes:
-            parts += [_changes_table(title, changes, result), Text("")]
+            parts += [_changes_table(title, changes, result), ""]
     legend = "± is half of the 95 % bootstrap interval over identities; ranks are of the first right answer"
-    return Group(*parts, Text(legend, style="dim"), Text(result.sentence, style=STYLES[result.verdict]))
+    return Group(*parts, plain_text(legend, style="dim"), plain_text(result.sentence, style=STYLES[result.verdict]))
 
 
 def _changes_table(title: str, changes: Sequence[Change], result: RunComparison) -> Table:
@@ -152,5 +152,5 @@ def _changes_table(title: str, changes: Sequence[Change], result: RunComparison)
     for change in changes:
         words = change.query if len(change.query) <= _LONGEST else f"{change.query[: _LONGEST - 1]}…"
         figures = f"{change.before:.3f} → {change.after:.3f}", f"{change.rank_before:,} → {change.rank_after:,}"
-        table.add_row(Text(words), *figures)
+        table.add_row(plain_text(words), *figures)
     return table

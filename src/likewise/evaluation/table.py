@@ -3,11 +3,11 @@
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.results import Comparison, SubsetResult, Threshold
 from likewise.evaluation.significance import Interval
+from likewise.progress import plain_text
 
 STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold red"}
 
@@ -19,30 +19,32 @@ def comparison_table(comparison: Comparison, threshold: Threshold | None = None)
         tables.append(subset_table(subset))
         if subset is not comparison.subsets[0]:  # the first one's stands at the end
             tables.append(_short_verdict(comparison, subset))
-        tables.append(Text(""))
+        tables.append("")
     few = comparison.subsets[0].trained.metrics[comparison.metric].few_groups
     legend = "± is half of the 95 % bootstrap interval over identities"
     if few:
         legend += "; with so few identities it is too narrow"
-    tables.append(Text(legend, style="dim"))
+    tables.append(plain_text(legend, style="dim"))
     if threshold is not None:
-        tables.append(Text(threshold.sentence))
-    return Group(*tables, Text(comparison.sentence, style=STYLES[comparison.verdict]))
+        tables.append(plain_text(threshold.sentence))
+    return Group(*tables, plain_text(comparison.sentence, style=STYLES[comparison.verdict]))
 
 
-def _short_verdict(comparison: Comparison, subset: SubsetResult) -> Text:
+def _short_verdict(comparison: Comparison, subset: SubsetResult) -> RenderableType:
     if subset.rival is None:
-        return Text("no rival was measured", style="dim")
+        return plain_text("no rival was measured", style="dim")
     verdict, difference = comparison.verdict_on(subset), subset.differences[comparison.metric]
     joint = "from" if verdict == "no difference" else "than"
     figures = f"{comparison.metric} {difference.mean:+.2f} [{difference.low:.2f}, {difference.high:.2f}]"
-    return Text(f"{verdict.upper()} {joint} {subset.rival}: {figures}", style=STYLES[verdict].removeprefix("bold "))
+    return plain_text(
+        f"{verdict.upper()} {joint} {subset.rival}: {figures}", style=STYLES[verdict].removeprefix("bold ")
+    )
 
 
 def plain_table(title: str) -> Table:
     """An empty table with a title and no more lines than it needs; the title is shown as it is."""
     return Table(
-        title=Text(title, style="italic"), title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
+        title=plain_text(title, style="italic"), title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
     )
 
 
@@ -55,7 +57,7 @@ def subset_table(subset: SubsetResult, *, mark_rival: bool = True) -> Table:
     for system in subset.systems:
         name = f"{system.name} *" if mark_rival and system.name == subset.rival else system.name
         style = "bold" if system is subset.trained else None
-        table.add_row(Text(name), *(figure(system.metrics[metric]) for metric in METRICS), style=style)
+        table.add_row(plain_text(name), *(figure(system.metrics[metric]) for metric in METRICS), style=style)
     return table
 
 

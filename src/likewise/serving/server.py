@@ -74,7 +74,14 @@ def serving(page: Page, host: str = "127.0.0.1", port: int = 7860) -> Iterator[s
         _uploads_in(page.blocks, Path(uploads)),
     ):
         app = create_app(page, Path(uploads))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
+        config = uvicorn.Config(
+            app,
+            log_config=None,  # no handlers of its own: see progress.print_logs
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:

@@ -8,6 +8,7 @@ import numpy as np
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
+from likewise.encoders.languages import language_warning
 from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.progress import say
@@ -73,6 +74,7 @@ def prepare(
     texts = RowTexts.of(catalog, model.fields, config.seed, split.train, config.queries)
     config = config.filled_in(_titles_repeat(texts, split))
     _say_truncated(catalog, model, texts)
+    _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
         cached = cache_features(model, catalog, texts.texts, mirror=model.network.flips)
     data = TrainingSet.of(split.train, texts, identity, cached.pictured(len(catalog)))
@@ -95,3 +97,8 @@ def _say_truncated(catalog: Catalog, model: Model, texts: RowTexts) -> None:
     if cut:
         catalog.report.count("text-cut-at-encoder-length", count=cut)
         say(f"{cut:,} descriptions are longer than the text encoder reads; their ends are left out")
+
+
+def _say_foreign(model: Model, texts: RowTexts) -> None:
+    if warning := language_warning(model.encoder("text"), texts.texts):
+        say(f"Warning: {warning}")

@@ -37,7 +37,7 @@ def split_rows(
         UserError: the column is unknown, or a part that is needed would be empty.
     """
     split = (
-        _by_column(catalog, column, test, identity, seed)
+        _by_column(catalog, column, identity, seed)
         if column is not None
         else _by_identity(identity, validation, test, seed)
     )
@@ -46,7 +46,7 @@ def split_rows(
     return split
 
 
-def _by_column(catalog: Catalog, column: str, test: float, identity: Identity, seed: int) -> Split:
+def _by_column(catalog: Catalog, column: str, identity: Identity, seed: int) -> Split:
     names = [str(value).strip().lower() for value in catalog.column(column)]
     validation = np.array([row for row, name in enumerate(names) if name in VALIDATION_NAMES], np.int64)
     held_out = np.array([row for row, name in enumerate(names) if name in TEST_NAMES], np.int64)
