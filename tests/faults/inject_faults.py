@@ -3,12 +3,16 @@
 python inject_faults.py FOLDER SEED|all [SCENARIO …]    with a seed, a few faults of each scenario
 """
 
+import contextlib
+import gc
+import importlib
 import json
 import pickle
 import random
 import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +24,7 @@ from damage.damages import copy_tree
 from damage.forks import ForkError, Task, call_in_fork, run
 from damage.targets import shrink_encoders
 from faults.scenarios import SCENARIOS, Scenario
-from faults.shim import Mode, armed
+from faults.shim import Mode, Report, armed
 
 from likewise.errors import UserError
 
@@ -36,7 +40,7 @@ SUCCEEDED, REFUSED, TRACEBACK, BROKEN, TORN, STUCK, LITTER = (
 GOOD = (SUCCEEDED, REFUSED)
 
 _TEMPORARY = ("*.new", "*.tmp", ".building-*", ".tmp*")
-_FEW = 12  # faults of a scenario's sample
+_FEW = 5  # faults of a scenario's sample
 _FAULTS_OF_A_FORK = 12
 
 Line = Callable[[dict[str, Any]], None]
@@ -61,13 +65,15 @@ class Known:
     Attributes:
         old: the answers before the command.
         new: those after it.
-        changes: how many changes it makes, and how many of these write data.
+        changes, data: how many changes it makes, and how many of these write data.
+        modules: what the command has imported at its end.
     """
 
     old: Answers
     new: Answers
     changes: int
     data: int
+    modules: list[str]
 
 
 def settle(call: Callable[[], Any]) -> tuple[str, Any]:
@@ -83,15 +89,20 @@ def settle(call: Callable[[], Any]) -> tuple[str, Any]:
 
 
 def answer_all(scenario: Scenario, work: Path, folder: Path) -> Answers:
-    """What is found now."""
-    return {name: settle(lambda: ask(work, folder)) for name, ask in scenario.answers.items()}  # noqa: B023 - used now
+    """What is found now; asked of a copy, as some answers write what they lack."""
+    copy = work / f"{folder.name}-asked"
+    copy_tree(folder, copy, linked=False)
+    try:
+        return {name: settle(lambda: ask(work, copy)) for name, ask in scenario.answers.items()}  # noqa: B023 - used now
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
-def try_command(scenario: Scenario, work: Path, folder: Path, fault: Fault) -> tuple[str, Any, int, str]:
-    """How the command ends, how many changes were counted, and which one failed."""
+def try_command(scenario: Scenario, work: Path, folder: Path, fault: Fault) -> tuple[str, Any, Report]:
+    """How the command ends, and what was seen of its changes."""
     with armed(folder, fault.mode, fault.number) as report:
         how, why = settle(lambda: scenario.command(work, folder))
-    return how, None if how == "done" else why, report.count, report.what
+    return how, None if how == "done" else why, report
 
 
 @contextmanager
@@ -109,19 +120,22 @@ def prepare(scenario: Scenario, work: Path) -> None:
     """Set a scenario up, and run its command without faults."""
     work.mkdir()
     errors = work / "errors"
-    call_in_fork(lambda: scenario.prepare(work), errors)
+
+    def set_up() -> Answers:
+        scenario.prepare(work)
+        return answer_all(scenario, work, work / "before")
+
+    def run_clean() -> tuple[str, Any, Report, Answers, list[str]]:
+        how, why, report = try_command(scenario, work, folder, Fault(Mode.COUNT, 0))
+        return how, why, report, answer_all(scenario, work, folder), sorted(sys.modules)
+
+    old = call_in_fork(set_up, errors)
     with copied(work, "clean") as folder:
-        old = call_in_fork(lambda: answer_all(scenario, work, folder), errors)
-        how, why, changes, _ = call_in_fork(lambda: try_command(scenario, work, folder, Fault(Mode.COUNT, 0)), errors)
+        how, why, report, new, modules = call_in_fork(run_clean, errors)
         assert how == "done", f"{scenario.name}: {why}"
-        new = call_in_fork(lambda: answer_all(scenario, work, folder), errors)
         assert all(how == "done" for how, _ in new.values()), f"{scenario.name}: {new}"
         assert not litter(folder), f"{scenario.name}: {litter(folder)} without any fault"
-    with copied(work, "clean again") as folder:
-        how, _, data, _ = call_in_fork(lambda: try_command(scenario, work, folder, Fault(Mode.SHORT, 0)), errors)
-        again = call_in_fork(lambda: answer_all(scenario, work, folder), errors)
-        assert (different := differences(new, again)) is None, f"{scenario.name} gives two answers: {different}"
-    (work / "known.pickle").write_bytes(pickle.dumps(Known(old, new, changes, data)))
+    (work / "known.pickle").write_bytes(pickle.dumps(Known(old, new, report.count, report.data, modules)))
 
 
 def faults_of(scenario: Scenario, known: Known, seed: int | None) -> list[Fault]:
@@ -159,34 +173,39 @@ def examine(scenario: Scenario, work: Path, folder: Path, fault: Fault, known: K
     """Let one write fail, and see what becomes of it: the class of the outcome, and what there is to say."""
     errors = work / f"errors-{folder.name}"
     try:
-        how, why, _, what = call_in_fork(lambda: try_command(scenario, work, folder, fault), errors)
+        how, why, report = call_in_fork(lambda: try_command(scenario, work, folder, fault), errors)
     except ForkError as error:
         return {"outcome": TRACEBACK, "why": str(error), "what": ""}
 
     def verdict(outcome: str, why: object) -> dict[str, str]:
-        return {"outcome": outcome, "why": str(why).replace(str(folder), "…")[:300], "what": what}
+        return {"outcome": outcome, "why": str(why).replace(str(folder), "…")[:300], "what": report.what}
 
+    if how == TRACEBACK:
+        return verdict(TRACEBACK, why)
     try:
-        if how == TRACEBACK:
-            return verdict(TRACEBACK, why)
-        found = call_in_fork(lambda: answer_all(scenario, work, folder), errors)
-        if how == "done" and (different := differences(known.new, found)) is not None:
-            return verdict(BROKEN, different)
-        if how == "done" and litter(folder):
-            return verdict(LITTER, litter(folder))
-        if (different := _torn(scenario, known, found)) is not None:
-            return verdict(TORN, f"{different} after: {why}")
-        again, reason, _, _ = call_in_fork(lambda: try_command(scenario, work, folder, Fault(Mode.COUNT, 0)), errors)
-        if again != "done":
-            return verdict(STUCK, f"again: {reason}; before: {why}")
-        found = call_in_fork(lambda: answer_all(scenario, work, folder), errors)
-        if (different := differences(known.new, found)) is not None:
-            return verdict(STUCK, f"again: {different}; before: {why}")
-        if litter(folder):
-            return verdict(LITTER, litter(folder))
+        outcome, reason = call_in_fork(lambda: look_after(scenario, work, folder, known, how, why), errors)
     except ForkError as error:
         return verdict(STUCK, f"afterwards {error}")
-    return verdict(SUCCEEDED if how == "done" else REFUSED, why or "")
+    return verdict(outcome, reason)
+
+
+def look_after(scenario: Scenario, work: Path, folder: Path, known: Known, how: str, why: object) -> tuple[str, object]:
+    """What is found after a command that met a fault, and what the same command does again."""
+    found = answer_all(scenario, work, folder)
+    if how == "done" and (different := differences(known.new, found)) is not None:
+        return BROKEN, different
+    if how == "done" and litter(folder):
+        return LITTER, litter(folder)
+    if (different := _torn(scenario, known, found)) is not None:
+        return TORN, f"{different} after: {why}"
+    again, reason = settle(lambda: scenario.command(work, folder))
+    if again != "done":
+        return STUCK, f"again: {reason}; before: {why}"
+    if (different := differences(known.new, answer_all(scenario, work, folder))) is not None:
+        return STUCK, f"again: {different}; before: {why}"
+    if litter(folder):
+        return LITTER, litter(folder)
+    return (SUCCEEDED if how == "done" else REFUSED), why or ""
 
 
 def _torn(scenario: Scenario, known: Known, found: Answers) -> str | None:
@@ -220,11 +239,12 @@ def _preparing(scenario: Scenario, work: Path) -> Callable[[int, Line], None]:
 def main(folder: Path, seed: int | None, names: Sequence[str] = ()) -> None:
     """Write results.jsonl into the folder."""
     import faiss
+    import lancedb  # noqa: F401 - so that no fork has to; it knows how to go on in one
     import torch
 
     from likewise.progress import console
-    from likewise.retrieval.stores import lancedb, milvus  # noqa: F401 - so that no fork has to
 
+    warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     console.quiet = True
@@ -240,9 +260,13 @@ def main(folder: Path, seed: int | None, names: Sequence[str] = ()) -> None:
     for task, _, how in run(preparing):
         raise AssertionError(f"{task.name} {how}")
     tasks, faults = [], {}
+    knowledge = {name: pickle.loads((work / "known.pickle").read_bytes()) for name, work in works.items()}
+    for module in sorted({module for known in knowledge.values() for module in known.modules} - set(sys.modules)):
+        with contextlib.suppress(Exception):  # what commands import late, forks would import again and again
+            importlib.import_module(module)
+    gc.freeze()
     for scenario in chosen:
-        work = works[scenario.name]
-        known = pickle.loads((work / "known.pickle").read_bytes())
+        work, known = works[scenario.name], knowledge[scenario.name]
         every = faults_of(scenario, known, seed)
         for start in range(0, len(every), _FAULTS_OF_A_FORK):
             chunk = every[start : start + _FAULTS_OF_A_FORK]

@@ -36,7 +36,7 @@ static char folder[PATH_MAX];
 static size_t folder_length;
 static int mode = OFF;
 static long nth;
-static atomic_long seen;
+static atomic_long seen, seen_data;
 static atomic_int tripped;  /* 1: the n-th has come; SHORT: 2 once the one after it has failed */
 static char failed[PATH_MAX + 64];
 
@@ -45,6 +45,7 @@ EXPORTED void fault_arm(const char *below, int how, long number) {
     folder_length = strlen(below);
     memcpy(folder, below, folder_length + 1);
     atomic_store(&seen, 0);
+    atomic_store(&seen_data, 0);
     atomic_store(&tripped, 0);
     failed[0] = 0;
     nth = number;
@@ -55,6 +56,8 @@ EXPORTED long fault_disarm(void) {
     mode = OFF;
     return atomic_load(&seen);
 }
+
+EXPORTED long fault_data(void) { return atomic_load(&seen_data); }
 
 EXPORTED const char *fault_what(void) { return failed; }
 
@@ -85,6 +88,7 @@ static int path_at(int directory, const char *name, char *path) {
 /* 0: go on; above 0: fail with this error; -1: do half of it. */
 static int verdict(int kind, const char *call, const char *path) {
     if (!below_folder(path)) return 0;
+    if (kind == DATA) atomic_fetch_add(&seen_data, 1);
     if (mode == SHORT && kind != DATA) return 0;
     long number = atomic_fetch_add(&seen, 1) + 1;
     if (mode == COUNT) return 0;

@@ -31,11 +31,13 @@ class Report:
     """What was seen while faults were armed.
 
     Attributes:
-        count: the changes below the folder; with `Mode.SHORT` those that write data.
+        count: the changes below the folder.
+        data: those of them that write data, which `Mode.SHORT` counts.
         what: the call that failed, and its path below the folder; empty where none did.
     """
 
     count: int = 0
+    data: int = 0
     what: str = ""
 
 
@@ -52,6 +54,7 @@ def armed(folder: Path, mode: Mode, number: int) -> Iterator[Report]:
     library = ctypes.CDLL(None)
     library.fault_arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_long]
     library.fault_disarm.restype = ctypes.c_long
+    library.fault_data.restype = ctypes.c_long
     library.fault_what.restype = ctypes.c_char_p
     report = Report()
     library.fault_arm(str(folder).encode(), int(mode), number)
@@ -59,4 +62,5 @@ def armed(folder: Path, mode: Mode, number: int) -> Iterator[Report]:
         yield report
     finally:
         report.count = library.fault_disarm()
+        report.data = library.fault_data()
         report.what = library.fault_what().decode(errors="replace")
