@@ -66,7 +66,8 @@ def first_difference(expected: Any, answer: Any, place: str = "") -> str | None:
         return _first(
             (one, other, f"{place}[{i}]") for i, (one, other) in enumerate(zip(expected, answer, strict=True))
         )
-    return None if expected == answer else f"{place}: {repr(answer)[:80]} instead of {repr(expected)[:80]}"
+    same = not isinstance(expected, np.ndarray) and not isinstance(answer, np.ndarray) and expected == answer
+    return None if same else f"{place}: {repr(answer)[:80]} instead of {repr(expected)[:80]}"
 
 
 def _first(pairs: Any) -> str | None:

@@ -11,6 +11,7 @@ import random
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,10 +149,12 @@ def _building(target: Target, work: Path) -> Callable[[int, Line], None]:
 
 def main(folder: Path, seed: int | None, names: Sequence[str] = ()) -> None:
     """Write results.jsonl into the folder."""
+    import lancedb  # noqa: F401 - so that no fork has to; it knows how to go on in one
     import torch
 
     from likewise.progress import console
 
+    warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
     torch.set_num_threads(1)
     console.quiet = True
     shrink_encoders()

@@ -78,7 +78,7 @@ class Task:
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
 
-def call_in_fork(function: Callable[[], Any], errors: Path, patience: int = 60) -> Any:
+def call_in_fork(function: Callable[[], Any], errors: Path, patience: int = 120) -> Any:
     """What a function returns in a fork of its own, by pickle.
 
     Raises:
