@@ -181,6 +181,23 @@ def test_a_tampered_file_is_one_sentence_and_writes_nothing(
     assert not Path("/outside").exists()
 
 
+def test_a_file_of_a_newer_version_says_so(saved: Path, tmp_path: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    _later_version(content)
+    torch.save(content, saved)
+    with pytest.raises(UserError, match="newer version of likewise: update likewise"):
+        load_portable(saved, tmp_path / "unpacked", "cpu")
+
+
+def test_a_flipped_bit_of_a_vector_is_noticed(saved: Path, tmp_path: Path) -> None:
+    vectors = torch.load(saved, weights_only=True)["vectors"].numpy().tobytes()
+    content = bytearray(saved.read_bytes())
+    content[content.index(vectors) + 5] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        load_portable(saved, tmp_path / "unpacked", "cpu")
+
+
 class _Opens:
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("code ran",))

@@ -39,6 +39,7 @@ from likewise.progress import track
 Key = Annotated[str, StringConstraints(pattern=f"^{KEY_PATTERN}$")]  # it becomes a file's name
 Precision = Literal["float32", "bfloat16"]
 _FILE_NAME = re.compile(r"[\w.\- ]+(/[\w.\- ]+)*", re.ASCII)
+_FORMAT = 1
 _AGAIN = "make it again with python train.py"
 
 
@@ -62,7 +63,7 @@ class _Content(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    likewise: Literal[1]  # the format's version
+    likewise: Literal[1]  # _FORMAT
     settings: ModelSettings
     precision: dict[Literal["text", "image"], Precision]
     weights: dict[str, Tensor]
@@ -107,7 +108,7 @@ def save_portable(path: Path | str, model: Model, items: EncodedItems, *, cache:
     path = Path(path)
     shown, thumbnails = _thumbnails(items.pictures, cache)
     content: dict[str, Any] = {
-        "likewise": 1,
+        "likewise": _FORMAT,
         "settings": model.settings.model_dump(mode="json"),
         "precision": dict(model.precision),
         "weights": distinct_weights(model.network),
@@ -161,6 +162,8 @@ def _read(path: Path) -> _Content:
         raise UserError(f"{path} is damaged, or no file of weights: {_AGAIN}") from None
     if not isinstance(loaded, dict) or "likewise" not in loaded:
         raise UserError(f"{path} holds other weights than likewise's: {_AGAIN}")
+    if isinstance(loaded["likewise"], int) and loaded["likewise"] > _FORMAT:
+        raise UserError(f"{path} was written by a newer version of likewise: update likewise")
     try:
         return _Content.model_validate(loaded)
     except ValidationError as error:
