@@ -20,7 +20,7 @@ def test_weights_after_kills_at_random_moments_equal_those_of_an_uninterrupted_r
     seed = int.from_bytes(os.urandom(2), "big")
     done = subprocess.run(
         [sys.executable, TESTS / "training" / "killed_training.py", catalogue, tmp_path, str(seed)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,
