@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
@@ -112,3 +113,12 @@ def test_a_damaged_plan_is_one_sentence(shapes, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "_write", lambda run, config, stages: (run / FILE).write_text("{"))
     with quiet(), pytest.raises(UserError, match=r"cannot resume: .*recipe\.json is damaged; begin afresh"):
         train(shapes, run, config)
+
+
+@pytest.mark.parametrize("settings", [{"epochs": "many"}, {"epochs": -1}, {"unheard": 1}, [], {"regime": ["full"]}])
+def test_a_plan_that_was_tampered_with_is_one_sentence(settings, tmp_path):
+    (tmp_path / recipe.FILE).parent.mkdir()
+    plan = [{"name": "heads", "settings": settings, "until_minute": 1.0}]
+    (tmp_path / recipe.FILE).write_text(json.dumps(plan))
+    with pytest.raises(UserError, match=r"recipe\.json is damaged; begin afresh with --restart"):
+        recipe._read(tmp_path, TrainConfig(effort="best"))

@@ -125,10 +125,7 @@ def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -
 def _read(run: Path, config: TrainConfig) -> list[Stage]:
     try:
         planned = read_record(run / FILE, _FORMAT)["stages"]
-        return [
-            Stage(stage["name"], TrainConfig.parse(config.model_dump() | stage["settings"]), stage["until_minute"])
-            for stage in planned
-        ]
+        return [Stage(stage["name"], _changed(config, stage["settings"]), stage["until_minute"]) for stage in planned]
     except (OSError, ValueError, KeyError, TypeError, UserError):  # DamageError among them
         raise UserError(f"cannot resume: {run / FILE} is damaged; begin afresh with --restart") from None
 
@@ -139,6 +136,12 @@ def _write(run: Path, config: TrainConfig, stages: list[Stage]) -> None:
         for stage in stages
     ]
     write_record(run / FILE, {"stages": planned}, _FORMAT)
+
+
+def _changed(config: TrainConfig, settings: dict[str, object]) -> TrainConfig:
+    """The settings of a stage, checked; as one of a plan it may have a regime beside the effort."""
+    values = config.model_dump() | settings | {"effort": None}
+    return TrainConfig.parse(values).model_copy(update={"effort": config.effort})
 
 
 def _changes(config: TrainConfig, changed: TrainConfig) -> dict[str, object]:
