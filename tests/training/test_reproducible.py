@@ -7,20 +7,16 @@ import importlib.util
 
 import pytest
 import torch
-import transformers
 from conftest import require
 from encoders.tiny_models import save_vit
 from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
-from torch.nn import functional
 
 from likewise.config import TrainConfig
-from likewise.encoders.indexing import ReproducibleIndexing, take
-from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training.clock import Clock
 from likewise.training.distributed import Processes
-from likewise.training.features import LiveFeatures
 from likewise.training.ground import prepare
+from likewise.training.indexing import take_rows
 from likewise.training.objective import Objective
 from likewise.training.regimes import cut_encoders
 from likewise.training.resume import Environment
@@ -132,29 +128,6 @@ def test_so_they_are_with_low_rank_maps(catalog, vit, tmp_path):
     assert_the_same_each_time(lambda: gradients(objective, batch))
 
 
-def save_swin(folder):
-    """A Swin Transformer whose table of position biases is looked up 49 · 49 times by 24 heads."""
-    torch.manual_seed(1)
-    sizes = {"embed_dim": 48, "depths": [1], "num_heads": [24], "window_size": 7, "patch_size": 4}
-    transformers.SwinModel(transformers.SwinConfig(image_size=56, **sizes)).save_pretrained(folder)
-    transformers.ViTImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(folder)
-    return folder
-
-
-def test_so_they_are_of_an_encoder_that_indexes_its_position_biases(catalog, tmp_path):
-    swin = str(save_swin(tmp_path / "swin"))
-    opened = Model.create(settings("full", swin).model, "cpu", {"text": "float32", "image": "float32"})
-    encoder, features = opened.encoder("image"), LiveFeatures(opened, catalog, [])
-    rows = torch.arange(6).numpy()
-
-    def compute():
-        encoder.zero_grad(set_to_none=True)
-        (features.pictures(rows) ** 3).sum().backward()
-        return {name: weight.grad for name, weight in encoder.named_parameters() if weight.grad is not None}
-
-    assert_the_same_each_time(compute)
-
-
 @pytest.mark.parametrize("regime", ["frozen", "partial", "full"])
 def test_two_trainings_end_in_the_same_weights(vit, tmp_path, regime):
     written = []
@@ -164,27 +137,11 @@ def test_two_trainings_end_in_the_same_weights(vit, tmp_path, regime):
     assert written[0] == written[1]
 
 
-@pytest.mark.parametrize("dim", [0, 1, 2])
-@pytest.mark.parametrize("shape", [(4,), (2, 3), (0,)])
-def test_places_of_any_dimension_are_taken_as_by_indexing(dim, shape):
-    tensor = torch.randn(5, 6, 7, requires_grad=True)
-    places = torch.randint(0, 5, shape)
-    index = (*[slice(None)] * dim, places)
-    (expected,) = torch.autograd.grad(tensor[index].square().sum(), tensor)
-    assert torch.equal(take(tensor, places, dim), tensor[index])
-    with ReproducibleIndexing():
-        found = tensor[index]
-        assert "Index" not in type(found.grad_fn).__name__
-        (gradient,) = torch.autograd.grad(found.square().sum(), tensor)
-    assert torch.equal(found, tensor[index]) and torch.allclose(gradient, expected)
-
-
-def test_other_indices_are_left_alone():
-    table = torch.randn(5, 6, requires_grad=True)
-    rows, columns = torch.tensor([0, 4, 4]), torch.tensor([1, 1, 5])
-    with ReproducibleIndexing():
-        assert torch.equal(table[rows - 5], table[rows - 5 + 5])
-        found = [table[rows, columns], table[2], table[..., 1:3], table[table > 0], table[None, rows], table[()]]
-    expected = [table[rows, columns], table[2], table[..., 1:3], table[table > 0], table[None, rows], table[()]]
-    assert all(map(torch.equal, found, expected))
-    assert torch.equal(take(table, rows), functional.embedding(rows, table))
+def test_rows_are_taken_as_by_indexing():
+    vectors, places = torch.randn(5, 6, requires_grad=True), torch.tensor([4, 0, 4, 4])
+    assert torch.equal(take_rows(vectors, places), vectors[places])
+    ours, theirs = (
+        torch.autograd.grad(rows.square().sum(), vectors)[0] for rows in (take_rows(vectors, places), vectors[places])
+    )
+    assert torch.allclose(ours, theirs)
+    assert take_rows(vectors, places[:0]).shape == (0, 6)

@@ -15,12 +15,12 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.base import Modality
 from likewise.encoders.feature_cache import FeatureCache
-from likewise.encoders.indexing import ReproducibleIndexing, take
 from likewise.model.caching import CachedPictures, PictureSides, cache_sides
 from likewise.model.encoding import batches, prefetch
 from likewise.model.model import Model
 from likewise.progress import Bar
 from likewise.training.augmentation import augmented
+from likewise.training.indexing import take_rows
 
 Rows = NDArray[np.int64]
 PROMPTS = ("query", "document")
@@ -115,7 +115,7 @@ class LiveFeatures:
         texts = [self.all_texts[index] for index in distinct]
         encoder = self.model.encoder("text")
         parts = [self._encode("text", encoder.prepare(batch, prompt=prompt)) for batch in batches(texts, _LIVE_BATCH)]
-        return take(torch.cat(parts), torch.from_numpy(place).to(self.model.device))
+        return take_rows(torch.cat(parts), torch.from_numpy(place).to(self.model.device))
 
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
@@ -140,7 +140,7 @@ class LiveFeatures:
         device = self.model.device
         dtype = getattr(torch, self.model.precision[modality])
         moved = {name: tensor.to(device) for name, tensor in inputs.items()}
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32), ReproducibleIndexing():
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             features: Tensor = self.model.encoder(modality)(moved)
         return features.float()
 

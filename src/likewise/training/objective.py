@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
-from likewise.encoders.indexing import take
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.training.contrast import Contrast, Grades, Side
 from likewise.training.distributed import Processes
 from likewise.training.features import Features, random_holes, random_patches
 from likewise.training.forms import forms_of
 from likewise.training.gradient_cache import backward_in_parts
+from likewise.training.indexing import take_rows
 from likewise.training.losses import in_every_form, pairwise_sigmoid, symmetric_nt_xent
 from likewise.training.plan import Items, Job, Plan, Rows, TrainingSet, draw_plan
 from likewise.training.sides import anchor_codes, further_codes, item_codes, prototype_codes
@@ -180,7 +180,7 @@ class _Encoded:
         found = vectors.new_zeros(len(wanted), vectors.shape[1])
         if not len(shown):
             return found
-        return found.index_copy(0, _tensor(shown, vectors), take(vectors, _tensor(places, vectors)))
+        return found.index_copy(0, _tensor(shown, vectors), take_rows(vectors, _tensor(places, vectors)))
 
     def anchors(self, plan: Plan) -> Tensor:
         """(pairs, dim) of this process: the query tower of texts, the picture tower where a picture asks."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.activation import Activation
 from likewise.encoders.base import Encoder
-from likewise.encoders.indexing import ReproducibleIndexing
 from likewise.model.caching import CachedPictures, PictureSides, cache_sides
 from likewise.model.encoding import batches
 from likewise.model.model import Model
@@ -146,7 +145,7 @@ def run_upper(model: Model, states: Tensor, cut: int) -> Tensor:
     """The picture encoder's blocks behind a cut, at its precision; gradients flow where it trains."""
     encoder: Encoder = model.encoder("image")
     dtype = getattr(torch, model.precision["image"])
-    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32), ReproducibleIndexing():
+    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
         return encoder.upper(states, cut).float()
 
 
