@@ -1,5 +1,6 @@
-"""An index of few hundred items, built and then updated twice, over a model that costs nothing."""
+"""An index of a few hundred items, built and then updated twice, over a model that costs nothing."""
 
+import hashlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import polars as pl
 from retrieval.fakes import FakeCatalog, FakeModel, save_picture
 
+from likewise.catalog.pictures import Picture
 from likewise.retrieval.index import Index
 
 _COLOURS = ("red", "green", "blue")
@@ -38,7 +40,7 @@ def catalogue(count: int, updates: int, pictures: Path) -> FakeCatalog:
     kept = [row for row in rows if row["id"] not in gone]
     shown = [() for _ in kept]
     for place, path in enumerate(sorted(pictures.glob("*.png"))):
-        shown[7 * place] = (save_picture(path, (250, 60 * place, 0)),)
+        shown[7 * place] = (Picture(hashlib.sha256(path.read_bytes()).hexdigest(), path),)
     return FakeCatalog(pl.DataFrame(kept), shown, fingerprint=f"{count} items, {updates} updates")
 
 
