@@ -7,6 +7,7 @@ import pytest
 
 from likewise.config import TrainConfig
 from likewise.errors import UserError
+from likewise.files import write_record
 from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
 from likewise.progress import quiet
@@ -20,7 +21,7 @@ def test_heads_have_all_the_time_where_the_blocks_get_none(shapes, tiny, tmp_pat
     monkeypatch.setattr(recipe, "affordable", lambda ground, seconds: None)
     with quiet():
         train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "standard", "epochs": 2}))
-    (stage,) = json.loads((tmp_path / "run" / FILE).read_text())
+    (stage,) = json.loads((tmp_path / "run" / FILE).read_text())["stages"]
     assert stage["name"] == "heads"
     assert stage["until_minute"] == pytest.approx(2.0, abs=0.5), "two minutes, less what planning took"
 
@@ -54,7 +55,7 @@ def test_text_heads_stay_as_they_are_behind_a_cut_unless_titles_repeat(shapes, t
     def planned_rate(run):
         with quiet():
             train(shapes, run, tiny.model_copy(update={"effort": "best", "budget": "60s", "epochs": 0}))
-        heads, blocks = json.loads((run / FILE).read_text())
+        heads, blocks = json.loads((run / FILE).read_text())["stages"]
         assert "text_rate" not in heads["settings"]
         return blocks["settings"].get("text_rate")
 
@@ -93,7 +94,7 @@ def test_a_resumed_training_keeps_to_its_plan(best, shapes, tiny, tmp_path, monk
         with pytest.raises(StoppedError):
             train(shapes, run, config)
     planned = (run / FILE).read_text()
-    assert json.loads(planned)[1]["settings"]["epochs"] == 3
+    assert json.loads(planned)["stages"][1]["settings"]["epochs"] == 3
     monkeypatch.setattr(recipe, "_plan", stop)
     with quiet():
         metrics = train(shapes, run, config).metrics
@@ -119,6 +120,6 @@ def test_a_damaged_plan_is_one_sentence(shapes, tiny, tmp_path, monkeypatch):
 def test_a_plan_that_was_tampered_with_is_one_sentence(settings, tmp_path):
     (tmp_path / recipe.FILE).parent.mkdir()
     plan = [{"name": "heads", "settings": settings, "until_minute": 1.0}]
-    (tmp_path / recipe.FILE).write_text(json.dumps(plan))
+    write_record(tmp_path / recipe.FILE, {"stages": plan}, 1)
     with pytest.raises(UserError, match=r"recipe\.json is damaged; begin afresh with --restart"):
         recipe._read(tmp_path, TrainConfig(effort="best"))
