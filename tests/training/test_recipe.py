@@ -7,8 +7,8 @@ import pytest
 
 from likewise.config import TrainConfig
 from likewise.errors import UserError
-from likewise.files import write_record
 from likewise.evaluation.results import RunMetrics
+from likewise.files import write_record
 from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training import costs, recipe
