@@ -43,7 +43,7 @@ class Scenario:
     command: Callable[[Path, Path], None]
     answers: Mapping[str, Ask]
     apart: bool = False
-    most: int = 100
+    most: int = 80
 
 
 # Indexes.
@@ -91,7 +91,7 @@ def _compact(work: Path, folder: Path) -> None:
     index.close()
 
 
-def _index_scenarios(engine: str, store: str, count: int, most: int = 100) -> list[Scenario]:
+def _index_scenarios(engine: str, store: str, count: int, most: int = 80) -> list[Scenario]:
     prepare = functools.partial(_prepare_index, store=store, count=count)
     build = functools.partial(_build, store=store, count=count)
     update = functools.partial(_update, count=count)
@@ -257,7 +257,7 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         *_index_scenarios("faiss", "faiss:index", 64),
-        *_index_scenarios("faiss ivf-sq8", "faiss:index?kind=ivf-sq8", 504, most=50)[::2],
+        *_index_scenarios("faiss ivf-sq8", "faiss:index?kind=ivf-sq8", 504, most=40)[::2],
         *_index_scenarios("lancedb", "lancedb:items", 64),
         Scenario("words written again", _prepare_lost_words, _search_words, _index_answers()),
         Scenario(
