@@ -28,6 +28,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from likewise.errors import UserError
 from likewise.parsing import read_json
 
@@ -146,6 +148,32 @@ def replace_tree(source: Path, target: Path) -> None:
                 path.unlink()
     except OSError as error:
         raise cannot_write(target, error) from None
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a file's lock, which other processes and threads wait for.
+
+    Raises:
+        Timeout: someone else holds it, and `wait` is False.
+        UserError: it cannot be opened, such as in a folder that is read-only.
+    """
+    lock = FileLock(path)
+    acquire_lock(lock, wait=wait)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def acquire_lock(lock: FileLock, *, wait: bool = True) -> None:
+    """Take a lock that its holder may take several times; see `hold_lock`."""
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:  # an OSError, too
+        raise
+    except (OSError, NotImplementedError) as error:
+        raise cannot_write(Path(lock.lock_file), error) from None
 
 
 def make_folder(path: Path) -> None:

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from filelock import FileLock
 
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
-from likewise.files import cannot_write, make_folder, sync
+from likewise.files import cannot_write, hold_lock, make_folder, sync
 
 _FORMAT = 2
 _HEADER = b"likewise keys %2d\n" % _FORMAT
@@ -116,7 +115,7 @@ class FeatureCache:
         """
         if features.shape != (len(keys), *self.shape):
             raise ValueError(f"features of shape {features.shape} instead of {(len(keys), *self.shape)}")
-        with self._mutex, FileLock(self.folder / "lock"):
+        with self._mutex, hold_lock(self.folder / "lock"):
             self.refresh()
             digests = [_digest(key) for key in keys]
             fresh = {digest: row for row, digest in enumerate(digests) if self._slot(digest) is None}

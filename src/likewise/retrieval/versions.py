@@ -17,11 +17,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
-
 from likewise.checksums import write_index_manifest
 from likewise.errors import UserError
-from likewise.files import DamageError, make_folder, sync, sync_tree, write_file
+from likewise.files import DamageError, hold_lock, make_folder, sync, sync_tree, write_file
 
 _CURRENT = "current"
 _LOCK, _WRITE_LOCK = ".lock", ".write.lock"
@@ -86,7 +84,7 @@ def new_version(folder: Path, *, wait: bool = True, unlisted: Iterable[str] = ()
     """
     check_is_ours(folder)
     make_folder(folder)
-    with FileLock(folder / _LOCK, timeout=-1 if wait else 0):
+    with hold_lock(folder / _LOCK, wait=wait):
         for path in _folders(folder):
             if path.name.startswith(_BUILDING):  # whoever was writing it no longer holds the lock
                 shutil.rmtree(path, ignore_errors=True)

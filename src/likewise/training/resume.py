@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import ConfigDict, TypeAdapter
 
 from likewise.catalog.catalog import Catalog
@@ -20,7 +20,7 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.files import (
     DamageError,
-    cannot_write,
+    hold_lock,
     is_temporary,
     make_folder,
     read_record,
@@ -80,17 +80,14 @@ def lock(run: Path) -> Iterator[None]:
     if not _is_free(run) and not (run / ENVIRONMENT).is_file():
         raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
     make_folder(run)
-    held = FileLock(run / _LOCK)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another training is writing into {run}: wait for its end, or choose another folder") from None
-    except OSError as error:
-        raise cannot_write(run, error) from None
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold_lock(run / _LOCK, wait=False))
+        except Timeout:
+            raise UserError(
+                f"another training is writing into {run}: wait for its end, or choose another folder"
+            ) from None
         yield
-    finally:
-        held.release()
 
 
 _environment = TypeAdapter(Environment)

@@ -20,10 +20,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock
-
 from likewise.catalog.images.keys import is_key
 from likewise.errors import UserError
+from likewise.files import hold_lock
 
 T = TypeVar("T")
 
@@ -167,7 +166,7 @@ class Outcomes:
 
     def _open(self) -> None:
         """Open the latest file, or begin one."""
-        with FileLock(self._folder / ".opening"):  # SQLite refuses to turn on its log while another process does so
+        with hold_lock(self._folder / ".opening"):  # SQLite refuses to turn on its log while another process does so
             self._number = max(self._numbers(), default=0)
             for _ in range(3):  # a new file may lie beside a log of its name that is damaged
                 try:
@@ -186,7 +185,7 @@ class Outcomes:
     def _begin_anew(self) -> None:
         """Leave the file to itself, unless another process has already done so."""
         self.close()
-        with FileLock(self._folder / ".opening"):
+        with hold_lock(self._folder / ".opening"):
             if max(self._numbers(), default=0) <= self._number:
                 self._path(self._number + 1).touch()
         self._open()

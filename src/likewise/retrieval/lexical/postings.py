@@ -44,6 +44,17 @@ def load_array(file: Path, *, mapped: bool = False) -> np.ndarray:
         return np.load(file, mmap_mode="r" if mapped else None)
 
 
+def save_array(file: Path, array: np.ndarray) -> None:
+    """Write what `load_array` reads; unlike `np.save`, it is not silent about what a full disk does not take.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with file.open("wb") as written:
+        np.lib.format.write_array_header_1_0(written, np.lib.format.header_data_from_array_1_0(array))
+        written.write(np.ascontiguousarray(array).data)
+
+
 @dataclass(frozen=True)
 class Arrays:
     """The arrays of postings; what each holds is said above."""
@@ -86,7 +97,7 @@ class Postings:
     def write(self, folder: Path, name: str) -> None:
         """Write all of it into a folder."""
         for part in fields(Arrays):
-            np.save(folder / f"{name}.{part.name}.npy", getattr(self.arrays, part.name))
+            save_array(folder / f"{name}.{part.name}.npy", getattr(self.arrays, part.name))
         pl.DataFrame([self.ids]).write_ipc(folder / f"{name}.ids")
 
     @staticmethod

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.checksums import IndexManifest
-from likewise.retrieval.lexical.postings import Postings, hash_of, load_array
+from likewise.retrieval.lexical.postings import Postings, hash_of, load_array, save_array
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
 _K1, _B = 1.2, 0.75
@@ -80,7 +80,7 @@ class Words:
     def write_notes(self, folder: Path) -> None:
         """Write all but the postings, which are there already."""
         for part in self.parts:
-            np.save(folder / f"{part.name}.dead.npy", np.flatnonzero(~part.alive))
+            save_array(folder / f"{part.name}.dead.npy", np.flatnonzero(~part.alive))
         notes = {"stamp": asdict(self.stamp), "parts": [part.name for part in self.parts]}
         (folder / _NOTES).write_text(json.dumps(notes) + "\n", encoding="utf-8")
 

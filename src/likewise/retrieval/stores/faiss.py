@@ -13,9 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock
 
-from likewise.files import cannot_write
+from likewise.files import cannot_write, hold_lock
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.embedded.loading import Loading
 from likewise.retrieval.stores.embedded.replica import JOURNAL, WRITE_LOCK
@@ -50,7 +49,7 @@ def replace_store(
         yield loading
         with _naming_errors(folder):
             loading.finish()
-            switching.enter_context(FileLock(folder / WRITE_LOCK))  # nobody writes into the old version meanwhile
+            switching.enter_context(hold_lock(folder / WRITE_LOCK))  # nobody writes into the old version meanwhile
             building.close()
 
 

@@ -8,6 +8,8 @@ Of a table that is too large to be verified when it is opened, every row that is
 """
 
 import contextlib
+import errno
+import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +24,9 @@ from filelock import FileLock
 
 from likewise import checksums
 from likewise.catalog.filters import Condition, Value
-from likewise.checksums import IndexManifest
+from likewise.checksums import MANIFEST, IndexManifest
 from likewise.errors import MissingExtraError, UserError
-from likewise.files import DamageError, NewerFormatError, reason
+from likewise.files import DamageError, NewerFormatError, hold_lock, reason
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.following import Following
@@ -50,6 +52,7 @@ _IDS_AT_ONCE = 1_000
 _KEPT = timedelta(minutes=10)  # how long others may read what compaction has made superfluous
 _TABLE, _VECTOR, _CHECKSUM, _SCHEMA = "items", "vector", "checksum", b"likewise"
 _UNLISTED = (".writing", f"{_TABLE}.lance/_versions/latest_version_hint.json")  # LanceDB looks past a wrong hint
+_ENDINGS = {".lance": b"LANC", ".manifest": b"LANC", ".arrow": b"ARROW1"}
 _PATIENCE = 20.0  # seconds that a reader waits for a writer before it calls a table damaged
 
 
@@ -178,7 +181,7 @@ class _Content:
     def __init__(self, folder: Path, location: Location, *, building: bool = False) -> None:
         database = _library()
         self.location = location
-        self._lock, self._file_lock = threading.Lock(), FileLock(folder / ".writing")
+        self._folder, self._lock = folder, threading.Lock()
         try:
             self._manifest = None if building else IndexManifest(folder)
             self._large = bool(self._verified())
@@ -191,13 +194,31 @@ class _Content:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One writer at a time: two that insert the same new id at once would both succeed."""
-        with _naming_errors(self.location), self._lock, self._file_lock:
+        with _naming_errors(self.location), self._lock, hold_lock(self._folder / ".writing"):
+            if self._manifest is not None:  # another process may have written meanwhile
+                self._manifest = IndexManifest(self._folder)
             try:
                 yield
             finally:
-                if self._manifest is not None:  # another process may have written meanwhile
-                    self._manifest = IndexManifest(self._manifest.folder)
-                    self._manifest.refresh(_UNLISTED)
+                self._list_new_files()
+
+    def _list_new_files(self) -> None:
+        """Bring the manifest up to date; undo a write of which LanceDB has lost a part without a word.
+
+        Raises:
+            OSError: a file that was written is not whole.
+        """
+        known = set() if self._manifest is None else set(self._manifest.names)
+        names = (path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file())
+        new = [name for name in names if name not in known and name not in (*_UNLISTED, MANIFEST)]
+        broken = next((name for name in new if not _is_whole(self._folder / name)), None)
+        if broken is not None:
+            for name in new:
+                if name.endswith(".manifest"):  # without it, the version before is the one in use
+                    (self._folder / name).unlink()
+            raise OSError(errno.EIO, f"{broken} was not written as a whole")
+        if self._manifest is not None:
+            self._manifest.refresh(_UNLISTED)
 
     def read_with(self, columns: list[str]) -> list[str]:
         """The columns that have to be read so that some can be checked."""
@@ -223,7 +244,7 @@ class _Content:
         try:
             return self._manifest.verify(checksums.AT_OPENING)
         except DamageError:
-            with contextlib.suppress(OSError), self._file_lock.acquire(timeout=_PATIENCE):
+            with contextlib.suppress(OSError), FileLock(self._folder / ".writing").acquire(timeout=_PATIENCE):
                 pass
             self._manifest = IndexManifest(self._manifest.folder)
             return self._manifest.verify(checksums.AT_OPENING)
@@ -323,6 +344,15 @@ def _matrix(column: Any, dim: int) -> np.ndarray:
     if hasattr(column, "combine_chunks"):
         column = column.combine_chunks()
     return np.asarray(column.flatten(), dtype=np.float32).reshape(-1, dim)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file of LanceDB's ends as such files do."""
+    ending = _ENDINGS.get(path.suffix, b"")
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(ending)))
+        return file.read() == ending if ending else size > 0
 
 
 def _batches(content: _Content, columns: list[str], size: int) -> Iterator[Any]:

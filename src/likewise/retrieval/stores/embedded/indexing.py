@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 
 from likewise.errors import UserError
+from likewise.files import reason
 from likewise.progress import Bar, say, track
 from likewise.retrieval.stores.embedded.approximate import INDEX, Approximate, Effort, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
@@ -35,6 +36,7 @@ _FEW = 10_000  # items; below, nothing is worth a measurement where all can be c
 _PILOT = 16_384  # items on which kinds compete
 _PART = 4  # of which every fourth shows how the time of a graph grows
 _LEAST_POWER = 0.2
+_WRITTEN_AT_ONCE = 2**22  # bytes
 
 
 def index_new(folder: Path, goal: Goal | None) -> None:
@@ -267,7 +269,12 @@ def _read(file: Path) -> Any:
 
 
 def _write(index: Any, file: Path) -> None:
-    try:
-        _faiss.write_index(index, str(file))
-    except RuntimeError:
-        raise OSError(errno.EIO, f"the index of {file.name} could not be written") from None
+    with file.open("wb") as written:  # given a path, FAISS is silent about what a full disk does not take
+
+        def write(part: bytes) -> None:
+            written.write(part)
+
+        try:
+            _faiss.write_index(index, _faiss.PyCallbackIOWriter(write, _WRITTEN_AT_ONCE))
+        except RuntimeError as error:
+            raise OSError(errno.EIO, f"{file} cannot be written: {reason(error)}") from None

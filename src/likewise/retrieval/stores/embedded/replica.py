@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from likewise.checksums import IndexManifest
 from likewise.errors import UserError
-from likewise.files import DamageError, cannot_write
+from likewise.files import DamageError, acquire_lock, cannot_write
 from likewise.retrieval.stores.embedded import journal
 from likewise.retrieval.stores.embedded.content import Content
 from likewise.retrieval.stores.embedded.indexing import index_again
@@ -120,9 +120,13 @@ class Replica:
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
         """Keep other writers away, in this process and elsewhere, and know all that they wrote."""
-        with self._writing, self._file_lock:
-            self._follow(alone=True)
-            yield
+        with self._writing:
+            acquire_lock(self._file_lock)
+            try:
+                self._follow(alone=True)
+                yield
+            finally:
+                self._file_lock.release()
 
     def _follow(self, *, alone: bool = False) -> None:
         """Bring the content up to date.

@@ -52,7 +52,8 @@ class SegmentWriter:
     def append(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
         """Add rows: a table as `stored_columns` gives it, and as many unit vectors."""
         for start in range(0, len(vectors), _COPIED):
-            vectors[start : start + _COPIED].astype("<f4", copy=False).tofile(self._vectors)
+            block = np.ascontiguousarray(vectors[start : start + _COPIED], "<f4")
+            self._vectors.write(block.data)  # not `tofile`, which is silent about what a full disk does not take
         self._ids.append(items[ID])
         self._fields.append(items[FIELDS])
         self._columns.append(items.drop(FIELDS))
@@ -71,8 +72,8 @@ class SegmentWriter:
         columns.write_ipc(self._folder / "columns.arrow", compression="lz4")
         hashes = hashes_of(columns[ID])
         order = np.argsort(hashes, kind="stable")
-        hashes[order].astype("<u8").tofile(self._folder / "ids.hashes")
-        order.astype("<i8").tofile(self._folder / "ids.rows")
+        (self._folder / "ids.hashes").write_bytes(hashes[order].astype("<u8").data)
+        (self._folder / "ids.rows").write_bytes(order.astype("<i8").data)
         (self._folder / "schema.json").write_text(self._schema.to_json() + "\n", encoding="utf-8")
         Plan("flat", bytes=4 * self.count * self._schema.dim, chosen_at=self.count).write(self._folder, self.count)
 

@@ -23,7 +23,7 @@ class TextWriter:
         """Add texts after those that are there."""
         encoded = [text.encode() for text in texts]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        (np.cumsum(lengths) + self._size).astype("<i8").tofile(self._ends)
+        self._ends.write((np.cumsum(lengths) + self._size).astype("<i8").data)
         self._text.write(b"".join(encoded))
         self._size += int(lengths.sum())
 
