@@ -196,7 +196,7 @@ def look_after(scenario: Scenario, work: Path, folder: Path, known: Known, how: 
         return BROKEN, different
     if how == "done" and litter(folder):
         return LITTER, litter(folder)
-    if (different := _torn(scenario, known, found)) is not None:
+    if not scenario.several and (different := _torn(scenario, known, found)) is not None:
         return TORN, f"{different} after: {why}"
     again, reason = settle(lambda: scenario.command(work, folder))
     if again != "done":

@@ -35,6 +35,7 @@ class Scenario:
         command: gets the working folder and a copy of `before`, and changes that.
         answers: what is asked of it, each with the same two folders.
         apart: answers may become new one by one; otherwise all are as before, or all are new.
+        several: it makes several writes, each of them whole, so that some may be done; the same command does the rest.
         most: faults that are tried, of all that there are.
     """
 
@@ -43,6 +44,7 @@ class Scenario:
     command: Callable[[Path, Path], None]
     answers: Mapping[str, Ask]
     apart: bool = False
+    several: bool = False
     most: int = 80
 
 
@@ -98,7 +100,7 @@ def _index_scenarios(engine: str, store: str, count: int, most: int = 80) -> lis
     answers = _index_answers()
     return [
         Scenario(f"index ({engine})", prepare, build, answers, most=most),
-        Scenario(f"index --update ({engine})", prepare, update, answers, most=most),
+        Scenario(f"index --update ({engine})", prepare, update, answers, several=True, most=most),
         Scenario(f"compaction ({engine})", prepare, _compact, answers, most=most),
     ]
 
