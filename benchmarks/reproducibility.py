@@ -147,7 +147,8 @@ def main() -> None:
                 (work / regime).mkdir()
                 found.append(compare(table, work / regime, config, given.kills, seed))
                 print(found[-1], flush=True)
-        record("reproducibility", {"preset": given.preset, "rows": given.rows, "seed of kills": seed, "regimes": found})
+        figures = {"preset": given.preset, "rows": given.rows, "epochs": given.epochs, "seed of kills": seed}
+        record("reproducibility", {**figures, "regimes": found})
     finally:
         shutil.rmtree(work)
     names = list(found[0])

@@ -4,6 +4,10 @@ import os
 
 import pytest
 
+# Threads that spin while they wait for each other take the cores from those that work, on a machine that is not idle.
+# It is read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REQUIRE_ALL = os.environ.get("LIKEWISE_REQUIRE_ALL") == "1"
 
 
