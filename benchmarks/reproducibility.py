@@ -5,6 +5,7 @@ training twice, and once more, killed (SIGKILL) at ten random moments and starte
 anew. Ends with status 1 where weights differ.
 """
 
+import csv
 import hashlib
 import multiprocessing
 import random
@@ -16,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import polars as pl
 from measuring import options, record
 
 from likewise.catalog.catalog import Catalog
@@ -28,15 +28,19 @@ REGIMES: tuple[Regime, ...] = ("frozen", "partial", "full")
 _BUSY = 2
 _LONGEST_SHARE = 0.25  # of an uninterrupted training, before the next kill: ten of these outlast the training
 
-# Children are forked from a process that has computed nothing, so a start takes no time and torch has no threads yet.
+# Children are forked from a process that has computed nothing: a start takes no time, and neither torch nor polars has
+# threads yet, which a fork would lack.
 _FORK = multiprocessing.get_context("fork")
 
 
 def write_rows(data: Path, count: int, target: Path) -> None:
     """Some rows of a catalogue, with the pictures where they are."""
-    table = pl.read_csv(data).sample(count, seed=0, shuffle=True)
-    pictures = [str(data.parent / path) for path in table["image_url"]]
-    table.with_columns(pl.Series("image_url", pictures)).drop("split").write_csv(target)
+    with data.open(encoding="utf-8", newline="") as file:
+        rows = random.Random(0).sample(list(csv.DictReader(file)), count)
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "title", "description", "image_url"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, "image_url": data.parent / row["image_url"]} for row in rows)
 
 
 def train_once(table: Path, run: Path, config: TrainConfig) -> None:
@@ -143,7 +147,8 @@ def main() -> None:
                 (work / regime).mkdir()
                 found.append(compare(table, work / regime, config, given.kills, seed))
                 print(found[-1], flush=True)
-        record("reproducibility", {"preset": given.preset, "rows": given.rows, "seed of kills": seed, "regimes": found})
+        figures = {"preset": given.preset, "rows": given.rows, "epochs": given.epochs, "seed of kills": seed}
+        record("reproducibility", {**figures, "regimes": found})
     finally:
         shutil.rmtree(work)
     names = list(found[0])

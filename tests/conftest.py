@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+# Threads that spin while they wait for each other take the cores from those that work, on a machine that is not idle.
+# It is read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REQUIRE_ALL = os.environ.get("LIKEWISE_REQUIRE_ALL") == "1"
 _THREADS = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
