@@ -11,7 +11,19 @@ from model.shape_catalogue import write_catalogue
 from likewise.cli import app, main
 from likewise.progress import console
 
-COMMANDS = ("doctor", "train", "evaluate", "compare", "encode", "index", "search", "recommend", "sample", "demo")
+COMMANDS = (
+    "doctor",
+    "train",
+    "evaluate",
+    "compare",
+    "encode",
+    "index",
+    "search",
+    "recommend",
+    "sample",
+    "demo",
+    "verify",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

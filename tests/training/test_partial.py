@@ -105,7 +105,7 @@ def test_the_size_on_disk_is_said_before(shapes, tmp_path, monkeypatch, capsys):
         model.encoder("image").network.layernorm.weight.mul_(2)
     cache = cache_pictures(model, shapes, 1, mirror=True).cache
     written = sum(path.stat().st_size for path in cache.folder.iterdir() if path.name != "lock")
-    assert written == cache.bytes_needed(len(cache))
+    assert 0 < written - cache.bytes_needed(len(cache)) < 100, "the rest is a header"
     said = capsys.readouterr().err
     assert re.search(r"Caching activations before block 1 of the mirror images of \d+ pictures: 0 MB in ", said)
 

@@ -78,7 +78,7 @@ class FeatureCache:
 
     def bytes_needed(self, count: int) -> int:
         """Bytes on disk that `count` more rows take."""
-        return count * (self.row_bytes + _RECORD.size)
+        return count * (self.row_bytes + _RECORD.size) + (0 if self._rows else len(_HEADER))
 
     def check_space(self, count: int) -> None:
         """Raises UserError where the disk has no room for `count` more rows."""

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from likewise.errors import UserError
-from likewise.files import make_folder, replace_file
+from likewise.files import cannot_write, replace_file
 
 
 def prepare_target(path: Path) -> None:
@@ -16,7 +16,10 @@ def prepare_target(path: Path) -> None:
     Raises:
         UserError: the file cannot lie there.
     """
-    make_folder(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from None
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder")
 
