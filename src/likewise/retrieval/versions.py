@@ -100,7 +100,8 @@ def new_version(folder: Path, *, wait: bool = True, unlisted: Iterable[str] = ()
             previous = _previous(folder)
             write_file(folder / _CURRENT, f"{name}\n")
         except BaseException:
-            for path in (building, finished):
+            in_use = _previous(folder) == name  # nothing but the sync after the switch failed
+            for path in (building,) if in_use else (building, finished):
                 shutil.rmtree(path, ignore_errors=True)
             raise
         for path in _versions(folder):

@@ -213,9 +213,8 @@ class _Content:
         new = [name for name in names if name not in known and name not in (*_UNLISTED, MANIFEST)]
         broken = next((name for name in new if not _is_whole(self._folder / name)), None)
         if broken is not None:
-            for name in new:
-                if name.endswith(".manifest"):  # without it, the version before is the one in use
-                    (self._folder / name).unlink()
+            for name in sorted(new, key=lambda name: not name.endswith(".manifest")):  # these name all others
+                (self._folder / name).unlink(missing_ok=True)
             raise OSError(errno.EIO, f"{broken} was not written as a whole")
         if self._manifest is not None:
             self._manifest.refresh(_UNLISTED)
