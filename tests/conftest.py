@@ -1,10 +1,12 @@
 """Shared by all tests: honest skips, processes side by side that do not fight over the cores, no network."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Threads that spin while they wait for each other take the cores from those that work, on a machine that is not idle.
 # It is read when torch is loaded.
@@ -29,6 +31,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 def _is_one_file(arguments: Sequence[str]) -> bool:
     return len(arguments) == 1 and Path(arguments[0].partition("::")[0]).is_file()
+
+
+@contextmanager
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that all processes of a test run share; one at a time is in the block, so what is made is made once."""
+    base = factory.getbasetemp().parent if workers else factory.getbasetemp()
+    (base / name).mkdir(exist_ok=True)
+    with FileLock(base / f"{name}.lock"):
+        yield base / name
 
 
 def require(condition: object, reason: str) -> None:

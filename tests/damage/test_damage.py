@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import require
+from conftest import require, shared_folder
 from damage.answers import REFUSED, SAME, TRACEBACK, WRONG
 from damage.targets import TARGETS
 
@@ -30,14 +30,19 @@ Results = list[dict[str, Any]]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """How every operation ended after every damage."""
     require(hasattr(os, "fork"), "damaged files are opened in forks")
-    folder = tmp_path_factory.mktemp("damage")
+    with shared_folder(tmp_path_factory, "damage") as folder:
+        if not (folder / "results.jsonl").exists():
+            _make_results(folder)
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def _make_results(folder: Path) -> None:
     script = TESTS / "damage" / "damage_everything.py"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, script, folder, CHOICE], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     if kept := os.environ.get("LIKEWISE_DAMAGE_RESULTS"):
         shutil.copyfile(folder / "results.jsonl", kept)
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
 def test_every_file_was_damaged_and_every_operation_asked(results: Results, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import require
+from conftest import require, shared_folder
 from faults.inject_faults import BROKEN, GOOD, LITTER, REFUSED, STUCK, SUCCEEDED, TORN, TRACEBACK
 from faults.scenarios import SCENARIOS
 from faults.shim import compile_shim
@@ -35,7 +35,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """What became of every fault."""
     require(sys.platform == "linux" and hasattr(os, "fork"), "faults are injected with LD_PRELOAD, into forks")
     require(shutil.which("cc"), "the stand-in for the C library is compiled with cc")
-    folder = tmp_path_factory.mktemp("faults")
+    with shared_folder(tmp_path_factory, "faults") as folder:
+        if not (folder / "results.jsonl").exists():
+            _make_results(folder)
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def _make_results(folder: Path) -> None:
     compile_shim(folder / "shim.so")
     script = TESTS / "faults" / "inject_faults.py"
     environment = {
@@ -49,7 +55,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     assert done.returncode == 0, done.stderr[-4000:]
     if kept := os.environ.get("LIKEWISE_FAULTS_RESULTS"):
         shutil.copyfile(folder / "results.jsonl", kept)
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
 def test_faults_reached_the_writers_of_every_library(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
