@@ -50,6 +50,14 @@ def test_a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path: 
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "ö" * 127, "[a]*?.json", " "])
+def test_any_name_that_a_file_can_have_will_do(tmp_path: Path, name: str) -> None:
+    for content in ("old", "new"):
+        write_file(tmp_path / name, content)
+        assert (tmp_path / name).read_text() == content
+    assert names(tmp_path) == [name]
+
+
 def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     write_file(tmp_path / "file", "old")
     with pytest.raises(ZeroDivisionError), replace_file(tmp_path / "file") as temporary:

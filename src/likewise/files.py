@@ -18,6 +18,7 @@ Records are small JSON files with a `format` version and a checksum of their own
 import contextlib
 import errno
 import filecmp
+import glob
 import hashlib
 import json
 import os
@@ -269,9 +270,10 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 def remove_leftovers(path: Path) -> None:
     """Remove temporary files of `path` whose process is no more."""
-    for leftover in path.parent.glob(f".{_escaped(path.name)}.*.tmp"):
+    name = _shortened(path.name)
+    for leftover in path.parent.glob(f".{glob.escape(name)}.*.tmp"):
         match = _TEMPORARY.fullmatch(leftover.name)
-        if match and match["name"] == path.name and not _is_alive(int(match["process"])):
+        if match and match["name"] == name and not _is_alive(int(match["process"])):
             leftover.unlink(missing_ok=True)
 
 
@@ -281,11 +283,12 @@ def is_temporary(path: Path) -> bool:
 
 
 def _temporary_name(name: str) -> str:
-    return f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    return f".{_shortened(name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
+def _shortened(name: str) -> str:
+    """A name that leaves room for what a temporary one adds; file systems take 255 bytes."""
+    return name if len(os.fsencode(name)) <= 200 else hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def _is_alive(process: int) -> bool:
