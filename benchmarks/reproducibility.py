@@ -2,7 +2,7 @@
 
 For each regime, on 400 photos of groceries, with two threads and beside two processes that never rest: the same
 training twice, and once more, killed (SIGKILL) at ten random moments and started again each time. All three encode
-anew. Ends with status 1 where weights differ.
+anew. Ends with status 1 where weights or losses differ.
 """
 
 import csv
@@ -21,6 +21,7 @@ from measuring import options, record
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import PRESETS, Regime, TrainConfig
+from likewise.evaluation.results import RunMetrics
 from likewise.progress import quiet
 from likewise.training.train import train
 
@@ -49,9 +50,10 @@ def train_once(table: Path, run: Path, config: TrainConfig) -> None:
         train(Catalog.read(table, cache=run.with_suffix(".cache")), run, config)
 
 
-def weights(run: Path) -> str:
-    """sha256 of a run's weights."""
-    return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+def digest(run: Path) -> str:
+    """sha256 of a run's weights and of its losses, since the weights that are kept may be those it began with."""
+    losses = [epoch.loss for epoch in RunMetrics.read(run).history]
+    return hashlib.sha256((run / "model.safetensors").read_bytes() + repr(losses).encode()).hexdigest()
 
 
 def start(table: Path, run: Path, config: TrainConfig) -> "multiprocessing.context.ForkProcess":
@@ -107,13 +109,13 @@ def compare(table: Path, work: Path, config: TrainConfig, kills: int, seed: int)
     seconds = time.monotonic() - started
     finish(start(table, work / "second", config))
     killed = train_killed(table, work / "killed", config, kills, _LONGEST_SHARE * seconds, random.Random(seed))
-    expected = weights(work / "first")
+    expected = digest(work / "first")
     return {
         "regime": config.regime,
         "seconds": round(seconds),
-        "twice the same": weights(work / "second") == expected,
+        "twice the same": digest(work / "second") == expected,
         "kills": killed,
-        "same after kills": weights(work / "killed") == expected,
+        "same after kills": digest(work / "killed") == expected,
     }
 
 
