@@ -104,7 +104,7 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
     from likewise.evaluation.baselines import bm25_scores
     from likewise.evaluation.metrics import per_query_metrics
     from likewise.evaluation.significance import bootstrap_interval, verdict
-    from likewise.retrieval.fusing import Fusion
+    from likewise.retrieval.hybrid import Fusion
 
     index = lw.Index.open(run, lw.Model.load(run))
     place = {id: row for row, id in enumerate(items["id"])}

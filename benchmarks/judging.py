@@ -10,10 +10,10 @@ from peers.task import FIELDS, titles_look_for_items
 
 from likewise.catalog.catalog import Catalog
 from likewise.evaluation.comparison import Evaluated
-from likewise.evaluation.inquiry import Inquiry, Request
 from likewise.evaluation.results import Result
 from likewise.evaluation.significance import Interval, Verdict, bootstrap_interval, verdict
 from likewise.evaluation.subsets import ALL, IMAGE, MIXED, TEXT
+from likewise.evaluation.task import Inquiry, Request
 
 OURS = "likewise"
 _PHOTO_TO_TITLE = "photo"

@@ -21,12 +21,12 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.config import ModelSettings, TrainConfig
 from likewise.model.model import Model
+from likewise.training.batches import TrainingSet
 from likewise.training.contrast import Contrast, Side
 from likewise.training.features import LiveFeatures
 from likewise.training.identity import Identity
 from likewise.training.losses import symmetric_nt_xent
 from likewise.training.objective import Objective
-from likewise.training.plan import TrainingSet
 from likewise.training.views import RowTexts
 
 _DIM = 512

@@ -34,8 +34,8 @@ from likewise.retrieval.stores.base import Found
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
 from likewise.retrieval.stores.faiss import replace_store
 from likewise.retrieval.stores.goal import Goal
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, Location
 from likewise.retrieval.versions import current_version
 
 _K = 10

@@ -8,7 +8,7 @@ from model.shape_catalogue import write_catalogue
 
 from likewise.cli import main
 from likewise.config import ModelSettings
-from likewise.evaluation import space_map
+from likewise.evaluation.report import space_map
 from likewise.model.model import Model
 from likewise.progress import console
 

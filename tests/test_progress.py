@@ -14,10 +14,10 @@ from rich.console import RenderableType
 from likewise.catalog.doctor import render
 from likewise.catalog.report import Report
 from likewise.evaluation.metrics import METRICS
+from likewise.evaluation.report.table import comparison_table
 from likewise.evaluation.results import Comparison, SubsetResult, SystemResult
 from likewise.evaluation.run_comparison import Change, RunComparison, run_comparison_table
 from likewise.evaluation.significance import Interval
-from likewise.evaluation.table import comparison_table
 from likewise.output import print_json
 from likewise.progress import Bar, Terminal, console, print_logs, printable, report_error, say
 from likewise.retrieval.items import Hit, Hits

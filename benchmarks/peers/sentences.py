@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.packaged import MINILM
-from likewise.evaluation.inquiry import Inquiry
+from likewise.evaluation.task import Inquiry
 from peers.best import Best
 from peers.clock import Pace, linear
 from peers.examples import Examples, columns_of

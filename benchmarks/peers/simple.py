@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from likewise.evaluation.baselines import fit_ridge
-from likewise.evaluation.examination import Sight
+from likewise.evaluation.evaluate import Sight
 from likewise.model.model import Model
 from peers.seen import Seen
 from peers.task import Task

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
-from likewise.evaluation.inquiry import Inquiry, Request
+from likewise.evaluation.task import Inquiry, Request
 from likewise.training.identity import Identity
 from likewise.training.split import split_rows
 from peers.clock import Clock

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.packaged import MINILM
-from likewise.evaluation.inquiry import Inquiry
+from likewise.evaluation.task import Inquiry
 from peers.best import Best
 from peers.clock import Pace, cosine
 from peers.examples import Examples, columns_of

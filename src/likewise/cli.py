@@ -171,12 +171,12 @@ def evaluate(
     fail_under
         End with status 1 where a metric of the trained model is lower, such as recall@10=0.8 (repeatable).
     """
-    from likewise.evaluation.examination import examine
-    from likewise.evaluation.examination_report import write_examination
-    from likewise.evaluation.goals import Goal
-    from likewise.evaluation.table import comparison_table
+    from likewise.evaluation.evaluate import examine
+    from likewise.evaluation.quality_gate import Goal
+    from likewise.evaluation.report.evaluation_report import write_examination
+    from likewise.evaluation.report.table import comparison_table
     from likewise.model.model import Model
-    from likewise.retrieval.vectors import prepare_target
+    from likewise.retrieval.export import prepare_target
 
     goals = Goal.parse(fail_under or [])
     if report is not None:
@@ -256,8 +256,8 @@ def encode(
         Keep only so many of the model's dimensions.
     """
     from likewise.model.model import Model
-    from likewise.retrieval.shortened import Shortened
-    from likewise.retrieval.vectors import prepare_target, write_vectors
+    from likewise.retrieval.export import prepare_target, write_vectors
+    from likewise.retrieval.truncated import Shortened
 
     prepare_target(output)
     model = Model.load(run, device)

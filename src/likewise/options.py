@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings, TrainConfig
-    from likewise.evaluation.inquiry import Inquiry
-    from likewise.retrieval.stores.location import Credentials
+    from likewise.evaluation.task import Inquiry
+    from likewise.retrieval.stores.uri import Credentials
 
 Run = Annotated[Path, Parameter(help="The run folder.")]
 Data = Annotated[Path, Parameter(help="The catalogue: CSV, TSV, Parquet or JSON Lines.")]
@@ -127,8 +127,8 @@ class QuestionOptions:
         self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
     ) -> "Inquiry":
         """Read the catalogue and the questions about it; a folder in BEIR's layout holds both."""
-        from likewise.evaluation.beir import corpus_file, is_beir
-        from likewise.evaluation.inquiry import Request
+        from likewise.evaluation.judgments.beir import corpus_file, is_beir
+        from likewise.evaluation.task import Request
 
         queries = self.queries
         if is_beir(data):
@@ -148,7 +148,7 @@ TITLES = QuestionOptions()
 
 def store_credentials() -> "Credentials":
     """Who we are to the store's server, from the environment."""
-    from likewise.retrieval.stores.location import Credentials
+    from likewise.retrieval.stores.uri import Credentials
 
     return Credentials.of(os.environ)
 

@@ -75,7 +75,7 @@ class QueryOptions:
 
     def ask(self, index: "Index", words: str | None, k: int) -> "Hits":
         """Search an index."""
-        from likewise.retrieval.fusing import Fusion
+        from likewise.retrieval.hybrid import Fusion
         from likewise.retrieval.query import parse_weighted
 
         def weighted(given: list[str] | None) -> list[Any]:
@@ -242,8 +242,8 @@ def recommend(
         Leave out what is nearly the same as the item, or as a similar item before it.
     """
     from likewise.model.model import Model
+    from likewise.retrieval.export import prepare_target, write_parquet
     from likewise.retrieval.index import Index
-    from likewise.retrieval.vectors import prepare_target, write_parquet
 
     prepare_target(output)
     opened = Index.open(run, Model.load(run, device), store=store, credentials=store_credentials())

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from likewise.catalog.images.causes import CAUSES
+from likewise.catalog.images.picture_error import CAUSES
 from likewise.catalog.report import CONSEQUENCES, Report
 
 SOURCES = Path(__file__).parents[2] / "src" / "likewise" / "catalog"

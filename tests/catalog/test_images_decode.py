@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from likewise.catalog.images import decode
-from likewise.catalog.images.causes import CAUSES, PictureError, describe
 from likewise.catalog.images.decode import check_picture, decode_bytes, open_picture
+from likewise.catalog.images.picture_error import CAUSES, PictureError, describe
 
 
 def colour_of(data: bytes, at: tuple[int, int] = (8, 8)) -> tuple[int, ...]:

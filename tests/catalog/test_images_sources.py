@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.images.causes import CAUSES, PictureError
+from likewise.catalog.images.picture_error import CAUSES, PictureError
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
 
 

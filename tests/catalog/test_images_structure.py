@@ -13,8 +13,8 @@ from catalog.picture_files import encoded, photo
 from PIL import Image
 
 from likewise.catalog.images.avif import largest_coded_picture
-from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.decode import check_picture, decode_bytes
+from likewise.catalog.images.picture_error import PictureError
 
 _MEASURE = """
 import resource, sys

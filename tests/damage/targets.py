@@ -15,21 +15,21 @@ from model.shape_catalogue import draw
 from retrieval.fakes import FakeModel
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.causes import PictureError
-from likewise.catalog.pictures import Picture
+from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.resolve import Picture
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders import scratch_image, scratch_text
 from likewise.errors import UserError
-from likewise.evaluation.examination import examine
-from likewise.evaluation.inquiry import Request
+from likewise.evaluation.evaluate import examine
+from likewise.evaluation.task import Request
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hits, Item
 from likewise.training import resume
 from likewise.training.features import cache_features
-from likewise.training.state import TrainingState
 from likewise.training.train import train
+from likewise.training.training_state import TrainingState
 
 FLOAT32 = {"text": "float32", "image": "float32"}
 SCRATCH = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)

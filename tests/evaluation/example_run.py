@@ -4,7 +4,8 @@ import numpy as np
 
 from likewise.catalog.report import Report
 from likewise.evaluation.comparison import compare, evaluate_system
-from likewise.evaluation.exhibits import Card, Exhibits, Miss
+from likewise.evaluation.error_analysis import Card, Exhibits, Miss
+from likewise.evaluation.report.space_map import SpaceMap
 from likewise.evaluation.results import (
     Comparison,
     DataNote,
@@ -15,7 +16,6 @@ from likewise.evaluation.results import (
     RunMetrics,
     Threshold,
 )
-from likewise.evaluation.space_map import SpaceMap
 from likewise.evaluation.subsets import SUBSETS, describe
 
 RIVALS = ("untrained", "BM25", "ridge")

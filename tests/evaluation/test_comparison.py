@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from likewise.errors import UserError
 from likewise.evaluation.comparison import compare, evaluate_system, headline_metric, relevance_by_key
 from likewise.evaluation.metrics import METRICS
+from likewise.evaluation.report.table import comparison_table
 from likewise.evaluation.results import Comparison, RunMetrics
 from likewise.evaluation.subsets import SUBSETS, describe, mixed_index
-from likewise.evaluation.table import comparison_table
 from likewise.progress import Terminal
 
 

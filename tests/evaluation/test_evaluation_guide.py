@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from evaluation.example_run import example_comparison
 
-from likewise.evaluation.qrels import read_queries
-from likewise.evaluation.table import subset_table
+from likewise.evaluation.judgments.qrels import read_queries
+from likewise.evaluation.report.table import subset_table
 from likewise.progress import Terminal
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.config import ImageSettings, ModelSettings
 from likewise.errors import UserError
 from likewise.model import model as model_module
-from likewise.model.caching import cache_pictures
+from likewise.model.cached_features import cache_pictures
 from likewise.model.model import Model
 
 FLOAT32 = {"text": "float32", "image": "float32"}  # elsewhere it is timed, and may be bfloat16
@@ -138,7 +138,7 @@ def test_texts_are_encoded_in_an_order_that_no_process_changes(model, monkeypatc
     encoder, seen = model.encoder("text"), []
     prepare = encoder.prepare
     monkeypatch.setattr(encoder, "prepare", lambda batch, **rest: seen.extend(batch) or prepare(batch, **rest))
-    monkeypatch.setattr("likewise.model.encoding._WORKERS", 1)
+    monkeypatch.setattr("likewise.model.featurizer._WORKERS", 1)
     texts = [f"{letter} word {number}" for letter in "qwertyuiop" for number in range(10)] + ["short"]
     model.featurizer("text").texts(texts, prompt="order")
     assert seen == sorted(texts, key=lambda text: (len(text), text))
@@ -148,9 +148,9 @@ def test_the_bounds_of_windows_and_batches_do_not_matter(model, catalogue, monke
     whole = model.encode_items(catalogue)
     monkeypatch.setattr(model_module, "_WINDOW", 3)
     monkeypatch.setattr(model_module, "_QUERY_BATCH", 2)
-    monkeypatch.setattr("likewise.model.encoding._TEXT_BATCH", 2)
-    monkeypatch.setattr("likewise.model.encoding._PICTURE_BATCH", {"cpu": 2, "mps": 2, "cuda": 2})
-    monkeypatch.setattr("likewise.model.encoding._REMEMBERED_TEXTS", 1)
+    monkeypatch.setattr("likewise.model.featurizer._TEXT_BATCH", 2)
+    monkeypatch.setattr("likewise.model.featurizer._PICTURE_BATCH", {"cpu": 2, "mps": 2, "cuda": 2})
+    monkeypatch.setattr("likewise.model.featurizer._REMEMBERED_TEXTS", 1)
     monkeypatch.setattr(model, "_featurizers", {})
     assert np.allclose(model.encode_items(catalogue), whole, atol=1e-5, equal_nan=True)
     queries = ["a", "red bar", "a longer text about nothing", "red bar", "b"]

@@ -13,11 +13,11 @@ from PIL import Image
 from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.causes import PictureError
-from likewise.catalog.pictures import Picture
+from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.resolve import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
-from likewise.retrieval.place import Place
+from likewise.retrieval.location import Place
 from likewise.retrieval.stores.registry import remembered_store, replace_store
 from likewise.retrieval.stores.schema import Schema
 

@@ -10,8 +10,8 @@ from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
 from likewise.retrieval import recommend
+from likewise.retrieval.export import write_parquet
 from likewise.retrieval.index import Index
-from likewise.retrieval.vectors import write_parquet
 
 COUNT, DIM = 300, 12
 

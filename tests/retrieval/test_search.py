@@ -14,7 +14,7 @@ from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
 from likewise.retrieval import candidates, search
-from likewise.retrieval.fusing import Fusion
+from likewise.retrieval.hybrid import Fusion
 from likewise.retrieval.index import Index
 
 MODEL = FakeModel()

@@ -15,7 +15,7 @@ from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
-from likewise.retrieval import building
+from likewise.retrieval import ingest
 from likewise.retrieval.index import Index
 
 
@@ -23,8 +23,8 @@ from likewise.retrieval.index import Index
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways in which an update can be written."""
     if request.param == "by a new store":
-        monkeypatch.setattr(building, "_FEW", -1)
-        monkeypatch.setattr(building, "_SMALL_PART", 0.0)
+        monkeypatch.setattr(ingest, "_FEW", -1)
+        monkeypatch.setattr(ingest, "_SMALL_PART", 0.0)
     return request.param
 
 

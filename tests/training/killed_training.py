@@ -17,7 +17,7 @@ from training.conftest import TINY
 from likewise.catalog.catalog import Catalog
 from likewise.progress import quiet
 from likewise.training import loop, train
-from likewise.training.state import FILE, TrainingState
+from likewise.training.training_state import FILE, TrainingState
 
 EPOCHS = 6  # 12 steps: later than the last kill, however the moments are drawn
 _TOO_LONG = 120.0  # seconds

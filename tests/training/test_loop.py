@@ -12,7 +12,7 @@ from likewise.errors import UserError
 from likewise.training import loop
 from likewise.training.loop import as_good_as, fit, schedule
 from likewise.training.recipe import Stage
-from likewise.training.state import FILE, TrainingState
+from likewise.training.training_state import FILE, TrainingState
 
 
 def fitted(run, scores=None, rows=12, **settings):

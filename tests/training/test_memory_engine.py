@@ -11,7 +11,7 @@ from torch import nn
 from training.identity_codes import identity_of
 from training.toy_network import toy_objective
 
-from likewise.training import tiled
+from likewise.training import tiled_loss
 from likewise.training.distributed import Processes
 from likewise.training.queries import AskedQueries
 
@@ -88,7 +88,7 @@ def assert_not_vacuous(loss, found):
 def test_cached_gradients_equal_plain_ones(loss, dropout, part_size, tile):
     expected_loss, expected = plain_gradients(part_size, dropout=dropout, **LOSSES[loss])
     objective = objective_of(dropout, part_size=part_size, **LOSSES[loss])
-    with mock.patch.dict(tiled._TILES, {"cpu": tile}):
+    with mock.patch.dict(tiled_loss._TILES, {"cpu": tile}):
         ours = objective.backward(BATCH, 3)
     assert torch.allclose(ours, expected_loss, rtol=1e-9)
     assert_equal(gradients(objective), expected)

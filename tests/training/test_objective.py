@@ -11,8 +11,8 @@ from training.identity_codes import identity_of
 from training.plain_losses import shares
 from training.toy_network import toy_objective, unlike
 
+from likewise.training.positives import anchor_codes, item_codes, prototype_codes
 from likewise.training.queries import AskedQueries
-from likewise.training.sides import anchor_codes, item_codes, prototype_codes
 from likewise.training.views import KINDS
 
 ALONE = {"negatives": 0, "prototypes": 0}  # the batch is told apart from nothing but itself

@@ -12,7 +12,7 @@ from likewise.files import write_record
 from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training import costs, recipe
-from likewise.training.ground import Ground
+from likewise.training.context import Ground
 from likewise.training.recipe import FILE
 from likewise.training.train import train
 

@@ -14,11 +14,11 @@ from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
 from likewise.config import TrainConfig
 from likewise.progress import quiet
 from likewise.training.clock import Clock
+from likewise.training.context import prepare
 from likewise.training.distributed import Processes
-from likewise.training.ground import prepare
+from likewise.training.freezing import cut_encoders
 from likewise.training.indexing import take_rows
 from likewise.training.objective import Objective
-from likewise.training.regimes import cut_encoders
 from likewise.training.resume import Environment
 from likewise.training.train import train
 

@@ -14,7 +14,7 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import seal_run
 from likewise.training import resume
-from likewise.training.state import FILE as STATE
+from likewise.training.training_state import FILE as STATE
 
 CONFIG = TrainConfig(precision="float32", threads=1)
 

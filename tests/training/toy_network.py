@@ -11,10 +11,10 @@ from training.identity_codes import identity_of
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.model.network import Network
+from likewise.training.batches import TrainingSet
 from likewise.training.distributed import Processes
 from likewise.training.identity import Identity
 from likewise.training.objective import Objective
-from likewise.training.plan import TrainingSet
 from likewise.training.queries import AskedQueries
 from likewise.training.views import RowTexts
 

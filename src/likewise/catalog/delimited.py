@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from likewise.catalog.encoding import decoded_lines
+from likewise.catalog.charset import decoded_lines
 from likewise.catalog.report import Report
 from likewise.errors import UserError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from likewise.catalog.charset import decoded_lines
 from likewise.catalog.delimited import RawTable
-from likewise.catalog.encoding import decoded_lines
 from likewise.catalog.report import Report
 from likewise.errors import UserError
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from likewise.catalog.images.causes import CAUSES, describe
+from likewise.catalog.images.picture_error import CAUSES, describe
 
 EXAMPLES_PER_CAUSE = 5
 

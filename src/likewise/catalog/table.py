@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from likewise.catalog.charset import detect_encoding
 from likewise.catalog.delimited import RawTable, read_delimited
-from likewise.catalog.encoding import detect_encoding
 from likewise.catalog.json_lines import cell_text, read_json_lines
 from likewise.catalog.report import Report
 from likewise.errors import UserError

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from likewise.encoders.activation import Activation
 from likewise.encoders.base import Encoder, Modality
-from likewise.encoders.cutting import Blocks
+from likewise.encoders.split_forward import Blocks
 from likewise.errors import UserError
 
 Width = Annotated[int, Field(ge=1, le=65_536)]

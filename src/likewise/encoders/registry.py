@@ -32,8 +32,8 @@ _KNOWN: dict[str, KnownEncoder] = {}
 _FAMILIES = {
     "text": "likewise.encoders.text:TextEncoder",
     "vision": "likewise.encoders.vision:VisionEncoder",
-    "dual-text": "likewise.encoders.dual:DualTextEncoder",
-    "dual-image": "likewise.encoders.dual:DualImageEncoder",
+    "dual-text": "likewise.encoders.clip:DualTextEncoder",
+    "dual-image": "likewise.encoders.clip:DualImageEncoder",
     "efficientnet-lite0": "likewise.encoders.efficientnet:EfficientNetLite0",
     "scratch-text": "likewise.encoders.scratch_text:ScratchText",
     "scratch-image": "likewise.encoders.scratch_image:ScratchImage",
@@ -149,7 +149,7 @@ def _choices(modality: Modality) -> str:
 
 
 def _hugging_face(name: str, modality: Modality) -> Encoder:
-    from likewise.encoders.dual import DUAL_MODELS, DualImageEncoder, DualTextEncoder
+    from likewise.encoders.clip import DUAL_MODELS, DualImageEncoder, DualTextEncoder
     from likewise.encoders.hub import model_folder, read_config
     from likewise.encoders.text import TextEncoder
     from likewise.encoders.vision import VisionEncoder

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from likewise.evaluation.found import rank_histogram
 from likewise.evaluation.metrics import METRICS, Scores, per_query_metrics
+from likewise.evaluation.ranks import rank_histogram
 from likewise.evaluation.results import SubsetResult, SystemResult
 from likewise.evaluation.significance import Interval, bootstrap_intervals, group_codes
 

@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from likewise.evaluation.comparison import compare
-from likewise.evaluation.examination import Sight
-from likewise.evaluation.inquiry import Inquiry, shown_in_words
+from likewise.evaluation.evaluate import Sight
+from likewise.evaluation.report.table import STYLES, plain_table, subset_table
 from likewise.evaluation.results import Result, SubsetResult
 from likewise.evaluation.significance import Verdict, verdict
-from likewise.evaluation.table import STYLES, plain_table, subset_table
-from likewise.model.caching import cache_pictures
+from likewise.evaluation.task import Inquiry, shown_in_words
+from likewise.model.cached_features import cache_pictures
 from likewise.model.model import Model
 from likewise.progress import plain_text
 

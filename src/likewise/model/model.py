@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.pictures import Picture
+from likewise.catalog.images.resolve import Picture
 from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.building import bounded_by
@@ -24,7 +24,7 @@ from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
 from likewise.files import make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
-from likewise.model.encoding import Featurizer, batches
+from likewise.model.featurizer import Featurizer, batches
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.parsing import read_json

@@ -16,7 +16,7 @@ import polars as pl
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
-from likewise.catalog.filter_rows import read_numbers
+from likewise.catalog.filters_polars import read_numbers
 from likewise.errors import UserError
 from likewise.retrieval.stores.schema import Column, Schema
 

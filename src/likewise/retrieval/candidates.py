@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from likewise.catalog.filters import And, Condition, OneOf
-from likewise.retrieval.fusing import Fusion, Scale, fused
-from likewise.retrieval.lexical.words import Matches
+from likewise.retrieval.hybrid import Fusion, Scale, fused
+from likewise.retrieval.lexical.bm25 import Matches
 from likewise.retrieval.stores.base import Store
 
 _FEW = 4_000  # items that meet a filter: all of them are scored by their words

@@ -10,23 +10,23 @@ from filelock import Timeout
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare, Condition, parse_filter
-from likewise.catalog.pictures import Picture
+from likewise.catalog.images.resolve import Picture
 from likewise.errors import UserError
-from likewise.retrieval import building
-from likewise.retrieval.building import ItemModel, entries_of
+from likewise.retrieval import ingest
 from likewise.retrieval.changes import Changes, Snapshot
-from likewise.retrieval.description import Description, spread
-from likewise.retrieval.fusing import Fusion
+from likewise.retrieval.hybrid import Fusion
+from likewise.retrieval.ingest import ItemModel, entries_of
 from likewise.retrieval.items import Hits, Item, OwnColumns, row_digests
-from likewise.retrieval.lexical.words import Words
-from likewise.retrieval.place import NO_AIMS, Place
+from likewise.retrieval.lexical.bm25 import Words
+from likewise.retrieval.location import NO_AIMS, Place
+from likewise.retrieval.metadata import Description, spread
 from likewise.retrieval.query import ImageSource, Several, duplicates_from, query_of
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommendations
 from likewise.retrieval.search import answer
-from likewise.retrieval.shortened import Shortened
 from likewise.retrieval.stores.conditions import normal_form
-from likewise.retrieval.stores.location import Credentials
+from likewise.retrieval.stores.uri import Credentials
+from likewise.retrieval.truncated import Shortened
 from likewise.retrieval.writing import Entries, in_step, read_words
 
 _NOBODY = Credentials()
@@ -89,7 +89,7 @@ class Index:
         place = _place(run, store, credentials, given)
         place.try_out(model.dim)
         vectors = model.encode_items(catalog)
-        building.build(place, model, entries_of(catalog, vectors, model.fields), catalog.fingerprint)
+        ingest.build(place, model, entries_of(catalog, vectors, model.fields), catalog.fingerprint)
         return cls(model, place)
 
     @classmethod
@@ -124,7 +124,7 @@ class Index:
         shown = list(pictures) if pictures is not None else [None] * len(items)
         entries = Entries(items, vectors, shown, [None] * len(items), row_digests(items, shown))
         place = _place(run, store, credentials)
-        building.build(place, model, entries, fingerprint)
+        ingest.build(place, model, entries, fingerprint)
         return cls(model, place)
 
     @classmethod
@@ -158,7 +158,7 @@ class Index:
         Raises:
             UserError: the store cannot be written, or another model has made it anew.
         """
-        changes = building.update(self._place, cast(ItemModel, self._model), catalog)
+        changes = ingest.update(self._place, cast(ItemModel, self._model), catalog)
         self._store = self._place.open()  # or else a new store would be seen only a moment later
         return changes
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from likewise.catalog.images.keys import is_key
-from likewise.catalog.pictures import Picture
+from likewise.catalog.images.resolve import Picture
 from likewise.retrieval.stores.base import Record
 from likewise.retrieval.stores.schema import Schema
 

@@ -12,7 +12,7 @@ from PIL import Image
 from likewise.catalog.filters import Condition, parse_filter
 from likewise.errors import UserError
 from likewise.retrieval.boost import Boost, parse_boost
-from likewise.retrieval.fusing import Fusion
+from likewise.retrieval.hybrid import Fusion
 
 T = TypeVar("T")
 ImageSource = str | Path | Image.Image | BinaryIO

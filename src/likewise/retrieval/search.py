@@ -15,7 +15,7 @@ from likewise.retrieval.candidates import ByVectorsAndWords, Candidate, Source, 
 from likewise.retrieval.diversity import Distinct, diversified
 from likewise.retrieval.groups import Groups, check_facets, facet_counts
 from likewise.retrieval.items import Hit, Hits, OwnColumns
-from likewise.retrieval.lexical.words import Words
+from likewise.retrieval.lexical.bm25 import Words
 from likewise.retrieval.query import Query
 from likewise.retrieval.query_vector import QueryModel, liked_vectors, query_vector
 from likewise.retrieval.stores.base import Record, Store

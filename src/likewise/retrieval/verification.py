@@ -8,10 +8,10 @@ from likewise.checksums import IndexManifest, Progress
 from likewise.errors import UserError
 from likewise.files import DamageError
 from likewise.model.run_folder import check_run
-from likewise.retrieval.stores.embedded import journal
+from likewise.retrieval.stores.embedded import wal
 from likewise.retrieval.stores.embedded.replica import JOURNAL
-from likewise.retrieval.stores.location import parse_location
 from likewise.retrieval.stores.registry import remembered_store
+from likewise.retrieval.stores.uri import parse_location
 from likewise.retrieval.versions import current_version
 
 _LOCAL = ("faiss", "lancedb")
@@ -84,7 +84,7 @@ def _index(part: str, folder: Path, progress: Progress) -> Verified:
         manifest.verify(progress=progress)
         files = [version / name for name in manifest.names]
         if part == "index" and (version / "segment.json").is_file():
-            for _ in journal.read(version / JOURNAL, journal.Position()):
+            for _ in wal.read(version / JOURNAL, wal.Position()):
                 pass
             files.append(version / JOURNAL)
     except (DamageError, FileNotFoundError) as error:

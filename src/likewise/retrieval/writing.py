@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Compare
-from likewise.catalog.pictures import Picture
+from likewise.catalog.images.resolve import Picture
 from likewise.progress import Bar
 from likewise.retrieval.items import OwnColumns
-from likewise.retrieval.lexical.word_index import Draft
-from likewise.retrieval.lexical.words import Stamp, Words
+from likewise.retrieval.lexical.bm25 import Stamp, Words
+from likewise.retrieval.lexical.writer import Draft
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.schema import Schema
 

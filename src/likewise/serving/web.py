@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from likewise.catalog.images.causes import PictureError, describe
+from likewise.catalog.images.picture_error import PictureError, describe
 from likewise.catalog.images.thumbnails import thumbnail
 from likewise.errors import UserError
 from likewise.retrieval.items import Hit, Item

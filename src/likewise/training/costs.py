@@ -16,9 +16,9 @@ from torch import Tensor
 from likewise.encoders.base import Encoder
 from likewise.model.model import Model
 from likewise.progress import say
-from likewise.training.ground import Ground
-from likewise.training.partial import run_upper
+from likewise.training.context import Ground
 from likewise.training.sampler import steps_per_epoch
+from likewise.training.split_features import run_upper
 
 _ENOUGH_EPOCHS = 20  # behind a cut; with fewer, a later cut with more epochs learns more
 _FEWEST_EPOCHS = 3

@@ -15,8 +15,8 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.base import Modality
 from likewise.encoders.feature_cache import FeatureCache
-from likewise.model.caching import CachedPictures, PictureSides, cache_sides
-from likewise.model.encoding import batches, prefetch
+from likewise.model.cached_features import CachedPictures, PictureSides, cache_sides
+from likewise.model.featurizer import batches, prefetch
 from likewise.model.model import Model
 from likewise.progress import Bar
 from likewise.training.augmentation import augmented

@@ -5,16 +5,16 @@ import io
 
 import numpy as np
 
-from likewise.evaluation.exhibits import Exhibits, Pair, exhibit_search, item_drawer
-from likewise.evaluation.found import Found, look_up
+from likewise.evaluation.error_analysis import Exhibits, Pair, exhibit_search, item_drawer
 from likewise.evaluation.metrics import cosine_scores
+from likewise.evaluation.ranks import Found, look_up
 from likewise.evaluation.results import Threshold
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import write_file
 from likewise.model.network import FIELD_MODALITY
+from likewise.training.context import Ground
 from likewise.training.features import Features
-from likewise.training.ground import Ground
-from likewise.training.mining import Suspect, mine
+from likewise.training.hard_negatives import Suspect, mine
 from likewise.training.questions import Questions, Towers, fuse_with, network_towers, subsets
 
 SUSPECTS = "suspects.csv"

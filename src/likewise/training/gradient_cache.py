@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from likewise.training.plan import Job
+from likewise.training.batches import Job
 
 
 def backward_in_parts(

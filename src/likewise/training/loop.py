@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from likewise.errors import UserError
 from likewise.progress import Bar, say
+from likewise.training.batches import Rows
 from likewise.training.objective import Objective
-from likewise.training.plan import Rows
+from likewise.training.optimizer import parameter_groups, trained_parameters
 from likewise.training.questions import Scores
-from likewise.training.rates import parameter_groups, trained_parameters
 from likewise.training.recipe import Stage
 from likewise.training.sampler import epoch_batches, steps_per_epoch
-from likewise.training.state import TrainingState
+from likewise.training.training_state import TrainingState
 
 _REFERENCE_BATCH = 128  # the batch size that the configured learning rates are meant for
 _CLIP_NORM = 1.0

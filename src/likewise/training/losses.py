@@ -34,7 +34,7 @@ from torch import Tensor
 
 from likewise.training.contrast import Contrast, Side
 from likewise.training.forms import Form
-from likewise.training.tiled import Block, Sums, log_sums, sigmoid_sums
+from likewise.training.tiled_loss import Block, Sums, log_sums, sigmoid_sums
 
 _TINY = 1e-12
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.model.network import FIELD_MODALITY, Network
+from likewise.training.batches import Items, Job, Plan, Rows, TrainingSet, draw_plan
 from likewise.training.contrast import Contrast, Grades, Side
 from likewise.training.distributed import Processes
 from likewise.training.features import Features, random_holes, random_patches
@@ -18,8 +19,7 @@ from likewise.training.forms import forms_of
 from likewise.training.gradient_cache import backward_in_parts
 from likewise.training.indexing import take_rows
 from likewise.training.losses import in_every_form, pairwise_sigmoid, symmetric_nt_xent
-from likewise.training.plan import Items, Job, Plan, Rows, TrainingSet, draw_plan
-from likewise.training.sides import anchor_codes, further_codes, item_codes, prototype_codes
+from likewise.training.positives import anchor_codes, further_codes, item_codes, prototype_codes
 from likewise.training.views import KINDS
 
 _HIGHEST_SCALE = 100.0  # a temperature below 0.01 makes the loss blind to all but the hardest negative

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.errors import UserError
-from likewise.evaluation.qrels import JudgedQueries, read_queries
+from likewise.evaluation.judgments.qrels import JudgedQueries, read_queries
 from likewise.training.identity import Codes
 
 Rows = NDArray[np.int64]

@@ -16,8 +16,8 @@ from likewise.errors import UserError
 from likewise.files import read_record, write_record
 from likewise.progress import say
 from likewise.training.clock import Clock
+from likewise.training.context import Ground
 from likewise.training.costs import CutCost, affordable
-from likewise.training.ground import Ground
 from likewise.training.objective import Objective
 from likewise.training.sampler import steps_per_epoch
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, Frontier, RunMetrics, Threshold
 from likewise.model.model import MODALITIES
 from likewise.training import resume
-from likewise.training.ground import Ground
+from likewise.training.context import Ground
 from likewise.training.questions import Questions
-from likewise.training.state import TrainingState
+from likewise.training.training_state import TrainingState
 
 
 def metrics_of(

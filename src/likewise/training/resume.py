@@ -29,7 +29,7 @@ from likewise.files import (
 )
 from likewise.model.run_folder import CONFIG, ENCODERS, METRICS, WEIGHTS
 from likewise.retrieval.versions import remove_versions
-from likewise.training.state import FILE as STATE
+from likewise.training.training_state import FILE as STATE
 
 ENVIRONMENT = Path("training") / "environment.json"
 _FORMAT = 1

@@ -10,35 +10,35 @@ import torch
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
-from likewise.evaluation.model_card import write_model_card
-from likewise.evaluation.report import write_report
+from likewise.evaluation.report.model_card import write_model_card
+from likewise.evaluation.report.report import write_report
+from likewise.evaluation.report.table import comparison_table
 from likewise.evaluation.results import RunMetrics
-from likewise.evaluation.table import comparison_table
 from likewise.model.checkpoint import save_picture_map
 from likewise.model.heads import PictureMap
 from likewise.model.kernel import KernelMap
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.training import resume
+from likewise.training.batches import Rows
 from likewise.training.clock import Clock
+from likewise.training.context import Ground, prepare
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.findings import exhibits_of, suspects_of, threshold_of
 from likewise.training.forms import forms_of
-from likewise.training.ground import Ground, prepare
+from likewise.training.freezing import cut_encoders, merge_maps, saved_model
+from likewise.training.hard_negatives import mine
+from likewise.training.initialization import begin, linear_map, titled_descriptions, titled_pictures
 from likewise.training.interpolation import interpolate, weights_of
 from likewise.training.loop import fit, restore
-from likewise.training.mining import mine
 from likewise.training.objective import Objective
-from likewise.training.plan import Rows
 from likewise.training.questions import Questions, ScoresBySubset, network_towers, validation_scores
 from likewise.training.recipe import Stage, planned_stages
 from likewise.training.record import metrics_of
-from likewise.training.regimes import cut_encoders, merge_maps, saved_model
 from likewise.training.rivals import Contest
-from likewise.training.starts import begin, linear_map, titled_descriptions, titled_pictures
-from likewise.training.state import TrainingState
 from likewise.training.tensorboard import EpochLog
+from likewise.training.training_state import TrainingState
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from retrieval.stores.engines import ENGINES, Engine
 
-from likewise.catalog.filter_rows import matching_rows
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or, parse_filter
+from likewise.catalog.filters_polars import matching_rows
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.registry import open_store, replace_store

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from retrieval.stores.engines import ENGINES, Engine
 
-from likewise.catalog.filter_rows import matching_rows
 from likewise.catalog.filters import Compare, OneOf, Or, parse_filter
+from likewise.catalog.filters_polars import matching_rows
 from likewise.retrieval.stores.registry import open_store, replace_store
 from likewise.retrieval.stores.schema import Schema
 

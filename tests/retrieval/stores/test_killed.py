@@ -14,8 +14,8 @@ import pytest
 
 from likewise.retrieval.stores import faiss
 from likewise.retrieval.stores.goal import Goal
-from likewise.retrieval.stores.location import Credentials, parse_location
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, parse_location
 
 DIM, STEADY, KILLS = 16, 1_200, 50
 NOBODY = Credentials()

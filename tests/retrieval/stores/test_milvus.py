@@ -18,10 +18,10 @@ from pymilvus.exceptions import MilvusException
 from likewise.catalog.filters import And, Compare, IsNull, Not, OneOf, Or
 from likewise.errors import UserError
 from likewise.retrieval.stores import milvus, milvus_connection
-from likewise.retrieval.stores.location import Credentials, parse_location
 from likewise.retrieval.stores.milvus_filters import LONGEST_KEY, LONGEST_TEXT, expression, key_text, text_key
 from likewise.retrieval.stores.registry import open_store, replace_store
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, parse_location
 
 DIM, COUNT = 32, 3_000
 SECRET = "s3cret-Pa55word"

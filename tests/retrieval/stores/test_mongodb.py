@@ -21,13 +21,12 @@ from hypothesis import strategies as st
 from retrieval.stores.test_conformance import DIM, ITEMS, VECTORS
 from retrieval.stores.test_conformance import _conditions as conditions
 
-from likewise.catalog.filter_rows import matching_rows
 from likewise.catalog.filters import Compare, Condition, Not, OneOf, Or, parse_filter
+from likewise.catalog.filters_polars import matching_rows
 from likewise.errors import MissingExtraError, UserError
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.inputs import prepared_items
-from likewise.retrieval.stores.location import Credentials, parse_location
 from likewise.retrieval.stores.mongo import connection as connections
 from likewise.retrieval.stores.mongo import content as contents
 from likewise.retrieval.stores.mongo import documents as documents_module
@@ -43,6 +42,7 @@ from likewise.retrieval.stores.mongo.queries import (
 )
 from likewise.retrieval.stores.registry import open_store, replace_store
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, parse_location
 
 SCHEMA = Schema.of(ITEMS, DIM)
 

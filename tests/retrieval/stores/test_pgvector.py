@@ -18,11 +18,11 @@ from retrieval.stores import postgres
 
 from likewise.catalog.filters import Compare
 from likewise.errors import MissingExtraError, UserError
-from likewise.retrieval.stores.location import Credentials, parse_location
 from likewise.retrieval.stores.postgresql import content as contents
 from likewise.retrieval.stores.postgresql.values import escaped, unescaped
 from likewise.retrieval.stores.registry import open_store, replace_store
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, parse_location
 
 DIM, COUNT = 32, 3_000
 

@@ -17,16 +17,16 @@ from retrieval.stores.qdrant_server import QdrantServer
 from retrieval.stores.test_conformance import ITEMS, VECTORS, _conditions
 from retrieval.stores.test_extremes import STRANGE
 
-from likewise.catalog.filter_rows import matching_rows
 from likewise.catalog.filters import Compare, Condition, Operator
+from likewise.catalog.filters_polars import matching_rows
 from likewise.errors import UserError
 from likewise.retrieval.stores import qdrant, qdrant_connection
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.inputs import prepared_items
-from likewise.retrieval.stores.location import Credentials, parse_location
 from likewise.retrieval.stores.qdrant_filters import indexed_fields, qdrant_filter
 from likewise.retrieval.stores.registry import open_store, replace_store
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, parse_location
 
 SECRET = "s3cret-api-key"
 

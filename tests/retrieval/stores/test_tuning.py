@@ -14,9 +14,9 @@ from likewise.retrieval.stores import faiss
 from likewise.retrieval.stores.embedded import indexing
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
 from likewise.retrieval.stores.goal import Goal, parse_bytes, show_bytes
-from likewise.retrieval.stores.location import Credentials, parse_location
 from likewise.retrieval.stores.registry import aimed
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, parse_location
 
 DIM, COUNT, K = 48, 12_000, 10
 

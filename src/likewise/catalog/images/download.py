@@ -20,8 +20,8 @@ from tenacity import (
     wait_random,
 )
 
-from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.network import Gate, Resolver, safe_client
+from likewise.catalog.images.picture_error import PictureError
 from likewise.catalog.images.sources import normal_url
 from likewise.config import ImageSettings
 from likewise.errors import UserError

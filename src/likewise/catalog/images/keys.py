@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from likewise.catalog.images.causes import PictureError
+from likewise.catalog.images.picture_error import PictureError
 
 KEY_PATTERN = r"[0-9a-f]{64}"
 _KEY = re.compile(KEY_PATTERN)

@@ -9,14 +9,14 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from likewise.catalog.images.causes import PictureError
 from likewise.catalog.images.decode import MAX_PIXELS, check_picture, open_picture, open_regular_file
 from likewise.catalog.images.formats import HEADER_BYTES, sniff
 from likewise.catalog.images.keys import check_key
+from likewise.catalog.images.picture_error import PictureError
 from likewise.files import make_folder, write_file
 
 if TYPE_CHECKING:
-    from likewise.catalog.pictures import Picture
+    from likewise.catalog.images.resolve import Picture
 
 SIDE = 320  # pixels, of the longer side
 _QUALITY = 85

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from likewise.catalog.filter_rows import filter_expression
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Operator, Or, Value
+from likewise.catalog.filters_polars import filter_expression
 from likewise.errors import UserError
 from likewise.retrieval.stores.schema import Column, Kind, Schema
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from likewise.errors import UserError
 from likewise.retrieval.stores.following import PATIENCE
-from likewise.retrieval.stores.location import Location
+from likewise.retrieval.stores.uri import Location
 
 LINGER = 2 * PATIENCE  # seconds that a content is kept after another took its place; by then all handles have followed
 

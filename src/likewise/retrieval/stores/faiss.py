@@ -16,12 +16,12 @@ import polars as pl
 
 from likewise.files import cannot_write, hold_lock
 from likewise.retrieval.stores.base import Store
-from likewise.retrieval.stores.embedded.loading import Loading
+from likewise.retrieval.stores.embedded.bulk_load import Loading
 from likewise.retrieval.stores.embedded.replica import JOURNAL, WRITE_LOCK
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
 from likewise.retrieval.stores.goal import Goal
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, Location
 from likewise.retrieval.versions import new_version
 
 

@@ -31,10 +31,10 @@ from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.following import Following
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.results import found, in_order, nothing, record
 from likewise.retrieval.stores.schema import FIELDS, ID, Schema
 from likewise.retrieval.stores.sql import where
+from likewise.retrieval.stores.uri import Credentials, Location
 from likewise.retrieval.versions import current_version, new_version
 
 if TYPE_CHECKING:

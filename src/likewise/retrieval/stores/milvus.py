@@ -21,11 +21,11 @@ from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.contents import parcels, replacing
 from likewise.retrieval.stores.following import PATIENCE, Following
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.milvus_connection import Connection, connect
 from likewise.retrieval.stores.milvus_filters import LONGEST_KEY, LONGEST_TEXT, expression, key_text, text_key
 from likewise.retrieval.stores.results import found, in_order, nothing, record
 from likewise.retrieval.stores.schema import FIELDS, ID, Schema
+from likewise.retrieval.stores.uri import Credentials, Location
 
 _VECTOR, _SCHEMA = "vector", "likewise"
 _GRAPH = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from likewise.errors import MissingExtraError, UserError
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.sharing import Sharing
+from likewise.retrieval.stores.uri import Credentials, Location
 
 CONNECTING = 5.0  # seconds
 _NO_ALIAS = (100, 1600)  # Milvus Lite, and servers

@@ -19,11 +19,11 @@ from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.contents import LINGER, replacing
 from likewise.retrieval.stores.following import PATIENCE, Following
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.mongo.connection import Connection
 from likewise.retrieval.stores.mongo.content import MOST_DIMENSIONS, Content
 from likewise.retrieval.stores.results import in_order, nothing
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, Location
 
 Result = TypeVar("Result")
 

@@ -17,12 +17,12 @@ from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.following import Following
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.postgresql.connections import Connections
 from likewise.retrieval.stores.postgresql.content import MOST_DIMENSIONS, Content
 from likewise.retrieval.stores.postgresql.versions import Versions
 from likewise.retrieval.stores.results import in_order, nothing
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, Location
 
 if TYPE_CHECKING:
     import psycopg

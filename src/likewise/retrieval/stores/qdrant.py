@@ -23,10 +23,10 @@ from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.contents import parcels, replacing
 from likewise.retrieval.stores.following import PATIENCE, Following
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.qdrant_connection import Connection, connect
 from likewise.retrieval.stores.results import found, in_order, nothing, record
 from likewise.retrieval.stores.schema import FIELDS, ID, Schema
+from likewise.retrieval.stores.uri import Credentials, Location
 
 if TYPE_CHECKING:
     from qdrant_client import models

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from likewise.errors import MissingExtraError, UserError
-from likewise.retrieval.stores.location import Credentials, Location
+from likewise.retrieval.stores.uri import Credentials, Location
 
 _WAIT = 60  # seconds for an answer
 _LONGEST_REASON = 300

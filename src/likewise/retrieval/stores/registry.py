@@ -12,8 +12,8 @@ from likewise.files import make_folder, read_record, write_record
 from likewise.progress import say
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.goal import Goal
-from likewise.retrieval.stores.location import Credentials, Location, parse_location
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Credentials, Location, parse_location
 
 ENGINES = {
     "faiss": "faiss",

@@ -14,7 +14,7 @@ import polars as pl
 from polars import selectors
 
 from likewise.catalog.columns import unknown_column
-from likewise.catalog.filter_rows import read_numbers
+from likewise.catalog.filters_polars import read_numbers
 from likewise.errors import UserError
 from likewise.parsing import parse_json
 

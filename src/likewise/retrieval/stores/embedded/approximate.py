@@ -7,10 +7,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.retrieval.stores.embedded.calls import found_rows
 from likewise.retrieval.stores.embedded.exact import best_of, nearest
+from likewise.retrieval.stores.embedded.faiss_calls import found_rows
 from likewise.retrieval.stores.embedded.grouping import ListsOfRows
-from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, Kind
+from likewise.retrieval.stores.embedded.index_types import APPROXIMATE, Kind
 from likewise.retrieval.stores.embedded.masks import Selection
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here

@@ -14,7 +14,7 @@ from likewise.retrieval.stores.base import Batch, Record
 from likewise.retrieval.stores.conditions import normal_form
 from likewise.retrieval.stores.embedded.delta import Delta
 from likewise.retrieval.stores.embedded.exact import merged, nearest
-from likewise.retrieval.stores.embedded.hits import Hits
+from likewise.retrieval.stores.embedded.lazy_results import Hits
 from likewise.retrieval.stores.embedded.masks import Selection, mask_of
 from likewise.retrieval.stores.embedded.segment import Segment, SegmentWriter
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert

@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.retrieval.stores.embedded.calls import products_with
+from likewise.retrieval.stores.embedded.faiss_calls import products_with
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import faiss
 import numpy as np
 
-from likewise.retrieval.stores.embedded.calls import found_rows
+from likewise.retrieval.stores.embedded.faiss_calls import found_rows
 from likewise.retrieval.stores.embedded.masks import Selection
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here

@@ -21,7 +21,7 @@ from likewise.files import reason
 from likewise.progress import Bar, say, track
 from likewise.retrieval.stores.embedded.approximate import INDEX, Approximate, Effort, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
-from likewise.retrieval.stores.embedded.kinds import APPROXIMATE, fill, new_quantiser, trained
+from likewise.retrieval.stores.embedded.index_types import APPROXIMATE, fill, new_quantiser, trained
 from likewise.retrieval.stores.embedded.plan import Plan
 from likewise.retrieval.stores.embedded.segment import Segment
 from likewise.retrieval.stores.embedded.tuning import NEIGHBOURS, Trial, cost, settled, tuned

@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from likewise.checksums import IndexManifest
 from likewise.errors import UserError
 from likewise.files import DamageError, acquire_lock, cannot_write
-from likewise.retrieval.stores.embedded import journal
+from likewise.retrieval.stores.embedded import wal
 from likewise.retrieval.stores.embedded.content import Content
 from likewise.retrieval.stores.embedded.indexing import index_again
-from likewise.retrieval.stores.embedded.mapping import damage
+from likewise.retrieval.stores.embedded.mmap import damage
 from likewise.retrieval.stores.embedded.segment import Segment
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert, decode, encode
 from likewise.retrieval.versions import current_version, new_version
@@ -42,7 +42,7 @@ class Replica:
         self._publishing = threading.Lock()  # held for moments only, so that readers never wait for a disk
         self._file_lock = FileLock(folder / WRITE_LOCK)
         self._version = folder
-        self._end = journal.Position()
+        self._end = wal.Position()
         self._glanced = 0.0
         self._content: Content
         with self._writing:
@@ -81,7 +81,7 @@ class Replica:
                     return 0
                 write = Delete(present)
             try:
-                end = journal.append(self._version / JOURNAL, self._end, encode(write))
+                end = wal.append(self._version / JOURNAL, self._end, encode(write))
             except OSError as error:
                 raise cannot_write(self._folder, error) from None
             self._apply(write, end)
@@ -107,8 +107,8 @@ class Replica:
                     switching.enter_context(self._only_writer())
                     if self._version != version:
                         raise _OvertakenError
-                    written_meanwhile = (record for record, _ in journal.read(version / JOURNAL, end))
-                    journal.create(building / JOURNAL, written_meanwhile)
+                    written_meanwhile = (record for record, _ in wal.read(version / JOURNAL, end))
+                    wal.create(building / JOURNAL, written_meanwhile)
                 self._follow()
         except (_OvertakenError, Timeout):
             return
@@ -157,12 +157,12 @@ class Replica:
         return None
 
     def _open(self, version: Path) -> None:
-        content, end = Content.of(Segment(version, IndexManifest(version))), journal.Position()
+        content, end = Content.of(Segment(version, IndexManifest(version))), wal.Position()
         with self._alone_if_possible() as alone:
-            for record, after in journal.read(version / JOURNAL, end, beyond=alone):
+            for record, after in wal.read(version / JOURNAL, end, beyond=alone):
                 content, end = content.after(decode(record, content.schema.dim)), after
             if alone:
-                journal.recover(version / JOURNAL, end)
+                wal.recover(version / JOURNAL, end)
         with self._publishing:
             self._content, self._version, self._end = content, version, end
 
@@ -181,14 +181,14 @@ class Replica:
 
     def _read_on(self, *, alone: bool) -> None:
         path = self._version / JOURNAL
-        if not alone and journal.end_of(path) == self._end:
+        if not alone and wal.end_of(path) == self._end:
             return
-        for record, end in journal.read(path, self._end, beyond=alone):
+        for record, end in wal.read(path, self._end, beyond=alone):
             self._apply(decode(record, self._content.schema.dim), end)
         if alone:
-            journal.recover(path, self._end)
+            wal.recover(path, self._end)
 
-    def _apply(self, write: Upsert | Delete, end: journal.Position) -> None:
+    def _apply(self, write: Upsert | Delete, end: wal.Position) -> None:
         with self._publishing:
             self._content, self._end = self._content.after(write), end
 

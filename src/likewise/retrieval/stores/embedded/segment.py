@@ -27,10 +27,10 @@ from likewise.catalog.filters import Condition
 from likewise.checksums import Blocks, IndexManifest
 from likewise.retrieval.stores.embedded.approximate import Approximate, open_index
 from likewise.retrieval.stores.embedded.exact import nearest
-from likewise.retrieval.stores.embedded.mapping import map_array
 from likewise.retrieval.stores.embedded.masks import Selection, columns_of, mask_of
+from likewise.retrieval.stores.embedded.mmap import map_array
 from likewise.retrieval.stores.embedded.plan import Plan
-from likewise.retrieval.stores.embedded.texts import Texts, TextWriter
+from likewise.retrieval.stores.embedded.string_column import Texts, TextWriter
 from likewise.retrieval.stores.schema import FIELDS, ID, Schema
 
 _REMEMBERED = 4096  # ids

@@ -11,7 +11,7 @@ from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.retrieval.stores.base import Batch, Found, Record
 from likewise.retrieval.stores.embedded.content import Content
-from likewise.retrieval.stores.embedded.mapping import refusing_damage
+from likewise.retrieval.stores.embedded.mmap import refusing_damage
 from likewise.retrieval.stores.embedded.replica import Replica
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert
 from likewise.retrieval.stores.inputs import checked_k, prepared_items, unit_vectors

@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 
 from likewise.retrieval.stores.embedded.approximate import Approximate, Effort
-from likewise.retrieval.stores.embedded.calls import products_with
 from likewise.retrieval.stores.embedded.exact import nearest
-from likewise.retrieval.stores.embedded.kinds import Kind
+from likewise.retrieval.stores.embedded.faiss_calls import products_with
+from likewise.retrieval.stores.embedded.index_types import Kind
 
 NEIGHBOURS = 10
 _QUERIES = 800  # one half chooses, the other confirms

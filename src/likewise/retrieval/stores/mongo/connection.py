@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from likewise.errors import MissingExtraError, UserError
-from likewise.retrieval.stores.location import Credentials, Location
+from likewise.retrieval.stores.uri import Credentials, Location
 
 if TYPE_CHECKING:
     from pymongo.database import Database

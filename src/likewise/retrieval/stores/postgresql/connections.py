@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from likewise.errors import MissingExtraError, UserError
-from likewise.retrieval.stores.location import Credentials, Location
 from likewise.retrieval.stores.postgresql.content import CANDIDATES
 from likewise.retrieval.stores.postgresql.values import register_vectors
+from likewise.retrieval.stores.uri import Credentials, Location
 
 if TYPE_CHECKING:
     import psycopg

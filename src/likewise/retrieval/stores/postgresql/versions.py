@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from likewise.errors import UserError
-from likewise.retrieval.stores.location import Location
 from likewise.retrieval.stores.postgresql.connections import Connections
 from likewise.retrieval.stores.postgresql.content import Content, creation, index_of
 from likewise.retrieval.stores.schema import Schema
+from likewise.retrieval.stores.uri import Location
 
 if TYPE_CHECKING:
     import psycopg

@@ -1,0 +1,275 @@
+"""Image cells → local picture files that are known to be pictures, whatever the cells name."""
+
+import contextlib
+import hashlib
+import io
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from likewise.catalog.images.cache import PictureCache
+from likewise.catalog.images.decode import (
+    MAX_PIXELS,
+    check_file_size,
+    check_picture,
+    decode_bytes,
+    naming_causes,
+    open_picture,
+    open_regular_file,
+)
+from likewise.catalog.images.download import download
+from likewise.catalog.images.keys import check_key
+from likewise.catalog.images.outcomes import KnownFile, Remembered
+from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
+from likewise.catalog.images.thumbnails import thumbnail
+from likewise.catalog.report import Report
+from likewise.config import ImageSettings
+from likewise.progress import Bar
+
+__all__ = [
+    "Picture",
+    "PictureError",
+    "decode_bytes",
+    "open_picture",
+    "open_unchanged",
+    "resolve_pictures",
+    "thumbnail",
+]
+
+_READERS = 4
+_FILES_A_TRANSACTION = 1000
+# A failure that says something about our limits holds only as long as they stay the same.
+_CAUSES_OF_LIMITS = ("address-refused", "too-large", "too-many-pixels", "timeout")
+# Nothing was asked for, so there is nothing to spare by not trying again.
+_FORGOTTEN = ("host-not-found", "host-unreachable")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on this machine.
+
+    Attributes:
+        key: SHA-256 of the file's bytes in hexadecimal digits.
+        path: the user's own file, or the copy in the download cache.
+
+    Raises:
+        PictureError: the key is none.
+    """
+
+    key: str
+    path: Path
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+
+
+def resolve_pictures(
+    sources: Sequence[Sequence[str]],
+    *,
+    base: Path,
+    settings: ImageSettings,
+    cache: Path,
+    report: Report,
+    names: Sequence[str] | None = None,
+) -> list[tuple[Picture, ...]]:
+    """Find, and if need be download, the first usable pictures of every row.
+
+    Pictures are checked by their header and their end; only those with an odd end are decoded. A row's later sources
+    are looked at only where earlier ones fail, so nothing is downloaded in vain.
+
+    Args:
+        sources: the image sources of every row; blank ones are passed over.
+        base: the folder that relative paths start from.
+        settings: where pictures may come from, how much they may cost, and how many a row may have.
+        cache: the folder that downloads and what is known of local files are kept in.
+        report: every failing source of a row is counted here by its cause.
+        names: ids of the rows, for the report's examples; the sources themselves stand there without.
+
+    Returns:
+        For every row, in order, at most `settings.per_item` different pictures.
+
+    Raises:
+        UserError: the cache cannot be written. A picture never raises.
+    """
+    rows = [[source for source in row if source and source.strip()] for row in sources]
+    chosen: list[dict[str, Picture]] = [{} for _ in rows]
+    position = [0] * len(rows)
+    with PictureCache(cache / "pictures") as store:
+        finder = _Finder(base, settings, store)
+        while wanting := [row for row in range(len(rows)) if position[row] < len(rows[row])]:
+            tried = {}
+            for row in wanting:
+                missing = settings.per_item - len(chosen[row])
+                tried[row] = rows[row][position[row] : position[row] + missing]
+                position[row] += len(tried[row]) if missing else len(rows[row])
+            finder.find(source for candidates in tried.values() for source in candidates)
+            for row, candidates in tried.items():
+                for source in candidates:
+                    found = finder.found[source]
+                    if isinstance(found, Picture):
+                        chosen[row].setdefault(found.key, found)
+                    else:
+                        report.count(found, names[row] if names else _shortened(source))
+    if finder.passed_over:
+        report.note(
+            f"{finder.passed_over} pictures that could not be downloaded in an earlier run were not tried again; "
+            "--retry-failed tries them"
+        )
+    return [tuple(pictures.values()) for pictures in chosen]
+
+
+def open_unchanged(
+    picture: Picture, cache: Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode a picture whose bytes are still those that its key names; see `open_picture`.
+
+    Where they are not, what the cache knows of the file is forgotten, so that the next run looks at it, or downloads
+    it, anew.
+
+    Raises:
+        PictureError: "changed" for a local file, "damaged-copy" for one of the cache, or whatever else is wrong.
+    """
+    try:
+        return open_picture(picture.path, minimum_side, max_pixels, picture.key)
+    except PictureError as error:
+        if error.cause != "changed":
+            raise
+    with PictureCache(cache / "pictures") as store:
+        if picture.path == store.path(picture.key):
+            picture.path.unlink(missing_ok=True)
+            raise PictureError("damaged-copy")
+        store.forget_file(str(picture.path))
+        raise PictureError("changed")
+
+
+class _Finder:
+    """Looks every different source up once."""
+
+    def __init__(self, base: Path, settings: ImageSettings, store: PictureCache) -> None:
+        self.found: dict[str, Picture | str] = {}  # source → the picture, or the cause why there is none
+        self.passed_over = 0
+        self._checking = threading.Semaphore(_READERS)  # a check may decode, which takes memory
+        self._base = base
+        self._settings = settings
+        self._store = store
+        self._limits = f"{settings.allow_private_hosts} {settings.max_bytes} {settings.max_pixels} {settings.timeout}"
+
+    def find(self, sources: Iterable[str]) -> None:
+        """Fill `found` for these sources."""
+        files: dict[str, Path] = {}
+        urls: dict[str, str] = {}
+        for source in dict.fromkeys(sources):
+            if source in self.found:
+                continue
+            try:
+                parsed = parse_source(
+                    source, base=self._base, root=self._settings.root, max_bytes=self._settings.max_bytes
+                )
+                if isinstance(parsed, LocalFile):
+                    files[source] = parsed.path
+                elif isinstance(parsed, WebAddress):
+                    urls[source] = parsed.url
+                elif isinstance(parsed, InlinePicture):
+                    key, _ = self._check_and_keep(parsed.data)
+                    self.found[source] = Picture(key, self._store.path(key))
+            except PictureError as error:
+                self.found[source] = error.cause
+        self._find_files(files)
+        self._find_urls(urls)
+
+    def _find_files(self, files: dict[str, Path]) -> None:
+        unknown: dict[str, Path] = {}
+        for source, path in files.items():
+            known = self._recalled_file(path)
+            if known is None:
+                unknown[source] = path
+            else:
+                self.found[source] = Picture(known.key, path)
+        if not unknown:
+            return
+        fresh: list[KnownFile] = []
+        with Bar("Checking pictures", len(unknown)) as bar, ThreadPoolExecutor(_READERS) as readers:
+            for source, result in zip(unknown, readers.map(self._read_file, unknown.values()), strict=True):
+                bar.advance()
+                if isinstance(result, str):
+                    self.found[source] = result
+                    continue
+                self.found[source] = Picture(result.key, unknown[source])
+                fresh.append(result)
+                if len(fresh) == _FILES_A_TRANSACTION:
+                    self._store.remember_files(fresh)
+                    fresh = []
+        self._store.remember_files(fresh)
+
+    def _recalled_file(self, path: Path) -> KnownFile | None:
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            return None
+        known = self._store.recall_file(str(path), status.st_size, status.st_mtime_ns)
+        return None if known is None or known.pixels > self._settings.max_pixels else known
+
+    def _read_file(self, path: Path) -> KnownFile | str:
+        try:
+            with open_regular_file(path) as file, naming_causes():
+                status = check_file_size(file, self._settings.max_pixels)
+                pixels = check_picture(file, self._settings.max_pixels)
+                file.seek(0)
+                key = hashlib.file_digest(file, "sha256").hexdigest()
+        except PictureError as error:
+            return error.cause
+        return KnownFile(str(path), status.st_size, status.st_mtime_ns, key, pixels)
+
+    def _find_urls(self, urls: dict[str, str]) -> None:
+        outcomes: dict[str, Picture | str] = {}
+        for url in dict.fromkeys(urls.values()):
+            known = self._recalled_url(url)
+            if known is not None:
+                outcomes[url] = known
+        unknown = [url for url in dict.fromkeys(urls.values()) if url not in outcomes]
+        if unknown:
+            results = download(unknown, self._settings, self._check_and_keep)
+            with Bar("Downloading pictures", len(unknown)) as bar, contextlib.closing(results):
+                for result in results:
+                    bar.advance()
+                    outcomes[result.url] = self._outcome(result.key, result.cause)
+                    if result.cause not in _FORGOTTEN:
+                        known_now = Remembered(
+                            result.key, result.size, result.pixels, result.private, result.cause, self._limits
+                        )
+                        self._store.remember(result.url, known_now)
+        for source, url in urls.items():
+            self.found[source] = outcomes[url]
+
+    def _recalled_url(self, url: str) -> Picture | str | None:
+        """The outcome of an earlier run as it holds under the present settings; None: the URL has to be asked."""
+        known = self._store.recall(url)
+        if known is None:
+            return None
+        if known.private and not self._settings.allow_private_hosts:
+            return "address-refused"
+        if known.pixels > self._settings.max_pixels:
+            return "too-many-pixels"
+        if known.cause is not None:
+            outdated = known.cause in _CAUSES_OF_LIMITS and known.limits != self._limits
+            if self._settings.retry_failed or outdated:
+                return None
+            self.passed_over += 1
+        return self._outcome(known.key, known.cause)
+
+    def _outcome(self, key: str | None, cause: str | None) -> Picture | str:
+        return cause or "broken" if key is None else Picture(key, self._store.path(key))
+
+    def _check_and_keep(self, data: bytes) -> tuple[str, int]:
+        with self._checking:
+            pixels = check_picture(io.BytesIO(data), self._settings.max_pixels)
+        return self._store.keep(data), pixels
+
+
+def _shortened(source: str) -> str:
+    return source if len(source) <= 80 else f"{source[:77]}…"

@@ -1,0 +1,1 @@
+"""Judged queries and relevance from files: tables, TREC qrels, BEIR folders, query logs."""

@@ -1,0 +1,59 @@
+"""A model whose vectors are cut short: the first dimensions of each, at unit norm again."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from PIL import Image
+
+from likewise.catalog.catalog import Catalog
+from likewise.errors import UserError
+from likewise.retrieval.ingest import ItemModel
+from likewise.retrieval.query_vector import QueryModel
+
+
+class Shortened:
+    """A model seen through the first dimensions of its space.
+
+    A training with `matryoshka` packs most of what matters into them (Kusupati et al. 2022, arXiv:2205.13147), so that
+    an index takes a fraction of the memory. Its fingerprint is that of the whole model.
+    """
+
+    def __init__(self, model: QueryModel, dim: int) -> None:
+        """Cut a model's vectors.
+
+        Raises:
+            UserError: the model has no so many dimensions.
+        """
+        if not 1 <= dim <= model.dim:
+            raise UserError(f"dim must lie between 1 and the model's {model.dim}, not {dim}")
+        self._model = model
+        self.dim = dim
+
+    @property
+    def fingerprint(self) -> str:
+        return self._model.fingerprint
+
+    @property
+    def fields(self) -> Sequence[str]:
+        return cast(ItemModel, self._model).fields
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, dim) float32, unit norm."""
+        return self.cut(self._model.encode_queries(texts))
+
+    def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """(n, dim) float32, unit norm."""
+        return self.cut(self._model.encode_images(images))
+
+    def encode_items(self, catalog: Catalog) -> np.ndarray:
+        """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
+        return self.cut(cast(ItemModel, self._model).encode_items(catalog))
+
+    def cut(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors of the whole model (n, model's dim) → (n, dim) of unit norm; NaN rows stay so."""
+        if vectors.shape[1] == self.dim:
+            return vectors
+        short = vectors[:, : self.dim]
+        norms = np.linalg.norm(short, axis=1, keepdims=True)
+        return np.ascontiguousarray(short / np.maximum(norms, np.finfo(np.float32).tiny))

@@ -1,0 +1,104 @@
+"""What all parts of a training stand on: rows and their split, texts, identities, the model and its features."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from likewise.catalog.catalog import Catalog
+from likewise.config import TrainConfig
+from likewise.encoders.languages import language_warning
+from likewise.errors import UserError
+from likewise.model.model import Model
+from likewise.progress import say
+from likewise.training.batches import TrainingSet
+from likewise.training.clock import Clock
+from likewise.training.distributed import Processes
+from likewise.training.features import CachedFeatures, cache_features
+from likewise.training.identity import Identity
+from likewise.training.resume import Environment
+from likewise.training.split import Split, split_rows
+from likewise.training.views import RowTexts
+
+_TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue counts as many pictures of few things
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The ground of one training.
+
+    Attributes:
+        config: with all defaults filled in.
+        cached: what the untrained encoders make of every text and picture.
+        data: the rows that train.
+    """
+
+    catalog: Catalog
+    run: Path
+    config: TrainConfig
+    processes: Processes
+    identity: Identity
+    split: Split
+    model: Model
+    texts: RowTexts
+    cached: CachedFeatures
+    data: TrainingSet
+
+    @property
+    def titles_repeat(self) -> bool:
+        """Whether the rows that train are many views of few things, by their titles; see `TrainConfig.filled_in`."""
+        return _titles_repeat(self.texts, self.split)
+
+
+def prepare(
+    catalog: Catalog, run: Path, config: TrainConfig, environment: Environment, processes: Processes, clock: Clock
+) -> Ground:
+    """Resolve pictures, split the rows, create the untrained model, and run its encoders once.
+
+    Raises:
+        UserError: there is too little to train on.
+    """
+    with clock.stage("pictures"):
+        identity = Identity.of(catalog, config.identity)
+    split = split_rows(
+        catalog, identity, column=config.split, validation=config.validation, test=config.test, seed=config.seed
+    )
+    say(
+        f"Training on {len(split.train):,} items, choosing the checkpoint on {len(split.validation):,} and "
+        f"reporting on {len(split.test):,} others ({split.note})"
+    )
+    model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
+    if processes.leads:
+        dataclasses.replace(environment, precision=model.precision).write(run)
+    texts = RowTexts.of(catalog, model.fields, config.seed, split.train, config.queries)
+    config = config.filled_in(_titles_repeat(texts, split))
+    _say_truncated(catalog, model, texts)
+    _say_foreign(model, texts)
+    with clock.stage("encoding"), processes.one_after_the_other():
+        cached = cache_features(model, catalog, texts.texts, mirror=model.network.flips)
+    data = TrainingSet.of(split.train, texts, identity, cached.pictured(len(catalog)))
+    if not data.has_pairs():
+        raise UserError(
+            "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
+        )
+    return Ground(catalog, run, config, processes, identity, split, model, texts, cached, data)
+
+
+def _titles_repeat(texts: RowTexts, split: Split) -> bool:
+    titles = texts.title[split.train]
+    titles = titles[titles >= 0]
+    return len(titles) > 0 and len(titles) >= _TITLES_REPEAT * len(np.unique(titles))
+
+
+def _say_truncated(catalog: Catalog, model: Model, texts: RowTexts) -> None:
+    shown = [texts.texts[index] for index in np.unique(texts.description[texts.description >= 0])]
+    cut = model.encoder("text").count_truncated(shown)
+    if cut:
+        catalog.report.count("text-cut-at-encoder-length", count=cut)
+        say(f"{cut:,} descriptions are longer than the text encoder reads; their ends are left out")
+
+
+def _say_foreign(model: Model, texts: RowTexts) -> None:
+    if warning := language_warning(model.encoder("text"), texts.texts):
+        say(f"Warning: {warning}")

@@ -1,0 +1,65 @@
+"""The regimes are one idea, a cut: what lies before it is frozen and read from disk, what lies behind it trains."""
+
+import copy
+
+from likewise.catalog.catalog import Catalog
+from likewise.config import TrainConfig
+from likewise.encoders.base import Encoder
+from likewise.encoders.lora import add_lora, has_lora, merge_lora
+from likewise.errors import UserError
+from likewise.model.model import MODALITIES, Model
+from likewise.training.features import CachedFeatures, Features, LiveFeatures
+from likewise.training.split_features import PartialFeatures, cut_pictures
+from likewise.training.views import RowTexts
+
+
+def cut_encoders(
+    model: Model, catalog: Catalog, texts: RowTexts, cached: CachedFeatures, config: TrainConfig
+) -> Features:
+    """Freeze the encoders up to the cut, and give what a training step reads its features from.
+
+    Args:
+        model: its encoders' parameters require gradients behind the cut, and nowhere else.
+        cached: the features of the untrained encoders.
+        config: regime, image_cut, mirror, patch_area.
+
+    Raises:
+        UserError: the picture encoder cannot be cut there, there is none, or the disk has no room for the activations.
+    """
+    for encoder in model.network.encoders.values():
+        encoder.requires_grad_(config.regime == "full")
+    if config.regime == "frozen":
+        return cached
+    if config.regime == "full":
+        return LiveFeatures(model, catalog, texts.texts, config.augment)
+    if "image" not in model.fields:
+        raise UserError("the regime partial trains the picture encoder, but fields has no image: use frozen or full")
+    encoder = model.encoder("image")
+    cut = encoder.blocks - 1 if config.image_cut is None else config.image_cut
+    mirror = config.mirror or model.network.flips
+    pictures = cut_pictures(model, catalog, cut, mirror=mirror, smallest=config.patch_area)
+    _train_above(encoder, cut, config)
+    return PartialFeatures(cached, pictures)
+
+
+def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:
+    if config.lora is None:
+        encoder.train_above(cut)
+    elif not has_lora(encoder):  # it has where the stage before this one had the same cut
+        add_lora(encoder, config.lora, cut=cut, seed=config.seed)
+
+
+def merge_maps(model: Model) -> None:
+    """Let low-rank maps become part of plain weights."""
+    for name in MODALITIES:
+        if has_lora(model.encoder(name)):
+            merge_lora(model.encoder(name))
+
+
+def saved_model(model: Model) -> Model:
+    """The model as it may be saved while it trains: a copy without low-rank maps, where there are any."""
+    if not any(has_lora(model.encoder(name)) for name in MODALITIES):
+        return model
+    plain = Model(copy.deepcopy(model.network), model.settings, model.device, model.precision)
+    merge_maps(plain)
+    return plain

@@ -1,0 +1,124 @@
+"""Where towers begin: pictures and descriptions of known rows lie at their titles; without pairs there is no map."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from training.toy_network import toy_objective, unlike
+
+from likewise.model.heads import PictureMap
+from likewise.model.kernel import KernelMap
+from likewise.training.initialization import begin, linear_map, titled_descriptions, titled_pictures
+
+ROWS = np.arange(12)
+
+
+def pairs(objective):
+    """What pictures and descriptions show beside their titles."""
+    network, features, data = objective.network.eval(), objective.features, objective.data
+    pictures = titled_pictures(network, features, data.texts, ROWS, data.pictured, 0)
+    return pictures, titled_descriptions(network, features, data.texts, ROWS, 0)
+
+
+def start(objective, *, far=False, scores=(0, 0, 0)):
+    """The maps that were taken, where validation says these scores one after the other."""
+    said, (pictures, descriptions) = iter(scores), pairs(objective)
+    picture_map = None if pictures is None else linear_map(pictures)
+    pairs_of = {} if far else {"image": pictures, "description": descriptions}
+    return begin(objective.network, picture_map, pairs_of, lambda: next(said), seed=0)
+
+
+def begun(objective):
+    """The objective's network after its start."""
+    start(objective)
+    return objective.network
+
+
+def cosines(network, objective):
+    """Of titles with their own picture and their own description: (rows,) each."""
+    features, texts = objective.features, objective.data.texts
+    with torch.inference_mode():
+        titles = network.query(features.texts(texts.title[ROWS], "query"))
+        pictures = network.tower("image", features.pictures(ROWS))
+        descriptions = network.tower("description", features.texts(texts.description[ROWS], "document"))
+    return (titles * pictures).sum(-1), (titles * descriptions).sum(-1)
+
+
+@pytest.fixture
+def objective():
+    """Rows whose titles say what pictures and descriptions show, in other words."""
+    objective = toy_objective(unlike(len(ROWS)))
+    features, texts = objective.features, objective.data.texts
+    shown = functional.normalize(features.images.mean(dim=1), dim=-1)
+    turn = torch.linalg.qr(torch.randn(shown.shape[1], shown.shape[1], generator=torch.Generator().manual_seed(2)))[0]
+    features.table[texts.title[ROWS]] = shown
+    features.table[texts.description[ROWS]] = shown @ turn
+    return objective
+
+
+def test_pictures_and_descriptions_come_to_their_titles(objective):
+    before = cosines(objective.network.eval(), objective)
+    after = cosines(begun(objective), objective)
+    for was, now in zip(before, after, strict=True):
+        assert now.mean() > was.mean() + 0.3
+        assert now.mean() > 0.6
+
+
+def test_queries_and_titles_stay_in_the_text_encoders_space(objective):
+    texts = objective.features.texts(ROWS, "query")
+    with torch.inference_mode():
+        before = objective.network.eval().query(texts), objective.network.tower("title", texts)
+        network = begun(objective)
+        assert torch.equal(network.query(texts), before[0])
+        assert torch.equal(network.tower("title", texts), before[1])
+
+
+def test_what_a_description_says_by_itself_is_kept(objective):
+    """Far from all known descriptions the map adds no more than what titles differ by on average."""
+    far = torch.randn(1, 12, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        alone = objective.network.eval().tower("description", far)
+        assert (begun(objective).tower("description", far) * alone).sum() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("lacking", "left"),
+    [
+        ({"pictured": [False] * 11 + [True]}, {"description"}),
+        ({"described": False}, {"image"}),
+        ({"titled": False}, set()),
+        ({"fields": ("title", "description")}, {"description"}),
+        ({"fields": ("title", "image")}, {"image"}),
+    ],
+)
+def test_without_pairs_a_tower_begins_as_it_is(lacking, left):
+    assert start(toy_objective(unlike(len(ROWS)), **lacking)).keys() == left
+
+
+def test_rows_that_all_show_the_same_give_no_kernel():
+    objective = toy_objective(unlike(len(ROWS)), described=False)
+    objective.features.images[:] = objective.features.images[0]
+    assert isinstance(start(objective)["image"], PictureMap)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kernels"),
+    [
+        ((0.5, 0.6, 0.7), {"image", "description"}),
+        ((0.5, 0.4, 0.5), {"description"}),
+        ((0.5, 0.6, 0.5), {"image"}),
+        ((0.5, 0.4, 0.4), set()),
+    ],
+)
+def test_a_kernel_that_validation_does_not_like_is_left_out(objective, scores, kernels):
+    own = objective.network.start_of("description")
+    taken = start(objective, scores=scores)
+    assert {field for field, found in taken.items() if isinstance(found, KernelMap)} == kernels
+    assert taken["image"] is objective.network.start_of("image")
+    assert objective.network.start_of("description") is taken.get("description", own)
+
+
+def test_before_a_long_way_pictures_begin_at_the_linear_map(objective):
+    taken = start(objective, far=True)
+    assert taken.keys() == {"image"}
+    assert torch.equal(taken["image"].weight, linear_map(pairs(objective)[0]).weight)
