@@ -103,10 +103,10 @@ def _plain(anchors: Tensor, items: Tensor, scale: Tensor) -> Tensor:
     return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
 
 
-def _step(data: Path, batch: int, part_size: int | None) -> dict[str, float]:
+def _step(data: Path, batch: int, grad_cache_chunk: int | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         catalog = Catalog.read(data, max_items=batch + 64, cache=Path(cache))
-        config = TrainConfig(regime="full", batch_size=batch, part_size=part_size)
+        config = TrainConfig(regime="full", batch_size=batch, grad_cache_chunk=grad_cache_chunk)
         model = Model.create(ModelSettings(), "cpu", {"text": "float32", "image": "float32"})
         texts = RowTexts.of(catalog, model.fields, 0)
         shown = np.array([bool(pictures) for pictures in catalog.pictures])
@@ -114,7 +114,7 @@ def _step(data: Path, batch: int, part_size: int | None) -> dict[str, float]:
         data_set = TrainingSet.of(rows, texts, Identity.of(catalog), shown)
         model.network.requires_grad_(True)
         objective = Objective(model.network, LiveFeatures(model, catalog, texts.texts), data_set, config).train()
-        warm = Objective(model.network, objective.features, data_set, config.model_copy(update={"part_size": 8}))
+        warm = Objective(model.network, objective.features, data_set, config.model_copy(update={"grad_cache_chunk": 8}))
         warm.train().backward(rows[:8], 0)  # gradients, caches and pools of memory are there before the measurement
         seconds, grown = _best_of(lambda: objective.backward(rows, 1), 2 if batch <= 128 else 1)
     return {"seconds": seconds, "MB": grown, "peak MB": round(_memory("VmHWM") / 1e6)}

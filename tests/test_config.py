@@ -46,8 +46,8 @@ def test_a_missing_file_is_named(tmp_path):
 def test_defaults_depend_on_the_data_and_given_values_win():
     many, own = TrainConfig().filled_in(titles_repeat=True), TrainConfig().filled_in(titles_repeat=False)
     assert many.total_epochs > own.total_epochs > 0
-    assert many.text_rate > own.text_rate > 0
-    given_by_user = TrainConfig(epochs=0, text_rate=0.0)
+    assert many.text_lr_scale > own.text_lr_scale > 0
+    given_by_user = TrainConfig(epochs=0, text_lr_scale=0.0)
     assert given_by_user.filled_in(titles_repeat=True) == given_by_user
     assert TrainConfig(regime="full").filled_in(titles_repeat=True).total_epochs < own.total_epochs
 

@@ -68,7 +68,9 @@ def test_a_network_beyond_all_bounds_is_no_setting(setting: dict[str, int], tmp_
 
 def test_what_settings_write_they_read(tmp_path: Path) -> None:
     shared = {"title": "name"}
-    config = TrainConfig.parse({"data": {"columns": shared}, "rates": dict.fromkeys("ab", 0.5), "matryoshka": [64, 32]})
+    config = TrainConfig.parse(
+        {"data": {"columns": shared}, "lr_scales": dict.fromkeys("ab", 0.5), "matryoshka": [64, 32]}
+    )
     config.write(tmp_path / "config.yaml")
     assert TrainConfig.read(tmp_path / "config.yaml") == config
     assert ModelSettings(dim=65_536).dim == 65_536

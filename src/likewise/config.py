@@ -114,7 +114,7 @@ class ModelSettings(Settings):
     dim: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 512  # auto: the backbone's own width
     fields: Annotated[tuple[str, ...], Field(max_length=64)] = ("title", "description", "image")
     resolution: int | None = Field(default=None, ge=1, le=MOST_PIXELS)  # pixels of a side; None: as learned
-    flips: bool | None = None  # pictures are seen from both sides, at twice the cost; None: in effort best
+    hflip_tta: bool | None = None  # average a picture and its mirror image, at twice the cost; None: in effort best
 
 
 PRESETS: dict[str, ModelSettings] = {
@@ -146,17 +146,17 @@ class TrainConfig(Settings):
     budget: str = "40m"  # what effort best may take in all, such as 90s, 40m or 1.5h
     regime: Regime = "frozen"
     image_cut: int | None = Field(default=None, ge=0)  # regime partial: frozen before this block; None: the last one
-    mirror: bool = True  # regime partial: cache mirror images beside the pictures
+    hflip_augment: bool = True  # regime partial: cache mirror images beside the pictures
     lora: int | None = Field(default=None, ge=1)  # regime partial: low-rank maps of this rank train, not whole blocks
     epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`
     batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 64 for partial, 32 for full
     learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
     accumulate: int = Field(default=1, ge=1)  # parts of a batch, each told apart within itself
-    part_size: int | None = Field(default=None, ge=1)  # rows whose activations are in memory at a time; None: all
-    text_rate: Fraction | None = None  # share of the learning rate for text heads; None: see `filled_in`
+    grad_cache_chunk: int | None = Field(default=None, ge=1)  # rows whose activations are in memory at once; None: all
+    text_lr_scale: Fraction | None = None  # share of the learning rate for text heads; None: see `filled_in`
     encoder_learning_rate: float | None = Field(default=None, gt=0)  # None: what suits the encoder
     layer_decay: Fraction = 1.0  # an encoder's block learns at so much of the rate of the block after it
-    rates: dict[str, Annotated[float, Field(ge=0)] | None] = {}  # pattern of names → times its rate; None freezes
+    lr_scales: dict[str, Annotated[float, Field(ge=0)] | None] = {}  # pattern of names → times its rate; None freezes
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: Fraction = 0.1  # share of the steps
     loss: Literal["nt-xent", "sigmoid"] = "nt-xent"
@@ -168,7 +168,7 @@ class TrainConfig(Settings):
     queries: Path | None = None  # a table of query, id and weight, such as clicks; else the column query
     negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap
     hard_negatives: int = Field(default=0, ge=0, le=16)  # rows that look alike, put into a row's batch beside it
-    prototypes: int = Field(default=256, ge=0)  # distinct titles that every item is told apart from (regime frozen)
+    title_negatives: int = Field(default=256, ge=0)  # distinct titles that are negatives of every item (regime frozen)
     patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off
     patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see
     augment: bool = True  # regime full: pictures show other sections in another light each time
@@ -186,8 +186,8 @@ class TrainConfig(Settings):
     @property
     def model_settings(self) -> ModelSettings:
         """The network, with what the effort decides: best sees every picture from both sides."""
-        flips = self.effort == "best" if self.model.flips is None else self.model.flips
-        return self.model.model_copy(update={"flips": flips})
+        hflip_tta = self.effort == "best" if self.model.hflip_tta is None else self.model.hflip_tta
+        return self.model.model_copy(update={"hflip_tta": hflip_tta})
 
     def filled_in(self, titles_repeat: bool) -> Self:
         """The settings with the defaults that depend on the data.
@@ -197,7 +197,7 @@ class TrainConfig(Settings):
         heads that move slowly for a short time keep what the text encoder knows of them.
         """
         epochs = {"frozen": 40 if titles_repeat else 16, "partial": 12, "full": 5}[self.regime]
-        values = {"epochs": epochs, "text_rate": 1.0 if titles_repeat else 0.1}
+        values = {"epochs": epochs, "text_lr_scale": 1.0 if titles_repeat else 0.1}
         return self.model_copy(update={name: value for name, value in values.items() if getattr(self, name) is None})
 
     @model_validator(mode="after")

@@ -34,7 +34,14 @@ from likewise.training.training_state import TrainingState
 FLOAT32 = {"text": "float32", "image": "float32"}
 SCRATCH = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)
 CONFIG = TrainConfig(
-    model=SCRATCH, split="part", epochs=2, batch_size=16, precision="float32", device="cpu", threads=1, prototypes=8
+    model=SCRATCH,
+    split="part",
+    epochs=2,
+    batch_size=16,
+    precision="float32",
+    device="cpu",
+    threads=1,
+    title_negatives=8,
 )
 
 

@@ -109,7 +109,7 @@ def test_the_preset_lite_opens_where_its_weights_are_not_installed(tmp_path, mon
 
 
 def test_the_run_folder_names_the_settings(saved):
-    assert TrainConfig.read(saved / "config.yaml").model == SCRATCH.model_copy(update={"flips": False})
+    assert TrainConfig.read(saved / "config.yaml").model == SCRATCH.model_copy(update={"hflip_tta": False})
 
 
 def test_saving_again_replaces_the_weights_and_leaves_nothing_beside_them(copy):

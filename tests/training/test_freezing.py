@@ -32,7 +32,9 @@ def test_low_rank_maps_train_and_end_as_plain_weights(shapes, tiny, tmp_path):
     require(importlib.util.find_spec("peft"), "peft is not installed")
     vit = str(save_vit(tmp_path / "vit"))
     model = tiny.model.model_copy(update={"image_encoder": vit})
-    config = brief(tiny, model=model, regime="partial", image_cut=1, lora=2, mirror=False, encoder_learning_rate=1e-2)
+    config = brief(
+        tiny, model=model, regime="partial", image_cut=1, lora=2, hflip_augment=False, encoder_learning_rate=1e-2
+    )
     kept = []
     save = Model.save
     with mock.patch.object(Model, "save", lambda self, run: (kept.append(self), save(self, run))):
@@ -55,24 +57,24 @@ def test_low_rank_maps_for_an_encoder_without_linear_layers_of_its_own_are_refus
 
 
 def test_both_sides_of_a_picture_make_its_vector(shapes, tiny, tmp_path):
-    flips = tiny.model.model_copy(update={"flips": True})
-    run = train(shapes, tmp_path / "run", brief(tiny, model=flips))
+    hflip_tta = tiny.model.model_copy(update={"hflip_tta": True})
+    run = train(shapes, tmp_path / "run", brief(tiny, model=hflip_tta))
     model = Model.load(run.path, "cpu")
     rows = [row for row, shown in enumerate(shapes.pictures) if shown][:6]
     images = [shapes.open_picture(shapes.pictures[row][0], None) for row in rows]
     mirrored = [image.transpose(0) for image in images]
     both = model.encode_images(images)
     assert np.allclose(both, model.encode_images(mirrored), atol=1e-5), "a picture and its mirror image are one"
-    model.network.flips = False
+    model.network.hflip_tta = False
     sides = model.encode_images(images) + model.encode_images(mirrored)
     assert np.allclose(both, sides / np.linalg.norm(sides, axis=1, keepdims=True), atol=1e-5)
-    model.network.flips = True
+    model.network.hflip_tta = True
     items = model.encode_items(shapes, ["image"])[rows]
     assert np.allclose(items, both, atol=0.01), "cached features are of half precision"
 
 
 def test_validation_and_report_see_both_sides_as_the_model_does(shapes, tiny, tmp_path):
-    flips = tiny.model.model_copy(update={"flips": True})
+    hflip_tta = tiny.model.model_copy(update={"hflip_tta": True})
     seen = []
     cut = freezing.cut_encoders
 
@@ -88,7 +90,7 @@ def test_validation_and_report_see_both_sides_as_the_model_does(shapes, tiny, tm
         return features
 
     with mock.patch("likewise.training.train.cut_encoders", noted):
-        train(shapes, tmp_path / "run", brief(tiny, model=flips))
+        train(shapes, tmp_path / "run", brief(tiny, model=hflip_tta))
     evaluated = [mirrored for evaluating, mirrored in seen if evaluating]
     assert evaluated.count(True) == evaluated.count(False) > 2
 
@@ -146,8 +148,8 @@ def test_an_identity_that_is_none_is_one_sentence(listings, tiny, tmp_path, iden
         {"matryoshka": (32, 16)},
         {"quantization": "binary", "matryoshka": (32,)},
         {"accumulate": 2},
-        {"part_size": 4},
-        {"part_size": 4, "accumulate": 2, "matryoshka": (16,), "loss": "sigmoid", "hard_negatives": 1},
+        {"grad_cache_chunk": 4},
+        {"grad_cache_chunk": 4, "accumulate": 2, "matryoshka": (16,), "loss": "sigmoid", "hard_negatives": 1},
     ],
     ids=lambda settings: "-".join(settings),
 )
@@ -162,7 +164,7 @@ def test_parts_of_a_step_leave_the_gradients_as_they_were(shapes, tiny, tmp_path
     plain = brief(tiny, patch_area=1.0, patch_dropout=0.0)
     with mock.patch("torch.nn.functional.dropout", lambda states, *arguments, **options: states):
         whole = train(shapes, tmp_path / "whole", plain)
-        parts = train(shapes, tmp_path / "parts", plain.model_copy(update={"part_size": 3}))
+        parts = train(shapes, tmp_path / "parts", plain.model_copy(update={"grad_cache_chunk": 3}))
     losses = [[epoch.loss for epoch in run.metrics.history[1:]] for run in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
     ours, theirs = (Model.load(run.path, "cpu").encode_items(shapes) for run in (parts, whole))

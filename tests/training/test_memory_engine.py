@@ -33,7 +33,7 @@ PARTS = (None, 1, 5, 64)
 
 def objective_of(dropout=0.0, processes=Processes.ALONE, **options):
     """An objective over rows that lack some pictures, whose weights are no longer those of the start."""
-    settings = {"negatives": 20, "prototypes": 5, "patch_dropout": 0.3, "patch_area": 0.5, **options}
+    settings = {"negatives": 20, "title_negatives": 5, "patch_dropout": 0.3, "patch_area": 0.5, **options}
     pictured = [row % 5 != 3 for row in range(ROWS)]
     objective = toy_objective(IDENTITY, pictured=pictured, asked=LOG, processes=processes, **settings).double()
     objective.features.table, objective.features.images = (
@@ -56,11 +56,13 @@ def gradients(objective):
     return found
 
 
-def plain_gradients(part_size=None, **options):
+def plain_gradients(grad_cache_chunk=None, **options):
     """With all activations in memory, encoded in the same parts, since these have their own crops and dropout."""
     objective = objective_of(**options)
     plan = objective.plan(BATCH, 3)
-    towers = {job.tower: torch.cat([objective.encode(part) for part in job.parts(part_size)]) for job in plan.jobs}
+    towers = {
+        job.tower: torch.cat([objective.encode(part) for part in job.parts(grad_cache_chunk)]) for job in plan.jobs
+    }
     loss = objective.loss(plan, towers)
     loss.backward()
     return loss.detach(), gradients(objective)
@@ -83,11 +85,11 @@ def assert_not_vacuous(loss, found):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("part_size", PARTS[1:])
+@pytest.mark.parametrize("grad_cache_chunk", PARTS[1:])
 @pytest.mark.parametrize("tile", [(3, 4), (512, 2048)])
-def test_cached_gradients_equal_plain_ones(loss, dropout, part_size, tile):
-    expected_loss, expected = plain_gradients(part_size, dropout=dropout, **LOSSES[loss])
-    objective = objective_of(dropout, part_size=part_size, **LOSSES[loss])
+def test_cached_gradients_equal_plain_ones(loss, dropout, grad_cache_chunk, tile):
+    expected_loss, expected = plain_gradients(grad_cache_chunk, dropout=dropout, **LOSSES[loss])
+    objective = objective_of(dropout, grad_cache_chunk=grad_cache_chunk, **LOSSES[loss])
     with mock.patch.dict(tiled_loss._TILES, {"cpu": tile}):
         ours = objective.backward(BATCH, 3)
     assert torch.allclose(ours, expected_loss, rtol=1e-9)
@@ -96,7 +98,7 @@ def test_cached_gradients_equal_plain_ones(loss, dropout, part_size, tile):
 
 
 def test_parts_are_parts_and_dropout_drops():
-    objective = objective_of(0.4, part_size=5)
+    objective = objective_of(0.4, grad_cache_chunk=5)
     plan = objective.plan(BATCH, 3)
     image = next(job for job in plan.jobs if job.tower == "image")
     assert [len(part.values) for part in image.parts(5)] == [5] * (len(image.values) // 5) + [len(image.values) % 5]
@@ -109,7 +111,7 @@ def test_parts_are_parts_and_dropout_drops():
 
 
 def test_no_more_than_a_part_is_encoded_at_a_time():
-    objective = objective_of(part_size=4)
+    objective = objective_of(grad_cache_chunk=4)
     with mock.patch.object(objective.features, "pictures", wraps=objective.features.pictures) as pictures:
         objective.backward(BATCH, 0)
     sizes = [len(call.args[0]) for call in pictures.call_args_list]
@@ -132,10 +134,10 @@ def _train_in_process(rank, count, store, options, results):
 
 
 @pytest.mark.parametrize(
-    ("loss", "part_size"), [pair for pair in itertools.product(LOSSES, PARTS[:3]) if pair[0] != "smoothed"]
+    ("loss", "grad_cache_chunk"), [pair for pair in itertools.product(LOSSES, PARTS[:3]) if pair[0] != "smoothed"]
 )
-def test_two_processes_have_the_gradients_of_one(tmp_path, loss, part_size):
-    options = {"part_size": part_size, "patch_area": 1.0, "patch_dropout": 0.0, **LOSSES[loss]}
+def test_two_processes_have_the_gradients_of_one(tmp_path, loss, grad_cache_chunk):
+    options = {"grad_cache_chunk": grad_cache_chunk, "patch_area": 1.0, "patch_dropout": 0.0, **LOSSES[loss]}
     expected_loss, expected = plain_gradients(**options)
     assert_not_vacuous(expected_loss, expected)
     context = multiprocessing.get_context("fork")

@@ -11,11 +11,11 @@ from training.identity_codes import identity_of
 from training.plain_losses import shares
 from training.toy_network import toy_objective, unlike
 
-from likewise.training.positives import anchor_codes, item_codes, prototype_codes
+from likewise.training.positives import anchor_codes, item_codes, title_negative_codes
 from likewise.training.queries import AskedQueries
 from likewise.training.views import KINDS
 
-ALONE = {"negatives": 0, "prototypes": 0}  # the batch is told apart from nothing but itself
+ALONE = {"negatives": 0, "title_negatives": 0}  # the batch is told apart from nothing but itself
 
 
 def loss_of(objective, batch, step=0):
@@ -39,7 +39,7 @@ def test_a_batch_of_one_thing_has_nothing_to_say(identity):
 
 
 def test_further_negatives_and_titles_of_the_same_thing_say_nothing_either():
-    objective = toy_objective(identity_of([0] * 6, [0] * 6), negatives=64, prototypes=64)
+    objective = toy_objective(identity_of([0] * 6, [0] * 6), negatives=64, title_negatives=64)
     assert all(loss_of(objective, [0, 1, 2], seed).item() == 0 for seed in range(5))
 
 
@@ -136,9 +136,9 @@ def test_a_row_answers_all_its_logged_queries_and_is_no_negative_of_any():
 def test_titles_as_prototypes_tell_pictures_apart_and_pass_over_text_queries():
     objective = toy_objective(unlike(6), negatives=0)
     plan = objective.plan(np.arange(4), 0)
-    anchors, prototypes = anchor_codes(objective.data, plan), prototype_codes(objective.data, plan)
-    same = shares(torch.from_numpy(anchors.same), torch.from_numpy(prototypes.same))
-    ignored = shares(torch.from_numpy(anchors.related), torch.from_numpy(prototypes.related))
+    anchors, title_negatives = anchor_codes(objective.data, plan), title_negative_codes(objective.data, plan)
+    same = shares(torch.from_numpy(anchors.same), torch.from_numpy(title_negatives.same))
+    ignored = shares(torch.from_numpy(anchors.related), torch.from_numpy(title_negatives.related))
     is_picture = plan.pairs.kind == KINDS.index("picture")
     assert (same.sum(dim=1).numpy() == is_picture).all(), "a picture is answered by its own title alone"
     assert ignored[torch.from_numpy(~is_picture)].all()
@@ -146,17 +146,17 @@ def test_titles_as_prototypes_tell_pictures_apart_and_pass_over_text_queries():
 
 
 def test_further_negatives_come_from_the_training_rows_alone():
-    objective = toy_objective(unlike(20), rows=range(10), negatives=256, prototypes=256)
+    objective = toy_objective(unlike(20), rows=range(10), negatives=256, title_negatives=256)
     objective.features.table[10:20] = float("nan")
     objective.features.table[30:40] = float("nan")
     objective.features.images[10:] = float("nan")
     assert math.isfinite(loss_of(objective, range(4)).item())
-    more, fewer = (toy_objective(unlike(20), negatives=count, prototypes=0) for count in (256, 0))
+    more, fewer = (toy_objective(unlike(20), negatives=count, title_negatives=0) for count in (256, 0))
     assert loss_of(more, range(4)) > loss_of(fewer, range(4))
 
 
 def test_live_features_are_computed_for_the_batch_alone():
-    objective = toy_objective(unlike(20), regime="full", negatives=256, prototypes=256)
+    objective = toy_objective(unlike(20), regime="full", negatives=256, title_negatives=256)
     objective.features.cheap_texts = objective.features.cheap_pictures = False
     loss_of(objective, range(4))
     assert objective.features.pictures_read == 4

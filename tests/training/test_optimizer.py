@@ -58,19 +58,19 @@ def test_earlier_blocks_learn_more_slowly():
 
 
 def test_in_a_recipe_a_rate_may_be_for_what_trains_in_a_later_stage():
-    objective = objective_with(rates={"encoders.text": 0.5})
+    objective = objective_with(lr_scales={"encoders.text": 0.5})
     objective.network.encoders.requires_grad_(False)
     with pytest.raises(UserError, match=r"nothing that trains is named 'encoders\.text'"):
         trained_parameters(objective, objective.config)
     assert trained_parameters(objective, objective.config.model_copy(update={"effort": "best"}))
-    unknown = objective.config.model_copy(update={"effort": "best", "rates": {"encoder.text": 0.5}})
+    unknown = objective.config.model_copy(update={"effort": "best", "lr_scales": {"encoder.text": 0.5}})
     with pytest.raises(UserError, match=r"nothing that trains is named 'encoder\.text'"):
         trained_parameters(objective, unknown)
 
 
 def test_a_table_of_rates_slows_parts_down_and_freezes_others():
     rates = {"encoders.text.layers.0": None, "heads.image": 0.1, "encoders.*.weight": 2.0}
-    objective = objective_with(rates=rates)
+    objective = objective_with(lr_scales=rates)
     encoder = objective.network.encoders["text"]
     group_of = groups_of(objective)
     assert not encoder.layers[0].weight.requires_grad
@@ -80,13 +80,13 @@ def test_a_table_of_rates_slows_parts_down_and_freezes_others():
 
 
 def test_a_pattern_that_fits_nothing_is_one_sentence():
-    objective = objective_with(rates={"heads.picture": 0.1})
+    objective = objective_with(lr_scales={"heads.picture": 0.1})
     with pytest.raises(UserError, match=r"nothing that trains is named 'heads.picture'; there are .*heads.image"):
         trained_parameters(objective, objective.config)
 
 
 def test_frozen_parts_do_not_move():
-    objective = objective_with(rates={"heads.title": None})
+    objective = objective_with(lr_scales={"heads.title": None})
     weights = [weight.clone() for weight in objective.network.heads["title"].parameters()]
     trained = trained_parameters(objective, objective.config)
     optimizer = torch.optim.AdamW(parameter_groups(trained, objective.network, objective.config, 1.0))

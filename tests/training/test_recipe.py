@@ -56,8 +56,8 @@ def test_text_heads_stay_as_they_are_behind_a_cut_unless_titles_repeat(shapes, t
         with quiet():
             train(shapes, run, tiny.model_copy(update={"effort": "best", "budget": "60s", "epochs": 0}))
         heads, blocks = json.loads((run / FILE).read_text())["stages"]
-        assert "text_rate" not in heads["settings"]
-        return blocks["settings"].get("text_rate")
+        assert "text_lr_scale" not in heads["settings"]
+        return blocks["settings"].get("text_lr_scale")
 
     monkeypatch.setattr(recipe, "_MOST_EPOCHS", 0)
     monkeypatch.setattr(costs, "_FEWEST_EPOCHS", 1)
@@ -67,7 +67,7 @@ def test_text_heads_stay_as_they_are_behind_a_cut_unless_titles_repeat(shapes, t
 
 
 def test_best_sees_pictures_from_both_sides_whenever_it_is_opened(best):
-    assert Model.load(best.path, "cpu").network.flips
+    assert Model.load(best.path, "cpu").network.hflip_tta
 
 
 def test_the_report_shows_what_was_given_back(best):

@@ -110,7 +110,7 @@ def test_a_steps_gradients_are_the_same_each_time(catalog, vit, tmp_path, regime
 @pytest.mark.parametrize(
     "changes",
     [
-        {"loss": "sigmoid", "part_size": 48},
+        {"loss": "sigmoid", "grad_cache_chunk": 48},
         {"matryoshka": (256, 64), "quantization": "int8", "label_smoothing": 0.1},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -49,7 +49,7 @@ class Model:
 
     def __init__(self, network: Network, settings: ModelSettings, device: torch.device, precision: dict[str, str]):
         self.network = network.to(device).eval()
-        self.settings = settings.model_copy(update={"flips": network.flips})  # as decided
+        self.settings = settings.model_copy(update={"hflip_tta": network.hflip_tta})  # as decided
         self.device = device
         self.precision = precision  # "text" and "image" → "float32" or "bfloat16"
         self._featurizers: dict[str, Featurizer] = {}
@@ -186,7 +186,7 @@ class Model:
         parts = []
         with torch.inference_mode():
             for batch in batches(images, 32):
-                seen = [batch, [ImageOps.mirror(image) for image in batch]] if self.network.flips else [batch]
+                seen = [batch, [ImageOps.mirror(image) for image in batch]] if self.network.hflip_tta else [batch]
                 features = [featurizer.forward(featurizer.encoder.prepare(side)) for side in seen]
                 vectors = torch.stack([self.network.tower("image", side) for side in features]).sum(dim=0)
                 parts.append(functional.normalize(vectors, dim=-1).cpu())
@@ -206,7 +206,7 @@ class Model:
         vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
         texts = {field: catalog.texts(field) for field in seen if FIELD_MODALITY[field] == "text"}
         pictures = catalog.pictures if "image" in seen else None
-        sides = ([False, True] if self.network.flips else [False]) if pictures is not None else []
+        sides = ([False, True] if self.network.hflip_tta else [False]) if pictures is not None else []
         caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides}
         with Bar("Encoding items", len(catalog)) as bar, torch.inference_mode():
             for start in range(0, len(catalog), _WINDOW):

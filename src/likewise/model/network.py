@@ -23,7 +23,7 @@ class Network(nn.Module):
     Attributes:
         encoders: "text" and "image"; all text towers share the one text encoder.
         dim: the width of the shared space.
-        flips: a picture's vector is the mean of how it looks and how its mirror image looks.
+        hflip_tta: a picture's vector is the mean of how it looks and how its mirror image looks.
         fields: the item's fields, in the order of the fusion.
         aligned: whether both encoders already share a space (two halves of one CLIP or SigLIP model).
     """
@@ -36,7 +36,7 @@ class Network(nn.Module):
         self.encoders = nn.ModuleDict({"text": text, "image": image})
         self.fields = settings.fields
         self.aligned = text.dual and image.dual and text.name == image.name
-        self.flips = bool(settings.flips)
+        self.hflip_tta = bool(settings.hflip_tta)
         self.dim = _dim(settings, text)
         text_map = isometry(text.width, self.dim)
         self.query_head = VectorHead(text.width, self.dim, base=text_map)

@@ -28,7 +28,7 @@ class TrainingSet:
     texts: RowTexts
     identity: Identity
     pictured: Bools  # (all rows,)
-    prototypes: tuple[Codes, Codes]  # text indices and title codes of the distinct titles
+    title_negatives: tuple[Codes, Codes]  # text indices and title codes of the distinct titles
 
     @classmethod
     def of(cls, rows: Rows, texts: RowTexts, identity: Identity, pictured: Bools) -> "TrainingSet":
@@ -98,7 +98,7 @@ class Plan:
         row: (pairs,) the row that each pair was made of.
         shares: how many of the pairs belong to each process. own: which belong to this one.
         further: other items, which answer nothing.
-        prototypes: text indices and title codes of distinct titles.
+        title_negatives: text indices and title codes of distinct titles.
         fields: of the items.
         seed: of what jobs draw.
     """
@@ -108,7 +108,7 @@ class Plan:
     shares: list[int]
     own: slice
     further: Items
-    prototypes: tuple[Codes, Codes]
+    title_negatives: tuple[Codes, Codes]
     fields: tuple[str, ...]
     seed: int
 
@@ -123,7 +123,7 @@ class Plan:
         """What this process has to encode, one job for each tower."""
         shown = [self.items, self.further]
         asked = self.pairs.query[self.own]
-        values = {"query": [asked, self.prototypes[0]]}
+        values = {"query": [asked, self.title_negatives[0]]}
         values |= {field: [items.values(field) for items in shown] for field in self.fields}
         if "image" in values:
             values["image"].append(self.row[self.own][asked < 0])
@@ -159,7 +159,7 @@ def draw_plan(
     Args:
         data: what there is.
         batch: (n,) rows, of all processes.
-        config: negatives, prototypes, seed.
+        config: negatives, title_negatives, seed.
         step: decides, with the seed, every random choice.
         fields: of the items.
         cheap_texts, cheap_pictures: more of them than the batch needs cost next to nothing.
@@ -174,14 +174,14 @@ def draw_plan(
         pairs, owner = pairs[order], owner[order]
     starts = np.searchsorted(owner, np.arange(processes + 1)).tolist()
     further = _further_items(data, config.negatives - len(batch) if cheap_pictures else 0, rng)
-    prototypes = _prototypes(data.prototypes, config.prototypes if cheap_texts else 0, rng)
+    title_negatives = _title_negatives(data.title_negatives, config.title_negatives if cheap_texts else 0, rng)
     return Plan(
         pairs,
         batch[pairs.row],
         shares=np.diff(starts).tolist(),
         own=slice(starts[process], starts[process + 1]),
         further=further,
-        prototypes=prototypes,
+        title_negatives=title_negatives,
         fields=fields,
         seed=int(rng.integers(2**32)),
     )
@@ -199,10 +199,10 @@ def _further_items(data: TrainingSet, wanted: int, rng: np.random.Generator) -> 
     return Items(rows, title, np.where(shown[:, 1], texts.description[rows], -1), shown[:, 2])
 
 
-def _prototypes(prototypes: tuple[Codes, Codes], most: int, rng: np.random.Generator) -> tuple[Codes, Codes]:
+def _title_negatives(title_negatives: tuple[Codes, Codes], most: int, rng: np.random.Generator) -> tuple[Codes, Codes]:
     """Text indices and title codes of distinct titles."""
-    indices, title_codes = prototypes
+    indices, title_codes = title_negatives
     if len(indices) <= most:
-        return prototypes
+        return title_negatives
     chosen = rng.choice(len(indices), most, replace=False)
     return indices[chosen], title_codes[chosen]

@@ -76,7 +76,7 @@ def prepare(
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
-        cached = cache_features(model, catalog, texts.texts, mirror=model.network.flips)
+        cached = cache_features(model, catalog, texts.texts, mirror=model.network.hflip_tta)
     data = TrainingSet.of(split.train, texts, identity, cached.pictured(len(catalog)))
     if not data.has_pairs():
         raise UserError(

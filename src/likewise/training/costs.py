@@ -95,7 +95,7 @@ def _cost(ground: Ground, cut: int) -> CutCost:
         batch = states.repeat(-(-config.rows_per_batch // len(states)), *[1] * (states.dim() - 1))
         above, _ = _quickest(lambda: _step(model, batch[: config.rows_per_batch], cut))
     pictures = len({shown[0].key for shown in catalog.pictures if shown})
-    sides = 2 if config.mirror else 1
+    sides = 2 if config.hflip_augment else 1
     area = (1 + config.patch_area) / 2  # what a random rectangle shows on average
     steps = steps_per_epoch(len(ground.data.rows), config.rows_per_batch)
     return CutCost(cut, sides * below / len(examples) * pictures, steps * above * area)

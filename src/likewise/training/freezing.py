@@ -21,7 +21,7 @@ def cut_encoders(
     Args:
         model: its encoders' parameters require gradients behind the cut, and nowhere else.
         cached: the features of the untrained encoders.
-        config: regime, image_cut, mirror, patch_area.
+        config: regime, image_cut, hflip_augment, patch_area.
 
     Raises:
         UserError: the picture encoder cannot be cut there, there is none, or the disk has no room for the activations.
@@ -36,7 +36,7 @@ def cut_encoders(
         raise UserError("the regime partial trains the picture encoder, but fields has no image: use frozen or full")
     encoder = model.encoder("image")
     cut = encoder.blocks - 1 if config.image_cut is None else config.image_cut
-    mirror = config.mirror or model.network.flips
+    mirror = config.hflip_augment or model.network.hflip_tta
     pictures = cut_pictures(model, catalog, cut, mirror=mirror, smallest=config.patch_area)
     _train_above(encoder, cut, config)
     return PartialFeatures(cached, pictures)

@@ -19,7 +19,7 @@ from likewise.training.forms import forms_of
 from likewise.training.gradient_cache import backward_in_parts
 from likewise.training.indexing import take_rows
 from likewise.training.losses import in_every_form, pairwise_sigmoid, symmetric_nt_xent
-from likewise.training.positives import anchor_codes, further_codes, item_codes, prototype_codes
+from likewise.training.positives import anchor_codes, further_codes, item_codes, title_negative_codes
 from likewise.training.views import KINDS
 
 _HIGHEST_SCALE = 100.0  # a temperature below 0.01 makes the loss blind to all but the hardest negative
@@ -33,7 +33,7 @@ class Objective(nn.Module):
         network: gives the vectors.
         features: cached ones make further negatives cheap; live ones are only computed for the batch.
         data: the training rows.
-        config: loss, temperature, forms, negatives, prototypes, patch_area, part_size.
+        config: loss, temperature, forms, negatives, title_negatives, patch_area, grad_cache_chunk.
         processes: those that train together.
     """
 
@@ -67,19 +67,19 @@ class Objective(nn.Module):
         return self.loss(plan, {job.tower: self.encode(job) for job in plan.jobs})
 
     def backward(self, batch: Rows, step: int) -> Tensor:
-        """Add the gradients of a batch's loss to those of the parameters, in parts of `part_size` where that is set.
+        """Add the gradients of a batch's loss to those of the parameters, in chunks where `grad_cache_chunk` says so.
 
         Returns:
             () the loss, of all processes.
         """
         plan = self.plan(batch, step)
-        if self.config.part_size is None:
+        if self.config.grad_cache_chunk is None:
             loss = self.loss(plan, {job.tower: self.encode(job) for job in plan.jobs})
             if loss.requires_grad:
                 loss.backward()
         else:
             loss = backward_in_parts(
-                plan.jobs, self.config.part_size, self.encode, lambda towers: self.loss(plan, towers)
+                plan.jobs, self.config.grad_cache_chunk, self.encode, lambda towers: self.loss(plan, towers)
             )
         return self.processes.summed(loss.detach())
 
@@ -125,13 +125,13 @@ class Objective(nn.Module):
         data, encoded = self.data, _Encoded(plan.jobs, towers)
         anchors = self.processes.gathered(encoded.anchors(plan), plan.shares)
         items = self.processes.gathered(self._fused(encoded, plan.items), plan.shares)
-        prototypes = prototype_codes(data, plan).of(encoded.of("query", plan.prototypes[0]))
+        title_negatives = title_negative_codes(data, plan).of(encoded.of("query", plan.title_negatives[0]))
         further = further_codes(data, plan).of(self._fused(encoded, plan.further))
         return Contrast(
             anchor_codes(data, plan).of(anchors),
             item_codes(data, plan).of(items),
-            beside_items=Side.joined([further, prototypes]),
-            beside_anchors=prototypes,
+            beside_items=Side.joined([further, title_negatives]),
+            beside_anchors=title_negatives,
             grades=self._grades(plan),
             own=plan.own if self.processes.count > 1 else None,
             summed=self.processes.summed,

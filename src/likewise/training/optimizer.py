@@ -21,19 +21,19 @@ _NUMBER = re.compile(r"\.(\d+)\.")
 
 
 def trained_parameters(objective: nn.Module, config: TrainConfig) -> dict[str, nn.Parameter]:
-    """The parameters that require gradients, by name; those that `config.rates` freezes no longer do.
+    """The parameters that require gradients, by name; those that `config.lr_scales` freezes no longer do.
 
     Raises:
-        UserError: a pattern of `config.rates` that fits no parameter that trains; of an effort, in any of its stages.
+        UserError: a pattern of `config.lr_scales` fits no parameter that trains; of an effort, in any of its stages.
     """
     known = dict(objective.named_parameters())
     trained = {name: weight for name, weight in known.items() if weight.requires_grad}
     named = trained if config.effort is None else known
-    for pattern, rate in config.rates.items():
+    for pattern, rate in config.lr_scales.items():
         fitting = [name for name in trained if _fits(name, pattern)]
         if not any(_fits(name, pattern) for name in named):
             parts = sorted({".".join(name.removeprefix("network.").split(".")[:2]) for name in trained})
-            raise UserError(f"rates: nothing that trains is named {pattern!r}; there are {', '.join(parts)}")
+            raise UserError(f"lr_scales: nothing that trains is named {pattern!r}; there are {', '.join(parts)}")
         for name in fitting if rate is None else ():
             trained.pop(name).requires_grad_(False)
     return trained
@@ -46,7 +46,7 @@ def parameter_groups(
 
     Heads and fusion learn at `learning_rate`, text heads at a share of it, encoders at `encoder_learning_rate` or what
     suits them, each block at `layer_decay` times the rate of the next one, and all that times what the first pattern of
-    `rates` that fits a name says. Vectors (norms, biases, gates, the temperature) have no weight decay.
+    `lr_scales` that fits a name says. Vectors (norms, biases, gates, the temperature) have no weight decay.
 
     Args:
         trained: by name, with the prefix "network.".
@@ -56,7 +56,7 @@ def parameter_groups(
     members: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, weight in trained.items():
         rate = scale * _part_rate(name, network, config) * config.layer_decay ** depths.get(name, 0)
-        rate *= next((factor or 0.0 for pattern, factor in config.rates.items() if _fits(name, pattern)), 1.0)
+        rate *= next((factor or 0.0 for pattern, factor in config.lr_scales.items() if _fits(name, pattern)), 1.0)
         members.setdefault((rate, weight.ndim >= 2), []).append(weight)
     return [
         {"params": weights, "lr": rate, "peak": rate, "weight_decay": config.weight_decay if is_matrix else 0.0}
@@ -68,7 +68,7 @@ def _part_rate(name: str, network: Network, config: TrainConfig) -> float:
     if name.startswith(_ENCODERS):
         encoder = cast(Encoder, network.encoders[name.removeprefix(_ENCODERS).split(".")[0]])
         return config.encoder_learning_rate or encoder.learning_rate
-    return config.learning_rate * ((config.text_rate or 0.0) if name.startswith(_TEXT_HEADS) else 1.0)
+    return config.learning_rate * ((config.text_lr_scale or 0.0) if name.startswith(_TEXT_HEADS) else 1.0)
 
 
 def _depths(names: list[str]) -> dict[str, int]:

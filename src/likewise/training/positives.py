@@ -21,7 +21,7 @@ _TITLE, _SENTENCE, _PICTURE, _QUERY = range(len(KINDS))
 # "prototype": a title that stands for all its rows answers their pictures, and items that do not show it.
 _SAME = ("row", "named", "title", "description", "picture", "query", "prototype")
 _IDENTITIES = ("named", "title", "description", "picture", "component")
-# "words": text queries pass prototypes over, since both are words that ask.
+# "words": text queries pass title negatives over, since both are words that ask.
 _RELATED = (*_IDENTITIES, "words")
 _QUERIES_OF_A_ROW = 16  # that are known to fit it besides the one that it was drawn with
 
@@ -80,9 +80,9 @@ def further_codes(data: TrainingSet, plan: Plan) -> SideCodes:
     return SideCodes(_table(_SAME, len(rows)), _related_items(data, rows, plan.further))
 
 
-def prototype_codes(data: TrainingSet, plan: Plan) -> SideCodes:
+def title_negative_codes(data: TrainingSet, plan: Plan) -> SideCodes:
     """Of the titles that pictures and items are told apart from."""
-    titles = plan.prototypes[1]
+    titles = plan.title_negatives[1]
     related = _table(_RELATED, len(titles), title=titles, words=np.zeros_like(titles))
     queries = np.full((len(titles), _widest(data)), _NOTHING)
     return SideCodes(_table(_SAME, len(titles), prototype=titles), np.concatenate([related, queries], axis=1))

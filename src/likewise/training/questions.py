@@ -125,7 +125,7 @@ def network_towers(
 def picture_vectors(network: Network, features: Features, rows: Rows) -> Tensor:
     """(n, dim) the rows' pictures, from both sides where the network looks at both."""
     vectors = network.tower("image", features.pictures(rows))
-    if not network.flips:
+    if not network.hflip_tta:
         return vectors
     mirrored = network.tower("image", features.pictures(rows, np.ones(len(rows), bool)))
     return functional.normalize(vectors + mirrored, dim=-1)

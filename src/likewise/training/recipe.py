@@ -117,7 +117,7 @@ def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -
         "image_cut": chosen.cut,
         "epochs": epochs,
         "batch_size": None,
-        "text_rate": ground.config.text_rate if ground.titles_repeat else 0.0,
+        "text_lr_scale": ground.config.text_lr_scale if ground.titles_repeat else 0.0,
     }
     return Stage("last blocks", ground.config.model_copy(update=settings), (seconds - chosen.cache_seconds) / 60)
 
