@@ -45,7 +45,7 @@ class Scenario:
     answers: Mapping[str, Ask]
     apart: bool = False
     several: bool = False
-    most: int = 80
+    most: int = 64
 
 
 # Indexes.
