@@ -1,7 +1,7 @@
 """Checksums of the files in a folder, so that damage is noticed before anything is answered from it.
 
 A manifest (`manifest.json`) lists files with their sizes and checksums. There are two kinds: that of a run names the
-SHA-256 of each file; that of an index version holds a CRC-32 of every block of 64 KiB, so that a few rows of a large
+SHA-256 of each file; that of an index version holds a CRC-32 of every block of 16 KiB, so that a few rows of a large
 file can be checked without reading all of it. Opening a folder verifies its smallest files first, up to 256 MiB in
 all; what is left of an index is verified block by block as rows are returned, and all of it by `likewise verify`.
 """
@@ -23,11 +23,11 @@ import numpy as np
 from likewise.files import DamageError, FormatError, read_record, reason, sync, write_record
 
 MANIFEST = "manifest.json"
-BLOCK = 65_536  # bytes under one checksum
+BLOCK = 16_384  # bytes under one checksum
 AT_OPENING = 256 * 2**20  # bytes that are verified when a folder is opened
 _RUN_FORMAT = 1
 _INDEX_FORMAT = 2
-_CHUNK = 16 * BLOCK  # bytes that a thread reads at a time
+_CHUNK = 64 * BLOCK  # bytes that a thread reads at a time
 
 Progress = Callable[[int], None]
 

@@ -98,6 +98,7 @@ class Segment:
         self.plan = Plan.from_json(about)
         self.vectors = map_array(folder / "vectors.f32", np.dtype("<f4"), (self.count, self.schema.dim))
         self._vector_blocks = self._blocks("vectors.f32", self.vectors.reshape(-1).view(np.uint8))
+        self._verified = np.zeros(self.count, bool)  # vectors
         self.ids = Texts(folder, "ids", self.count, self._blocks)
         self.fields = Texts(folder, "fields", self.count, self._blocks)
         self._hashes = map_array(folder / "ids.hashes", np.dtype("<u8"), (self.count,))
@@ -184,9 +185,12 @@ class Segment:
 
     def _check_vectors(self, rows: np.ndarray) -> None:
         """Verify the vectors of some rows; numbers below 0 are gaps."""
-        if self._vector_blocks is not None:
-            starts = rows[rows >= 0] * (4 * self.schema.dim)
-            self._vector_blocks.check(starts, starts + 4 * self.schema.dim)
+        if self._vector_blocks is None or self._verified[rows].all():
+            return
+        present = rows[rows >= 0]
+        starts = present * (4 * self.schema.dim)
+        self._vector_blocks.check(starts, starts + 4 * self.schema.dim)
+        self._verified[present] = True
 
     def _opened_index(self) -> Approximate | None:
         plan = self.plan

@@ -50,20 +50,21 @@ class Texts:
         self._text: mmap.mmap | bytes = map_bytes(folder / f"{name}.text", int(self._ends[-1]) if count else 0)
         self._end_blocks = blocks(f"{name}.ends", self._ends.view(np.uint8))
         self._text_blocks = blocks(f"{name}.text", self._text)
-        self._verified = self._end_blocks is None and self._text_blocks is None
+        self._lazily = self._end_blocks is not None or self._text_blocks is not None
+        self._verified = np.zeros(count if self._lazily else 0, bool)
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, row: int) -> str:
-        if not self._verified:
+        if self._lazily and not self._verified[row]:
             self._check(np.array([row]))
         start = self._ends.item(row - 1) if row else 0
         return self._text[start : self._ends.item(row)].decode()
 
     def many(self, rows: np.ndarray) -> list[str]:
         """The texts of some rows."""
-        if not self._verified:
+        if self._lazily and not self._verified[rows].all():
             self._check(rows)
         ends = self._ends[rows].tolist()
         starts = self._starts(rows).tolist()
@@ -78,3 +79,4 @@ class Texts:
             self._end_blocks.check(np.maximum(rows - 1, 0) * 8, (rows + 1) * 8)
         if self._text_blocks is not None:
             self._text_blocks.check(self._starts(rows), self._ends[rows])
+        self._verified[rows] = True
