@@ -84,7 +84,7 @@ def typed_metadata(column: pl.Series) -> pl.Series:
     """A column of numbers or truth values as such, so that filters compare numbers; any other unchanged.
 
     Every cell has to fit: Int64 without leading zeros, Float64 if finite, Boolean for true and false in any case.
-    Prices such as "$1,299.00" stay text; filters read their numbers (see filter_rows.py).
+    Prices such as "$1,299.00" stay text; filters read their numbers (see filters_polars.py).
     """
     if column.dtype != pl.String:
         return column

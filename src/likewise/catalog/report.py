@@ -9,7 +9,7 @@ from likewise.catalog.images.picture_error import CAUSES, describe
 
 EXAMPLES_PER_CAUSE = 5
 
-# Cause → what happens to the rows that it counts. Causes of pictures are told by catalog/images/causes.py.
+# Cause → what happens to the rows that it counts. Causes of pictures are told by catalog/images/picture_error.py.
 CONSEQUENCES: dict[str, str] = {
     "empty-row": "the row has no content at all and is left out",
     "no-content": "the row has neither title nor description nor image and is left out",

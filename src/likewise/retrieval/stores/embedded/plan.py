@@ -15,7 +15,7 @@ class Plan:
     """What was chosen, and why.
 
     Attributes:
-        kind: "flat", or one of kinds.py.
+        kind: "flat", or one of index_types.py.
         bytes: of the index's file; of the vectors where they are all compared.
         chosen_at: how many items there were when the kind was chosen and its codes were learned.
         effort: how hard a search tries; None where all items are compared.
