@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import Timeout
-from retrieval.lexical.test_words import write
+from retrieval.lexical.test_bm25 import write
 
 from likewise.errors import UserError
 from likewise.retrieval.lexical import writer
