@@ -25,7 +25,7 @@ from damage.targets import TARGETS, Target, shrink_encoders
 _CASES_OF_A_FORK = 400
 _LARGE = 10_000  # bytes, from which on a file holds many things
 _SLOW_EVERY = 4  # of the damages
-_OPERATIONS_OF_A_SAMPLE = 3
+_OPERATIONS_OF_A_SAMPLE = 2
 
 Line = Callable[[dict[str, Any]], None]
 

@@ -40,7 +40,7 @@ SUCCEEDED, REFUSED, TRACEBACK, BROKEN, TORN, STUCK, LITTER = (
 GOOD = (SUCCEEDED, REFUSED)
 
 _TEMPORARY = ("*.new", "*.tmp", ".building-*", ".tmp*")
-_FEW = 5  # faults of a scenario's sample
+_FEW = 3  # faults of a scenario's sample
 _FAULTS_OF_A_FORK = 12
 
 Line = Callable[[dict[str, Any]], None]
