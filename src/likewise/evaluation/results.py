@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 from likewise.errors import UserError
 from likewise.evaluation.significance import Interval, Number, Verdict, verdict
 from likewise.files import write_file
+from likewise.model.run_folder import METRICS
 from likewise.parsing import read_bounded
 
-FILE_NAME = "metrics.json"
+FILE_NAME = METRICS
 _MOST_BYTES = 64_000_000
 
 

@@ -269,7 +269,7 @@ def _encoder(network: Network, modality: str) -> Encoder:
 
 def _check_links(run: Path) -> None:
     """See that no file of a run is a link to something outside of it."""
-    for name in ("config.yaml", "model.safetensors", "encoders"):
+    for name in (CONFIG, WEIGHTS, ENCODERS):
         if not (run / name).resolve().is_relative_to(run.resolve()):
             raise UserError(f"{run / name} is a link that leads out of the run: put the file itself there")
 

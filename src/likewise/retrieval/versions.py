@@ -22,7 +22,7 @@ from likewise.errors import UserError
 from likewise.files import DamageError, hold_lock, make_folder, sync, sync_tree, write_file
 
 _CURRENT = "current"
-_LOCK, _WRITE_LOCK = ".lock", ".write.lock"
+_LOCK, WRITE_LOCK = ".lock", ".write.lock"
 _BUILDING = ".building-"
 _VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 _OURS = re.compile(rf"{_CURRENT}|\.{_CURRENT}\..+\.tmp|\.lock|\.write\.lock|(\.building-)?{_VERSION.pattern}")
@@ -115,7 +115,7 @@ def remove_versions(folder: Path) -> None:
         return
     for path in _folders(folder):
         shutil.rmtree(path, ignore_errors=True)
-    for name in (_CURRENT, _LOCK, _WRITE_LOCK):
+    for name in (_CURRENT, _LOCK, WRITE_LOCK):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

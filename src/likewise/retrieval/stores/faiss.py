@@ -17,12 +17,12 @@ import polars as pl
 from likewise.files import cannot_write, hold_lock
 from likewise.retrieval.stores.base import Store
 from likewise.retrieval.stores.embedded.bulk_load import Loading
-from likewise.retrieval.stores.embedded.replica import JOURNAL, WRITE_LOCK
+from likewise.retrieval.stores.embedded.replica import JOURNAL
 from likewise.retrieval.stores.embedded.store import EmbeddedStore
 from likewise.retrieval.stores.goal import Goal
 from likewise.retrieval.stores.schema import Schema
 from likewise.retrieval.stores.uri import Credentials, Location
-from likewise.retrieval.versions import new_version
+from likewise.retrieval.versions import WRITE_LOCK, new_version
 
 
 def open_store(location: Location, credentials: Credentials) -> Store:

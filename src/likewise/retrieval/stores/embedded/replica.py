@@ -19,10 +19,9 @@ from likewise.retrieval.stores.embedded.indexing import index_again
 from likewise.retrieval.stores.embedded.mmap import damage
 from likewise.retrieval.stores.embedded.segment import Segment
 from likewise.retrieval.stores.embedded.writes import Delete, Upsert, decode, encode
-from likewise.retrieval.versions import current_version, new_version
+from likewise.retrieval.versions import WRITE_LOCK, current_version, new_version
 
 JOURNAL = "journal"
-WRITE_LOCK = ".write.lock"
 _GLANCE = 0.3  # seconds between looks at what others have written
 _LONGEST_DELTA = 10_000  # items, or a part of the segment, that are searched one by one before they join it
 _LONGEST_PART = 0.02
@@ -183,9 +182,10 @@ class Replica:
         path = self._version / JOURNAL
         if not alone and wal.end_of(path) == self._end:
             return
-        for record, end in wal.read(path, self._end, beyond=alone):
+        before = self._end
+        for record, end in wal.read(path, before, beyond=alone):
             self._apply(decode(record, self._content.schema.dim), end)
-        if alone:
+        if alone and self._end != before:
             wal.recover(path, self._end)
 
     def _apply(self, write: Upsert | Delete, end: wal.Position) -> None:

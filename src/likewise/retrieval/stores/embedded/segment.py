@@ -211,6 +211,7 @@ class Segment:
             blocks = self._blocks(self._table.name, self._table.read_bytes())
             if blocks is not None:
                 blocks.check(np.array([0]), np.array([self._table.stat().st_size]))
+            self._unverified.discard(self._table.name)
         try:
             found = pl.read_ipc(self._table, columns=list(names))
         except pl.exceptions.PolarsError as error:
