@@ -16,7 +16,7 @@ from bare_faiss import BareIndex, opened
 from clustered import DIM, mapped
 from measuring import run
 
-from likewise.retrieval.stores.embedded.store import EmbeddedStore
+from likewise.stores.faiss.store import EmbeddedStore
 
 _VECTORS = "vectors.f32"
 _HEADER = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+) *(.*)$")

@@ -30,13 +30,13 @@ from turns import Times, in_turns
 from likewise.catalog.filters import Condition, parse_filter
 from likewise.errors import UserError
 from likewise.progress import say, track
-from likewise.retrieval.stores.base import Found
-from likewise.retrieval.stores.embedded.store import EmbeddedStore
-from likewise.retrieval.stores.faiss import replace_store
-from likewise.retrieval.stores.goal import Goal
-from likewise.retrieval.stores.schema import Schema
-from likewise.retrieval.stores.uri import Credentials, Location
-from likewise.retrieval.versions import current_version
+from likewise.stores.base import Found
+from likewise.stores.faiss.collection import replace_store
+from likewise.stores.faiss.store import EmbeddedStore
+from likewise.stores.goal import Goal
+from likewise.stores.schema import Schema
+from likewise.stores.uri import Credentials, Location
+from likewise.stores.versions import current_version
 
 _K = 10
 _QUERIES = 1000

@@ -19,9 +19,9 @@ from likewise import checksums
 from likewise.checksums import write_index_manifest
 from likewise.model.model import Model
 from likewise.progress import quiet
-from likewise.retrieval import versions
-from likewise.retrieval.stores.registry import open_store, replace_store
-from likewise.retrieval.stores.schema import Schema
+from likewise.stores import versions
+from likewise.stores.registry import open_store, replace_store
+from likewise.stores.schema import Schema
 
 _ROUNDS, _DIM = 7, 512
 

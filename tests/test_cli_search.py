@@ -12,7 +12,7 @@ from retrieval.shop_catalogue import write_shop, write_untrained_run
 from likewise.cli import main
 from likewise.model.model import Model
 from likewise.progress import console
-from likewise.retrieval.stores.registry import remembered_store
+from likewise.stores.registry import remembered_store
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -269,7 +269,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(shop, capsys, tmp_path, argumen
 
 
 def test_credentials_come_from_the_environment_and_are_written_nowhere(shop, capsys, monkeypatch, tmp_path):
-    from likewise.retrieval.stores import registry
+    from likewise.stores import registry
 
     asked: list[object] = []
     open_store = registry._engine

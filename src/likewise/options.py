@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings, TrainConfig
     from likewise.evaluation.task import Inquiry
-    from likewise.retrieval.stores.uri import Credentials
+    from likewise.stores.uri import Credentials
 
 Run = Annotated[Path, Parameter(help="The run folder.")]
 Data = Annotated[Path, Parameter(help="The catalogue: CSV, TSV, Parquet or JSON Lines.")]
@@ -148,7 +148,7 @@ TITLES = QuestionOptions()
 
 def store_credentials() -> "Credentials":
     """Who we are to the store's server, from the environment."""
-    from likewise.retrieval.stores.uri import Credentials
+    from likewise.stores.uri import Credentials
 
     return Credentials.of(os.environ)
 

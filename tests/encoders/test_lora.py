@@ -38,7 +38,7 @@ def one_step(encoder, cut):
     weights = [weight for weight in encoder.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=1.0)
     for _ in range(2):  # the first step only moves B, since B · A is zero
-        above = encoder.upper(encoder.lower(prepared(encoder), cut), cut)
+        above = encoder.forward_from(encoder.forward_to(prepared(encoder), cut), cut)
         (above * torch.linspace(-1, 1, above.shape[-1])).mean().backward()
         optimizer.step()
 
@@ -54,7 +54,7 @@ def test_it_starts_as_the_encoder_itself(encoder):
 def test_it_trains_behind_the_cut_and_leaves_plain_weights(encoder):
     names, inputs = set(encoder.state_dict()), prepared(encoder)
     with torch.no_grad():
-        before, below = features(encoder), encoder.lower(inputs, 1)
+        before, below = features(encoder), encoder.forward_to(inputs, 1)
     fingerprint = encoder.fingerprint()
     add_lora(encoder, rank=4, cut=1)
     one_step(encoder, 1)
@@ -63,7 +63,7 @@ def test_it_trains_behind_the_cut_and_leaves_plain_weights(encoder):
     assert not torch.allclose(trained, before, atol=1e-4)
     assert torch.allclose(features(encoder), trained, atol=1e-5)
     with torch.no_grad():
-        assert torch.equal(encoder.lower(inputs, 1), below)
+        assert torch.equal(encoder.forward_to(inputs, 1), below)
     assert set(encoder.state_dict()) == names and encoder.fingerprint() != fingerprint
     assert "peft" not in {type(module).__module__.partition(".")[0] for module in encoder.modules()}
 

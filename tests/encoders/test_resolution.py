@@ -89,7 +89,7 @@ def test_reopened_and_cut_at_its_resolution(tmp_path, name, side):
     whole = encode(encoder)
     assert torch.allclose(encode(reopened), whole, atol=1e-4)
     with torch.no_grad():
-        above = reopened.upper(reopened.lower(reopened.prepare(pictures()), 1), 1)
+        above = reopened.forward_from(reopened.forward_to(reopened.prepare(pictures()), 1), 1)
     assert torch.allclose(above, whole, atol=1e-3)
     assert reopened.activation(1).shape[-1] > 0
 

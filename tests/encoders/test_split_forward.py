@@ -48,7 +48,7 @@ def test_both_sides_are_the_whole(encoder):
     with torch.no_grad():
         whole = encoder(inputs)
         for cut in range(encoder.blocks):
-            assert torch.equal(encoder.upper(encoder.lower(inputs, cut), cut), whole), cut
+            assert torch.equal(encoder.forward_from(encoder.forward_to(inputs, cut), cut), whole), cut
         assert torch.equal(encoder(inputs), whole)  # no trace of the cut is left
 
 
@@ -57,7 +57,7 @@ def test_activations_are_as_large_as_announced(encoder):
     for cut in some_cuts(encoder):
         activation = encoder.activation(cut)
         with torch.no_grad():
-            states = encoder.lower(inputs, cut)
+            states = encoder.forward_to(inputs, cut)
         assert states.shape == (4, *activation.shape)
         assert states.dtype == torch.float32 and activation.bytes == states[0].numel() * 2
 
@@ -68,14 +68,14 @@ def test_only_what_lies_behind_the_cut_trains(encoder):
         trained = encoder.train_above(cut)
         assert trained == [name for name, weight in encoder.named_parameters() if weight.requires_grad]
         with torch.no_grad():
-            below = encoder.lower(inputs, cut).clone()
+            below = encoder.forward_to(inputs, cut).clone()
             before = encoder(inputs)
             for name in trained:
                 encoder.get_parameter(name).mul_(3)
-            assert torch.equal(encoder.lower(inputs, cut), below)  # what is cached stays true
+            assert torch.equal(encoder.forward_to(inputs, cut), below)  # what is cached stays true
             assert not torch.equal(encoder(inputs), before)
         encoder.eval()
-        above = encoder.upper(encoder.lower(inputs, cut), cut)
+        above = encoder.forward_from(encoder.forward_to(inputs, cut), cut)
         above.square().sum().backward()
         assert all(encoder.get_parameter(name).grad is not None for name in trained)
         assert all(weight.grad is None for name, weight in encoder.named_parameters() if name not in trained)
@@ -97,12 +97,12 @@ def test_copies_and_pickles_have_blocks_of_their_own(tmp_path, name):
     encoder = saved(name, tmp_path)
     inputs = prepared(encoder)
     with torch.no_grad():
-        encoder.upper(encoder.lower(inputs, 1), 1)
+        encoder.forward_from(encoder.forward_to(inputs, 1), 1)
         whole = encoder(inputs)
         for twin in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
             for weight in encoder.parameters():
                 weight.add_(0.01)
-            assert torch.equal(twin.upper(twin.lower(inputs, 1), 1), whole)
+            assert torch.equal(twin.forward_from(twin.forward_to(inputs, 1), 1), whole)
             for weight in encoder.parameters():
                 weight.sub_(0.01)
 
@@ -140,10 +140,10 @@ def test_windows_of_attention_are_only_read_whole(tmp_path):
 def features_of_a_part(encoder, cut, size):
     activation = encoder.activation(cut)
     with torch.no_grad():
-        states = encoder.lower(prepared(encoder), cut).half().numpy()
+        states = encoder.forward_to(prepared(encoder), cut).half().numpy()
         four, none = np.arange(4), np.zeros(4, np.int64)
         part = activation.rectangles(states, four, none, none, size)
-        return encoder.upper(torch.from_numpy(part).float(), cut)
+        return encoder.forward_from(torch.from_numpy(part).float(), cut)
 
 
 def test_efficientnet_before_block_11():
@@ -160,7 +160,7 @@ def test_efficientnet_trains_as_if_it_were_whole():
     inputs = prepared(encoder)
     encoder.train_above(9)
     encoder.train()
-    encoder.upper(encoder.lower(inputs, 9), 9).square().mean().backward()
+    encoder.forward_from(encoder.forward_to(inputs, 9), 9).square().mean().backward()
     above = {name: weight.grad for name, weight in encoder.named_parameters() if weight.grad is not None}
     encoder.zero_grad()
     encoder(inputs).square().mean().backward()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from likewise.errors import UserError
 from likewise.retrieval.boost import LONGEST_BOOST, parse_boost
-from likewise.retrieval.stores.schema import Schema
+from likewise.stores.schema import Schema
 
 ITEM = {"popularity": 40, "price": "$1,200.50", "rating": 4.5, "new": True, "odd name`": 3, "brand": "Acme"}
 

@@ -18,8 +18,8 @@ from likewise.catalog.images.resolve import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.retrieval.location import Place
-from likewise.retrieval.stores.registry import remembered_store, replace_store
-from likewise.retrieval.stores.schema import Schema
+from likewise.stores.registry import remembered_store, replace_store
+from likewise.stores.schema import Schema
 
 MODEL = FakeModel()
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from retrieval.stores.qdrant_server import QdrantServer
+from stores.qdrant_server import QdrantServer
 
 from likewise.errors import UserError
 from likewise.files import write_record
 from likewise.progress import console
 from likewise.retrieval.location import Place
-from likewise.retrieval.stores.registry import remembered_store
-from likewise.retrieval.stores.schema import Schema
-from likewise.retrieval.stores.uri import Credentials
+from likewise.stores.registry import remembered_store
+from likewise.stores.schema import Schema
+from likewise.stores.uri import Credentials
 
 SECRET = "hunter2"
 GIVEN = {"user": "me", "password": SECRET, "token": f"{SECRET}-key"}

@@ -13,13 +13,13 @@ import pytest
 from likewise.checksums import IndexManifest
 from likewise.errors import UserError
 from likewise.files import DamageError
-from likewise.retrieval.versions import current_version, new_version, remove_versions
+from likewise.stores.versions import current_version, new_version, remove_versions
 
 # Writes one version after another; all files of a version hold the same text.
 _BUILDER = """
 import sys
 from pathlib import Path
-from likewise.retrieval.versions import new_version
+from likewise.stores.versions import new_version
 print("ready", flush=True)
 for number in range(10_000):
     with new_version(Path(sys.argv[1])) as folder:

@@ -11,9 +11,9 @@ from likewise.catalog.images.resolve import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hit, Item, OwnColumns
-from likewise.retrieval.stores.base import Record
 from likewise.serving.cards import details_html
 from likewise.serving.web import Answers, create_page, thumbnails_in
+from likewise.stores.base import Record
 
 
 @pytest.fixture(scope="module")

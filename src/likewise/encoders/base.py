@@ -33,7 +33,7 @@ class Encoder(nn.Module):
 
     `prepare` runs on the CPU, in any thread; `forward` runs where the weights are. A child class sets `family`, and
     defines `prepare`, `forward`, `description`, `save_files` and `restore`. A picture encoder that can be cut between
-    two of its blocks also defines `blocks`, `lower` and `upper`.
+    two of its blocks also defines `blocks`, `forward_to` and `forward_from`.
 
     Attributes:
         name: the string that chose this encoder.
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
-    def at(self, side: int) -> Self:
+    def with_resolution(self, side: int) -> Self:
         """The same encoder, looking at pictures of `side` × `side` pixels instead of the size it has learned at.
 
         Raises:
@@ -114,15 +114,15 @@ class Encoder(nn.Module):
         """How many blocks there are to cut before: a cut is 0 (behind stem and embeddings) … blocks − 1."""
         return 0
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+    def forward_to(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
         """The states that block `cut` reads: (batch, *activation(cut).shape) float32.
 
         A map is (batch, rows, columns, channels), a sequence (batch, tokens, width).
         """
         raise NotImplementedError
 
-    def upper(self, states: Tensor, cut: int) -> Tensor:
-        """From what `lower` gave to the features; `forward(inputs)` = `upper(lower(inputs, cut), cut)`.
+    def forward_from(self, states: Tensor, cut: int) -> Tensor:
+        """From what `forward_to` gave to the features: together they equal `forward`.
 
         Rectangles of the grid (see `Activation`) give fewer tokens: (batch, prefix + rows · columns, width).
         """
@@ -142,7 +142,7 @@ class Encoder(nn.Module):
     def measure(self, cut: int) -> Activation:
         """`activation`, found out by running an example; maps and unpooled grids by default."""
         with torch.inference_mode():
-            shape = tuple(self.lower(self.example_here(1), cut).shape[1:])
+            shape = tuple(self.forward_to(self.example_here(1), cut).shape[1:])
         if self.grid is None:
             return Activation(shape)
         if len(shape) == 3:
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
             )
 
     def train_above(self, cut: int) -> list[str]:
-        """Freeze everything but what `upper` uses behind the cut; the names of the parameters that are left to train.
+        """Freeze everything but what `forward_from` uses behind the cut; the names of those that train.
 
         Which these are is seen from where the gradient arrives, so it holds for any architecture. What both sides share
         (such as position biases) stays frozen: cached activations would no longer be true.
@@ -170,9 +170,9 @@ class Encoder(nn.Module):
         self.requires_grad_(True)
         named = dict(self.named_parameters())
         with torch.enable_grad():
-            states = self.lower(self.example_here(2), cut)
+            states = self.forward_to(self.example_here(2), cut)
             below = _reached(states, named)
-            above = _reached(self.upper(states.detach(), cut), named)
+            above = _reached(self.forward_from(states.detach(), cut), named)
         trained = [name for name in named if name in above - below]
         self.requires_grad_(False)
         for name in trained:

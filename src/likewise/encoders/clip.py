@@ -148,7 +148,7 @@ class DualImageEncoder(HuggingFaceEncoder):
         }
         return cls(name, network, processor, description)
 
-    def at(self, side: int) -> Self:
+    def with_resolution(self, side: int) -> Self:
         processor = resized(self.preparation, side, self.name)
         changed = {"options": between_positions(self.network), "processor": processing(processor)}
         other = type(self)(self.name, self.network, processor, self._description | changed)
@@ -172,8 +172,8 @@ class DualImageEncoder(HuggingFaceEncoder):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         return _embedding(self.network(**inputs, **self._description.get("options", {})), "image_embeds")
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
-        states = super().lower(inputs, cut)
+    def forward_to(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+        states = super().forward_to(inputs, cut)
         # pictures of many shapes: what is no patch becomes 0, and `stand_in` knows it by that
         return states * inputs[_MASK].unsqueeze(-1) if _MASK in inputs else states
 

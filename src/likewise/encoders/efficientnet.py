@@ -73,7 +73,7 @@ class EfficientNetLite0(Encoder):
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
         return cls(name, description["side"])
 
-    def at(self, side: int) -> Self:
+    def with_resolution(self, side: int) -> Self:
         other = type(self)(self.name, side)
         other.load_state_dict(self.state_dict())
         return other
@@ -102,12 +102,12 @@ class EfficientNetLite0(Encoder):
         """A cut lies before one of the first 12 inverted bottlenecks: behind them, the map of 14 × 14 would be lost."""
         return _TAP + 1
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+    def forward_to(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
         network = self._folded_network()
         maps = _run(network._blocks[:cut], _stem(network, inputs["pixels"]))
         return maps.permute(0, 2, 3, 1).float()
 
-    def upper(self, states: Tensor, cut: int) -> Tensor:
+    def forward_from(self, states: Tensor, cut: int) -> Tensor:
         maps = states.permute(0, 3, 1, 2)
         trains = torch.is_grad_enabled()
         network, run = (self.network, _fold_and_run) if trains else (self._folded_network(), _run)

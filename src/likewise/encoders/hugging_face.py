@@ -61,11 +61,11 @@ class HuggingFaceEncoder(Encoder):
     def blocks(self) -> int:
         return len(self.stack)
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+    def forward_to(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
         states = self.stack.below(cut, lambda: self.forward(inputs)).float()
         return states.permute(0, 2, 3, 1) if states.dim() == 4 else states
 
-    def upper(self, states: Tensor, cut: int) -> Tensor:
+    def forward_from(self, states: Tensor, cut: int) -> Tensor:
         return self.run_above(states, cut, self.forward)
 
     def run_above(self, states: Tensor, cut: int, run: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
@@ -93,8 +93,8 @@ class HuggingFaceEncoder(Encoder):
 
     def _try(self, inputs: dict[str, Tensor], cut: int) -> Activation:
         whole = self.forward(inputs)
-        states = self.lower(inputs, cut)
-        if not torch.allclose(self.upper(states, cut), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
+        states = self.forward_to(inputs, cut)
+        if not torch.allclose(self.forward_from(states, cut), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
             raise UserError(f"the encoder {self.name} cannot be cut at {cut}; train it with --regime frozen or full")
         shape = tuple(states.shape[1:])
         grid, extra = self._grid_of(states, inputs)
@@ -129,7 +129,7 @@ class HuggingFaceEncoder(Encoder):
             patches = states[:, activation.extra :].unflatten(1, activation.grid)[:, :rows, :columns]
             part = torch.cat([states[:, : activation.extra], patches.flatten(1, 2)], dim=1)
         try:
-            self.upper(part, cut)
+            self.forward_from(part, cut)
         except (RuntimeError, ValueError, AssertionError):
             return False
         return True

@@ -53,7 +53,7 @@ def load_encoder(name: str, modality: Modality, *, seed: int = 0, resolution: in
         UserError: no such encoder, of the other modality, it cannot be loaded, or not see at that resolution.
     """
     encoder = _loaded(name, modality, seed)
-    return encoder if resolution is None else encoder.at(resolution)
+    return encoder if resolution is None else encoder.with_resolution(resolution)
 
 
 def _loaded(name: str, modality: Modality, seed: int) -> Encoder:

@@ -47,7 +47,7 @@ class ScratchImage(Encoder):
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
         return cls(name, description["side"])
 
-    def at(self, side: int) -> Self:
+    def with_resolution(self, side: int) -> Self:
         with torch.random.fork_rng(devices=[]):
             other = type(self)(self.name, side)
         rows = self._side // PATCH
@@ -70,11 +70,11 @@ class ScratchImage(Encoder):
     def blocks(self) -> int:
         return DEPTH
 
-    def lower(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
-        return self.transformer.lower(self._patches(inputs), cut).float()
+    def forward_to(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
+        return self.transformer.forward_to(self._patches(inputs), cut).float()
 
-    def upper(self, states: Tensor, cut: int) -> Tensor:
-        return self.transformer.upper(states, cut).float()
+    def forward_from(self, states: Tensor, cut: int) -> Tensor:
+        return self.transformer.forward_from(states, cut).float()
 
     def _patches(self, inputs: dict[str, Tensor]) -> Tensor:
         pixels = inputs["pixels"].float() / 127.5 - 1.0

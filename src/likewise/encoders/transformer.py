@@ -40,13 +40,13 @@ class Transformer(nn.Module):
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         return self._run(states, mask, 0)
 
-    def lower(self, states: Tensor, cut: int) -> Tensor:
+    def forward_to(self, states: Tensor, cut: int) -> Tensor:
         """The blocks before block `cut`, of states without padding."""
         for block in self.blocks[:cut]:
             states = block(states)
         return states
 
-    def upper(self, states: Tensor, cut: int) -> Tensor:
+    def forward_from(self, states: Tensor, cut: int) -> Tensor:
         """The blocks from block `cut` on, and the norm."""
         return self._run(states, None, cut)
 

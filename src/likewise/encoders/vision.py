@@ -76,7 +76,7 @@ class VisionEncoder(HuggingFaceEncoder):
         description["architecture"] = architecture(config)
         return cls(name, network, processor, description)
 
-    def at(self, side: int) -> Self:
+    def with_resolution(self, side: int) -> Self:
         processor, options = resized(self.preparation, side, self.name), between_positions(self.network)
         try:
             layout = _layout(self.name, self.network, processor, options)
@@ -102,9 +102,9 @@ class VisionEncoder(HuggingFaceEncoder):
         states = self._states(inputs)
         return self._without_registers(states, states.shape[1] - self.feature_shape[0])
 
-    def upper(self, states: Tensor, cut: int) -> Tensor:
+    def forward_from(self, states: Tensor, cut: int) -> Tensor:
         if self.grid is None:
-            return super().upper(states, cut)
+            return super().forward_from(states, cut)
         if self._registers is None:
             with torch.no_grad():
                 self._registers = self._states(self.example_here(1)).shape[1] - self.feature_shape[0]

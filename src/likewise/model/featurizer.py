@@ -77,7 +77,7 @@ class Featurizer:
         enabled = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled):
             parts = [
-                (self.encoder(part) if cut is None else self.encoder.lower(part, cut)).float()
+                (self.encoder(part) if cut is None else self.encoder.forward_to(part, cut)).float()
                 for part in self._parts(moved)
             ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +25,7 @@ from likewise.errors import UserError
 from likewise.files import make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
 from likewise.model.featurizer import Featurizer, batches
+from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.parsing import read_json
@@ -202,29 +203,53 @@ class Model:
         Returns:
             Unit vectors; a row with none of the fields is NaN, and is counted in `catalog.report` as `no-field`.
         """
-        seen = self.network.check_fields(fields)
         vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
+        for rows, towers, present in self._encode_windows(catalog, self.network.check_fields(fields)):
+            with torch.inference_mode():
+                vectors[rows] = self.network.fuse(towers, present).cpu().numpy()
+        for row in np.flatnonzero(np.isnan(vectors[:, 0])):
+            catalog.report.count("no-field", example=catalog.ids[row])
+        return vectors
+
+    def encode_fields(
+        self, catalog: Catalog, fields: Sequence[str] | None = None, dtype: type[np.floating] = np.float32
+    ) -> FieldEmbeddings:
+        """Every field's own embedding of every item, each tower run once; fuse them with `FieldEmbeddings.fuse`.
+
+        Args:
+            catalog: the items.
+            fields: those to embed; None: all.
+            dtype: np.float16 takes half the memory, at a cosine error of about 1e-3.
+        """
+        seen = self.network.check_fields(fields)
+        columns = [self.fields.index(field) for field in seen]
+        vectors = np.full((len(catalog), len(seen), self.dim), np.nan, dtype)
+        for rows, towers, present in self._encode_windows(catalog, seen):
+            shown = towers.masked_fill(~present[..., None], float("nan"))[:, columns]
+            vectors[rows] = shown.cpu().numpy()
+        return FieldEmbeddings(seen, vectors)
+
+    def _encode_windows(self, catalog: Catalog, seen: tuple[str, ...]) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows with their towers (rows, fields, dim) and presence (rows, fields), a window at a time."""
         texts = {field: catalog.texts(field) for field in seen if FIELD_MODALITY[field] == "text"}
         pictures = catalog.pictures if "image" in seen else None
         sides = ([False, True] if self.network.hflip_tta else [False]) if pictures is not None else []
         caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides}
-        with Bar("Encoding items", len(catalog)) as bar, torch.inference_mode():
+        with Bar("Encoding items", len(catalog)) as bar:
             for start in range(0, len(catalog), _WINDOW):
-                rows = range(start, min(start + _WINDOW, len(catalog)))
-                towers = torch.zeros(len(rows), len(self.fields), self.dim, device=self.device)
-                present = torch.zeros(len(rows), len(self.fields), dtype=torch.bool, device=self.device)
-                for field, values in texts.items():
-                    column = self.fields.index(field)
-                    self._encode_texts(field, values[rows.start : rows.stop], towers[:, column], present[:, column])
-                if pictures is not None:
-                    column = self.fields.index("image")
-                    window = pictures[rows.start : rows.stop]
-                    self._encode_pictures(catalog, window, caches, towers[:, column], present[:, column])
-                vectors[rows.start : rows.stop] = self.network.fuse(towers, present).cpu().numpy()
-                bar.advance(len(rows))
-        for row in np.flatnonzero(np.isnan(vectors[:, 0])):
-            catalog.report.count("no-field", example=catalog.ids[row])
-        return vectors
+                rows = slice(start, min(start + _WINDOW, len(catalog)))
+                count = rows.stop - start
+                towers = torch.zeros(count, len(self.fields), self.dim, device=self.device)
+                present = torch.zeros(count, len(self.fields), dtype=torch.bool, device=self.device)
+                with torch.inference_mode():
+                    for field, values in texts.items():
+                        column = self.fields.index(field)
+                        self._encode_texts(field, values[rows], towers[:, column], present[:, column])
+                    if pictures is not None:
+                        column = self.fields.index("image")
+                        self._encode_pictures(catalog, pictures[rows], caches, towers[:, column], present[:, column])
+                yield rows, towers, present
+                bar.advance(count)
 
     def _encode_texts(self, field: str, values: Sequence[str | None], towers: Tensor, present: Tensor) -> None:
         rows = [row for row, text in enumerate(values) if text is not None]

@@ -18,7 +18,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 from likewise.catalog.filters_polars import read_numbers
 from likewise.errors import UserError
-from likewise.retrieval.stores.schema import Column, Schema
+from likewise.stores.schema import Column, Schema
 
 LONGEST_BOOST = 2_000
 

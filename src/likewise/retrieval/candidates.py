@@ -8,7 +8,7 @@ import numpy as np
 from likewise.catalog.filters import And, Condition, OneOf
 from likewise.retrieval.hybrid import Fusion, Scale, fused
 from likewise.retrieval.lexical.bm25 import Matches
-from likewise.retrieval.stores.base import Store
+from likewise.stores.base import Store
 
 _FEW = 4_000  # items that meet a filter: all of them are scored by their words
 _ASKED_AT_ONCE = 1_000  # ids in one filter

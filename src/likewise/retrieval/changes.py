@@ -9,8 +9,8 @@ import polars as pl
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.resolve import Picture
 from likewise.retrieval.items import OwnColumns, digest_of, row_digests
-from likewise.retrieval.stores.base import Store
 from likewise.retrieval.writing import Entries
+from likewise.stores.base import Store
 
 
 @dataclass(frozen=True)

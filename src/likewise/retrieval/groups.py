@@ -7,7 +7,7 @@ from typing import Any
 from likewise.catalog.filters import Compare, Condition, Not, OneOf
 from likewise.errors import UserError
 from likewise.retrieval.candidates import every
-from likewise.retrieval.stores.schema import Column
+from likewise.stores.schema import Column
 
 
 class Groups:

@@ -24,10 +24,10 @@ from likewise.retrieval.query import ImageSource, Several, duplicates_from, quer
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommendations
 from likewise.retrieval.search import answer
-from likewise.retrieval.stores.conditions import normal_form
-from likewise.retrieval.stores.uri import Credentials
 from likewise.retrieval.truncated import Shortened
 from likewise.retrieval.writing import Entries, in_step, read_words
+from likewise.stores.conditions import normal_form
+from likewise.stores.uri import Credentials
 
 _NOBODY = Credentials()
 

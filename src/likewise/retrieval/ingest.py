@@ -16,8 +16,8 @@ from likewise.retrieval.lexical.writer import Draft
 from likewise.retrieval.location import Place
 from likewise.retrieval.metadata import Description, example_titles
 from likewise.retrieval.query_vector import QueryModel
-from likewise.retrieval.stores.base import Store
 from likewise.retrieval.writing import Entries, fits, in_step, now, read_words, schema_of, write_entries
+from likewise.stores.base import Store
 
 _FEW, _SMALL_PART = 1_000, 0.1  # changed items that join the store as it is; where there are more, a new one is made
 _BATCH = 10_000

@@ -11,8 +11,8 @@ import polars as pl
 
 from likewise.catalog.images.keys import is_key
 from likewise.catalog.images.resolve import Picture
-from likewise.retrieval.stores.base import Record
-from likewise.retrieval.stores.schema import Schema
+from likewise.stores.base import Record
+from likewise.stores.schema import Schema
 
 _OWN = "_likewise"
 

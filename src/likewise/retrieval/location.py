@@ -14,11 +14,11 @@ from likewise.files import DamageError
 from likewise.progress import say
 from likewise.retrieval.items import digest_of
 from likewise.retrieval.lexical.writer import WordIndex
-from likewise.retrieval.stores.base import Store
-from likewise.retrieval.stores.registry import aimed, open_store, remember_store, remembered_store, replace_store
-from likewise.retrieval.stores.schema import Schema
-from likewise.retrieval.stores.uri import WITHOUT_TLS, Credentials, Location, parse_location
-from likewise.retrieval.versions import current_version
+from likewise.stores.base import Store
+from likewise.stores.registry import aimed, open_store, remember_store, remembered_store, replace_store
+from likewise.stores.schema import Schema
+from likewise.stores.uri import WITHOUT_TLS, Credentials, Location, parse_location
+from likewise.stores.versions import current_version
 
 _NOBODY = Credentials()
 _DEFAULT = "faiss:index"

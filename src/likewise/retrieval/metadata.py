@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from likewise.errors import UserError
-from likewise.retrieval.stores.schema import Schema
+from likewise.stores.schema import Schema
 
 _EXAMPLES, _LONGEST_EXAMPLE = 60, 60
 

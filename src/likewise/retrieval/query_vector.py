@@ -11,8 +11,8 @@ from likewise.catalog.images.decode import decode_stream, open_picture
 from likewise.catalog.images.picture_error import PictureError, describe
 from likewise.errors import UserError
 from likewise.retrieval.query import ImageSource, Query
-from likewise.retrieval.stores.base import Store
-from likewise.retrieval.stores.inputs import unit_vectors
+from likewise.stores.base import Store
+from likewise.stores.inputs import unit_vectors
 
 _QUERY_SIDE = 1024  # pixels: more than any encoder looks at, and a photo of 50 megapixels decodes in a fraction
 _LONGEST_SHOWN = 300  # characters of a path in a message

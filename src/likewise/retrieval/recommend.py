@@ -9,7 +9,7 @@ from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.progress import Bar
 from likewise.retrieval.diversity import Distinct
-from likewise.retrieval.stores.base import Batch, Found, Store
+from likewise.stores.base import Batch, Found, Store
 
 _BATCH = 1_000
 _COLUMNS = {"id": pl.String, "rank": pl.Int32, "similar_id": pl.String, "score": pl.Float32}

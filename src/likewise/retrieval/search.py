@@ -18,9 +18,9 @@ from likewise.retrieval.items import Hit, Hits, OwnColumns
 from likewise.retrieval.lexical.bm25 import Words
 from likewise.retrieval.query import Query
 from likewise.retrieval.query_vector import QueryModel, liked_vectors, query_vector
-from likewise.retrieval.stores.base import Record, Store
-from likewise.retrieval.stores.conditions import normal_form
-from likewise.retrieval.stores.schema import Schema
+from likewise.stores.base import Record, Store
+from likewise.stores.conditions import normal_form
+from likewise.stores.schema import Schema
 
 BLOCK = 200  # candidates that are put in order together
 COUNTED = 1_000  # candidates whose values are counted

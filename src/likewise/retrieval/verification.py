@@ -8,11 +8,11 @@ from likewise.checksums import IndexManifest, Progress
 from likewise.errors import UserError
 from likewise.files import DamageError
 from likewise.model.run_folder import check_run
-from likewise.retrieval.stores.embedded import wal
-from likewise.retrieval.stores.embedded.replica import JOURNAL
-from likewise.retrieval.stores.registry import remembered_store
-from likewise.retrieval.stores.uri import parse_location
-from likewise.retrieval.versions import current_version
+from likewise.stores.faiss import wal
+from likewise.stores.faiss.replica import JOURNAL
+from likewise.stores.registry import remembered_store
+from likewise.stores.uri import parse_location
+from likewise.stores.versions import current_version
 
 _LOCAL = ("faiss", "lancedb")
 

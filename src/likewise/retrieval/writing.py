@@ -13,8 +13,8 @@ from likewise.progress import Bar
 from likewise.retrieval.items import OwnColumns
 from likewise.retrieval.lexical.bm25 import Stamp, Words
 from likewise.retrieval.lexical.writer import Draft
-from likewise.retrieval.stores.base import Store
-from likewise.retrieval.stores.schema import Schema
+from likewise.stores.base import Store
+from likewise.stores.schema import Schema
 
 _BATCH = 10_000
 

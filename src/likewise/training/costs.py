@@ -18,7 +18,7 @@ from likewise.model.model import Model
 from likewise.progress import say
 from likewise.training.context import Ground
 from likewise.training.sampler import steps_per_epoch
-from likewise.training.split_features import run_upper
+from likewise.training.split_features import forward_from_cut
 
 _ENOUGH_EPOCHS = 20  # behind a cut; with fewer, a later cut with more epochs learns more
 _FEWEST_EPOCHS = 3
@@ -127,6 +127,6 @@ def _quickest(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
 def _step(model: Model, states: Tensor, cut: int) -> Tensor:
     """Forward and backward behind a cut."""
     with torch.enable_grad():
-        vectors = run_upper(model, states, cut)
+        vectors = forward_from_cut(model, states, cut)
         vectors.square().mean().backward()
     return vectors

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from likewise.model.network import FIELD_MODALITY, Network
-from likewise.retrieval.stores.embedded.exact import nearest
+from likewise.stores.faiss.exact import nearest
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.features import Features
 from likewise.training.questions import picture_vectors

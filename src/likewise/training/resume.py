@@ -28,7 +28,7 @@ from likewise.files import (
     write_record,
 )
 from likewise.model.run_folder import CONFIG, ENCODERS, METRICS, WEIGHTS
-from likewise.retrieval.versions import remove_versions
+from likewise.stores.versions import remove_versions
 from likewise.training.training_state import FILE as STATE
 
 ENVIRONMENT = Path("training") / "environment.json"

@@ -107,7 +107,7 @@ class CutPictures:
 
     def _run(self, states: NDArray[np.float16]) -> Tensor:
         moved = torch.from_numpy(states).to(self.model.device, non_blocking=True).float()
-        return run_upper(self.model, moved, self.cut)
+        return forward_from_cut(self.model, moved, self.cut)
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,12 @@ def random_window(activation: Activation, count: int, smallest: float, rng: np.r
     return Window(tops, lefts, (height * step, width * step))
 
 
-def run_upper(model: Model, states: Tensor, cut: int) -> Tensor:
+def forward_from_cut(model: Model, states: Tensor, cut: int) -> Tensor:
     """The picture encoder's blocks behind a cut, at its precision; gradients flow where it trains."""
     encoder: Encoder = model.encoder("image")
     dtype = getattr(torch, model.precision["image"])
     with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        return encoder.upper(states, cut).float()
+        return encoder.forward_from(states, cut).float()
 
 
 def cut_pictures(

@@ -13,7 +13,7 @@ from retrieval.lexical.test_bm25 import write
 from likewise.errors import UserError
 from likewise.retrieval.lexical import writer
 from likewise.retrieval.lexical.writer import WordIndex
-from likewise.retrieval.versions import current_version
+from likewise.stores.versions import current_version
 
 
 def found(index: WordIndex, text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The words of an index in a folder, beside whatever holds its vectors.
 
-words/current                     the name of the version in use (see retrieval/versions.py)
+words/current                     the name of the version in use (see stores/versions.py)
 words/<version>/words.json        which content of the store it belongs to, and which postings it consists of
 words/<version>/<part>.*          postings (see postings.py), and which of their items are no more
 
@@ -25,8 +25,8 @@ from likewise.files import DamageError, cannot_write
 from likewise.retrieval.lexical.bm25 import Part, Words
 from likewise.retrieval.lexical.postings import Postings, PostingsBuilder, merged
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, searchable_text
-from likewise.retrieval.stores.following import Following
-from likewise.retrieval.versions import current_version, new_version
+from likewise.stores.following import Following
+from likewise.stores.versions import current_version, new_version
 
 _MOST_PARTS = 8
 _MOST_DEAD = 0.25  # of all items, before they are left out for good

@@ -1,0 +1,64 @@
+"""Field embeddings: every tower runs once over the items, then any subset of their fields can be fused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from likewise.model.network import Network
+
+Vectors = NDArray[np.float32]
+
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class FieldEmbeddings:
+    """What the towers make of items.
+
+    Attributes:
+        fields: names of the fields, in the network's order.
+        vectors: (items, fields, dim) float32 or float16, unit norm; NaN where an item lacks a field.
+    """
+
+    fields: tuple[str, ...]
+    vectors: NDArray[np.floating]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def presence(self) -> NDArray[np.bool_]:
+        """(items, fields) bool: which fields each item has."""
+        present: NDArray[np.bool_] = ~np.isnan(self.vectors[..., 0])
+        return present
+
+    def field(self, name: str) -> NDArray[np.floating]:
+        """(items, dim) one field's vectors; NaN where an item lacks it.
+
+        Raises:
+            ValueError: the field was not embedded.
+        """
+        vectors: NDArray[np.floating] = self.vectors[:, self.fields.index(name)]
+        return vectors
+
+    def fuse(self, network: Network, fields: Sequence[str] | None = None) -> Vectors:
+        """(items, dim) float32 item embeddings, seen through some of the fields; NaN where an item has none of them.
+
+        Args:
+            network: its fusion, on its device.
+            fields: a subset of `self.fields`; None: all.
+        """
+        shown = self.fields if fields is None else fields
+        device = network.fusion.gates.device
+        fused = np.empty((len(self), network.dim), np.float32)
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, len(self)))
+            absent = np.full((rows.stop - start, network.dim), np.nan, np.float32)
+            columns = [self.field(field)[rows] if field in shown else absent for field in network.fields]
+            towers = torch.from_numpy(np.stack(columns, axis=1).astype(np.float32, copy=False)).to(device)
+            with torch.inference_mode():
+                fused[rows] = network.fuse(towers, ~towers[..., 0].isnan()).cpu().numpy()
+        return fused

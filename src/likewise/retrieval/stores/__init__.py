@@ -1,1 +1,0 @@
-"""Where item vectors live and are searched, one file for each engine."""

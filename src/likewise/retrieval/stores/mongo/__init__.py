@@ -1,1 +1,0 @@
-"""What the engine mongodb is made of."""

@@ -1,1 +1,0 @@
-"""What the engine pgvector is made of."""

@@ -1,0 +1,106 @@
+"""A store while it is filled for the first time: items go straight into its segment, without journal and delta."""
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from likewise.catalog.filters import Condition
+from likewise.files import cannot_write
+from likewise.stores.base import Batch, Found, Record
+from likewise.stores.faiss import wal
+from likewise.stores.faiss.indexing import index_new
+from likewise.stores.faiss.replica import JOURNAL
+from likewise.stores.faiss.segment import SegmentWriter
+from likewise.stores.faiss.store import EmbeddedStore
+from likewise.stores.goal import Goal
+from likewise.stores.inputs import prepared_items
+from likewise.stores.schema import ID, Schema
+from likewise.stores.versions import new_version
+
+_SETTLED = "settled"
+_ROWS_COPIED = 8192
+
+
+class Loading:
+    """A store that takes items; whatever else it is asked for turns it into an ordinary one, within its folder."""
+
+    def __init__(self, folder: Path, schema: Schema, goal: Goal | None) -> None:
+        self._folder = folder
+        self._goal = goal
+        self._schema = schema
+        self._lock = threading.RLock()
+        self._writer = SegmentWriter(folder, schema)
+        self._ids: set[str] = set()
+        self._settled: EmbeddedStore | None = None
+
+    @property
+    def schema(self) -> Schema:
+        return self._schema
+
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+        with self._lock:
+            if self._settled is None:
+                stored, unit = prepared_items(items, vectors, self._schema)
+                ids = stored[ID].to_list()
+                if self._ids.isdisjoint(ids):
+                    try:
+                        self._writer.append(stored, unit)
+                    except OSError as error:
+                        raise cannot_write(self._folder.parent, error) from None
+                    self._ids.update(ids)
+                    return
+            self._ordinary().upsert(items, vectors)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        return self._ordinary().delete(ids)
+
+    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
+        return self._ordinary().search(vectors, k, condition)
+
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
+        return self._ordinary().fetch(ids, vectors=vectors)
+
+    def count(self, condition: Condition | None = None) -> int:
+        return self._ordinary().count(condition)
+
+    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
+        return self._ordinary().iterate(batch)
+
+    def optimise(self) -> None:
+        """That is done at the end anyway."""
+
+    def finish(self) -> None:
+        """Leave a whole segment, and nothing else, in the folder."""
+        with self._lock:
+            if self._settled is None:
+                self._writer.finish()
+            else:
+                self._settled.content().write_segment(self._folder)
+                self._settled.close()
+                shutil.rmtree(self._folder / _SETTLED)
+            index_new(self._folder, self._goal)
+            wal.create(self._folder / JOURNAL)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._lock:
+            self._writer.close()
+            if self._settled is not None:
+                self._settled.close()
+
+    def _ordinary(self) -> EmbeddedStore:
+        with self._lock:
+            if self._settled is None:
+                self._writer.finish()
+                written = list(self._folder.iterdir())
+                with new_version(self._folder / _SETTLED, unlisted=[JOURNAL]) as version:
+                    for file in written:
+                        file.rename(version / file.name)
+                    wal.create(version / JOURNAL)
+                self._ids.clear()
+                self._settled = EmbeddedStore(self._folder / _SETTLED)
+            return self._settled

@@ -1,0 +1,63 @@
+"""What comes into a store, checked and prepared alike for every engine."""
+
+import numpy as np
+import polars as pl
+
+from likewise.errors import UserError
+from likewise.stores.schema import ID, Schema, stored_columns
+
+
+def prepared_items(items: pl.DataFrame, vectors: np.ndarray, schema: Schema) -> tuple[pl.DataFrame, np.ndarray]:
+    """What an engine writes for an upsert: each id once, the last of its rows.
+
+    Args:
+        items: n rows, "id" and any columns of the schema.
+        vectors: (n, dim).
+
+    Returns:
+        A table as `stored_columns` gives it, and (its rows, dim) unit vectors.
+
+    Raises:
+        UserError: columns, cells or ids that do not fit the schema, or vectors that do not fit the items.
+    """
+    unit = unit_vectors(vectors, schema.dim)
+    if len(unit) != len(items):
+        raise UserError(f"{len(items):,} items need as many vectors, not {len(unit):,}")
+    stored = stored_columns(items, schema)
+    last = stored[ID].is_last_distinct()
+    if last.all():
+        return stored, unit
+    return stored.filter(last), unit[last.to_numpy()]
+
+
+def unit_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:
+    """Normalise vectors, without changing those given.
+
+    Returns:
+        (n, dim) float32, contiguous, unit norm; a zero vector stays zero, and is like nothing.
+
+    Raises:
+        UserError: the shape is not (n, dim), or a value is not finite.
+    """
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise UserError(f"the store takes vectors in {dim} dimensions, of the shape (n, {dim}), not {vectors.shape}")
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    with np.errstate(over="ignore"):  # answered for below
+        squares = np.vecdot(vectors, vectors)
+    if np.abs(squares - 1.0).max(initial=0.0) < 2e-6:  # false where one is not a number
+        return vectors
+    if not np.isfinite(squares).all():
+        raise UserError("a vector holds NaN, infinity or numbers too large to have a length")
+    return vectors / np.maximum(np.sqrt(squares), np.finfo(np.float32).tiny)[:, None]
+
+
+def checked_k(k: int) -> int:
+    """The number of hits.
+
+    Raises:
+        UserError: it is less than 1.
+    """
+    if k < 1:
+        raise UserError(f"k must be at least 1, not {k}")
+    return int(k)
