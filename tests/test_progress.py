@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import RenderableType
 
-from likewise.catalog.doctor import render
+from likewise.catalog.doctor import render_report
 from likewise.catalog.report import Report
 from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.report.table import comparison_table
@@ -109,7 +109,7 @@ def test_the_doctors_report_shows_every_text_as_it_is(notes, name):
     for note in notes:
         report.note(note)
     report.count_rows("duplicate-id", [name])
-    assert shown_wholly(render(report), *notes, name[:40])
+    assert shown_wholly(render_report(report), *notes, name[:40])
 
 
 @settings(max_examples=40, deadline=None)

@@ -38,12 +38,12 @@ def doctor(file: Data, /, *, as_json: AsJson = False, catalog: CatalogOptions = 
 
     Example: likewise doctor products.csv --map title=product_name
     """
-    from likewise.catalog.doctor import examine, render
+    from likewise.catalog.doctor import check_catalog, render_report
     from likewise.config import PRESETS
     from likewise.encoders.registry import load_encoder
 
     encoder = load_encoder(PRESETS["lite"].text_encoder, "text")
-    report = examine(
+    report = check_catalog(
         file,
         columns=catalog.columns(),
         images=catalog.images(),
@@ -53,7 +53,7 @@ def doctor(file: Data, /, *, as_json: AsJson = False, catalog: CatalogOptions = 
     if as_json:
         print_json(report.as_dict())
     else:
-        print_table(render(report))
+        print_table(render_report(report))
 
 
 @app.command

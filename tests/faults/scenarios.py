@@ -247,7 +247,7 @@ def _look_at_pictures(work: Path, folder: Path) -> None:
     catalog = targets.pictured(work, folder)
     for shown in catalog.pictures:
         for picture in shown:
-            catalog.thumbnail(picture)
+            catalog.make_thumbnail(picture)
 
 
 def _prepare_pictures(work: Path) -> None:

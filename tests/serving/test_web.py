@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from retrieval.fakes import FakeModel, catalog_of, save_picture
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hit, Item, OwnColumns

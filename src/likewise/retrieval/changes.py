@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.retrieval.items import OwnColumns, digest_of, row_digests
 from likewise.retrieval.writing import Entries
 from likewise.stores.base import Store

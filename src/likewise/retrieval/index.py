@@ -10,7 +10,7 @@ from filelock import Timeout
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare, Condition, parse_filter
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.changes import Changes, Snapshot

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Compare
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.progress import Bar
 from likewise.retrieval.items import OwnColumns
 from likewise.retrieval.lexical.bm25 import Stamp, Words

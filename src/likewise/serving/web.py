@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from likewise.catalog.images.picture_error import PictureError, describe
-from likewise.catalog.images.thumbnails import thumbnail
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.images.thumbnails import make_thumbnail
+from likewise.catalog.report import describe_picture_cause
 from likewise.errors import UserError
 from likewise.retrieval.items import Hit, Item
 from likewise.serving.cards import details_html, notice_html, results_html, title_of
@@ -71,7 +72,7 @@ def thumbnails_in(cache: Path) -> Callable[[Item], Path | None]:
             return None
         try:
             with making:
-                return thumbnail(item.picture, cache)
+                return make_thumbnail(item.picture, cache)
         except UserError:  # the original has moved or was damaged since
             return None
 
@@ -232,7 +233,7 @@ class Answers:
                 _description(text, file is not None, where),
             )
         except PictureError as error:
-            return notice_html(f"This file {describe(error.cause)}; try another one.", "error"), None
+            return notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"), None
         return shown, gr.skip()
 
     def example(self, text: str, k: float, where: str | None = None, hybrid: bool = False) -> tuple[str, None, str]:
