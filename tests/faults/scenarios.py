@@ -14,7 +14,7 @@ from model.shape_catalogue import write_catalogue
 from retrieval.fakes import FakeModel
 
 from likewise.catalog.catalog import Catalog
-from likewise.cli import app
+from likewise.cli.app import app
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics

@@ -9,7 +9,7 @@ import pytest
 import torch
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
-from likewise.cli import main
+from likewise.cli.app import main
 from likewise.model.model import Model
 from likewise.progress import console
 from likewise.stores.registry import remembered_store
