@@ -32,8 +32,8 @@ def test_lines_and_dict_say_the_same() -> None:
     assert report.lines() == [
         "1,100 usable items from 1,200 rows",
         "there is no image column",
-        "99 × empty-row: the row has no content at all and is left out (such as 3)",
-        "1 × http-404: the picture was refused by its server with status 404; the item lives on without it "
+        "99 × empty-row: the row is empty and is skipped (such as 3)",
+        "1 × http-404: the picture was refused by its server with status 404; the item is kept without it "
         "(such as item 7)",
     ]
 

@@ -72,5 +72,5 @@ def test_nothing_usable_is_a_report_and_no_table_a_sentence(tmp_path: Path) -> N
     report = check_catalog(tmp_path / "items.csv", cache=tmp_path / "cache")
     assert (report.rows, report.usable) == (1, 0)
     (tmp_path / "items.csv").write_text("price\n5\n")
-    with pytest.raises(UserError, match="no column can be the title"):
+    with pytest.raises(UserError, match="no column looks like the title"):
         check_catalog(tmp_path / "items.csv", cache=tmp_path / "cache")

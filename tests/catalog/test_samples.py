@@ -71,7 +71,7 @@ def test_a_second_call_reuses_and_an_interrupted_one_goes_on(tmp_path: Path, mon
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="is not empty"):
         samples.write_openmoji(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
     (tmp_path / "empty").mkdir()

@@ -92,8 +92,8 @@ class Catalog:
             table = table[kept]
         if max_items is not None and max_items < len(table):
             if max_items < 1:
-                raise UserError(f"the number of items must be at least 1, not {max_items}")
-            report.note(f"{max_items:,} of {len(table):,} items are drawn with the seed {seed}, spread over titles")
+                raise UserError(f"max_items must be at least 1, not {max_items}")
+            report.note(f"{max_items:,} of {len(table):,} items are sampled with seed {seed}, spread over titles")
             table = sample_rows(table, max_items, seed)
         settings = DataSettings(
             file=source.absolute(), columns=dict(columns or {}), where=where, max_items=max_items, images=images
@@ -216,7 +216,7 @@ def default_cache() -> Path:
 def _find_rows(table: pl.DataFrame, condition: str | Condition) -> np.ndarray:
     rows = match_rows(table, condition).arg_true().to_numpy()
     if not len(rows):
-        raise UserError(f"none of the {len(table):,} items meets the filter {condition}")
+        raise UserError(f"none of the {len(table):,} items matches the filter {condition}")
     return rows
 
 

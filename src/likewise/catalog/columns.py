@@ -87,7 +87,7 @@ def map_columns(found: Sequence[str], wanted: Mapping[str, str] | None = None) -
             taken.add(name)
     if "title" not in sources:
         raise UserError(
-            f"no column can be the title; the columns found are {format_names(found)}: "
+            f"no column looks like the title; the columns are {format_names(found)}: "
             "name it with --map title=COLUMN (in Python: columns={'title': 'COLUMN'})"
         )
     guessed = frozenset(

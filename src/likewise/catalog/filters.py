@@ -105,7 +105,7 @@ def parse_filter(text: str) -> Condition:
         UserError: the text is no filter (the place is marked), too long, or nested too deeply.
     """
     if len(text) > LONGEST_FILTER:
-        raise UserError(f"the filter has {len(text):,} characters, but at most {LONGEST_FILTER:,} are read")
+        raise UserError(f"the filter has {len(text):,} characters; the limit is {LONGEST_FILTER:,}")
     if not text.strip():
         raise UserError("the filter is empty: write a condition such as 'price < 20'")
     try:
@@ -208,7 +208,7 @@ def _check_nesting(text: str) -> None:
         elif token.type in ("NAME", "BACKTICKED"):
             negations = 0
         if parentheses + negations > DEEPEST_NESTING:
-            raise UserError(f"the filter is nested more than {DEEPEST_NESTING} levels deep: write it more simply")
+            raise UserError(f"the filter is nested more than {DEEPEST_NESTING} levels deep: simplify it")
         before = token.type
 
 
@@ -239,11 +239,11 @@ def _build_syntax_error(text: str, error: UnexpectedInput) -> UserError:
         place = len(text) if error.token.type == "$END" else place
         names = set(error.accepts or error.expected)
     elif isinstance(error, UnexpectedCharacters) and text[place] in "'\"`":
-        raise UserError(f"the filter has a quotation mark that is never closed: {text[place : place + 60]}") from None
+        raise UserError(f"the filter has an unclosed quotation mark: {text[place : place + 60]}") from None
     wanted = list(dict.fromkeys(words for name, words in _EXPECTED.items() if name in names))
     hint = f"; expected {', '.join(wanted[:-1])}{' or ' if wanted[1:] else ''}{wanted[-1]}" if wanted else ""
     before, after = text[max(0, place - 60) : place], text[place : place + 60]
-    return UserError(f"the filter cannot be read at the arrow: {before} --> {after or '(its end)'}{hint}")
+    return UserError(f"syntax error in the filter at the arrow: {before} --> {after or '(its end)'}{hint}")
 
 
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")

@@ -40,7 +40,7 @@ def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) ->
         for _, row in chunk:
             names.update(dict.fromkeys(row))
             if len(names) > _MOST_COLUMNS:
-                raise UserError(f"{name} has more than {_MOST_COLUMNS:,} different keys: it is no table of items")
+                raise UserError(f"{name} has more than {_MOST_COLUMNS:,} different keys: it is not a table of items")
         frames.append(
             pl.DataFrame([pl.Series(key, [format_cell(row.get(key)) for _, row in chunk], pl.String) for key in names])
         )

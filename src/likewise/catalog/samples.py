@@ -88,7 +88,7 @@ def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
     if finished.exists():
         return finished
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} holds other things: name a new folder for the sample catalogue")
+        raise UserError(f"{folder} is not empty: name a new folder for the sample catalogue")
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         (partial / "images").mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ def _refuse_foreign(data: bytes, path: Path) -> None:
         )
     control = sum(head.count(code) for code in range(1, 32) if code not in b"\t\n\x0b\x0c\r\x1b")
     if control > len(head) // 20 and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{path} is no text: a catalogue is a CSV, Parquet or JSONL file")
+        raise UserError(f"{path} is not a text file: a catalogue is a CSV, Parquet or JSONL file")
 
 
 def _read_parquet(data: bytes, path: Path, report: Report) -> RawTable:

@@ -36,12 +36,12 @@ def demo(
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
     from likewise.serving.server import check_page, serve
-    from likewise.serving.web import create_page, thumbnails_in
+    from likewise.serving.web import create_page, find_catalog_name, thumbnails_in
 
     found = Index.open(run, Model.load(run, device), store=store, credentials=read_credentials())
     folder = CatalogOptions(cache=cache).find_cache() or default_cache()
     page = create_page(
-        found, title=run.resolve().name, examples=found.example_titles(), thumbnails=thumbnails_in(folder)
+        found, title=find_catalog_name(run), examples=found.example_titles(), thumbnails=thumbnails_in(folder)
     )
     if check:
         say(f"The page answers on {check_page(page, host, port)}")

@@ -129,7 +129,7 @@ class Request:
             raise UserError("--topics goes with --queries FILE: it holds the words of queries that the file names")
         if self.answers != "items":
             if self.queries is not None:
-                raise UserError("--answers column:NAME makes the items the queries: leave --queries away")
+                raise UserError("--answers column:NAME makes the items the queries: omit --queries")
             return self._items_to_texts(_column(self.answers, "--answers"))
         if from_file:
             return self._judged(Path(str(self.queries)))

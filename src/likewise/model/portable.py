@@ -157,9 +157,9 @@ def _read(path: Path) -> _Content:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except Exception:  # torch raises whatever its unpickler stumbles over
-        raise UserError(f"{path} is damaged, or no file of weights: {_AGAIN}") from None
+        raise UserError(f"{path} is damaged, or not a file of weights: {_AGAIN}") from None
     if not isinstance(loaded, dict) or "likewise" not in loaded:
-        raise UserError(f"{path} holds other weights than likewise's: {_AGAIN}")
+        raise UserError(f"{path} holds weights that are not from likewise: {_AGAIN}")
     if isinstance(loaded["likewise"], int) and loaded["likewise"] > _FORMAT:
         raise UserError(f"{path} was written by a newer version of likewise: update likewise")
     try:

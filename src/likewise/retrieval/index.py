@@ -310,5 +310,5 @@ def _place(
     if run is not None:
         return Place.of_run(run, store, credentials, aims)
     if store is not None:
-        raise UserError("an index in a store of its own needs a run folder that remembers it: give run, too")
+        raise UserError("an index in a separate store needs a run folder that remembers it: also give run")
     return Place.for_now(aims)

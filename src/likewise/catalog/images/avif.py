@@ -184,7 +184,7 @@ def _read_coded_sizes(payload: bytes, budget: list[int]) -> Iterator[tuple[int, 
             sequence = _Sequence(_Bits(body))
             yield sequence.width, sequence.height
         elif kind in (_FRAME_HEADER, _FRAME) and (sequence is None or sequence.overrides_size(_Bits(body))):
-            raise PictureError("broken", "a frame of the picture has a size of its own")
+            raise PictureError("broken", "a frame of the picture differs in size from the picture")
         position += length
 
 
