@@ -161,7 +161,7 @@ def test_a_run_without_pictures_can_be_compared_with_one_that_has_them(catalog, 
         ({"topics": "topics.tsv"}, "--topics goes with --queries FILE"),
         ({"fields": ["smell"]}, "unknown field 'smell'; this model's fields are: title, description, image"),
         ({"fields": []}, "name at least one field"),
-        ({"answers": "column:title", "queries": "column:part"}, "leave --queries away"),
+        ({"answers": "column:title", "queries": "column:part"}, "omit --queries"),
         ({"answers": "column:title", "relevance": "part"}, "--relevance goes with --answers items"),
     ],
 )

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from model.shape_catalogue import catalogue_of, draw
 from training.identity_codes import identity_of
 
-from likewise.catalog.same_text import normalised
+from likewise.catalog.text import normalize_text
 from likewise.training.identity import Identity, codes
 
 
 def test_texts_are_compared_without_case_width_and_spaces():
-    assert normalised("  Red\u00a0SHOES\n") == normalised("red shoes") == normalised("ｒｅｄ shoes")
-    assert normalised("Straße") == normalised("STRASSE")
-    assert normalised(None) is None
+    assert normalize_text("  Red\u00a0SHOES\n") == normalize_text("red shoes") == normalize_text("ｒｅｄ shoes")
+    assert normalize_text("Straße") == normalize_text("STRASSE")
+    assert normalize_text(None) is None
 
 
 def test_codes_number_values_in_order_of_appearance():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import bm25s
 import numpy as np
 
-from likewise.catalog.words import tokens
+from likewise.catalog.text import split_words
 
 _CHUNK_ROWS = 4096
 
@@ -22,7 +22,7 @@ def bm25_scores(queries: Sequence[str | None], texts: Sequence[str | None]) -> C
         A function from a slice of the queries to (rows, n) float32 scores.
     """
     vocabulary: dict[str, int] = {}
-    documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in tokens(text or "")] for text in texts]
+    documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in split_words(text or "")] for text in texts]
     if not vocabulary:
         return lambda rows: np.zeros((len(queries[rows]), len(texts)), dtype=np.float32)
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy")
@@ -31,7 +31,7 @@ def bm25_scores(queries: Sequence[str | None], texts: Sequence[str | None]) -> C
     def score(rows: slice) -> np.ndarray:
         result = np.zeros((len(queries[rows]), len(texts)), dtype=np.float32)
         for row, query in enumerate(queries[rows]):
-            known = [vocabulary[word] for word in tokens(query or "") if word in vocabulary]
+            known = [vocabulary[word] for word in split_words(query or "") if word in vocabulary]
             if known:
                 result[row] = index.get_scores_from_ids(known)
         return result

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.model.model import Model
 
 Vectors = NDArray[np.float32]

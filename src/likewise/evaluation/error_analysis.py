@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.evaluation.evaluate import Examination
 from likewise.evaluation.ranks import Found
 from likewise.evaluation.report.space_map import SpaceMap, Vectors, draw_map

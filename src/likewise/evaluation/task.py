@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import Picture, resolve_pictures
-from likewise.catalog.same_text import normalised
+from likewise.catalog.images.picture import Picture
+from likewise.catalog.images.resolve import resolve_pictures
+from likewise.catalog.text import normalize_text
 from likewise.errors import UserError
 from likewise.evaluation.comparison import Evaluated, evaluate_system, headline_metric, relevance_by_key
 from likewise.evaluation.judgments.qrels import JudgedQueries, read_queries
@@ -128,7 +129,7 @@ class Request:
             raise UserError("--topics goes with --queries FILE: it holds the words of queries that the file names")
         if self.answers != "items":
             if self.queries is not None:
-                raise UserError("--answers column:NAME makes the items the queries: leave --queries away")
+                raise UserError("--answers column:NAME makes the items the queries: omit --queries")
             return self._items_to_texts(_column(self.answers, "--answers"))
         if from_file:
             return self._judged(Path(str(self.queries)))
@@ -138,12 +139,12 @@ class Request:
         values = self.catalog.texts(column)
         seen = self._seen(column)
         texts = _distinct_texts(values)
-        keys = [normalised(value) for value in values] if self.relevance is None else self._keys(self.relevance)
+        keys = [normalize_text(value) for value in values] if self.relevance is None else self._keys(self.relevance)
         # a text that stands in rows of several keys is answered by all of them
         keys_of: dict[str, set[Hashable]] = {text: set() for text in texts}
         for value, key in zip(values, keys, strict=True):
             if value is not None and key is not None:
-                keys_of[str(normalised(value))].add(key)
+                keys_of[str(normalize_text(value))].add(key)
         distinct_keys = list(dict.fromkeys(key for key in keys if key is not None))
         rows_of = dict(zip(distinct_keys, relevance_by_key(distinct_keys, keys), strict=True))
         none = np.empty(0, np.int64)
@@ -167,7 +168,7 @@ class Request:
         values = self.catalog.texts(column)
         seen = self._seen(column)
         texts = _distinct_texts(values)
-        keys = [normalised(value) for value in values]
+        keys = [normalize_text(value) for value in values]
         return Inquiry(
             catalog=self.catalog,
             direction="texts",
@@ -266,5 +267,5 @@ def _distinct_texts(values: Sequence[str | None]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for value in values:
         if value is not None:
-            texts.setdefault(str(normalised(value)), value)
+            texts.setdefault(str(normalize_text(value)), value)
     return texts

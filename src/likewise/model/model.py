@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.building import bounded_by
@@ -97,7 +97,7 @@ class Model:
         run = Path(run)
         _check_links(run)
         if not (run / WEIGHTS).is_file():
-            raise UserError(f"{run} holds no trained model ({WEIGHTS} is missing): train one with likewise train")
+            raise UserError(f"{run} has no trained model ({WEIGHTS} is missing): train one with likewise train")
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
@@ -296,7 +296,7 @@ def _check_links(run: Path) -> None:
     """See that no file of a run is a link to something outside of it."""
     for name in (CONFIG, WEIGHTS, ENCODERS):
         if not (run / name).resolve().is_relative_to(run.resolve()):
-            raise UserError(f"{run / name} is a link that leads out of the run: put the file itself there")
+            raise UserError(f"{run / name} is a link that points outside the run: put the file itself there")
 
 
 def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:
