@@ -257,11 +257,11 @@ def encode(
     """
     from likewise.model.model import Model
     from likewise.retrieval.export import prepare_target, write_vectors
-    from likewise.retrieval.truncated import Shortened
+    from likewise.retrieval.truncated import TruncatedModel
 
     prepare_target(output)
     model = Model.load(run, device)
-    shortened = Shortened(model, model.dim if dim is None else dim)
+    shortened = TruncatedModel(model, model.dim if dim is None else dim)
     items = catalog.read(data, where)
     written = write_vectors(output, items.ids, shortened.cut(model.encode_items(items, names(fields))))
     say(f"{written:,} vectors of {shortened.dim} dimensions in {output}")
