@@ -201,7 +201,7 @@ def test_a_damaged_index_is_one_sentence(catalog: FakeCatalog, tmp_path: Path, n
     file.unlink()
     if content is not None:
         file.write_text(content)
-    with pytest.raises(UserError, match=r"damaged; build it again"):
+    with pytest.raises(UserError, match=r"damaged: build it again"):
         Index.open(tmp_path, MODEL)
 
 
