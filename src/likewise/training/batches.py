@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.catalog.identity import Codes, Identity
 from likewise.config import TrainConfig
-from likewise.training.identity import Codes, Identity
 from likewise.training.views import Bools, Pairs, RowTexts, distinct_titles, draw_pairs, drop_fields
 
 Rows = NDArray[np.int64]
@@ -34,6 +34,11 @@ class TrainingSet:
     def of(cls, rows: Rows, texts: RowTexts, identity: Identity, pictured: Bools) -> "TrainingSet":
         """Collect; rows that show nothing in any pair stay, and simply give no pair."""
         return cls(rows, texts, identity, pictured, distinct_titles(texts, identity.title, rows))
+
+    def has_field(self, field: str, rows: Rows) -> Bools:
+        """(n,) bool: which of some rows have a field."""
+        present: Bools = self.pictured[rows] if field == "image" else self.texts.field(field)[rows] >= 0
+        return present
 
     def has_pairs(self) -> bool:
         """Whether any row gives a pair at all."""

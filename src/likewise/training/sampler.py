@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.training.identity import Codes
+from likewise.catalog.identity import Codes
 
 Rows = NDArray[np.int64]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.identity import Codes, Identity
 from likewise.errors import UserError
-from likewise.training.identity import Codes, Identity
 
 Rows = NDArray[np.int64]
 
