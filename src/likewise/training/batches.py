@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from likewise.catalog.identity import Codes, Identity
 from likewise.config import TrainConfig
+from likewise.seeds import Stream, random_stream
 from likewise.training.views import Bools, Pairs, RowTexts, distinct_titles, draw_pairs, drop_fields
 
 Rows = NDArray[np.int64]
@@ -170,7 +171,7 @@ def draw_plan(
         cheap_texts, cheap_pictures: more of them than the batch needs cost next to nothing.
         process, processes: each process takes a part of the batch, as even as can be.
     """
-    rng = np.random.default_rng([config.seed, 5, step])
+    rng = random_stream(config.seed, Stream.STEP, step)
     pairs = draw_pairs(data.texts, batch, data.pictured[batch], rng)
     bounds = np.linspace(0, len(batch), processes + 1).round()[1:-1]
     owner = np.searchsorted(bounds, pairs.row, side="right")

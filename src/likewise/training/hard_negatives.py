@@ -18,6 +18,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.evaluation.error_analysis import PossibleDuplicate, build_item_drawer
 from likewise.files import write_file
 from likewise.model.network import Network
+from likewise.seeds import Stream, random_stream
 from likewise.stores.faiss.exact import nearest
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
@@ -110,7 +111,7 @@ def mine_hard_negatives(
 
 def find_suspects(context: TrainingContext, features: Features) -> list[Suspect]:
     """Find training rows that may be the same thing although no identity says so, and list them in `suspects.csv`."""
-    rng = np.random.default_rng([context.config.seed, 10])
+    rng = random_stream(context.config.seed, Stream.SUSPECTS)
     suspects = mine_hard_negatives(context.model.network, features, context.data, 1, rng).suspects[:_LISTED]
     table = io.StringIO(newline="")
     lines = csv.writer(table)

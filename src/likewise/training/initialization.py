@@ -14,6 +14,7 @@ from likewise.model.heads import PictureMap, VectorHead
 from likewise.model.kernel import KernelMap
 from likewise.model.network import Network
 from likewise.progress import track
+from likewise.seeds import Stream, random_stream
 from likewise.training.batches import TrainingSet
 from likewise.training.features import Features
 from likewise.training.kernel_ridge import fit_kernel_ridge
@@ -115,4 +116,4 @@ def _embed_titles(network: Network, features: Features, texts: RowTexts, rows: R
 def _sample(rows: Rows, seed: int) -> Rows:
     if len(rows) <= _MOST_ROWS:
         return rows
-    return np.sort(np.random.default_rng([seed, 6]).choice(rows, _MOST_ROWS, replace=False))
+    return np.sort(random_stream(seed, Stream.INITIALIZATION_ROWS).choice(rows, _MOST_ROWS, replace=False))

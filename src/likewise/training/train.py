@@ -28,6 +28,7 @@ from likewise.model.kernel import KernelMap
 from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
+from likewise.seeds import Stream, random_stream
 from likewise.training import resume
 from likewise.training.batches import Rows
 from likewise.training.clock import Clock
@@ -208,7 +209,7 @@ def _build_mining(context: TrainingContext, features: Features, stage: Stage) ->
     """A function that finds the hard negatives of the network as it is when it is called."""
 
     def neighbours() -> Rows:
-        rng = np.random.default_rng([stage.config.seed, 9])
+        rng = random_stream(stage.config.seed, Stream.HARD_NEGATIVES)
         mined = None
         if context.processes.leads:
             count = stage.config.hard_negatives

@@ -17,6 +17,7 @@ from likewise.evaluation.subsets import FieldSubset, list_modality_subsets
 from likewise.evaluation.task import RetrievalTask, build_log_task, build_title_task
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.network import FIELD_MODALITY, Network
+from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.features import Features
 from likewise.training.forms import Form
@@ -56,7 +57,7 @@ def build_held_out_task(
         seed: of the draw, and of the mixed subset.
     """
     if len(rows) > _MOST_ITEMS:
-        rows = np.sort(np.random.default_rng([seed, 3]).choice(rows, _MOST_ITEMS, replace=False))
+        rows = np.sort(random_stream(seed, Stream.HELD_OUT_ROWS).choice(rows, _MOST_ITEMS, replace=False))
     texts = data.texts
     task = build_log_task(catalog.select(rows), rows, texts.asked, texts.texts, fields)
     if task is None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.identity import Codes
 from likewise.evaluation.judgments.query_log import QueryLog, Weights, read_log
+from likewise.seeds import Stream, random_stream
 
 Bools = NDArray[np.bool_]
 
@@ -84,7 +85,7 @@ class RowTexts:
         Raises:
             UserError: the log cannot be read.
         """
-        rng = np.random.default_rng([seed, 2])
+        rng = random_stream(seed, Stream.SENTENCES)
         numbers: dict[str, int] = {}
 
         def number(text: str | None) -> int:
