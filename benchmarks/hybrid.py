@@ -104,12 +104,12 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
     from likewise.evaluation.baselines import bm25_scores
     from likewise.evaluation.metrics import per_query_metrics
     from likewise.evaluation.significance import bootstrap_interval, verdict
-    from likewise.retrieval.hybrid import Fusion
+    from likewise.retrieval.hybrid import Hybrid
 
     index = lw.Index.open(run, lw.Model.load(run))
     place = {id: row for row, id in enumerate(items["id"])}
 
-    def by_index(hybrid: bool | Fusion) -> np.ndarray:
+    def by_index(hybrid: bool | Hybrid) -> np.ndarray:
         scores = np.full((len(questions), len(items)), -1.0)
         for row, question in enumerate(questions):
             for hit in index.search(question.text, hybrid=hybrid, k=len(items)):
@@ -120,9 +120,9 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
     asked = [question.text for question in questions]
     systems = {
         "hybrid": by_index(True),
-        "hybrid by ranks": by_index(Fusion("ranks")),
+        "hybrid by ranks": by_index(Hybrid("ranks")),
         "vectors alone": by_index(False),
-        "words alone": by_index(Fusion(words=1.0)),
+        "words alone": by_index(Hybrid(words=1.0)),
         "BM25 (bm25s, plain words)": bm25_scores(asked, texts)(slice(0, len(asked))),
     }
     answers = [question.answers for question in questions]

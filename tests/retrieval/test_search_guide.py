@@ -61,7 +61,7 @@ def test_every_part_of_a_query_is_shown_as_a_command() -> None:
         "texts": "--text",
         "images": "--image",
         "likes": "--like",
-        "same_from": "--hide-duplicates",
+        "duplicate_threshold": "--hide-duplicates",
         "facets": "--facet",
         "k": "-k",
     }

@@ -295,6 +295,22 @@ def test_items_are_written_fetched_walked_through_and_removed(place: str) -> Non
     store.close()
 
 
+def test_the_vectors_of_fields_come_back(place: str) -> None:
+    given = np.stack([VECTORS[:5], VECTORS[5:10]], axis=1)
+    given[2, 0], given[3] = np.nan, np.nan
+    with replace_store(place, Schema.of(ITEMS, DIM, field_vectors=["title", "image"])) as store:
+        store.upsert(ITEMS[:5], VECTORS[:5], given)
+    store = open_store(place)
+    records = store.fetch(ITEMS["id"][:5].to_list(), field_vectors=True)
+    assert [list(record.field_vectors) for record in records[1:4]] == [["title", "image"], ["image"], []]
+    np.testing.assert_allclose(records[2].field_vectors["image"], VECTORS[7], atol=1e-3)
+    assert store.fetch(["item-1"])[0].field_vectors is None
+    with pytest.raises(UserError, match="give `field_vectors`"):
+        store.upsert(ITEMS[:1], VECTORS[:1])
+    assert [batch.vectors.shape for batch in store.iterate(vectors=False)] == [(5, 0)]
+    store.close()
+
+
 def test_contents_change_in_one_step(place: str) -> None:
     with pytest.raises(UserError, match=r"no store at .*likewise index --store"):
         open_store(place)
@@ -316,7 +332,7 @@ def test_a_store_that_is_damaged_says_so(place: str) -> None:
     _filled(place, 3).close()
     (content,) = _collections(place)
     _database()[content].update_one({"_id": "about"}, {"$set": {"schema": "{}"}})
-    with pytest.raises(UserError, match="is damaged: build it again"):
+    with pytest.raises(UserError, match="is missing or damaged: build it again"):
         open_store(place)
 
 

@@ -79,7 +79,7 @@ def index(
         memory=memory,
         kind=index_kind,
     )
-    say(f"{len(built):,} items can be searched; {built.description.left_out:,} have no content")
+    say(f"{len(built):,} items can be searched; {built.metadata.left_out:,} have no content")
 
 
 def encode(
@@ -107,11 +107,11 @@ def encode(
     """
     from likewise.model.model import Model
     from likewise.retrieval.export import prepare_target, write_vectors
-    from likewise.retrieval.truncated import Shortened
+    from likewise.retrieval.truncated import TruncatedModel
 
     prepare_target(output)
     model = Model.load(run, device)
-    shortened = Shortened(model, model.dim if dim is None else dim)
+    shortened = TruncatedModel(model, model.dim if dim is None else dim)
     items = catalog.read(data, where)
     written = write_vectors(output, items.ids, shortened.cut(model.encode_items(items, split_names(fields))))
     say(f"{written:,} vectors of {shortened.dim} dimensions in {output}")

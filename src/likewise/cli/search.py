@@ -61,7 +61,7 @@ class QueryOptions:
 
     def ask(self, index: "Index", words: str | None, k: int) -> "Hits":
         """Search an index."""
-        from likewise.retrieval.hybrid import Fusion
+        from likewise.retrieval.hybrid import Hybrid
         from likewise.retrieval.query import parse_weighted
 
         def weighted(given: list[str] | None) -> list[Any]:
@@ -75,7 +75,7 @@ class QueryOptions:
             minus=weighted(self.minus),
             image_weight=self.image_weight,
             where=self.where,
-            hybrid=Fusion(self.fusion, self.words_weight) if self.hybrid else False,
+            hybrid=Hybrid(self.fusion, self.words_weight) if self.hybrid else False,
             k=k,
             offset=self.offset,
             min_score=self.min_score,

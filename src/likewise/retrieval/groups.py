@@ -52,7 +52,7 @@ def check_facets(columns: Sequence[Column]) -> None:
             raise UserError(f'the column "{column.name}" holds no texts or numbers to count')
 
 
-def facet_counts(items: Iterable[Mapping[str, Any]], column: str) -> dict[Any, int]:
+def count_facets(items: Iterable[Mapping[str, Any]], column: str) -> dict[Any, int]:
     """How many items have each value of a column, the most frequent first; in a list, each value counts once."""
     counts: Counter[Any] = Counter()
     for fields in items:

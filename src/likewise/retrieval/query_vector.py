@@ -42,11 +42,11 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
     what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
 
     Raises:
-        UserError: a liked item is not there.
+        UserError: a liked item is not in the index.
         PictureError: a picture cannot be read.
     """
     pictures = [_read_image(term.value) for term in query.images]
-    liked = liked_vectors(query, store)
+    liked = fetch_liked_vectors(query, store)
     encoded = np.empty((0, model.dim), np.float32)
     if query.texts or query.minus:
         encoded = model.encode_queries([term.value for term in (*query.texts, *query.minus)])
@@ -62,7 +62,7 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
     return unit_vectors(wanted, model.dim)
 
 
-def liked_vectors(query: Query, store: Store) -> np.ndarray:
+def fetch_liked_vectors(query: Query, store: Store) -> np.ndarray:
     """(liked items, dim) float32.
 
     Raises:
