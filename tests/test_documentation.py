@@ -1,10 +1,12 @@
 """Every command and every example of the README and the guides runs, or is listed here with the reason why not."""
 
+import doctest
 import importlib.util
 import re
 import shlex
 import shutil
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +176,24 @@ def test_the_python_of_a_page_runs(page: Path, shop: Path, monkeypatch: pytest.M
         exec(compile(block, page.name, "exec"), names)
     if page.name == "encoders.md":
         assert names["_my_image"](0) == "mine"
+
+
+@pytest.mark.parametrize("name", lw.__all__)
+def test_the_example_of_a_public_name_runs(name: str, shop: Path) -> None:
+    run("index", "runs/products", "--data", "products.csv", "--store", "faiss:index")
+    value = getattr(lw, name)
+    parts = [value, *(part for key, part in vars(value).items() if not key.startswith("_"))]
+    examples = doctest.DocTestParser()
+    tests = [
+        examples.get_doctest(textwrap.dedent(part.__doc__), {}, name, None, None)
+        for part in parts
+        if part.__doc__ and ">>> " in part.__doc__
+    ]
+    assert tests, f"{name} shows no example"
+    for test in tests:
+        said: list[str] = []
+        doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
+        assert not said, "".join(said)
 
 
 def test_pages_with_tests_of_their_own_have_them() -> None:

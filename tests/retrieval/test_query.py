@@ -68,8 +68,8 @@ def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
         ({"text": ("tea", float("inf"))}, "a weight must be a number above 0"),
         ({"text": "tea", "minus": ("sugar", -1)}, "a weight must be a number above 0, not -1"),
         ({"like": "a", "hybrid": True}, "a hybrid search needs words"),
-        ({"text": "tea", "boost": "price *"}, "the boost cannot be read"),
-        ({"text": "tea", "where": "price <"}, "the filter cannot be read"),
+        ({"text": "tea", "boost": "price *"}, "syntax error in the boost at the arrow"),
+        ({"text": "tea", "where": "price <"}, "syntax error in the filter at the arrow"),
     ],
 )
 def test_a_mistake_is_one_sentence(parts: dict, sentence: str) -> None:

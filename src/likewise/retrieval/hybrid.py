@@ -12,13 +12,19 @@ _CONSTANT = 60  # of reciprocal rank fusion, as its authors chose it
 
 @dataclass(frozen=True)
 class Hybrid:
-    """How much words count beside vectors.
+    """How a hybrid search combines keyword search (BM25) with vector search.
 
     Attributes:
         by: "weights" adds both scores, each on its own scale from 0 to 1; "ranks" looks only at the two orders
             (reciprocal rank fusion; Cormack, Clarke and Büttcher, 2009).
         words: the share of the words, in [0, 1]. With more than a half, an item in which all of the query's words stand
             comes before those that are merely near.
+
+    Example:
+        >>> import likewise as lw
+        >>> index = lw.Index.open("runs/products", lw.Model.load("runs/products"))
+        >>> index.search("XJ-917B", hybrid=lw.Hybrid(words=0.8))[0].id
+        'sku-1017'
     """
 
     by: Literal["weights", "ranks"] = "weights"

@@ -43,7 +43,16 @@ from likewise.training.training_state import TrainingState
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, and what `metrics.json` in it says."""
+    """A finished training: its folder, and the contents of its `metrics.json`.
+
+    Example:
+        >>> import likewise as lw
+        >>> run = lw.train(lw.Catalog.read("products.csv"), "runs/products", lw.TrainConfig.read("quick.yaml"))
+        >>> run.metrics.comparison.verdict in ("better", "no difference", "worse")
+        True
+        >>> (run.path / "report.html").exists()
+        True
+    """
 
     path: Path
     metrics: RunMetrics
@@ -71,6 +80,14 @@ def train(
 
     Raises:
         UserError: too little to train on, or the folder holds a training with other settings or data.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> small = lw.ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)
+        >>> run = lw.train(catalog, "runs/example", lw.TrainConfig(model=small, epochs=1, threads=1))
+        >>> lw.Model.load(run.path).dim
+        32
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
