@@ -19,8 +19,8 @@ from likewise.catalog.images.picture import Picture, PictureError
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders import scratch_image, scratch_text
 from likewise.errors import UserError
-from likewise.evaluation.evaluate import examine
-from likewise.evaluation.task import Request
+from likewise.evaluation.evaluate import evaluate_run
+from likewise.evaluation.task import TaskOptions
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.retrieval.index import Index
@@ -219,7 +219,7 @@ def _encoded_items(work: Path, run: Path) -> Any:
 
 def _evaluated(work: Path, run: Path) -> Any:
     model = Model.load(run, "cpu")
-    return examine(run, model, Request(_shapes(work), model.fields).inquiry()).figures()
+    return evaluate_run(run, model, TaskOptions(_shapes(work), model.fields).build()).as_dict()
 
 
 def _trained_again(work: Path, run: Path) -> Any:

@@ -26,7 +26,7 @@ def test_bm25_finds_the_text_with_the_rare_word():
 
 def test_bm25_agrees_with_its_formula():
     texts = ["a b b", "a c", "d"]
-    n, average, k1, b = 3, 2.0, 1.5, 0.75
+    n, average, k1, b = 3, 2.0, 1.2, 0.75
 
     def term(tf, df, length):
         return np.log(1 + (n - df + 0.5) / (df + 0.5)) * tf / (tf + k1 * (1 - b + b * length / average))

@@ -314,7 +314,7 @@ def test_towers_that_began_at_a_closed_form_come_back(tmp_path, catalogue):
         fitted = KernelMap(model.network.heads[field].base.in_features, 32, examples=5)
         for value in fitted.state_dict().values():
             value.uniform_()
-        model.network.begin_at(field, fitted)
+        model.network.set_base_map(field, fitted)
     (tmp_path / "run").mkdir()
     model.save(tmp_path / "run")
     opened = Model.load(tmp_path / "run", "cpu")

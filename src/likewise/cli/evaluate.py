@@ -48,26 +48,27 @@ def evaluate(
     fail_under
         Exit with status 1 if a metric of the trained model is lower, such as recall@10=0.8 (repeatable).
     """
-    from likewise.evaluation.evaluate import examine
-    from likewise.evaluation.quality_gate import Goal
-    from likewise.evaluation.report.evaluation_report import write_examination
+    from likewise.evaluation.evaluate import evaluate_run
+    from likewise.evaluation.quality_gate import parse_gates
+    from likewise.evaluation.report.evaluation_report import write_evaluation
     from likewise.evaluation.report.table import comparison_table
     from likewise.model.model import Model
     from likewise.retrieval.export import prepare_target
 
-    goals = Goal.parse(fail_under or [])
+    gates = parse_gates(fail_under or [])
     if report is not None:
         prepare_target(report)
     model = Model.load(run, device)
-    inquiry = asked.inquiry(data, catalog, where, model.fields)
-    examination = examine(run, model, inquiry, ablations=ablations)
+    task = asked.task(data, catalog, where, model.fields)
+    evaluation = evaluate_run(run, model, task, ablations=ablations)
     if report is not None:
-        say(f"The report is {write_examination(report, run, model, examination)}")
+        say(f"The report is {write_evaluation(report, run, model, evaluation)}")
     if as_json:
-        print_json(examination.figures())
+        print_json(evaluation.as_dict())
     else:
-        print_table(comparison_table(examination.comparison, examination.threshold))
-    missed = [sentence for goal in goals if (sentence := goal.missed_by(examination.comparison.subsets[0]))]
+        print_table(comparison_table(evaluation.comparison, evaluation.threshold))
+    first = evaluation.comparison.subsets[0]
+    missed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
     for sentence in missed:
         report_error("likewise", sentence)
     if missed:
@@ -99,8 +100,8 @@ def compare(
     from likewise.model.model import Model
 
     first, second = Model.load(run, device), Model.load(other, device)
-    inquiry = asked.inquiry(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
-    result = compare_runs(inquiry, (run, first), (other, second))
+    task = asked.task(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
+    result = compare_runs(task, (run, first), (other, second))
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings
-    from likewise.evaluation.task import Inquiry
+    from likewise.evaluation.task import RetrievalTask
     from likewise.stores.uri import Credentials
 
 Run = Annotated[Path, Parameter(help="Run folder.")]
@@ -122,25 +122,25 @@ class QuestionOptions:
     fields: str | None = None
     relevance: str | None = None
 
-    def inquiry(
+    def task(
         self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
-    ) -> "Inquiry":
+    ) -> "RetrievalTask":
         """Read the catalogue and the queries; a folder in BEIR's layout holds both."""
         from likewise.evaluation.judgments.beir import corpus_file, is_beir
-        from likewise.evaluation.task import Request
+        from likewise.evaluation.task import TaskOptions
 
         queries = self.queries
         if is_beir(data):
             queries, data = queries or str(data), corpus_file(data)
         items = catalog.read(data, where)
         notes = len(items.report.notes)
-        request = Request(
+        options = TaskOptions(
             items, model_fields, queries, self.topics, self.answers, split_names(self.fields), self.relevance
         )
-        inquiry = request.inquiry()
+        task = options.build()
         for note in items.report.notes[notes:]:
             say(note)
-        return inquiry
+        return task
 
 
 CATALOG_DEFAULTS = CatalogOptions()
