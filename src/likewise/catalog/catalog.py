@@ -98,7 +98,7 @@ class Catalog:
             ...     "products.csv", columns={"title": "title", "id": "model"}, where="stock > 0", max_items=10
             ... )
             >>> len(catalog), catalog.ids[0]
-            (10, 'XJ-901B')
+            (10, 'XJ-903B')
         """
         report = Report()
         source = Path(path).expanduser()
