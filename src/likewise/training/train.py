@@ -1,4 +1,4 @@
-"""From a catalogue to a run folder: rivals, stages of training, report; it reads from top to bottom."""
+"""From a catalogue to a run folder: baselines, stages of training, report; it reads from top to bottom."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
