@@ -32,9 +32,9 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         if self.by not in ("weights", "ranks"):
-            raise UserError(f"rankings are fused by weights or by ranks, not by {self.by}")
+            raise UserError(f"rankings are combined by weights or by ranks, not by {self.by}")
         if not 0.0 <= self.words <= 1.0:
-            raise UserError(f"the weight of the words must lie between 0 and 1, not at {self.words}")
+            raise UserError(f"the weight of the words must be between 0 and 1, not {self.words}")
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def train(
             environment = resume.begin(run, config, catalog)
         if resume.is_finished(run):
             check_run(run)
-            say(f"{run} is trained already (--restart begins afresh)")
+            say(f"{run} is trained already (--restart starts over)")
             return Run(run, RunMetrics.read(run))
         with _threads(environment.threads):
             return _train(prepare_training(catalog, run, config, environment, processes, clock), clock)
@@ -308,7 +308,7 @@ def _build_metrics(
 
 def _announce(metrics: RunMetrics) -> None:
     if metrics.comparison is None:
-        say("No verdict: the held-out rows leave nothing to ask (no titles, or nothing beside them)")
+        say("No verdict: the held-out rows have no titles, or nothing but titles, so there is nothing to evaluate")
     else:
         console.print(comparison_table(metrics.comparison))
 
