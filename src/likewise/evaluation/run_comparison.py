@@ -137,7 +137,7 @@ def run_comparison_table(result: RunComparison) -> Group:
         f"By {result.metric}, {second} answers {result.wins:,} queries better than {first} and {result.losses:,} "
         f"worse; {result.equal:,} are equal."
     )
-    parts: list[RenderableType] = [subset_table(result.subset, mark_rival=False), "", plain_text(counts), ""]
+    parts: list[RenderableType] = [subset_table(result.subset, mark_baseline=False), "", plain_text(counts), ""]
     for title, changes in ((f"{second} gains most on", result.gained), (f"{second} loses most on", result.lost)):
         if changes:
             parts += [_changes_table(title, changes, result), ""]

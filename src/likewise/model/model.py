@@ -47,6 +47,17 @@ class Model:
         settings: how the network was built.
         dim: the width of the shared space.
         fields: the item's fields.
+
+    Example:
+        >>> import likewise as lw
+        >>> model = lw.Model.load("runs/products")
+        >>> queries = model.encode_queries(["red shirt", "a blue circle"])
+        >>> queries.shape  # unit vectors
+        (2, 32)
+        >>> items = model.encode_items(lw.Catalog.read("products.csv"))
+        >>> similarity = queries @ items.T  # cosines
+        >>> similarity.shape
+        (2, 30)
     """
 
     def __init__(self, network: Network, settings: ModelSettings, device: torch.device, precision: dict[str, str]):
@@ -90,7 +101,7 @@ class Model:
 
     @classmethod
     def load(cls, run: Path | str, device: Device = "auto") -> "Model":
-        """Open the model of a run folder; needs no weights from anywhere else.
+        """Load the model of a run folder; no other files are needed.
 
         Raises:
             UserError: the folder holds no model, or its files do not fit together.

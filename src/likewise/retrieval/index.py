@@ -41,10 +41,25 @@ _NOBODY = Credentials()
 
 
 class Index:
-    """Items found by words, by a picture, by both, or by their likeness to another item.
+    """A searchable index: finds items by words, by a picture, by both, or by similarity to another item.
 
-    Safe to use from several threads. Where another process builds the index anew or updates it, this one answers from
-    the new content a moment later.
+    Safe to use from several threads. If another process rebuilds or updates the index, this one answers from the new
+    content a moment later.
+
+    Example:
+        >>> import likewise as lw
+        >>> model = lw.Model.load("runs/products")
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> index = lw.Index.build(model, catalog)  # in memory; give a run folder to keep it
+        >>> len(index)
+        30
+        >>> hits = index.search("red shirt", image="photo.jpg", where="price < 50", k=3)
+        >>> len(hits), all(hit.fields["price"] < 50 for hit in hits)
+        (3, True)
+        >>> index.search(like="sku-1003", k=1)[0].id != "sku-1003"
+        True
+        >>> print(index.update(catalog.where("stock > 0")))
+        0 new, 0 changed, 0 with other metadata, 6 removed, 24 unchanged
     """
 
     def __init__(self, model: QueryModel, location: IndexLocation) -> None:

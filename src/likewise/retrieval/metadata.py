@@ -53,7 +53,9 @@ class IndexMetadata:
             about = dict(schema.about)
             return cls(**about | {"dim": schema.dim, "examples": tuple(about["examples"])})
         except (TypeError, KeyError):
-            raise UserError("this store was not made by likewise index, or by another version of it") from None
+            raise UserError(
+                "this store was made by another program or version of likewise: index again"
+            ) from None
 
     def check_model(self, dim: int, fingerprint: str, folder: Path, way_out: str = "") -> None:
         """See that a model is the one that made the index.

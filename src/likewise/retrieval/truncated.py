@@ -27,7 +27,7 @@ class TruncatedModel:
             UserError: the model has no so many dimensions.
         """
         if not 1 <= dim <= model.dim:
-            raise UserError(f"dim must lie between 1 and the model's {model.dim}, not {dim}")
+            raise UserError(f"dim must be between 1 and the model's {model.dim}, not {dim}")
         self._model = model
         self.dim = dim
 

@@ -53,7 +53,7 @@ def affordable(context: TrainingContext, seconds: float) -> CutCost | None:
         return None
     chosen = choose_cut(_costs(context), seconds)
     if chosen is None:
-        say("There is no time left to train the last blocks of the picture encoder")
+        say("No time left to train the last blocks of the image encoder")
     return chosen
 
 

@@ -109,8 +109,8 @@ def _blocks(context: TrainingContext, chosen: CutCost, seconds: float, for_heads
     """
     epochs = max(1, min(chosen.epochs_in(seconds - for_heads), _MOST_EPOCHS))
     say(
-        f"After the heads, the picture encoder trains from block {chosen.cut} on: {epochs} epochs of about "
-        f"{chosen.epoch_seconds:.0f} s, once all pictures are encoded up to there in {chosen.cache_seconds:.0f} s"
+        f"After the heads, the image encoder is trained from block {chosen.cut} on: {epochs} epochs of about "
+        f"{chosen.epoch_seconds:.0f} s, after encoding all pictures up to that block in {chosen.cache_seconds:.0f} s"
     )
     settings = {
         "regime": "partial",
@@ -127,7 +127,7 @@ def _read(run: Path, config: TrainConfig) -> list[Stage]:
         planned = read_record(run / FILE, _FORMAT)["stages"]
         return [Stage(stage["name"], _changed(config, stage["settings"]), stage["until_minute"]) for stage in planned]
     except (OSError, ValueError, KeyError, TypeError, UserError):  # DamageError among them
-        raise UserError(f"cannot resume: {run / FILE} is damaged; begin afresh with --restart") from None
+        raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
 
 
 def _write(run: Path, config: TrainConfig, stages: list[Stage]) -> None:

@@ -1,4 +1,4 @@
-"""From a catalogue to a run folder: rivals, stages of training, report; it reads from top to bottom."""
+"""From a catalogue to a run folder: baselines, stages of training, report; it reads from top to bottom."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -62,7 +62,16 @@ from likewise.training.validation import (
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, and what `metrics.json` in it says."""
+    """A finished training: its folder, and the contents of its `metrics.json`.
+
+    Example:
+        >>> import likewise as lw
+        >>> run = lw.train(lw.Catalog.read("products.csv"), "runs/products", lw.TrainConfig.read("quick.yaml"))
+        >>> run.metrics.comparison.verdict in ("better", "no difference", "worse")
+        True
+        >>> (run.path / "report.html").exists()
+        True
+    """
 
     path: Path
     metrics: RunMetrics
@@ -90,6 +99,14 @@ def train(
 
     Raises:
         UserError: too little to train on, or the folder holds a training with other settings or data.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> small = lw.ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)
+        >>> run = lw.train(catalog, "runs/example", lw.TrainConfig(model=small, epochs=1, threads=1))
+        >>> lw.Model.load(run.path).dim
+        32
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
@@ -101,7 +118,7 @@ def train(
             environment = resume.begin(run, config, catalog)
         if resume.is_finished(run):
             check_run(run)
-            say(f"{run} is trained already (--restart begins afresh)")
+            say(f"{run} is trained already (--restart starts over)")
             return Run(run, RunMetrics.read(run))
         with _threads(environment.threads):
             return _train(prepare_training(catalog, run, config, environment, processes, clock), clock)
@@ -291,7 +308,7 @@ def _build_metrics(
 
 def _announce(metrics: RunMetrics) -> None:
     if metrics.comparison is None:
-        say("No verdict: the held-out rows leave nothing to ask (no titles, or nothing beside them)")
+        say("No verdict: the held-out rows have no titles, or nothing but titles, so there is nothing to evaluate")
     else:
         console.print(comparison_table(metrics.comparison))
 
