@@ -1,6 +1,7 @@
 """The command line: one short function per command."""
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -117,9 +118,7 @@ def train(
     restart
         Begin afresh, whatever training lies in the folder.
     """
-    from likewise.training.clock import Clock
-
-    clock = Clock()  # before PyTorch is imported, which counts, too
+    started = time.monotonic()  # before PyTorch is imported, which counts, too
     from likewise.training.train import train as train_run
 
     settings = train_config(
@@ -139,7 +138,7 @@ def train(
     )
     where = where if where is not None else settings.data.where
     max_items = max_items if max_items is not None else settings.data.max_items
-    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart, clock=clock)
+    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart, started=started)
     say(f"Saved to {output}: report.html shows the training and the figures")
 
 

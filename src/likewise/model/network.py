@@ -10,8 +10,7 @@ from likewise.config import ModelSettings
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
 from likewise.model.fusion import MaskedFusion
-from likewise.model.heads import GridHead, PictureMap, VectorHead, isometry
-from likewise.model.kernel import KernelMap
+from likewise.model.heads import GridHead, KernelMap, PictureMap, VectorHead, isometry
 
 PictureHead = GridHead | VectorHead
 FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}

@@ -23,19 +23,17 @@ from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch
 from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.model.checkpoint import save_picture_map
-from likewise.model.heads import PictureMap
-from likewise.model.kernel import KernelMap
+from likewise.model.heads import KernelMap, PictureMap
+from likewise.model.matryoshka import build_variants
 from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.seeds import Stream, random_stream
 from likewise.training import resume
 from likewise.training.batches import Rows
-from likewise.training.clock import Clock
-from likewise.training.context import TrainingContext, prepare_training
+from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
-from likewise.training.forms import forms_of
 from likewise.training.freezing import cut_encoders, merge_maps, saved_model
 from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
 from likewise.training.initialization import (
@@ -48,7 +46,8 @@ from likewise.training.initialization import (
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.loop import fit, restore
 from likewise.training.objective import Objective
-from likewise.training.recipe import Stage, plan_stages
+from likewise.training.optimizer import build_optimizer
+from likewise.training.planner import Stage, plan_stages
 from likewise.training.tensorboard import EpochLog
 from likewise.training.training_state import TrainingState
 from likewise.training.validation import (
@@ -74,7 +73,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     restart: bool = False,
-    clock: Clock | None = None,
+    started: float | None = None,
 ) -> Run:
     """Train a model on a catalogue and write a run folder.
 
@@ -86,14 +85,14 @@ def train(
         output: the run folder: config.yaml, model.safetensors, metrics.json, report.html, README.md.
         config: all settings; `config.data` is taken from the catalogue.
         restart: begin afresh, whatever training lies there.
-        clock: running since the budget began; None: it begins now.
+        started: the `time.monotonic()` at which the budget began; None: now.
 
     Raises:
         UserError: too little to train on, or the folder holds a training with other settings or data.
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
-    clock, processes = clock or Clock(), Processes.joined(config.device)
+    clock, processes = Clock(started), Processes.join(config.device)
     with nullcontext() if processes.leads else quiet(), resume.lock(run) if processes.leads else nullcontext():
         if restart and processes.leads:
             resume.clear(run)
@@ -192,9 +191,11 @@ def _fit_stage(
 ) -> None:
     objective = Objective(context.model.network, features, context.data, stage.config, context.processes)
     objective.to(context.model.device)
+    optimizer = build_optimizer(objective, context.model.network, stage.config)
     validate = _build_validation(context, features, validation)
     fit(
         objective,
+        optimizer,
         stage,
         context.run,
         state,
@@ -223,13 +224,13 @@ def _build_validation(
     context: TrainingContext, features: Features, validation: HeldOutTask
 ) -> Callable[[], ValidationScores]:
     """A function that scores the network as it is when it is called."""
-    forms = forms_of(context.config)
+    variants = build_variants(context.config)
 
     def validate() -> ValidationScores:
         if not context.processes.leads:
             return ValidationScores({})
         embeddings = embed_held_out(context.model.network, features, context.data, validation)
-        return score_validation(embeddings, validation.subsets, forms)
+        return score_validation(embeddings, validation.subsets, variants)
 
     return validate
 
