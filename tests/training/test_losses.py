@@ -325,7 +325,7 @@ def test_the_shares_of_processes_add_up_to_the_loss_and_its_gradients(loss, cont
     for part in parts:
         answers = iter(sums)
         shares.append(
-            loss(dataclasses.replace(part, sum_over_processes=lambda number, answers=answers: next(answers)), scale)
+            loss(dataclasses.replace(part, sum_over_processes=lambda _, answers=answers: next(answers)), scale)
         )
     assert torch.allclose(sum(shares), whole, rtol=1e-9, atol=1e-9)
     for mine, theirs in zip(gradients(sum(shares), inputs), gradients(whole, inputs), strict=True):

@@ -18,7 +18,7 @@ from likewise.training.training_state import TrainingState
 
 PACKAGE = Path(likewise.__file__).parent
 MOST_MODULES = 12
-# One file each at the top of the package: settings, random streams, progress. They lie on every way, and are no stop on it.
+# One file each at the top of the package: settings, random streams, progress. They are on every way, and no stop on it.
 EVERYWHERE = {"config", "seeds", "progress"}
 
 
