@@ -156,7 +156,7 @@ def _bm25s_scores(queries: list[str], texts: list[str]) -> np.ndarray:
     """(queries, texts) float32: plain words scored by the package bm25s, with its own parameters."""
     import bm25s
 
-    from likewise.catalog.words import tokens
+    from likewise.catalog.text import tokens
 
     vocabulary: dict[str, int] = {}
     documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in tokens(text)] for text in texts]

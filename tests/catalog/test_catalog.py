@@ -6,7 +6,7 @@ import pytest
 from catalog.picture_files import encoded, photo
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
 from likewise.errors import UserError
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.items import read_items, spread_sample
 from likewise.catalog.report import Report
+from likewise.catalog.rows import read_items, spread_sample
 
 
 def read(folder: Path, text: str, columns: dict[str, str] | None = None) -> tuple[pl.DataFrame, Report]:

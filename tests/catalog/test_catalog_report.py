@@ -4,8 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from likewise.catalog.images.picture_error import CAUSES
-from likewise.catalog.report import CONSEQUENCES, Report
+from likewise.catalog.report import CAUSES, CONSEQUENCES, Report
 
 SOURCES = Path(__file__).parents[2] / "src" / "likewise" / "catalog"
 

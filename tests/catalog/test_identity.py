@@ -7,13 +7,13 @@ from model.shape_catalogue import catalogue_of, draw
 from training.identity_codes import identity_of
 
 from likewise.catalog.identity import Identity, number_values
-from likewise.catalog.same_text import normalised
+from likewise.catalog.text import normalise
 
 
 def test_texts_are_compared_without_case_width_and_spaces():
-    assert normalised("  Red\u00a0SHOES\n") == normalised("red shoes") == normalised("ｒｅｄ shoes")
-    assert normalised("Straße") == normalised("STRASSE")
-    assert normalised(None) is None
+    assert normalise("  Red\u00a0SHOES\n") == normalise("red shoes") == normalise("ｒｅｄ shoes")
+    assert normalise("Straße") == normalise("STRASSE")
+    assert normalise(None) is None
 
 
 def test_codes_number_values_in_order_of_appearance():

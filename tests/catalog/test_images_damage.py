@@ -15,7 +15,7 @@ from catalog.picture_server import PictureServer
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.cache import PictureCache
 from likewise.catalog.images.outcomes import KnownFile, Remembered
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
 from likewise.progress import quiet
 

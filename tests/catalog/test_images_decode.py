@@ -14,7 +14,8 @@ from PIL import Image, ImageCms
 
 from likewise.catalog.images import decode
 from likewise.catalog.images.decode import check_picture, decode_bytes, open_picture
-from likewise.catalog.images.picture_error import CAUSES, PictureError, describe
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.report import CAUSES, describe
 
 
 def colour_of(data: bytes, at: tuple[int, int] = (8, 8)) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.catalog.images.network import Gate, is_never_allowed, is_private, safe_client
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 PUBLIC = "93.184.216.34"
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.images.picture_error import CAUSES, PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
+from likewise.catalog.report import CAUSES
 
 
 @pytest.fixture

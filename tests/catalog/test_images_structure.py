@@ -14,7 +14,7 @@ from PIL import Image
 
 from likewise.catalog.images.avif import largest_coded_picture
 from likewise.catalog.images.decode import check_picture, decode_bytes
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 _MEASURE = """
 import resource, sys

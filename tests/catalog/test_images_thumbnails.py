@@ -7,7 +7,7 @@ from catalog.picture_files import BAD_FILES, encoded, photo
 from PIL import Image
 
 from likewise.catalog.images.cache import PictureCache
-from likewise.catalog.images.resolve import Picture, PictureError
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.images.thumbnails import add_thumbnail, find_thumbnail, thumbnail, thumbnail_path
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.catalog.placeholders import find_placeholders, without_placeholders
 from likewise.catalog.report import Report
 

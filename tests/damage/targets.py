@@ -15,8 +15,7 @@ from model.shape_catalogue import draw
 from retrieval.fakes import FakeModel
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders import scratch_image, scratch_text
 from likewise.errors import UserError

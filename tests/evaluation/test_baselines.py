@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.words import tokens
+from likewise.catalog.text import tokens
 from likewise.evaluation.baselines import bm25_scores, fit_ridge
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable

@@ -13,7 +13,7 @@ from PIL import Image
 from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.resolve import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index import Index

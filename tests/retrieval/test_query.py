@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.errors import UserError
 from likewise.retrieval.query import SAME_FROM, Term, parse_weighted, query_of
 from likewise.retrieval.query_vector import _read_image

@@ -16,11 +16,12 @@ from PIL import Image
 from likewise.catalog.columns import FIELDS, unknown_column
 from likewise.catalog.filters import Condition
 from likewise.catalog.filters_polars import matching_rows
-from likewise.catalog.images.resolve import Picture, PictureError, open_unchanged, resolve_pictures, thumbnail
+from likewise.catalog.images.picture import Picture, PictureError
+from likewise.catalog.images.resolve import open_unchanged, resolve_pictures, thumbnail
 from likewise.catalog.images.thumbnails import find_thumbnail
-from likewise.catalog.items import read_items, spread_sample
 from likewise.catalog.placeholders import without_placeholders
 from likewise.catalog.report import Report
+from likewise.catalog.rows import read_items, spread_sample
 from likewise.config import DataSettings, ImageSettings
 from likewise.errors import UserError
 

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from likewise.catalog.catalog import Catalog, default_cache
-from likewise.catalog.images.resolve import Picture, PictureError
-from likewise.catalog.items import read_items
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.report import Report
+from likewise.catalog.rows import read_items
 from likewise.config import DataSettings, ImageSettings
 from likewise.progress import plain_text, track
 

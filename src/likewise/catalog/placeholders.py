@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.catalog.report import Report
 
 LEAST_TITLES = 5  # captions of one photograph come in fives at most, and resemble each other

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.building import bounded_by

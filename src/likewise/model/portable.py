@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from torch import Tensor
 
-from likewise.catalog.images.keys import KEY_PATTERN
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import KEY_PATTERN, Picture, PictureError
 from likewise.catalog.images.thumbnails import add_thumbnail, thumbnail, thumbnail_path
 from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings

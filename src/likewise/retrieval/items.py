@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from likewise.catalog.images.keys import is_key
+from likewise.catalog.images.picture import is_key
 from likewise.catalog.images.resolve import Picture
 from likewise.stores.base import Record
 from likewise.stores.schema import Schema

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from likewise.catalog.images.decode import decode_stream, open_picture
-from likewise.catalog.images.picture_error import PictureError, describe
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.report import describe
 from likewise.errors import UserError
 from likewise.retrieval.query import ImageSource, Query
 from likewise.stores.base import Store

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from likewise.catalog.images.picture_error import PictureError, describe
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.thumbnails import thumbnail
+from likewise.catalog.report import describe
 from likewise.errors import UserError
 from likewise.retrieval.items import Hit, Item
 from likewise.serving.cards import details_html, notice_html, results_html, title_of

@@ -18,6 +18,7 @@ from likewise.evaluation.evaluate import evaluate
 from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.report.model_card import write_model_card
 from likewise.evaluation.report.report import write_report
+from likewise.evaluation.report.space_map import draw_map
 from likewise.evaluation.report.table import comparison_table
 from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, Frontier, RunMetrics, Threshold
 from likewise.evaluation.task import RetrievalTask
@@ -136,13 +137,14 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
             evaluation = evaluate(embeddings, test.subsets, baselines, seed=context.config.seed)
             threshold = _calibrate_threshold(context, features, validation)
             suspects = find_suspects(context, features)
-            errors = None
+            errors, space = None, None
             if evaluation is not None:
-                errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects), fine_map=False)
+                errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects))
+                space = draw_map(embeddings.fuse_by_modality(evaluation.subset), fine=False)
     if processes.leads:
         comparison = None if evaluation is None else evaluation.comparison
         metrics = _build_metrics(context, test.task, state, comparison, frontier, threshold, clock.seconds)
-        write_report(run, metrics, errors)
+        write_report(run, metrics, errors, space)
         write_model_card(run, metrics)
         metrics.write(run)
         seal_run(run)

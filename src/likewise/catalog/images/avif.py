@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.tags import check_exif
 
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"iprp", b"ipco"}

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from likewise.catalog.images.keys import check_key, key_of
 from likewise.catalog.images.outcomes import KnownFile, Outcomes, Remembered
+from likewise.catalog.images.picture import check_key, key_of
 from likewise.errors import UserError
 from likewise.files import make_folder, write_file
 

@@ -12,8 +12,7 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
 from likewise.catalog.images.colour import to_rgb
 from likewise.catalog.images.formats import open_lazily
-from likewise.catalog.images.keys import key_of
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError, key_of
 from likewise.catalog.images.structure import check_pixels
 from likewise.catalog.images.tags import check_exif
 

@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from likewise.catalog.images.network import Gate, Resolver, safe_client
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.sources import normal_url
 from likewise.config import ImageSettings
 from likewise.errors import UserError

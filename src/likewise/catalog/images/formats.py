@@ -15,7 +15,7 @@ from PIL import (
     features,
 )
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.structure import check_pixels, check_structure
 
 HEADER_BYTES = 1024  # enough to name a format, and to tell an SVG behind its XML preamble

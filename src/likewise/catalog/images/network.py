@@ -10,7 +10,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]  # host and port to literal addresses

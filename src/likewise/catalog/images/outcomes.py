@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from likewise.catalog.images.keys import is_key
+from likewise.catalog.images.picture import is_key
 from likewise.errors import UserError
 from likewise.files import hold_lock
 

@@ -6,7 +6,6 @@ import io
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -22,9 +21,8 @@ from likewise.catalog.images.decode import (
     open_regular_file,
 )
 from likewise.catalog.images.download import download
-from likewise.catalog.images.keys import check_key
 from likewise.catalog.images.outcomes import KnownFile, Remembered
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
 from likewise.catalog.images.thumbnails import thumbnail
 from likewise.catalog.report import Report
@@ -47,25 +45,6 @@ _FILES_A_TRANSACTION = 1000
 _CAUSES_OF_LIMITS = ("address-refused", "too-large", "too-many-pixels", "timeout")
 # Nothing was asked for, so there is nothing to spare by not trying again.
 _FORGOTTEN = ("host-not-found", "host-unreachable")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture on this machine.
-
-    Attributes:
-        key: SHA-256 of the file's bytes in hexadecimal digits.
-        path: the user's own file, or the copy in the download cache.
-
-    Raises:
-        PictureError: the key is none.
-    """
-
-    key: str
-    path: Path
-
-    def __post_init__(self) -> None:
-        check_key(self.key)
 
 
 def resolve_pictures(

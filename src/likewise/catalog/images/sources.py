@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 
 from likewise.catalog.images.decode import LONGEST_PATH
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")  # two letters at least: one is a Windows drive
 _HOST_WITHOUT_SCHEME = re.compile(r"//[^/\\]+\.[^/\\]+")  # "//cdn.example.com/a.jpg", as copied from web pages

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from likewise.catalog.images import tags
 from likewise.catalog.images.avif import largest_coded_picture
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 _MOST_PNG_CHUNKS = 100_000  # at the usual 8 KB, 800 MB
 _MOST_PNG_TEXTS = 1_000

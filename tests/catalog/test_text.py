@@ -2,7 +2,7 @@
 
 import pytest
 
-from likewise.catalog.words import tokens
+from likewise.catalog.text import tokens
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.cleaning import clean_cells, clean_text, typed_metadata
 from likewise.catalog.report import Report
+from likewise.catalog.rows import clean_cells, clean_text, typed_metadata
 
 
 def cleaned(*texts: str | None) -> tuple[list[str | None], Report]:
