@@ -20,7 +20,7 @@ def test_modules_import_only_from_those_before_them() -> None:
 
 @pytest.mark.parametrize(
     "use",
-    ["import likewise", "import likewise.cli; likewise.cli.main(['--help'])"],
+    ["import likewise", "import likewise.cli.app; likewise.cli.app.main(['--help'])"],
     ids=["import likewise", "likewise --help"],
 )
 def test_a_light_start(use: str) -> None:

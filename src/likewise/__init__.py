@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from likewise.config import DataSettings, ImageSettings, ModelSettings, TrainConfig
     from likewise.errors import MissingExtraError, UserError
     from likewise.model.model import Model
-    from likewise.retrieval.hybrid import Fusion
+    from likewise.retrieval.hybrid import Hybrid
     from likewise.retrieval.index import Index
     from likewise.retrieval.items import Hit, Hits
     from likewise.training.train import Run, train
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalog",
     "DataSettings",
-    "Fusion",
     "Hit",
     "Hits",
+    "Hybrid",
     "ImageSettings",
     "Index",
     "MissingExtraError",
@@ -32,7 +32,7 @@ __all__ = [
 _HOME = {
     "Catalog": "likewise.catalog.catalog",
     "DataSettings": "likewise.config",
-    "Fusion": "likewise.retrieval.hybrid",
+    "Hybrid": "likewise.retrieval.hybrid",
     "Hit": "likewise.retrieval.items",
     "Hits": "likewise.retrieval.items",
     "ImageSettings": "likewise.config",

@@ -54,6 +54,18 @@ class NewerFormatError(FormatError):
     """A file was written by a newer version of likewise; the message says to update."""
 
 
+def explain_damage(error: Exception, *, older: str, damaged: str) -> UserError:
+    """The sentence for files that cannot be read.
+
+    Args:
+        older: the sentence if another version of likewise wrote them, unless it is a newer one.
+        damaged: the sentence otherwise.
+    """
+    if isinstance(error, NewerFormatError):
+        return UserError(str(error))
+    return UserError(older if isinstance(error, FormatError) else damaged)
+
+
 @contextlib.contextmanager
 def replace_file(
     path: Path, *failures: type[Exception], temporary_in: Path | None = None, durable: bool = True

@@ -7,13 +7,13 @@ from model.shape_catalogue import catalogue_of, draw
 from training.identity_codes import identity_of
 
 from likewise.catalog.identity import Identity, number_values
-from likewise.catalog.text import normalise
+from likewise.catalog.text import normalize_text
 
 
 def test_texts_are_compared_without_case_width_and_spaces():
-    assert normalise("  Red\u00a0SHOES\n") == normalise("red shoes") == normalise("ｒｅｄ shoes")
-    assert normalise("Straße") == normalise("STRASSE")
-    assert normalise(None) is None
+    assert normalize_text("  Red\u00a0SHOES\n") == normalize_text("red shoes") == normalize_text("ｒｅｄ shoes")
+    assert normalize_text("Straße") == normalize_text("STRASSE")
+    assert normalize_text(None) is None
 
 
 def test_codes_number_values_in_order_of_appearance():

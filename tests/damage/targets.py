@@ -103,8 +103,8 @@ def _item(item: Item) -> tuple[Any, ...]:
 def everything(index: Index, *, own: bool = True) -> list[Any]:
     """All that the store holds, by id: fields and vectors."""
     rows = [
-        (id, fields if own else index._own.without(fields), vector)
-        for batch in index._store.iterate()
+        (id, fields if own else index._bookkeeping.strip(fields), vector)
+        for batch in index._handle._store.iterate()
         for id, fields, vector in zip(batch.ids, batch.fields, batch.vectors, strict=True)
     ]
     rows.sort(key=lambda row: row[0])
@@ -410,7 +410,7 @@ def pictures_seen(work: Path, cache: Path) -> Any:
 
 
 def thumbnails_seen(work: Path, cache: Path) -> Any:
-    return _of_every_picture(work, cache, lambda catalog, picture: catalog.thumbnail(picture).read_bytes())
+    return _of_every_picture(work, cache, lambda catalog, picture: catalog.make_thumbnail(picture).read_bytes())
 
 
 CACHE = Target(

@@ -284,7 +284,7 @@ def test_a_description_of_a_huge_network_takes_no_memory(from_the_hub, tmp_path,
 def test_a_run_does_not_reach_outside_of_itself(copy, tmp_path, name):
     (copy / name).rename(tmp_path / name)
     (copy / name).symlink_to(tmp_path / name)
-    with pytest.raises(UserError, match="link that leads out") as error:
+    with pytest.raises(UserError, match="link that points outside") as error:
         Model.load(copy, "cpu")
     one_sentence(error)
 

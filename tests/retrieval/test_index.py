@@ -13,11 +13,10 @@ from PIL import Image
 from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
-from likewise.retrieval.location import Place
+from likewise.retrieval.location import IndexLocation
 from likewise.stores.registry import remembered_store, replace_store
 from likewise.stores.schema import Schema
 
@@ -101,7 +100,7 @@ def test_opposite_words_and_picture_give_zeros_and_no_error(catalog: FakeCatalog
 def test_an_item_with_nothing_to_encode_is_left_out_and_counted(catalog: FakeCatalog) -> None:
     index = Index.build(MODEL, catalog)
     assert len(index) == 4
-    assert index.description.left_out == 1
+    assert index.metadata.left_out == 1
     assert {hit.id for hit in index.search("anything", k=100)} == {"0", "1", "2", "3"}
     assert index.similar("3", k=1)[0].id != "3"
     with pytest.raises(UserError, match="no item '4'"):
@@ -202,7 +201,7 @@ def test_a_damaged_index_is_one_sentence(catalog: FakeCatalog, tmp_path: Path, n
     file.unlink()
     if content is not None:
         file.write_text(content)
-    with pytest.raises(UserError, match=r"damaged; build it again"):
+    with pytest.raises(UserError, match=r"damaged: build it again"):
         Index.open(tmp_path, MODEL)
 
 
@@ -216,8 +215,8 @@ def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_the_description_names_model_and_catalogue(catalog: FakeCatalog, tmp_path: Path) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
-    described = Index.build(MODEL, catalog, tmp_path).description
-    assert described == Index.open(tmp_path, MODEL).description
+    described = Index.build(MODEL, catalog, tmp_path).metadata
+    assert described == Index.open(tmp_path, MODEL).metadata
     assert (described.model, described.dim, described.catalog) == ("fake-model", 64, "fake-catalog")
     assert (described.count, described.left_out) == (4, 1)
     assert before <= datetime.fromisoformat(described.created) <= datetime.now(UTC)
@@ -252,7 +251,7 @@ def test_a_run_remembers_its_store(catalog: FakeCatalog, tmp_path: Path, uri: st
 
 
 def test_the_memory_of_a_store_holds_no_secret(tmp_path: Path) -> None:
-    Place.of_run(tmp_path, "qdrant://me:secret@localhost:6333?api_key=hush&collection=shop").remember()
+    IndexLocation.for_run(tmp_path, "qdrant://me:secret@localhost:6333?api_key=hush&collection=shop").remember()
     assert "secret" not in (tmp_path / "store.json").read_text()
     assert "hush" not in (tmp_path / "store.json").read_text()
     assert remembered_store(tmp_path) == "qdrant://localhost:6333?collection=shop"

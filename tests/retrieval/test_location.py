@@ -12,7 +12,7 @@ from stores.qdrant_server import QdrantServer
 from likewise.errors import UserError
 from likewise.files import write_record
 from likewise.progress import console
-from likewise.retrieval.location import Place
+from likewise.retrieval.location import IndexLocation
 from likewise.stores.registry import remembered_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import Credentials
@@ -79,7 +79,7 @@ def test_a_host_that_only_a_run_names_hears_no_password(
     monkeypatch.setenv("PGPASSWORD", SECRET)
     run = stranger(tmp_path, {"format": 1, "uri": uri.format(port)})
     with pytest.raises(UserError):
-        Place.of_run(run, None, Credentials(**GIVEN)).open()
+        IndexLocation.for_run(run, None, Credentials(**GIVEN)).open()
     assert heard, "it was asked"
     assert SECRET.encode() not in b"".join(heard)
     assert b"user\0me\0" not in b"".join(heard)
@@ -94,8 +94,8 @@ def test_a_host_that_is_named_gets_the_password(
     uri = f"postgresql://127.0.0.1:{port}/shop"
     run = stranger(tmp_path, {"format": 1, "uri": uri})
     for place in (
-        lambda: Place.of_run(run, uri, Credentials(**GIVEN)),
-        lambda: Place.of_run(run, None, Credentials(**GIVEN, hosts=(f"127.0.0.1:{port}",))),
+        lambda: IndexLocation.for_run(run, uri, Credentials(**GIVEN)),
+        lambda: IndexLocation.for_run(run, None, Credentials(**GIVEN, hosts=(f"127.0.0.1:{port}",))),
     ):
         heard.clear()
         with pytest.raises(UserError):
@@ -108,16 +108,16 @@ def test_a_real_server_is_opened_again_once_its_host_is_allowed(said: list[str],
     server = QdrantServer(key=SECRET)
     try:
         key = Credentials(token=SECRET)
-        place = Place.of_run(tmp_path, server.uri, key)
-        with pytest.warns(UserWarning, match="insecure"), place.replacing(Schema(2)):
+        place = IndexLocation.for_run(tmp_path, server.uri, key)
+        with pytest.warns(UserWarning, match="insecure"), place.replace_store(Schema(2)):
             pass
         place.remember()
         assert said == []
         with pytest.raises(UserError, match="does not accept the API key"):
-            Place.of_run(tmp_path, None, key).open()
+            IndexLocation.for_run(tmp_path, None, key).open()
         allowed = Credentials(token=SECRET, hosts=("127.0.0.1",))
         with pytest.warns(UserWarning, match="insecure"):
-            assert Place.of_run(tmp_path, None, allowed).open().count() == 0
+            assert IndexLocation.for_run(tmp_path, None, allowed).open().count() == 0
     finally:
         server.stop()
 
@@ -125,9 +125,9 @@ def test_a_real_server_is_opened_again_once_its_host_is_allowed(said: list[str],
 def test_a_run_cannot_have_a_password_sent_without_tls(said: list[str], tmp_path: Path) -> None:
     run = stranger(tmp_path, {"format": 1, "uri": "postgresql://db.example/shop?sslmode=disable"})
     allowed = Credentials(**GIVEN, hosts=("db.example",))
-    assert Place.of_run(run, None, allowed).credentials == Credentials(withheld=True)
+    assert IndexLocation.for_run(run, None, allowed).credentials == Credentials(withheld=True)
     assert "without TLS" in said[-1]
-    assert Place.of_run(run, "postgresql://db.example/shop?sslmode=disable", allowed).credentials == allowed
+    assert IndexLocation.for_run(run, "postgresql://db.example/shop?sslmode=disable", allowed).credentials == allowed
 
 
 @pytest.mark.parametrize("scheme", ["faiss", "lancedb", "milvus"])
@@ -138,11 +138,11 @@ def test_a_store_outside_of_the_run_is_said_aloud(scheme: str, said: list[str], 
     for path in ("/elsewhere/x", "../x", "link/x"):
         said.clear()
         uri = f"{scheme}:{path}" if not path.startswith("/") else f"{scheme}://{path}"
-        Place.of_run(stranger(run, {"format": 1, "uri": uri}))
+        IndexLocation.for_run(stranger(run, {"format": 1, "uri": uri}))
         assert said == [f"{run} remembers a store outside of its folder: {uri}"]
     said.clear()
-    Place.of_run(stranger(run, {"format": 1, "uri": f"{scheme}:items"}))
-    Place.of_run(run, f"{scheme}:///elsewhere/x")
+    IndexLocation.for_run(stranger(run, {"format": 1, "uri": f"{scheme}:items"}))
+    IndexLocation.for_run(run, f"{scheme}:///elsewhere/x")
     assert said == []
 
 
@@ -153,11 +153,11 @@ def test_a_run_alone_makes_no_store_outside_of_itself(scheme: str, said: list[st
     uri = f"{scheme}://{tmp_path}/home/store"
     stranger(run, {"format": 1, "uri": uri})
     with pytest.raises(UserError, match="outside of the run, name it with --store"):
-        Place.of_run(run).try_out(8)
+        IndexLocation.for_run(run).check_writable(8)
     assert not (tmp_path / "home").exists()
-    with Place.of_run(run, uri).replacing(Schema(8)):
+    with IndexLocation.for_run(run, uri).replace_store(Schema(8)):
         pass
-    with Place.of_run(run).replacing(Schema(8)):
+    with IndexLocation.for_run(run).replace_store(Schema(8)):
         pass
 
 
@@ -198,7 +198,7 @@ def test_anything_but_a_remembered_store_is_one_sentence(content: object, tmp_pa
 def test_a_run_remembers_where_its_store_is_and_no_secret(
     uri: str, remembered: str, said: list[str], tmp_path: Path
 ) -> None:
-    Place.of_run(tmp_path, uri).remember()
+    IndexLocation.for_run(tmp_path, uri).remember()
     assert remembered_store(tmp_path) == remembered
     assert SECRET not in "".join(said)
     assert bool(said) == any(name in uri for name in ("sslkey", "Properties", "KeyFile")), "what must be given again"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from likewise.catalog.images.picture import PictureError
 from likewise.errors import UserError
-from likewise.retrieval.query import SAME_FROM, Term, parse_weighted, query_of
+from likewise.retrieval.query import SAME_FROM, Term, build_query, parse_weighted
 from likewise.retrieval.query_vector import _read_image
 
 
@@ -39,16 +39,16 @@ def test_any_text_can_have_a_weight(text: str, weight: float) -> None:
 
 
 def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
-    assert query_of("tea").texts == (Term("tea", 1.0),)
-    assert query_of(("tea", 2)).texts == (Term("tea", 2.0),)
-    assert query_of([" tea ", "", ("milk", 0.5)], minus="sugar").texts == (Term("tea", 1.0), Term("milk", 0.5))
-    assert query_of(None, like=["a", ("b", 3)]).likes == (Term("a", 1.0), Term("b", 3.0))
-    assert query_of("tea", minus=["sugar", ("salt", 2)]).minus == (Term("sugar", 0.5), Term("salt", 2.0))
-    assert query_of("tea", facet="brand").facets == ("brand",)
-    assert query_of("tea", facet=["brand", "price"]).facets == ("brand", "price")
-    assert query_of("tea", hide_duplicates=True).same_from == SAME_FROM
-    assert query_of("tea", hide_duplicates=0.9).same_from == 0.9
-    assert query_of("tea").same_from is None
+    assert build_query("tea").texts == (Term("tea", 1.0),)
+    assert build_query(("tea", 2)).texts == (Term("tea", 2.0),)
+    assert build_query([" tea ", "", ("milk", 0.5)], minus="sugar").texts == (Term("tea", 1.0), Term("milk", 0.5))
+    assert build_query(None, like=["a", ("b", 3)]).likes == (Term("a", 1.0), Term("b", 3.0))
+    assert build_query("tea", minus=["sugar", ("salt", 2)]).minus == (Term("sugar", 0.5), Term("salt", 2.0))
+    assert build_query("tea", facet="brand").facets == ("brand",)
+    assert build_query("tea", facet=["brand", "price"]).facets == ("brand", "price")
+    assert build_query("tea", hide_duplicates=True).duplicate_threshold == SAME_FROM
+    assert build_query("tea", hide_duplicates=0.9).duplicate_threshold == 0.9
+    assert build_query("tea").duplicate_threshold is None
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
         ({"text": "tea", "image_weight": 1.5}, "between 0 and 1"),
         ({"text": "tea", "diversity": 1.0}, "diversity must lie between 0 and 1"),
         ({"text": "tea", "diversity": -0.1}, "diversity must lie between 0 and 1"),
-        ({"text": "tea", "hide_duplicates": 1.5}, "near-duplicates have a cosine between 0 and 1, not 1.5"),
-        ({"text": "tea", "min_score": float("nan")}, "least score must be a number"),
+        ({"text": "tea", "hide_duplicates": 1.5}, "the cosine of near-duplicates lies between 0 and 1, not 1.5"),
+        ({"text": "tea", "min_score": float("nan")}, "min_score must be a number"),
         ({"text": ("tea", 0)}, "a weight must be a number above 0, not 0"),
         ({"text": ("tea", float("inf"))}, "a weight must be a number above 0"),
         ({"text": "tea", "minus": ("sugar", -1)}, "a weight must be a number above 0, not -1"),
@@ -75,7 +75,7 @@ def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
 def test_a_mistake_is_one_sentence(parts: dict, sentence: str) -> None:
     text = parts.pop("text", None)
     with pytest.raises(UserError, match=sentence):
-        query_of(text, **parts)
+        build_query(text, **parts)
 
 
 def test_a_picture_to_look_for_is_refused_before_it_fills_the_memory() -> None:

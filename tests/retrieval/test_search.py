@@ -14,7 +14,7 @@ from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
 from likewise.retrieval import candidates, search
-from likewise.retrieval.hybrid import Fusion
+from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.index import Index
 
 MODEL = FakeModel()
@@ -167,7 +167,7 @@ def test_near_duplicates_are_hidden(shop: Index) -> None:
     assert "s8" not in ids(shop.search(like="s0", k=10, hide_duplicates=True)), "nor what is the same as the item"
     few = shop.search("red running shoe", k=10, hide_duplicates=0.5)
     assert len(few) < 9
-    fetched = shop._store.fetch(ids(few), vectors=True)
+    fetched = shop._handle._store.fetch(ids(few), vectors=True)
     vectors = np.stack([record.vector for record in fetched])
     assert np.triu(vectors @ vectors.T, 1).max() < 0.5
 
@@ -199,7 +199,7 @@ def test_pages_fit_together_whatever_reorders_them(shop: Index, monkeypatch: pyt
         {"diversity": 0.5},
         {"hide_duplicates": True, "group_by": "title"},
         {"hybrid": True},
-        {"hybrid": Fusion("ranks"), "diversity": 0.3, "boost": "price * 0.001"},
+        {"hybrid": Hybrid("ranks"), "diversity": 0.3, "boost": "price * 0.001"},
     ):
         everything = ids(shop.search("red leather shoe", k=10, **options))
         pages = [ids(shop.search("red leather shoe", k=3, offset=start, **options)) for start in range(0, 10, 3)]
@@ -233,7 +233,7 @@ def test_hybrid_finds_ids_and_brands(shop: Index) -> None:
     assert {hit.fields["brand"] for hit in shop.search("cord", k=2, hybrid=True)} == {"Cord"}
 
 
-@pytest.mark.parametrize("fusion", [True, Fusion("ranks"), Fusion("weights", 0.7)])
+@pytest.mark.parametrize("fusion", [True, Hybrid("ranks"), Hybrid("weights", 0.7)])
 def test_hybrid_keeps_to_filters_and_finds_all_that_meet_them(shop: Index, fusion: object) -> None:
     for where in ("price > 55", "sold == true", 'brand == "Acme" or price is null', "price > 1000"):
         plain = shop.search("XJ-906", where=where, k=10)
@@ -253,7 +253,7 @@ def test_hybrid_with_a_common_word_and_a_filter_looks_as_far_as_it_takes(
 
 
 def test_hybrid_scores_lie_between_0_and_1_and_descend(shop: Index) -> None:
-    for fusion in (Fusion(), Fusion("ranks")):
+    for fusion in (Hybrid(), Hybrid("ranks")):
         scores = [hit.score for hit in shop.search("red XJ-901", k=10, hybrid=fusion)]
         assert scores == sorted(scores, reverse=True)
         assert 0 <= scores[-1] <= scores[0] <= 1
@@ -266,7 +266,7 @@ def test_hybrid_without_a_known_word_is_a_search_by_vectors(shop: Index) -> None
 
 
 def test_unwanted_words_count_in_a_hybrid_search_too(shop: Index) -> None:
-    wanted = shop.search("leather shoe", minus=("xj-901", 2.0), k=10, hybrid=Fusion(words=1.0))
+    wanted = shop.search("leather shoe", minus=("xj-901", 2.0), k=10, hybrid=Hybrid(words=1.0))
     assert ids(wanted).index("s1") > ids(wanted).index("s2")
 
 
@@ -293,7 +293,7 @@ def test_everything_together(shop: Index) -> None:
 _options = st.fixed_dictionaries(
     {},
     optional={
-        "hybrid": st.sampled_from([True, Fusion("ranks")]),
+        "hybrid": st.sampled_from([True, Hybrid("ranks")]),
         "where": st.sampled_from(["price < 60", 'brand == "Acme"', "sold != true", "price > 70"]),
         "group_by": st.sampled_from(["brand", "title", "sold"]),
         "hide_duplicates": st.sampled_from([True, 0.7]),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
-from likewise.cli import main
+from likewise.cli.app import main
 from likewise.retrieval.query import Query
 from likewise.stores.registry import ENGINES
 
@@ -61,7 +61,7 @@ def test_every_part_of_a_query_is_shown_as_a_command() -> None:
         "texts": "--text",
         "images": "--image",
         "likes": "--like",
-        "same_from": "--hide-duplicates",
+        "duplicate_threshold": "--hide-duplicates",
         "facets": "--facet",
         "k": "-k",
     }

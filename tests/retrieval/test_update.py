@@ -24,7 +24,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways in which an update can be written."""
     if request.param == "by a new store":
         monkeypatch.setattr(ingest, "_FEW", -1)
-        monkeypatch.setattr(ingest, "_SMALL_PART", 0.0)
+        monkeypatch.setattr(ingest, "_SMALL_SHARE", 0.0)
     return request.param
 
 
@@ -171,8 +171,9 @@ def test_a_retrained_model_cannot_update(tmp_path: Path) -> None:
         Index.open(tmp_path, FakeModel())
 
 
+@pytest.mark.parametrize("by", ["itself", "another handle"])
 @pytest.mark.parametrize("store", STORES.values(), ids=STORES)
-def test_an_open_index_answers_during_updates_and_follows(tmp_path: Path, way: str, store: str) -> None:
+def test_an_open_index_answers_during_updates_and_follows(tmp_path: Path, way: str, store: str, by: str) -> None:
     model = FakeModel()
     Index.build(model, shop(), tmp_path, store=store)
     served, stop, errors = Index.open(tmp_path, model), threading.Event(), list[str]()
@@ -190,7 +191,7 @@ def test_an_open_index_answers_during_updates_and_follows(tmp_path: Path, way: s
     for thread in visitors:
         thread.start()
     try:
-        updater = Index.open(tmp_path, model)
+        updater = served if by == "itself" else Index.open(tmp_path, model)
         for turn in range(5):
             updater.update(shop(item3=f"turn{turn}", item4=None if turn % 2 else "back again"))
         time.sleep(1.2)
@@ -257,7 +258,7 @@ def test_an_update_mends_words_that_were_behind(tmp_path: Path) -> None:
     shutil.move(behind, tmp_path / "words")
     index = Index.open(tmp_path, model)
     index.update(shop(item3="xj-777", item4=None))
-    words = Index.open(tmp_path, model)._words.current()
+    words = Index.open(tmp_path, model)._lexical.current()
     assert words.count == len(index) == 9
     assert index.search("xj777", k=1, hybrid=True)[0].id == "item3"
     assert words.match([("900 911", 1.0)]).best(5)[0] == []

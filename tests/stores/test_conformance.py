@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stores.engines import ENGINES, Engine
 
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or, parse_filter
-from likewise.catalog.filters_polars import matching_rows
+from likewise.catalog.filters_polars import match_rows
 from likewise.errors import UserError
 from likewise.stores.base import Store
 from likewise.stores.registry import open_store, replace_store
@@ -161,7 +161,7 @@ def test_no_query_gives_no_result(shop: Store) -> None:
 )
 def test_a_filter_finds_exactly_what_the_catalogue_says_and_the_best_of_it(shop: Store, text: str) -> None:
     condition = parse_filter(text)
-    rows = matching_rows(ITEMS, condition).arg_true().to_numpy()
+    rows = match_rows(ITEMS, condition).arg_true().to_numpy()
     assert shop.count(condition) == len(rows)
     queries = vectors_of(3, seed=5)
     for query, found in zip(queries, shop.search(queries, 10, condition), strict=True):
@@ -198,7 +198,7 @@ _conditions = st.recursive(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=_conditions)
 def test_any_filter_means_the_same_as_in_the_catalogue(shop: Store, condition: Condition) -> None:
-    expected = ITEMS.filter(matching_rows(ITEMS, condition))["id"].to_list()
+    expected = ITEMS.filter(match_rows(ITEMS, condition))["id"].to_list()
     assert shop.count(condition) == len(expected)
     (found,) = shop.search(VECTORS[:1], len(ITEMS), condition)
     assert sorted(found.ids) == sorted(expected)
@@ -361,6 +361,113 @@ def test_mistakes_in_items_and_numbers_are_one_sentence(place: str) -> None:
     with pytest.raises(UserError, match="at least 1"):
         store.search(VECTORS[:1], 0)
     assert store.count() == 2
+    store.close()
+
+
+# --- field vectors ---------------------------------------------------------------------------------------------------
+
+FIELDS = ("title", "image", "tag")
+
+
+def field_vectors_of(count: int, seed: int = 0) -> np.ndarray:
+    """(count, fields, DIM) of unit norm; every third item lacks a title, every fourth an image, some have neither."""
+    vectors = np.random.default_rng(seed).standard_normal((count, len(FIELDS), DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    vectors[::3, 0], vectors[::4, 1], vectors[::6, 2] = np.nan, np.nan, np.nan
+    return vectors
+
+
+def check_field_vectors(store: Store, rows: list[int], expected: np.ndarray) -> None:
+    """Items have the vectors of the fields that they have, and no others."""
+    records = store.fetch([f"item-{row}" for row in rows], field_vectors=True)
+    for record, vectors in zip(records, expected, strict=True):
+        present = {name: vector for name, vector in zip(FIELDS, vectors, strict=True) if not np.isnan(vector[0])}
+        assert list(record.field_vectors) == list(present)
+        for name, vector in present.items():
+            assert record.field_vectors[name].dtype == np.float32
+            np.testing.assert_allclose(record.field_vectors[name], vector, atol=1e-3)
+
+
+def test_the_vectors_of_fields_come_back_as_they_went_in(place: str) -> None:
+    given = field_vectors_of(200)
+    with replace_store(place, Schema.of(ITEMS, DIM, field_vectors=FIELDS)) as store:
+        store.upsert(ITEMS[:120], VECTORS[:120], given[:120])
+        store.upsert(ITEMS[120:200], VECTORS[120:200], given[120:200].astype(np.float16))
+    store = open_store(place)
+    assert store.schema.field_vectors == FIELDS
+    rows = [7, 0, 12, 150, 3, 4, 199]
+    check_field_vectors(store, rows, given[rows])
+    both = store.fetch(["item-12", "no such item", "item-7"], vectors=True, field_vectors=True)
+    assert both[0].field_vectors == {}, "an item may have none of the fields"
+    assert both[1] is None
+    np.testing.assert_allclose(both[2].vector, VECTORS[7], atol=1e-6)
+    assert both[2].fields["title"] == ITEMS["title"][7]
+    assert store.fetch(["item-7"])[0].field_vectors is None
+    assert sorted(store.search(VECTORS[:1], 300)[0].ids) == sorted(ITEMS["id"][:200])
+    store.close()
+
+
+def test_the_vectors_of_fields_are_replaced_and_removed_with_their_items(place: str) -> None:
+    given, changed = field_vectors_of(60), field_vectors_of(60, seed=5)[::-1].copy()
+    with replace_store(place, Schema.of(ITEMS, DIM, field_vectors=FIELDS)) as store:
+        store.upsert(ITEMS[:50], VECTORS[:50], given[:50])
+    store = open_store(place)
+    store.upsert(ITEMS[40:60], VECTORS[40:60], changed[40:60])
+    store.upsert(pl.concat([ITEMS[5:6], ITEMS[5:6]]), VECTORS[:2], changed[[0, 5]])
+    store.delete(["item-1", "item-45"])
+    expected = np.concatenate([given[:40], changed[40:]])
+    expected[5] = changed[5]
+    kept = [row for row in range(60) if row not in (1, 45)]
+    for step in (store.optimise, store.close):
+        check_field_vectors(store, kept, expected[kept])
+        assert store.fetch(["item-1", "item-45"], field_vectors=True) == [None, None]
+        step()
+    store = open_store(place)
+    check_field_vectors(store, kept, expected[kept])
+    store.upsert(ITEMS[45:46], VECTORS[45:46], given[45:46])
+    check_field_vectors(store, [45], given[45:46])
+    store.close()
+
+
+def test_field_vectors_that_do_not_fit_the_store_are_one_sentence(place: str) -> None:
+    vectors = field_vectors_of(2)
+    with replace_store(place, Schema.of(ITEMS, DIM, field_vectors=FIELDS)) as store:
+        store.upsert(ITEMS[:2], VECTORS[:2], vectors)
+    store = open_store(place)
+    some = vectors.copy()
+    some[1, 2, 3] = np.nan
+    for wrong, sentence in [
+        (None, "keeps the vectors of title, image, tag: give"),
+        (vectors[:, :2], r"shape \(2, 3, 16\) are needed"),
+        (vectors[:1], r"shape \(2, 3, 16\) are needed"),
+        (some, "NaN in some places"),
+        (vectors * 1e6, "numbers too large"),
+    ]:
+        with pytest.raises(UserError, match=sentence):
+            store.upsert(ITEMS[5:7], VECTORS[5:7], wrong)
+    assert store.count() == 2
+    store.close()
+
+
+def test_a_store_without_field_vectors_gives_and_takes_none(place: str) -> None:
+    store = filled(place, ITEMS[:3], VECTORS[:3])
+    assert store.schema.field_vectors == ()
+    assert store.fetch(["item-1"], field_vectors=True)[0].field_vectors == {}
+    with pytest.raises(UserError, match="keeps no field vectors"):
+        store.upsert(ITEMS[:3], VECTORS[:3], field_vectors_of(3))
+    store.close()
+
+
+def test_a_walk_without_vectors_sees_ids_and_fields(place: str) -> None:
+    store = filled(place, ITEMS[:40], VECTORS[:40])
+    store.upsert(ITEMS[30:50], VECTORS[30:50])
+    store.delete(["item-2"])
+    batches = list(store.iterate(16, vectors=False))
+    assert all(batch.vectors.shape == (len(batch.ids), 0) for batch in batches)
+    assert max(len(batch.ids) for batch in batches) <= 16
+    walked = {id: fields for batch in batches for id, fields in zip(batch.ids, batch.fields, strict=True)}
+    assert sum(len(batch.ids) for batch in batches) == len(walked) == 49
+    assert walked == {record.id: record.fields for record in store.fetch(list(walked))}
     store.close()
 
 

@@ -76,6 +76,30 @@ def test_fields_and_ids_that_were_damaged_are_never_returned(place: str, text: s
             list(store.search(VECTORS[DAMAGED : DAMAGED + 1], 1))
 
 
+@pytest.mark.parametrize("scheme", ["faiss", "lancedb"])
+def test_field_vectors_that_were_damaged_are_never_returned(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"{scheme}://{tmp_path}/store"
+    halves = VECTORS[:, None].astype(np.float16)
+    with replace_store(uri, Schema.of(ITEMS, DIM, field_vectors=["title"])) as store:
+        store.upsert(ITEMS, VECTORS, halves)
+    path, start = file_with(tmp_path, halves[DAMAGED].tobytes())
+    damage(path, start + 1)
+    with pytest.raises(UserError, match="damaged"):
+        open_store(uri)
+    monkeypatch.setattr(checksums, "AT_OPENING", 20_000)
+    store = open_store(uri)
+    assert [one.ids for one in store.search(VECTORS[DAMAGED : DAMAGED + 1], 1)] == [[IDS[DAMAGED]]]
+    assert store.fetch([IDS[DAMAGED]], vectors=True)[0].id == IDS[DAMAGED]
+    (whole,) = store.fetch([IDS[WHOLE]], field_vectors=True)
+    np.testing.assert_allclose(whole.field_vectors["title"], VECTORS[WHOLE], atol=1e-3)
+    with pytest.raises(UserError, match="damaged"):
+        store.fetch([IDS[DAMAGED]], field_vectors=True)
+    (part,) = verify(str(tmp_path / "store"))
+    assert part.damage is not None and path.name in part.damage
+
+
 def test_whole_stores_answer_as_if_they_were_small(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     large = [(one.ids, one.scores.tolist()) for one in open_store(place).search(VECTORS[:50], 10)]
     monkeypatch.setattr(checksums, "AT_OPENING", 2**30)

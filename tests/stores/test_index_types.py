@@ -202,12 +202,12 @@ def test_an_index_that_is_damaged_or_missing_is_one_sentence(kind: str, tmp_path
             file.unlink()
         else:
             file.write_bytes(content)
-        with pytest.raises(UserError, match="missing or damaged; build it again"):
+        with pytest.raises(UserError, match="missing or damaged: build it again"):
             opened(tmp_path)
     file.write_bytes(whole)
     plan = version_in(tmp_path) / "segment.json"
     plan.write_text(json.dumps(json.loads(plan.read_text()) | {"kind": "no such kind"}))
-    with pytest.raises(UserError, match="missing or damaged; build it again"):
+    with pytest.raises(UserError, match="missing or damaged: build it again"):
         opened(tmp_path)
 
 

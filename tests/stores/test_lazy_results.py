@@ -80,7 +80,7 @@ def test_vectors_without_a_length_are_one_sentence_and_no_warning(store, number)
 def test_damaged_ids_are_one_sentence(store, tmp_path):
     (file,) = (tmp_path / "store").glob("*/ids.text")
     file.write_bytes(b"\xff" * file.stat().st_size)
-    with pytest.raises(UserError, match=r"store is missing or damaged; build it again \(.*ids.text is damaged\)"):
+    with pytest.raises(UserError, match=r"store is missing or damaged: build it again \(.*ids.text is damaged\)"):
         open_store(f"faiss://{tmp_path}/store")
 
 
@@ -89,7 +89,7 @@ def test_damaged_ids_of_a_large_store_are_one_sentence_once_they_are_read(store,
     (file,) = (tmp_path / "store").glob("*/ids.text")
     file.write_bytes(b"\xff" * file.stat().st_size)
     hits = open_store(f"faiss://{tmp_path}/store").search(VECTORS, 1)
-    with pytest.raises(UserError, match="store is missing or damaged; build it again"):
+    with pytest.raises(UserError, match="store is missing or damaged: build it again"):
         list(hits)
-    with pytest.raises(UserError, match="store is missing or damaged; build it again"):
+    with pytest.raises(UserError, match="store is missing or damaged: build it again"):
         hits[0]

@@ -22,7 +22,7 @@ from stores.test_conformance import DIM, ITEMS, VECTORS
 from stores.test_conformance import _conditions as conditions
 
 from likewise.catalog.filters import Compare, Condition, Not, OneOf, Or, parse_filter
-from likewise.catalog.filters_polars import matching_rows
+from likewise.catalog.filters_polars import match_rows
 from likewise.errors import MissingExtraError, UserError
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
@@ -188,7 +188,7 @@ def _found(limit: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
 @settings(max_examples=60, deadline=None)
 @given(condition=conditions)
 def test_both_halves_of_mongodb_mean_what_the_catalogue_means(condition: Condition) -> None:
-    expected = SOME.filter(matching_rows(SOME, condition))["id"].to_list()
+    expected = SOME.filter(match_rows(SOME, condition))["id"].to_list()
     form = normal_form(condition, SCHEMA)
     assert _found(matching(form), DOCUMENTS) == expected
     if limit := index_filter(form, SCHEMA):
@@ -207,7 +207,7 @@ def test_a_texts_first_characters_decide_comparisons_with_shorter_texts(
         stored = _documents(items, schema)
     assert all(len(one["c0s"]) <= 3 for one in stored)
     condition = Compare("text", operator, value)
-    expected = items.filter(matching_rows(items, condition))["id"].to_list()
+    expected = items.filter(match_rows(items, condition))["id"].to_list()
     assert _found(index_filter(normal_form(condition, schema), schema), stored) == expected
 
 
@@ -266,7 +266,7 @@ def _collections(place: str) -> list[str]:
 def test_items_are_found_by_comparing_all_of_them(place: str) -> None:
     store = _filled(place, 300)
     condition = parse_filter('tag != "shoes" and price < 60')
-    rows = matching_rows(ITEMS[:300], condition).arg_true().to_numpy()
+    rows = match_rows(ITEMS[:300], condition).arg_true().to_numpy()
     for k in (1, 10, 1_000):
         for query, found in zip(VECTORS[400:405], store.search(VECTORS[400:405], k, condition), strict=True):
             best = rows[np.argsort(-(VECTORS[rows] @ query))][:k]
@@ -295,6 +295,22 @@ def test_items_are_written_fetched_walked_through_and_removed(place: str) -> Non
     store.close()
 
 
+def test_the_vectors_of_fields_come_back(place: str) -> None:
+    given = np.stack([VECTORS[:5], VECTORS[5:10]], axis=1)
+    given[2, 0], given[3] = np.nan, np.nan
+    with replace_store(place, Schema.of(ITEMS, DIM, field_vectors=["title", "image"])) as store:
+        store.upsert(ITEMS[:5], VECTORS[:5], given)
+    store = open_store(place)
+    records = store.fetch(ITEMS["id"][:5].to_list(), field_vectors=True)
+    assert [list(record.field_vectors) for record in records[1:4]] == [["title", "image"], ["image"], []]
+    np.testing.assert_allclose(records[2].field_vectors["image"], VECTORS[7], atol=1e-3)
+    assert store.fetch(["item-1"])[0].field_vectors is None
+    with pytest.raises(UserError, match="give `field_vectors`"):
+        store.upsert(ITEMS[:1], VECTORS[:1])
+    assert [batch.vectors.shape for batch in store.iterate(vectors=False)] == [(5, 0)]
+    store.close()
+
+
 def test_contents_change_in_one_step(place: str) -> None:
     with pytest.raises(UserError, match=r"no store at .*likewise index --store"):
         open_store(place)
@@ -316,7 +332,7 @@ def test_a_store_that_is_damaged_says_so(place: str) -> None:
     _filled(place, 3).close()
     (content,) = _collections(place)
     _database()[content].update_one({"_id": "about"}, {"$set": {"schema": "{}"}})
-    with pytest.raises(UserError, match="is damaged: build it again"):
+    with pytest.raises(UserError, match="is missing or damaged: build it again"):
         open_store(place)
 
 

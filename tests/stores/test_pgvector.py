@@ -415,7 +415,7 @@ def test_what_is_not_in_use_is_removed(place: str) -> None:
 
 def test_a_damaged_store_says_so(place: str) -> None:
     _filled(place, "a")
-    store, damaged = open_store(place), pytest.raises(UserError, match="is damaged: build it again")
+    store, damaged = open_store(place), pytest.raises(UserError, match="is missing or damaged: build it again")
     with _sql() as connection:
         connection.execute(f"DROP TABLE {_content(place, connection)}")
     for use in (store.count, lambda: store.upsert(*_items("b")), lambda: next(store.iterate())):

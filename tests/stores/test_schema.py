@@ -6,6 +6,7 @@ from datetime import date
 import polars as pl
 import pytest
 
+from likewise.files import FormatError, NewerFormatError
 from likewise.stores.schema import FIELDS, Schema, stored_columns
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -25,6 +26,17 @@ def test_numbers_that_json_lacks_are_blank(kind, nested):
     assert [document["price"] for document in found] == [1.5, None, None, None]
     if nested:
         assert [document["sizes"] for document in found] == [[1.0, None], [], None, [2.5]]
+
+
+def test_a_schema_is_read_as_it_was_written_and_refused_in_another_format():
+    schema = Schema.of(pl.DataFrame({"id": ["a"], "価格": [1.5]}), 4, {"model": "m"}, ["title", "image"])
+    assert Schema.from_json(schema.to_json()) == schema
+    content = json.loads(schema.to_json())
+    with pytest.raises(NewerFormatError, match="newer version of likewise: update likewise"):
+        Schema.from_json(json.dumps(content | {"format": content["format"] + 1}))
+    del content["format"], content["field_vectors"]
+    with pytest.raises(FormatError, match="older version of likewise"):
+        Schema.from_json(json.dumps(content))
 
 
 def test_columns_that_are_missing_are_blank_and_stand_in_the_schemas_order():

@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.text import normalise
+from likewise.catalog.text import normalize_text
 from likewise.errors import UserError
 
 Codes = NDArray[np.int64]
@@ -65,8 +65,8 @@ class Identity:
         if identity != "auto" and not identity.startswith(_COLUMN):
             raise UserError(f"identity is auto, none or column:NAME, not {identity!r}")
         column = identity.removeprefix(_COLUMN) if identity != "auto" else None
-        titles = [normalise(text) for text in catalog.texts("title")]
-        descriptions = [normalise(text) for text in catalog.texts("description")]
+        titles = [normalize_text(text) for text in catalog.texts("title")]
+        descriptions = [normalize_text(text) for text in catalog.texts("description")]
         hashes = [shown[0].key if shown else None for shown in catalog.pictures] if pictures else [None] * len(catalog)
         texts = [None if pair == (None, None) else pair for pair in zip(titles, descriptions, strict=True)]
         picture, named = number_values(hashes), number_values(_values(catalog, column))

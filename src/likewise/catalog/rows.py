@@ -1,4 +1,4 @@
-"""Rows: a file's cells → the table of items, with clean ids, texts and image sources, the rest as metadata."""
+"""Reading a catalogue file into a clean table of items: our columns, and the file's own as metadata."""
 
 import html
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ import polars as pl
 
 from likewise.catalog.columns import COLUMNS, FIELDS, ColumnMap, map_columns
 from likewise.catalog.delimited import RawTable
-from likewise.catalog.image_cells import image_sources, without_long_cells
-from likewise.catalog.images.sources import longest_source
+from likewise.catalog.image_cells import blank_long_cells, parse_image_cells
+from likewise.catalog.images.sources import compute_longest_source
 from likewise.catalog.report import Report
 from likewise.catalog.table import read_table
 from likewise.config import ImageSettings
@@ -53,29 +53,29 @@ def read_items(
     """
     raw = read_table(path, report)
     mapping = map_columns(raw.cells.columns, columns)
-    cells = _without_long_image_cells(raw, mapping, images, report)
+    cells = _blank_long_image_cells(raw, mapping, images, report)
     cells = clean_cells(cells, raw.row_numbers, report)
-    raw = _without_empty_rows(RawTable(cells, raw.row_numbers), report)
-    items = _our_columns(raw, mapping, report)
+    raw = _drop_empty_rows(RawTable(cells, raw.row_numbers), report)
+    items = _extract_columns(raw, mapping, report)
     for note in mapping.notes:
         report.note(note)
-    items = pl.concat([items, _metadata(raw, mapping, report)], how="horizontal")
-    items = _without_contentless_rows(items, report)
-    items = _with_ids(items, mapping, report)
+    items = pl.concat([items, _extract_metadata(raw, mapping, report)], how="horizontal")
+    items = _drop_rows_without_content(items, report)
+    items = _assign_ids(items, mapping, report)
     _count_blank_cells(items, mapping, report)
     report.usable = len(items)
     return items.drop("row number")
 
 
-def _without_long_image_cells(raw: RawTable, mapping: ColumnMap, images: ImageSettings, report: Report) -> pl.DataFrame:
+def _blank_long_image_cells(raw: RawTable, mapping: ColumnMap, images: ImageSettings, report: Report) -> pl.DataFrame:
     source = mapping.sources.get("image")
     if source is None:
         return raw.cells
-    longest = longest_source(images.max_bytes)
-    return raw.cells.with_columns(without_long_cells(raw.cells[source], longest, raw.row_numbers, report))
+    longest = compute_longest_source(images.max_bytes)
+    return raw.cells.with_columns(blank_long_cells(raw.cells[source], longest, raw.row_numbers, report))
 
 
-def _without_empty_rows(raw: RawTable, report: Report) -> RawTable:
+def _drop_empty_rows(raw: RawTable, report: Report) -> RawTable:
     filled = raw.cells.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
     if filled.all():
         return raw
@@ -83,7 +83,7 @@ def _without_empty_rows(raw: RawTable, report: Report) -> RawTable:
     return RawTable(raw.cells.filter(filled), raw.row_numbers.filter(filled))
 
 
-def _our_columns(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame:
+def _extract_columns(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame:
     rows = raw.cells.height
     ours = [raw.row_numbers.alias("row number")]
     for name in COLUMNS:
@@ -93,16 +93,16 @@ def _our_columns(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFr
         else:
             cells = raw.cells[source].cast(pl.String).alias(name)
         if name == "image":
-            cells = image_sources(cells, raw.row_numbers, report)
+            cells = parse_image_cells(cells, raw.row_numbers, report)
         elif name == "id":
-            cells = without_null_words(cells, raw.row_numbers, report)
+            cells = blank_null_words(cells, raw.row_numbers, report)
         else:
             cells = clean_text(cells, raw.row_numbers, report)
         ours.append(cells.alias(name))
     return pl.DataFrame(ours)
 
 
-def _metadata(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame:
+def _extract_metadata(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame:
     used_as = {source: ours for ours, source in mapping.sources.items()}
     columns: dict[str, pl.Series] = {}
     for column in raw.cells.iter_columns():
@@ -113,17 +113,17 @@ def _metadata(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame
             while name in COLUMNS or name in raw.cells.columns or name in columns:
                 name = f"original_{name}"
             report.note(f'the file\'s own column "{column.name}" is kept as "{name}"')
-        columns[name] = column.alias(name) if column.name in used_as else typed_metadata(column).alias(name)
+        columns[name] = column.alias(name) if column.name in used_as else infer_column_type(column).alias(name)
     return pl.DataFrame(list(columns.values()))
 
 
-def _without_contentless_rows(items: pl.DataFrame, report: Report) -> pl.DataFrame:
+def _drop_rows_without_content(items: pl.DataFrame, report: Report) -> pl.DataFrame:
     has_content = pl.col("title").is_not_null() | pl.col("description").is_not_null() | (pl.col("image").list.len() > 0)
     report.count_rows("no-content", items.filter(~has_content)["row number"].to_list())
     return items.filter(has_content)
 
 
-def _with_ids(items: pl.DataFrame, mapping: ColumnMap, report: Report) -> pl.DataFrame:
+def _assign_ids(items: pl.DataFrame, mapping: ColumnMap, report: Report) -> pl.DataFrame:
     if "id" in mapping.guessed and items["id"].n_unique() < _LEAST_DISTINCT * len(items):
         report.note(f'the column "{mapping.sources["id"]}" repeats its values, so row numbers are the ids instead')
         items = items.with_columns(pl.lit(None, pl.String).alias("id"))
@@ -145,7 +145,7 @@ def _count_blank_cells(items: pl.DataFrame, mapping: ColumnMap, report: Report) 
             report.count_rows(f"blank-{name}", items.filter(blank)["id"].to_list())
 
 
-def spread_sample(items: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+def sample_rows(items: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
     """Draw `most` rows with a seed, spread over titles: no title comes twice before every title came once.
 
     The rows keep their order. Rows without a title are identities of their own.
@@ -180,10 +180,10 @@ def clean_cells(table: pl.DataFrame, row_numbers: pl.Series, report: Report) -> 
         report.count_rows("control-characters", row_numbers.filter(dirty).to_list())
         table = table.with_columns(pl.col(texts).str.replace_all(_CONTROL, ""))
     stripped = pl.col(texts).str.strip_chars()
-    return table.with_columns(stripped).with_columns(_blank_as_null(pl.col(texts)))
+    return table.with_columns(stripped).with_columns(_nullify_blank(pl.col(texts)))
 
 
-def _blank_as_null(text: pl.Expr) -> pl.Expr:
+def _nullify_blank(text: pl.Expr) -> pl.Expr:
     return pl.when(text.str.len_bytes() > 0).then(text).otherwise(None)
 
 
@@ -195,7 +195,7 @@ def clean_text(text: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Se
         row_numbers: (rows,) for the report.
         report: counts "null-word" and "html-removed".
     """
-    text = without_null_words(text, row_numbers, report)
+    text = blank_null_words(text, row_numbers, report)
     tags = text.str.contains(_TAG).fill_null(False)
     entities = text.str.contains(_ENTITY).fill_null(False)
     marked = tags | entities
@@ -208,11 +208,11 @@ def clean_text(text: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Se
     unescaped = pl.Series("text", [html.unescape(cell) for cell in frame.filter("marked")["text"]], pl.String)
     unescaped = unescaped.str.replace_all(_CONTROL, "").str.replace_all(r"[ \t\x{a0}]+", " ")
     unescaped = unescaped.str.replace_all(r"\s*\n\s*", "\n").str.strip_chars()
-    unescaped = unescaped.to_frame().select(_blank_as_null(pl.col("text"))).to_series()
+    unescaped = unescaped.to_frame().select(_nullify_blank(pl.col("text"))).to_series()
     return frame["text"].scatter(marked.arg_true(), unescaped)
 
 
-def without_null_words(text: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Series:
+def blank_null_words(text: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Series:
     """Make the words null and nan (lower case) blank, and count them."""
     words = text.is_in(_NULL_WORDS).fill_null(False)
     if not words.any():
@@ -225,7 +225,7 @@ def without_null_words(text: pl.Series, row_numbers: pl.Series, report: Report) 
     )
 
 
-def typed_metadata(column: pl.Series) -> pl.Series:
+def infer_column_type(column: pl.Series) -> pl.Series:
     """A column of numbers or truth values as such, so that filters compare numbers; any other unchanged.
 
     Every cell has to fit: Int64 without leading zeros, Float64 if finite, Boolean for true and false in any case.

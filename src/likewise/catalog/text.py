@@ -1,4 +1,4 @@
-"""Text: when two texts count as the same, and the words of a text in any language."""
+"""Text normalisation and word tokenisation for any language."""
 
 import re
 import unicodedata
@@ -9,12 +9,12 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
-def normalise(text: str | None) -> str | None:
-    """Text as identities compare it: Unicode-normalised, case-folded, with single spaces."""
+def normalize_text(text: str | None) -> str | None:
+    """Text as identities compare it: Unicode-normalised (NFKC), case-folded, with single spaces."""
     return None if text is None else " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def tokens(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Words of a text in any language, for a lexical index.
 
     Case and accents are folded. Scripts without spaces give overlapping pairs of characters, as Lucene's CJK analyser

@@ -11,7 +11,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.identity import Identity
 from likewise.catalog.images.picture import Picture
 from likewise.catalog.images.resolve import resolve_pictures
-from likewise.catalog.text import normalise
+from likewise.catalog.text import normalize_text
 from likewise.errors import UserError
 from likewise.evaluation.comparison import SystemMetrics, evaluate_system, headline_metric, relevance_by_key
 from likewise.evaluation.judgments.qrels import JudgedQueries, read_queries
@@ -300,7 +300,7 @@ def _build_text_task(
     first_row: dict[str, int] = {}
     for row, (value, key) in enumerate(zip(values, keys, strict=True)):
         if value is not None:
-            text = str(normalise(value))
+            text = str(normalize_text(value))
             first_row.setdefault(text, row)
             if key is not None:  # a text that stands in rows of several keys is answered by all of them
                 keys_of[text].add(key)
@@ -334,7 +334,7 @@ def _column(option: str, flag: str) -> str:
 
 
 def _normalised(values: Sequence[str | None]) -> list[Hashable | None]:
-    return [normalise(value) for value in values]
+    return [normalize_text(value) for value in values]
 
 
 def _distinct_texts(values: Sequence[str | None]) -> dict[str, str]:
@@ -342,5 +342,5 @@ def _distinct_texts(values: Sequence[str | None]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for value in values:
         if value is not None:
-            texts.setdefault(str(normalise(value)), value)
+            texts.setdefault(str(normalize_text(value)), value)
     return texts

@@ -98,7 +98,7 @@ class Model:
         run = Path(run)
         _check_links(run)
         if not (run / WEIGHTS).is_file():
-            raise UserError(f"{run} holds no trained model ({WEIGHTS} is missing): train one with likewise train")
+            raise UserError(f"{run} has no trained model ({WEIGHTS} is missing): train one with likewise train")
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
@@ -286,7 +286,7 @@ def _check_links(run: Path) -> None:
     """See that no file of a run is a link to something outside of it."""
     for name in (CONFIG, WEIGHTS, ENCODERS):
         if not (run / name).resolve().is_relative_to(run.resolve()):
-            raise UserError(f"{run / name} is a link that leads out of the run: put the file itself there")
+            raise UserError(f"{run / name} is a link that points outside the run: put the file itself there")
 
 
 def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:

@@ -105,7 +105,7 @@ class Network(nn.Module):
         if unknown:
             raise UserError(f"unknown field {unknown[0]!r}; this model's fields are: {', '.join(self.fields)}")
         if not fields:
-            raise UserError(f"name at least one field; this model's fields are: {', '.join(self.fields)}")
+            raise UserError(f"give at least one field; this model's fields are: {', '.join(self.fields)}")
         return tuple(field for field in self.fields if field in fields)
 
 

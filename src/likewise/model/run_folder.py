@@ -4,8 +4,7 @@ from pathlib import Path
 
 from likewise import checksums
 from likewise.checksums import Progress, verify_run, write_run_manifest
-from likewise.errors import UserError
-from likewise.files import DamageError, FormatError, NewerFormatError
+from likewise.files import DamageError, explain_damage
 
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
@@ -40,11 +39,6 @@ def check_run(run: Path, *, everything: bool = False, progress: Progress = lambd
     """
     try:
         return verify_run(run, [ENCODERS], None if everything else checksums.AT_OPENING, progress)
-    except NewerFormatError as error:
-        raise UserError(str(error)) from None
-    except FormatError as error:
-        raise UserError(f"{error}: train it again") from None
     except DamageError as error:
-        raise UserError(
-            f"{error}, or was changed since it was trained: restore it from a copy, or train again with --restart"
-        ) from None
+        changed = f"{error}, or was changed since it was trained: restore it from a copy, or train again with --restart"
+        raise explain_damage(error, older=f"{error}: train it again", damaged=changed) from None

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from likewise.catalog.filters import And, Condition, OneOf
-from likewise.retrieval.hybrid import Fusion, Scale, fused
-from likewise.retrieval.lexical.bm25 import Matches
+from likewise.retrieval.hybrid import Hybrid, ScoreScale, fuse_scores
+from likewise.retrieval.lexical.bm25 import LexicalMatches
 from likewise.stores.base import Store
 
 _FEW = 4_000  # items that meet a filter: all of them are scored by their words
@@ -26,7 +26,7 @@ class Candidate:
 Source = Callable[[int, Condition | None], list[Candidate]]
 
 
-def by_vectors(store: Store, vector: np.ndarray) -> Source:
+def vector_candidates(store: Store, vector: np.ndarray) -> Source:
     """The items nearest to a (1, dim) vector; their scores are cosines."""
 
     def best(count: int, condition: Condition | None) -> list[Candidate]:
@@ -36,15 +36,15 @@ def by_vectors(store: Store, vector: np.ndarray) -> Source:
     return best
 
 
-class ByVectorsAndWords:
+class HybridCandidates:
     """The items nearest to a vector and those that match best by their words; each gets both scores, made into one."""
 
-    def __init__(self, store: Store, vector: np.ndarray, matches: Matches, fusion: Fusion) -> None:
+    def __init__(self, store: Store, vector: np.ndarray, matches: LexicalMatches, fusion: Hybrid) -> None:
         self._store = store
         self._vector = vector
         self._matches = matches
         self._fusion = fusion
-        self._scale: Scale | None = None
+        self._scale: ScoreScale | None = None
 
     def __call__(self, count: int, condition: Condition | None) -> list[Candidate]:
         """A `Source`."""
@@ -53,15 +53,15 @@ class ByVectorsAndWords:
         ids = list(cosines)
         if self._scale is None:  # what is near and what is far stays the same when more are asked for
             low, high = (near.scores[-1], near.scores[0]) if near.ids else (0.0, 0.0)
-            self._scale = Scale(float(low), float(high), self._matches.full(ids))
-        scores = fused(np.array(list(cosines.values())), self._matches.of(ids), self._fusion, self._scale)
+            self._scale = ScoreScale(float(low), float(high), self._matches.full_match_score(ids))
+        scores = fuse_scores(np.array(list(cosines.values())), self._matches.scores(ids), self._fusion, self._scale)
         return _in_order(ids, scores)[:count]
 
     def _matching(self, count: int, condition: Condition | None) -> dict[str, float]:
         """The cosines of the `count` items that match best by their words and meet the condition."""
         if condition is not None and self._store.count(condition) <= _FEW:
             (every,) = self._store.search(self._vector, _FEW, condition)
-            scores = self._matches.of(every.ids)
+            scores = self._matches.scores(every.ids)
             best = [place for place in np.argsort(-scores, kind="stable")[:count].tolist() if scores[place] > 0]
             return {every.ids[place]: float(every.scores[place]) for place in best}
         cosines: dict[str, float] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 
-def diversified(scores: np.ndarray, vectors: np.ndarray, before: np.ndarray, diversity: float) -> Iterator[int]:
+def rerank_by_mmr(scores: np.ndarray, vectors: np.ndarray, before: np.ndarray, diversity: float) -> Iterator[int]:
     """Put candidates in an order in which each is a good answer and unlike those before it.
 
     Maximal marginal relevance (Carbonell and Goldstein, 1998): the next one is always that with the greatest
@@ -32,16 +32,16 @@ def diversified(scores: np.ndarray, vectors: np.ndarray, before: np.ndarray, div
         nothing_yet = False
 
 
-class Distinct:
+class NearDuplicateFilter:
     """Vectors of which no two are nearly the same.
 
     Args:
-        same_from: the cosine from which on they are.
+        duplicate_threshold: the cosine from which on they are.
         known: (m, dim), unit norm, what is there from the beginning.
     """
 
-    def __init__(self, same_from: float, known: np.ndarray) -> None:
-        self._same_from = same_from - 1e-6  # rounding
+    def __init__(self, duplicate_threshold: float, known: np.ndarray) -> None:
+        self._same_from = duplicate_threshold - 1e-6  # rounding
         self._known = known
         self._count = len(known)
 

@@ -19,7 +19,7 @@ class Groups:
 
     def __init__(self, column: Column) -> None:
         if column.kind in ("list", "other"):
-            raise UserError(f'the column "{column.name}" holds no single texts or numbers to group by')
+            raise UserError(f'the column "{column.name}" holds lists, not texts or numbers to group by')
         self._column = column.name
         self._seen: dict[Any, None] = {}
 
@@ -52,7 +52,7 @@ def check_facets(columns: Sequence[Column]) -> None:
             raise UserError(f'the column "{column.name}" holds no texts or numbers to count')
 
 
-def facet_counts(items: Iterable[Mapping[str, Any]], column: str) -> dict[Any, int]:
+def count_facets(items: Iterable[Mapping[str, Any]], column: str) -> dict[Any, int]:
     """How many items have each value of a column, the most frequent first; in a list, each value counts once."""
     counts: Counter[Any] = Counter()
     for fields in items:

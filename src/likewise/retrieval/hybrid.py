@@ -11,7 +11,7 @@ _CONSTANT = 60  # of reciprocal rank fusion, as its authors chose it
 
 
 @dataclass(frozen=True)
-class Fusion:
+class Hybrid:
     """How much words count beside vectors.
 
     Attributes:
@@ -32,7 +32,7 @@ class Fusion:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScoreScale:
     """What is a low and what a high score for one query; beyond them, it is 0 and 1.
 
     Attributes:
@@ -45,17 +45,17 @@ class Scale:
     greatest: float
     full: float
 
-    def of_vectors(self, cosines: np.ndarray) -> np.ndarray:
+    def scale_cosines(self, cosines: np.ndarray) -> np.ndarray:
         """Cosines in [0, 1]."""
         span = self.greatest - self.least
         return np.clip((cosines - self.least) / span, 0.0, 1.0) if span > 0 else np.ones_like(cosines)
 
-    def of_words(self, scores: np.ndarray) -> np.ndarray:
+    def scale_bm25(self, scores: np.ndarray) -> np.ndarray:
         """BM25 scores in [0, 1]."""
         return np.minimum(scores / self.full, 1.0) if self.full > 0 else np.zeros_like(scores)
 
 
-def fused(cosines: np.ndarray, words: np.ndarray, fusion: Fusion, scale: Scale) -> np.ndarray:
+def fuse_scores(cosines: np.ndarray, words: np.ndarray, fusion: Hybrid, scale: ScoreScale) -> np.ndarray:
     """One score from two, for every candidate.
 
     Args:
@@ -66,10 +66,10 @@ def fused(cosines: np.ndarray, words: np.ndarray, fusion: Fusion, scale: Scale) 
         (n,) float32 in [0, 1].
     """
     if fusion.by == "ranks":
-        by_vectors, by_words = _reciprocal_ranks(cosines), _reciprocal_ranks(words) * (words > 0)
+        vector_candidates, by_words = _reciprocal_ranks(cosines), _reciprocal_ranks(words) * (words > 0)
     else:
-        by_vectors, by_words = scale.of_vectors(cosines), scale.of_words(words)
-    return ((1.0 - fusion.words) * by_vectors + fusion.words * by_words).astype(np.float32)
+        vector_candidates, by_words = scale.scale_cosines(cosines), scale.scale_bm25(words)
+    return ((1.0 - fusion.words) * vector_candidates + fusion.words * by_words).astype(np.float32)
 
 
 def _reciprocal_ranks(scores: np.ndarray) -> np.ndarray:

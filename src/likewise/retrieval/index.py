@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import polars as pl
@@ -10,22 +10,22 @@ from filelock import Timeout
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare, Condition, parse_filter
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
-from likewise.retrieval.changes import Changes, Snapshot
-from likewise.retrieval.hybrid import Fusion
-from likewise.retrieval.ingest import ItemModel, entries_of
-from likewise.retrieval.items import Hits, Item, OwnColumns, row_digests
-from likewise.retrieval.lexical.bm25 import Words
-from likewise.retrieval.location import NO_AIMS, Place
-from likewise.retrieval.metadata import Description, spread
-from likewise.retrieval.query import ImageSource, Several, duplicates_from, query_of
+from likewise.retrieval.hybrid import Hybrid
+from likewise.retrieval.ingest import CatalogSnapshot, Changes, IndexItems, ItemModel, is_in_sync, rebuild_lexical
+from likewise.retrieval.items import BookkeepingColumns, Hits, Item, digest_rows
+from likewise.retrieval.lexical.bm25 import BM25Index
+from likewise.retrieval.location import NO_AIMS, IndexLocation
+from likewise.retrieval.metadata import IndexMetadata, sample_evenly
+from likewise.retrieval.query import ImageSource, OneOrMany, build_query, parse_duplicate_threshold
 from likewise.retrieval.query_vector import QueryModel
-from likewise.retrieval.recommend import recommendations
+from likewise.retrieval.recommend import recommend
 from likewise.retrieval.search import answer
-from likewise.retrieval.truncated import Shortened
-from likewise.retrieval.writing import Entries, in_step, read_words
+from likewise.retrieval.store_handle import StoreHandle
+from likewise.retrieval.truncated import TruncatedModel
+from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
 from likewise.stores.uri import Credentials
 
@@ -39,19 +39,24 @@ class Index:
     the new content a moment later.
     """
 
-    def __init__(self, model: QueryModel, place: Place) -> None:
-        """Open the index at a place; `Index.open` is for a run."""
+    def __init__(self, model: QueryModel, location: IndexLocation) -> None:
+        """Open the index at a location; `Index.open` is for a run."""
         self._fingerprint = model.fingerprint
-        self._place = place
-        self._store = place.open()
-        self._words = place.words
-        self._words_in_step = False
-        dim = self.description.dim
-        self._model = Shortened(model, dim) if dim < model.dim else model
-        self.description.check_model(self._model.dim, self._fingerprint, place.folder)
+        self._location = location
+        self._handle = StoreHandle(location.open())
+        self._lexical = location.lexical
+        self._lexical_in_sync = False
+        dim = self.metadata.dim
+        self._model = TruncatedModel(model, dim) if dim < model.dim else model
+        try:
+            self.metadata.check_model(self._model.dim, self._fingerprint, location.folder)
+        except BaseException:
+            self.close()
+            raise
 
     def __len__(self) -> int:
-        return self._store.count()
+        with self._handle.use() as store:
+            return store.count()
 
     @classmethod
     def build(
@@ -83,14 +88,15 @@ class Index:
                 searches should aim at.
         """
         if dim is not None:
-            model = Shortened(model, dim)
+            model = TruncatedModel(model, dim)
         aims = {"target_recall": target_recall, "memory": memory, "kind": kind}
         given = {name: str(value) for name, value in aims.items() if value is not None}
-        place = _place(run, store, credentials, given)
-        place.try_out(model.dim)
+        location = _locate(run, store, credentials, given)
+        location.check_writable(model.dim)
         vectors = model.encode_items(catalog)
-        ingest.build(place, model, entries_of(catalog, vectors, model.fields), catalog.fingerprint)
-        return cls(model, place)
+        items = CatalogSnapshot.take(catalog, model.fields).select(range(len(catalog)), vectors)
+        ingest.build(location, model, items, catalog.fingerprint)
+        return cls(model, location)
 
     @classmethod
     def from_vectors(
@@ -122,10 +128,10 @@ class Index:
                 f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
             )
         shown = list(pictures) if pictures is not None else [None] * len(items)
-        entries = Entries(items, vectors, shown, [None] * len(items), row_digests(items, shown))
-        place = _place(run, store, credentials)
-        ingest.build(place, model, entries, fingerprint)
-        return cls(model, place)
+        rows = IndexItems(items, vectors, shown, [None] * len(items), digest_rows(items, shown))
+        location = _locate(run, store, credentials)
+        ingest.build(location, model, rows, fingerprint)
+        return cls(model, location)
 
     @classmethod
     def open(
@@ -139,16 +145,23 @@ class Index:
         Raises:
             UserError: there is none, it is damaged or cannot be reached, or another model made it.
         """
-        return cls(model, Place.of_run(run, store, credentials))
+        return cls(model, IndexLocation.for_run(run, store, credentials))
 
     @property
-    def description(self) -> Description:
+    def metadata(self) -> IndexMetadata:
         """How the index was built."""
-        return Description.of(self._store.schema)
+        with self._handle.use() as store:
+            return IndexMetadata.from_schema(store.schema)
 
     def close(self) -> None:
-        """Let go of files and connections."""
-        self._store.close()
+        """Close files and connections; closing twice is allowed."""
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def update(self, catalog: Catalog) -> Changes:
         """Make the index hold what a catalogue holds; the model sees only items that are new or look different now.
@@ -158,30 +171,31 @@ class Index:
         Raises:
             UserError: the store cannot be written, or another model has made it anew.
         """
-        changes = ingest.update(self._place, cast(ItemModel, self._model), catalog)
-        self._store = self._place.open()  # or else a new store would be seen only a moment later
+        changes = ingest.update(self._location, cast(ItemModel, self._model), catalog)
+        self._handle.replace(self._location.open())  # the old handle would follow a new store only a moment later
         return changes
 
     def matches(self, catalog: Catalog) -> bool:
         """Whether the index holds the items of this catalogue: same ids, texts and pictures."""
-        description = self.description
-        same = catalog.fingerprint == description.catalog and len(self) == description.count
-        if same and self._store.count(Compare(self._own.written, ">", description.written)) == 0:
-            return True  # and no update has touched it since
-        snapshot = Snapshot.of(catalog, cast(ItemModel, self._model).fields)
-        changes = Changes.between(snapshot, self._store, self._own)
+        metadata = self.metadata
+        same = catalog.fingerprint == metadata.catalog and len(self) == metadata.count
+        with self._handle.use() as store:
+            if same and store.count(Compare(self._bookkeeping.written, ">", metadata.written)) == 0:
+                return True  # and no update has touched it since
+            snapshot = CatalogSnapshot.take(catalog, cast(ItemModel, self._model).fields)
+            changes = Changes.compare(snapshot, store, self._bookkeeping)
         return not (changes.new or changes.changed or changes.removed)
 
     def search(
         self,
-        text: Several[str] | None = None,
+        text: OneOrMany[str] | None = None,
         *,
-        image: Several[ImageSource] | None = None,
-        like: Several[str] | None = None,
-        minus: Several[str] | None = None,
+        image: OneOrMany[ImageSource] | None = None,
+        like: OneOrMany[str] | None = None,
+        minus: OneOrMany[str] | None = None,
         image_weight: float = 0.5,
         where: str | Condition | None = None,
-        hybrid: bool | Fusion = False,
+        hybrid: bool | Hybrid = False,
         k: int = 10,
         offset: int = 0,
         min_score: float | None = None,
@@ -200,7 +214,7 @@ class Index:
             minus: likewise words for what is not wanted; they weigh 0.5 unless said otherwise.
             image_weight: the pictures' share where there are words or items too, in [0, 1].
             where: a filter that hits have to meet, such as 'price < 50 and brand is not null'.
-            hybrid: look for the very words, too, by BM25 over all texts, ids and codes of an item; a `Fusion` says
+            hybrid: look for the very words, too, by BM25 over all texts, ids and codes of an item; a `Hybrid` says
                 how both are put together.
             k: how many hits; fewer come back where there are fewer items.
             offset: how many hits to pass over: k, 2k, … for the pages after the first.
@@ -219,7 +233,7 @@ class Index:
             UserError: nothing to search for, a part that makes no sense, or a column that is not there.
             PictureError: a picture cannot be read.
         """
-        query = query_of(
+        query = build_query(
             text,
             image,
             like,
@@ -237,7 +251,8 @@ class Index:
             facet=facet,
         )
         self._check_model()
-        return answer(query, self._model, self._store, self._own, self._current_words)
+        with self._handle.use() as store:
+            return answer(query, self._model, store, self._bookkeeping, lambda: self._current_lexical(store))
 
     def similar(self, id: str, k: int = 10, *, where: str | Condition | None = None) -> Hits:
         """Find the items most like another one, which is itself left out.
@@ -260,10 +275,11 @@ class Index:
             UserError: a k below 1, or a filter that does not fit the columns.
         """
         condition = parse_filter(where) if isinstance(where, str) else where
-        if condition is not None:
-            normal_form(condition, self._own.visible(self._store.schema))
         self._check_model()
-        return recommendations(self._store, k, condition, duplicates_from(hide_duplicates))
+        with self._handle.use() as store:
+            if condition is not None:
+                normal_form(condition, self._bookkeeping.user_schema(store.schema))
+            return recommend(store, k, condition, parse_duplicate_threshold(hide_duplicates))
 
     def item(self, id: str) -> Item:
         """One item by its id.
@@ -271,44 +287,45 @@ class Index:
         Raises:
             UserError: there is no such item in the index.
         """
-        (record,) = self._store.fetch([id])
+        with self._handle.use() as store:
+            (record,) = store.fetch([id])
         if record is None:
             raise UserError(f"the index has no item {id!r}")
-        return self._own.item(record)
+        return self._bookkeeping.build_item(record)
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""
-        return spread([title for title in self.description.examples if len(title) <= longest], count)
+        return sample_evenly([title for title in self.metadata.examples if len(title) <= longest], count)
 
     @property
-    def _own(self) -> OwnColumns:
-        return OwnColumns(self.description.own)
+    def _bookkeeping(self) -> BookkeepingColumns:
+        return BookkeepingColumns(self.metadata.bookkeeping)
 
     def _check_model(self) -> None:
         """See that the content in use, which may be a new one, is still of our model."""
         again = "start again, with that model"
-        self.description.check_model(self._model.dim, self._fingerprint, self._place.folder, again)
+        self.metadata.check_model(self._model.dim, self._fingerprint, self._location.folder, again)
 
-    def _current_words(self) -> Words:
-        """The words of the content in use; read from the store where they were lost or were never written."""
-        build, words = self.description.build, self._words.current()
-        if words.stamp.build == build and self._words_in_step:
-            return words
-        if not in_step(words, self._store, self._own, build):
+    def _current_lexical(self, store: Store) -> BM25Index:
+        """The lexical index of the content in use; rebuilt from the store where it was lost or never written."""
+        build, lexical = self.metadata.build, self._lexical.current()
+        if lexical.stamp.build == build and self._lexical_in_sync:
+            return lexical
+        if not is_in_sync(lexical, store, self._bookkeeping, build):
             try:
-                with self._words.changing(wait=words.count == 0) as draft:
-                    read_words(self._store, self._own, build, draft)
-            except Timeout:  # someone is writing them; until then the old ones will do, as they only suggest items
-                return words
-        self._words_in_step = True
-        return self._words.current(asking=True)
+                with self._lexical.update(wait=lexical.count == 0) as draft:
+                    rebuild_lexical(store, self._bookkeeping, build, draft)
+            except Timeout:  # another process is writing it; the old one will do meanwhile, as it only suggests items
+                return lexical
+        self._lexical_in_sync = True
+        return self._lexical.current(asking=True)
 
 
-def _place(
+def _locate(
     run: str | Path | None, store: str | None, credentials: Credentials, aims: Mapping[str, str] = NO_AIMS
-) -> Place:
+) -> IndexLocation:
     if run is not None:
-        return Place.of_run(run, store, credentials, aims)
+        return IndexLocation.for_run(run, store, credentials, aims)
     if store is not None:
-        raise UserError("an index in a store of its own needs a run folder that remembers it: give run, too")
-    return Place.for_now(aims)
+        raise UserError("an index in a separate store needs a run folder that remembers it: also give run")
+    return IndexLocation.temporary(aims)

@@ -1,25 +1,30 @@
-"""How an index is made, and how it is brought up to date."""
+"""Building an index from a catalogue, and bringing it up to date."""
 
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 
 from likewise.catalog.catalog import Catalog
-from likewise.retrieval.changes import Changes, Snapshot
-from likewise.retrieval.items import OwnColumns
-from likewise.retrieval.lexical.bm25 import Stamp
-from likewise.retrieval.lexical.writer import Draft
-from likewise.retrieval.location import Place
-from likewise.retrieval.metadata import Description, example_titles
+from likewise.catalog.filters import Compare
+from likewise.catalog.images.picture import Picture
+from likewise.progress import Bar
+from likewise.retrieval.items import BookkeepingColumns, digest, digest_rows
+from likewise.retrieval.lexical.bm25 import BM25Index, Stamp
+from likewise.retrieval.lexical.writer import LexicalDraft
+from likewise.retrieval.location import IndexLocation
+from likewise.retrieval.metadata import IndexMetadata, sample_titles
 from likewise.retrieval.query_vector import QueryModel
-from likewise.retrieval.writing import Entries, fits, in_step, now, read_words, schema_of, write_entries
 from likewise.stores.base import Store
+from likewise.stores.schema import Schema
 
-_FEW, _SMALL_PART = 1_000, 0.1  # changed items that join the store as it is; where there are more, a new one is made
+_FEW, _SMALL_SHARE = 1_000, 0.1  # up to so many changed items are written in place; more make a new store
 _BATCH = 10_000
 
 
@@ -28,127 +33,318 @@ class ItemModel(QueryModel, Protocol):
 
     @property
     def fields(self) -> Sequence[str]:
-        """What it sees of an item: some of title, description and image."""
+        """The item fields that it encodes: some of title, description and image."""
 
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
 
 
-def entries_of(catalog: Catalog, vectors: np.ndarray, fields: Sequence[str]) -> Entries:
-    """A catalogue's items as they are written.
+@dataclass(frozen=True)
+class IndexItems:
+    """Items with everything that is written for them.
 
-    Args:
-        vectors: (n, dim), with NaN rows where an item has nothing to encode.
-        fields: those that the model sees.
+    Attributes:
+        table: n rows with "id".
+        vectors: (n, dim); NaN where an item has nothing to encode.
+        pictures, input_digests, row_digests: see `BookkeepingColumns.add`.
     """
-    return Snapshot.of(catalog, fields).entries(range(len(catalog)), vectors)
+
+    table: pl.DataFrame
+    vectors: np.ndarray
+    pictures: Sequence[Picture | None]
+    input_digests: Sequence[str | None]
+    row_digests: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def select(self, rows: Sequence[int]) -> "IndexItems":
+        """Some of the items."""
+        return IndexItems(
+            self.table[list(rows)],
+            self.vectors[list(rows)],
+            [self.pictures[row] for row in rows],
+            [self.input_digests[row] for row in rows],
+            [self.row_digests[row] for row in rows],
+        )
+
+    def drop_empty(self) -> "IndexItems":
+        """The items that have a vector."""
+        finite = np.isfinite(self.vectors.sum(axis=1))
+        return self if finite.all() else self.select(np.flatnonzero(finite).tolist())
+
+    def split(self) -> Iterator["IndexItems"]:
+        """All items, in batches."""
+        for start in range(0, len(self), _BATCH):
+            yield self.select(range(start, min(start + _BATCH, len(self))))
 
 
-def build(place: Place, model: QueryModel, entries: Entries, fingerprint: str) -> None:
-    """Make a new index of entries; those with a NaN row are left out and counted.
+@dataclass(frozen=True)
+class CatalogSnapshot:
+    """A catalogue as an index keeps it.
+
+    Attributes:
+        table: the catalogue's rows.
+        pictures: the one that a hit shows, per row.
+        input_digests: digest of the model's input per row; None where that is nothing at all.
+        row_digests: digest of everything that is kept per row.
+    """
+
+    table: pl.DataFrame
+    pictures: list[Picture | None]
+    input_digests: list[str | None]
+    row_digests: list[str]
+
+    @classmethod
+    def take(cls, catalog: Catalog, fields: Sequence[str]) -> "CatalogSnapshot":
+        """Digest a catalogue for a model that encodes some fields; resolves pictures if need be."""
+        pictures = catalog.pictures
+        texts = [catalog.texts(field) for field in fields if field != "image"]
+        keys = [[picture.key for picture in shown] for shown in pictures] if "image" in fields else [[]] * len(pictures)
+        inputs = [
+            digest([*words, shown]) if shown or any(text is not None for text in words) else None
+            for *words, shown in zip(*texts, keys, strict=True)
+        ]
+        first = [shown[0] if shown else None for shown in pictures]
+        return cls(catalog.table, first, inputs, digest_rows(catalog.table, first))
+
+    def select(self, rows: Sequence[int], vectors: np.ndarray) -> IndexItems:
+        """Some rows with the vector of each, ready to be written."""
+        return IndexItems(
+            self.table[list(rows)],
+            vectors,
+            [self.pictures[row] for row in rows],
+            [self.input_digests[row] for row in rows],
+            [self.row_digests[row] for row in rows],
+        )
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How a catalogue differs from the items of an index.
+
+    Attributes:
+        new: rows of items that the index lacks.
+        changed: rows whose model input changed.
+        rewritten: rows of which only metadata changed.
+        unchanged: all other rows that have something to encode.
+        removed: ids of items that the catalogue lacks, or that have nothing left to encode.
+        empty: how many rows have nothing to encode.
+    """
+
+    new: list[int]
+    changed: list[int]
+    rewritten: list[int]
+    unchanged: list[int]
+    removed: list[str]
+    empty: int
+
+    @classmethod
+    def compare(cls, snapshot: CatalogSnapshot, store: Store, bookkeeping: BookkeepingColumns) -> "Changes":
+        """Compare digests in one walk through the store."""
+        known = {
+            id: bookkeeping.digests(fields)
+            for batch in store.iterate()
+            for id, fields in zip(batch.ids, batch.fields, strict=True)
+        }
+        rows: dict[str, list[int]] = {"new": [], "changed": [], "rewritten": [], "unchanged": []}
+        empty = 0
+        digests = zip(snapshot.table["id"], snapshot.input_digests, snapshot.row_digests, strict=True)
+        for row, (id, input_digest, row_digest) in enumerate(digests):
+            if input_digest is None:
+                empty += 1
+                continue
+            before = known.pop(id, None)
+            if before is None:
+                rows["new"].append(row)
+            elif before[0] != input_digest:
+                rows["changed"].append(row)
+            else:
+                rows["unchanged" if before[1] == row_digest else "rewritten"].append(row)
+        return cls(**rows, removed=list(known), empty=empty)
+
+    @property
+    def to_encode(self) -> list[int]:
+        """The rows that the model has to encode."""
+        return sorted([*self.new, *self.changed])
+
+    @property
+    def size(self) -> int:
+        """How many items have to be written or removed."""
+        return len(self.new) + len(self.changed) + len(self.rewritten) + len(self.removed)
+
+    def __str__(self) -> str:
+        parts = {
+            "new": len(self.new),
+            "changed": len(self.changed),
+            "with other metadata": len(self.rewritten),
+            "removed": len(self.removed),
+            "unchanged": len(self.unchanged),
+        }
+        return ", ".join(f"{number:,} {what}" for what, number in parts.items())
+
+
+def build(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str) -> None:
+    """Build a new index; items with a NaN vector are left out and counted.
 
     Args:
-        fingerprint: of the catalogue that they come from.
+        fingerprint: of the catalogue that the items come from.
 
     Raises:
         UserError: the store cannot be written or reached.
     """
-    with place.words.changing() as words:
-        _fill(place, model, entries, fingerprint, words)
-    place.remember()
+    with location.lexical.update() as draft:
+        _fill(location, model, items, fingerprint, draft)
+    location.remember()
 
 
-def update(place: Place, model: ItemModel, catalog: Catalog) -> Changes:
-    """Make an index hold what a catalogue holds; only items of which the model sees something new are encoded.
+def update(location: IndexLocation, model: ItemModel, catalog: Catalog) -> Changes:
+    """Make an index hold what a catalogue holds; the model encodes only items whose input changed.
 
-    The old content is there until the new one is: few changes are written into the store as it is, for many, or where
-    columns have come or gone, a new store takes its place at the end. Updates at the same time take turns, each with
-    all that the one before has written.
+    The old content stays until the new one is complete: few changes are written in place; many, or other columns, make
+    a new store that is swapped in at the end. Updates at the same time take turns, each with everything that the one
+    before has written.
 
     Raises:
         UserError: there is no index, another model made it, or the store cannot be written.
     """
-    snapshot = Snapshot.of(catalog, model.fields)
-    with place.words.changing() as words, closing(place.open()) as store:
-        description = Description.of(store.schema)
-        description.check_model(model.dim, model.fingerprint, place.folder)
-        own = OwnColumns(description.own)
-        changes = Changes.between(snapshot, store, own)
+    snapshot = CatalogSnapshot.take(catalog, model.fields)
+    with location.lexical.update() as draft, closing(location.open()) as store:
+        metadata = IndexMetadata.from_schema(store.schema)
+        metadata.check_model(model.dim, model.fingerprint, location.folder)
+        bookkeeping = BookkeepingColumns(metadata.bookkeeping)
+        changes = Changes.compare(snapshot, store, bookkeeping)
         rows = changes.to_encode
         vectors = model.encode_items(catalog.select(rows)) if rows else np.empty((0, model.dim), np.float32)
-        if _is_small(changes, snapshot, store, own):
-            known = in_step(words.before, store, own, description.build)
-            written = now(words.before.stamp.written)
-            _change(store, own, snapshot, changes, vectors, written, words if known else None)
-            if known:
-                words.stamp = Stamp(description.build, written)
+        if _is_small(changes, snapshot, store, bookkeeping):
+            in_sync = is_in_sync(draft.before, store, bookkeeping, metadata.build)
+            written = next_timestamp(draft.before.stamp.written)
+            _apply(store, bookkeeping, snapshot, changes, vectors, written, draft if in_sync else None)
+            if in_sync:
+                draft.stamp = Stamp(metadata.build, written)
             else:
-                read_words(store, own, description.build, words)
+                rebuild_lexical(store, bookkeeping, metadata.build, draft)
         else:
             kept = sorted([*changes.unchanged, *changes.rewritten])
             every = np.full((len(catalog), model.dim), np.nan, np.float32)
-            every[rows], every[kept] = vectors, _stored(store, snapshot, kept)
-            _fill(place, model, snapshot.entries(range(len(catalog)), every), catalog.fingerprint, words)
-    place.remember()
+            every[rows], every[kept] = vectors, _fetch_vectors(store, snapshot, kept)
+            _fill(location, model, snapshot.select(range(len(catalog)), every), catalog.fingerprint, draft)
+    location.remember()
     return changes
 
 
-def _fill(place: Place, model: QueryModel, entries: Entries, fingerprint: str, words: Draft) -> None:
-    """Write entries into a new store; it is swapped in here, its words a moment later, when the caller leaves them."""
-    own = OwnColumns.beside(entries.items.columns)
-    kept = entries.encoded()
-    description = Description(
+def next_timestamp(after: int = 0) -> int:
+    """Microseconds since 1970, later than anything written before."""
+    return max(time.time_ns() // 1_000, after + 1)
+
+
+def is_in_sync(lexical: BM25Index, store: Store, bookkeeping: BookkeepingColumns, build: str) -> bool:
+    """Whether a lexical index knows every item of a store; not where a process died, or another machine wrote."""
+    stamp = lexical.stamp
+    if stamp.build != build or stamp.count != store.count():
+        return False
+    return store.count(Compare(bookkeeping.written, ">", stamp.written)) == 0
+
+
+def rebuild_lexical(store: Store, bookkeeping: BookkeepingColumns, build: str, draft: LexicalDraft) -> None:
+    """Read every item of a store into a draft of its lexical index."""
+    draft.clear()
+    newest = 0
+    with Bar("Reading words", store.count()) as bar:
+        for batch in store.iterate():
+            draft.add(batch.ids, [bookkeeping.strip(fields) for fields in batch.fields])
+            newest = max([newest, *(int(fields.get(bookkeeping.written) or 0) for fields in batch.fields)])
+            bar.advance(len(batch.ids))
+    draft.stamp = Stamp(build, newest)
+
+
+def _fill(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str, draft: LexicalDraft) -> None:
+    """Write items into a new store. It is swapped in here; its lexical index a moment later, by the caller."""
+    bookkeeping = BookkeepingColumns.choose(items.table.columns)
+    kept = items.drop_empty()
+    metadata = IndexMetadata(
         model=model.fingerprint,
         dim=model.dim,
         catalog=fingerprint,
         count=len(kept),
-        left_out=len(entries) - len(kept),
+        left_out=len(items) - len(kept),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         build=secrets.token_hex(8),
-        written=now(),
-        own=own.name,
-        examples=example_titles(kept.items),
+        written=next_timestamp(),
+        bookkeeping=bookkeeping.name,
+        examples=sample_titles(kept.table),
     )
-    words.clear()
-    with place.replacing(schema_of(kept.items, own, model.dim, description.about())) as store:
-        write_entries(store, own, kept, description.written, words)
-    words.stamp = Stamp(description.build, description.written)
+    draft.clear()
+    with location.replace_store(_build_schema(kept.table, bookkeeping, model.dim, metadata.to_json())) as store:
+        _write(store, bookkeeping, kept, metadata.written, draft)
+    draft.stamp = Stamp(metadata.build, metadata.written)
 
 
-def _is_small(changes: Changes, snapshot: Snapshot, store: Store, own: OwnColumns) -> bool:
-    """Whether changes can join the store as it is."""
-    if changes.size > max(_FEW, _SMALL_PART * store.count()):
-        return False
-    same_own = OwnColumns.beside(snapshot.items.columns) == own
-    return same_own and fits(schema_of(snapshot.items, own, store.schema.dim, {}), store.schema)
+def _write(
+    store: Store, bookkeeping: BookkeepingColumns, items: IndexItems, written: int, draft: LexicalDraft | None
+) -> None:
+    """Upsert items, and add their words to a draft."""
+    with Bar("Storing items", len(items)) as bar:
+        for batch in items.split():
+            table = bookkeeping.add(batch.table, batch.pictures, batch.input_digests, batch.row_digests, written)
+            store.upsert(table, batch.vectors)
+            if draft is not None:
+                draft.add(batch.table["id"].to_list(), list(batch.table.iter_rows(named=True)))
+            bar.advance(len(batch))
 
 
-def _change(
+def _apply(
     store: Store,
-    own: OwnColumns,
-    snapshot: Snapshot,
+    bookkeeping: BookkeepingColumns,
+    snapshot: CatalogSnapshot,
     changes: Changes,
     vectors: np.ndarray,
     written: int,
-    words: Draft | None,
+    draft: LexicalDraft | None,
 ) -> None:
-    """Write what has changed into the store as it is, and into its words if they know the rest."""
-    encoded = snapshot.entries(changes.to_encode, vectors)
-    seen = encoded.encoded()
-    rewritten = snapshot.entries(changes.rewritten, _stored(store, snapshot, changes.rewritten)).encoded()
-    for entries in (seen, rewritten):
-        write_entries(store, own, entries, written, words)
-    gone = [*changes.removed, *(set(encoded.items["id"]) - set(seen.items["id"]))]
+    """Write changes into the store in place, and into its lexical index where that knows the rest."""
+    encoded = snapshot.select(changes.to_encode, vectors)
+    kept = encoded.drop_empty()
+    rewritten = snapshot.select(changes.rewritten, _fetch_vectors(store, snapshot, changes.rewritten)).drop_empty()
+    for items in (kept, rewritten):
+        _write(store, bookkeeping, items, written, draft)
+    gone = [*changes.removed, *(set(encoded.table["id"]) - set(kept.table["id"]))]
     store.delete(gone)
-    if words is not None:
-        words.remove(gone)
+    if draft is not None:
+        draft.remove(gone)
 
 
-def _stored(store: Store, snapshot: Snapshot, rows: Sequence[int]) -> np.ndarray:
-    """(len(rows), dim) float32, the vectors that items have in a store; NaN where one has just been removed."""
+def _is_small(changes: Changes, snapshot: CatalogSnapshot, store: Store, bookkeeping: BookkeepingColumns) -> bool:
+    """Whether changes can be written in place."""
+    if changes.size > max(_FEW, _SMALL_SHARE * store.count()):
+        return False
+    if BookkeepingColumns.choose(snapshot.table.columns) != bookkeeping:
+        return False
+    return _is_compatible(_build_schema(snapshot.table, bookkeeping, store.schema.dim, {}), store.schema)
+
+
+def _is_compatible(items: Schema, store: Schema) -> bool:
+    """Whether items of one schema can join a store of another without changing what its columns are."""
+    known = {column.name: column for column in store.columns}
+    if {column.name for column in items.columns} != set(known):
+        return False
+    return all(
+        column.kind == known[column.name].kind and column.numbers <= known[column.name].numbers
+        for column in items.columns
+    )
+
+
+def _build_schema(table: pl.DataFrame, bookkeeping: BookkeepingColumns, dim: int, about: dict[str, object]) -> Schema:
+    """The schema of a table with the bookkeeping columns."""
+    none = [None] * len(table)
+    return Schema.of(bookkeeping.add(table, none, none, [""] * len(table), 0), dim, about)
+
+
+def _fetch_vectors(store: Store, snapshot: CatalogSnapshot, rows: Sequence[int]) -> np.ndarray:
+    """(len(rows), dim) float32 from a store; NaN for an item that has just been removed."""
     vectors = np.full((len(rows), store.schema.dim), np.nan, np.float32)
     for start in range(0, len(rows), _BATCH):
-        ids = snapshot.items["id"][list(rows[start : start + _BATCH])].to_list()
+        ids = snapshot.table["id"][list(rows[start : start + _BATCH])].to_list()
         for place, record in enumerate(store.fetch(ids, vectors=True), start):
             if record is not None:
                 vectors[place] = record.vector

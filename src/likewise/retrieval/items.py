@@ -1,4 +1,4 @@
-"""Items and hits as people get them, and the columns that likewise itself writes beside theirs."""
+"""Items and hits as users get them, and the bookkeeping columns that an index adds to an item."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from likewise.catalog.images.picture import is_key
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, is_key
 from likewise.stores.base import Record
 from likewise.stores.schema import Schema
 
-_OWN = "_likewise"
+_BOOKKEEPING = "_likewise"
 
 
 @dataclass(frozen=True)
@@ -57,93 +56,93 @@ class Hits(list[Hit]):
 
 
 @dataclass(frozen=True)
-class OwnColumns:
-    """Two columns that every item of an index has beside the user's.
+class BookkeepingColumns:
+    """The names of two columns that likewise adds to every item of an index.
 
-    One tells what an update has to know: what the model saw, what the whole row said, and the picture that a hit
-    shows. The other says when the item was written, so that anyone can ask whether something is newer than they know.
+    One is a struct of what an update compares (digests of the model's input and of the whole row) and the picture that
+    a hit shows. The other is the time of writing, by which anyone can ask for items newer than those they know.
 
     Attributes:
-        name: of the first.
+        name: of the first column.
     """
 
-    name: str = _OWN
+    name: str = _BOOKKEEPING
 
     @classmethod
-    def beside(cls, columns: Sequence[str]) -> "OwnColumns":
-        """Names that the user's columns do not have."""
-        own = cls()
-        while own.name in columns or own.written in columns:
-            own = cls(f"_{own.name}")
-        return own
+    def choose(cls, columns: Sequence[str]) -> "BookkeepingColumns":
+        """Names that clash with none of the user's columns."""
+        names = cls()
+        while names.name in columns or names.written in columns:
+            names = cls(f"_{names.name}")
+        return names
 
     @property
     def written(self) -> str:
-        """The name of the second: microseconds."""
+        """The name of the second column: microseconds since 1970."""
         return f"{self.name}_written"
 
     def add(
         self,
-        items: pl.DataFrame,
+        table: pl.DataFrame,
         pictures: Sequence[Picture | None],
-        seen: Sequence[str | None],
-        rows: Sequence[str],
+        input_digests: Sequence[str | None],
+        row_digests: Sequence[str],
         written: int,
     ) -> pl.DataFrame:
         """A table with both columns.
 
         Args:
-            seen: a digest of what the model saw of each item; None: not known.
-            rows: a digest of all that is kept of it.
+            input_digests: digest of the model's input per item; None: not known.
+            row_digests: digest of everything that is kept per item.
             written: now.
         """
         about = pl.DataFrame(
             {
-                "seen": list(seen),
-                "row": list(rows),
+                "input": list(input_digests),
+                "row": list(row_digests),
                 "picture": [picture.key if picture else None for picture in pictures],
                 "path": [str(picture.path) if picture else None for picture in pictures],
             },
-            schema={"seen": pl.String, "row": pl.String, "picture": pl.String, "path": pl.String},
+            schema={"input": pl.String, "row": pl.String, "picture": pl.String, "path": pl.String},
         )
-        return items.with_columns(about.to_struct(self.name), pl.lit(written, pl.Int64).alias(self.written))
+        return table.with_columns(about.to_struct(self.name), pl.lit(written, pl.Int64).alias(self.written))
 
-    def visible(self, schema: Schema) -> Schema:
-        """The schema without the two, for whatever users name."""
+    def user_schema(self, schema: Schema) -> Schema:
+        """The schema without the bookkeeping: the columns that a user may name."""
         columns = tuple(column for column in schema.columns if column.name not in (self.name, self.written))
         return replace(schema, columns=columns)
 
-    def without(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """An item's fields without the two."""
+    def strip(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """An item's fields without the bookkeeping."""
         return {name: value for name, value in fields.items() if name not in (self.name, self.written)}
 
-    def item(self, record: Record) -> Item:
+    def build_item(self, record: Record) -> Item:
         """A record of the store as users see it."""
-        return Item(record.id, self.without(record.fields), _picture(record.fields.get(self.name)))
+        return Item(record.id, self.strip(record.fields), _read_picture(record.fields.get(self.name)))
 
     def digests(self, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """What an item of the store remembers of what the model saw, and of its row."""
+        """The digests of an item's model input and row, as the store remembers them."""
         about = fields.get(self.name)
-        return (about.get("seen"), about.get("row")) if isinstance(about, Mapping) else (None, None)
+        return (about.get("input"), about.get("row")) if isinstance(about, Mapping) else (None, None)
 
 
-def _picture(about: object) -> Picture | None:
-    """The picture that an index names for an item; None where what it says, perhaps a stranger's word, names none."""
+def _read_picture(about: object) -> Picture | None:
+    """The picture that an index names for an item; None for what is no picture (the index may come from a stranger)."""
     key, path = (about.get("picture"), about.get("path")) if isinstance(about, Mapping) else (None, None)
     if not is_key(key) or not isinstance(path, str) or not path or path.startswith(("\\\\", "//")):
         return None
     return Picture(str(key), Path(path))
 
 
-def row_digests(items: pl.DataFrame, pictures: Sequence[Picture | None]) -> list[str]:
-    """A digest of each row of a table, and of where its picture is."""
+def digest_rows(items: pl.DataFrame, pictures: Sequence[Picture | None]) -> list[str]:
+    """A digest of each row of a table and of its picture's place."""
     return [
-        digest_of([row, [picture.key, str(picture.path)] if picture else None])
+        digest([row, [picture.key, str(picture.path)] if picture else None])
         for row, picture in zip(items.iter_rows(named=True), pictures, strict=True)
     ]
 
 
-def digest_of(value: Any) -> str:
-    """128 bits, in hexadecimal digits, of anything that can be written down."""
+def digest(value: Any) -> str:
+    """128 bits of any JSON-like value, as hexadecimal digits."""
     text = json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

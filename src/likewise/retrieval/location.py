@@ -1,4 +1,4 @@
-"""Where an index is: a store by its URI, and its words in a folder of this machine."""
+"""Where an index is: a store by its URI, and a lexical index in a folder of this machine."""
 
 import contextlib
 import shutil
@@ -12,10 +12,11 @@ from pathlib import Path
 from likewise.errors import UserError
 from likewise.files import DamageError
 from likewise.progress import say
-from likewise.retrieval.items import digest_of
-from likewise.retrieval.lexical.writer import WordIndex
+from likewise.retrieval.items import digest
+from likewise.retrieval.lexical.writer import LexicalIndex
+from likewise.stores import registry
 from likewise.stores.base import Store
-from likewise.stores.registry import aimed, open_store, remember_store, remembered_store, replace_store
+from likewise.stores.registry import aimed, open_store, remember_store, remembered_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import WITHOUT_TLS, Credentials, Location, parse_location
 from likewise.stores.versions import current_version
@@ -26,28 +27,28 @@ NO_AIMS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
-class Place:
-    """A store and its words.
+class IndexLocation:
+    """A store and its lexical index.
 
     Attributes:
-        folder: where relative paths in the URI start from, and where the words are; a run folder, or a temporary one.
+        folder: where relative paths in the URI start, and home of the lexical index: a run, or a temporary folder.
         remembered: the run alone names the store, and a stranger may have written the run.
     """
 
     uri: str
     folder: Path
     credentials: Credentials = _NOBODY
-    temporary: bool = False
+    is_temporary: bool = False
     remembered: bool = False
 
     @classmethod
-    def of_run(
+    def for_run(
         cls,
         run: str | Path,
         store: str | None = None,
         credentials: Credentials = _NOBODY,
         aims: Mapping[str, str] = NO_AIMS,
-    ) -> "Place":
+    ) -> "IndexLocation":
         """The store that a run uses, or another one.
 
         A run may come from a stranger: credentials go to a place that only the run names where they allow it, and what
@@ -67,13 +68,13 @@ class Place:
         return cls(uri, Path(run), credentials, remembered=store is None)
 
     @classmethod
-    def for_now(cls, aims: Mapping[str, str] = NO_AIMS) -> "Place":
-        """A folder that goes with this object, or at the end of the process."""
+    def temporary(cls, aims: Mapping[str, str] = NO_AIMS) -> "IndexLocation":
+        """A folder that is removed with this object, or at the end of the process."""
         uri = aimed(_DEFAULT, aims)
         folder = Path(tempfile.mkdtemp(prefix="likewise-index-"))
-        place = cls(uri, folder, temporary=True)
-        weakref.finalize(place, shutil.rmtree, folder, ignore_errors=True)
-        return place
+        location = cls(uri, folder, is_temporary=True)
+        weakref.finalize(location, shutil.rmtree, folder, ignore_errors=True)
+        return location
 
     def open(self) -> Store:
         """Open the store.
@@ -87,8 +88,8 @@ class Place:
                 raise UserError(f"{self.folder} has no index yet: likewise index {self.folder} --data FILE")
         return open_store(self.uri, self.credentials, folder=self.folder)
 
-    def replacing(self, schema: Schema) -> AbstractContextManager[Store]:
-        """Fill a new store that takes this place; see `replace_store`.
+    def replace_store(self, schema: Schema) -> AbstractContextManager[Store]:
+        """Fill a new store that takes this place; see `registry.replace_store`.
 
         Raises:
             UserError: the run alone names a folder outside of itself, where there is no store.
@@ -100,35 +101,35 @@ class Place:
                 f"{self.folder} remembers a store at {location}, where there is none: "
                 "to make one there, outside of the run, name it with --store"
             )
-        return replace_store(self.uri, schema, self.credentials, folder=self.folder)
+        return registry.replace_store(self.uri, schema, self.credentials, folder=self.folder)
 
-    def try_out(self, dim: int) -> None:
-        """See that a store can be written here, before the long work whose result belongs into it.
+    def check_writable(self, dim: int) -> None:
+        """Check that a store can be written here, before the long work whose result goes into it.
 
         Raises:
             UserError: it cannot; the library is missing, the server does not answer, the disk is read-only.
         """
         try:
-            with self.replacing(Schema(dim)):
-                raise _EnoughError
-        except _EnoughError:
+            with self.replace_store(Schema(dim)):
+                raise _CheckedError
+        except _CheckedError:
             return
 
     def remember(self) -> None:
         """Write into the run that this is its store."""
-        if not self.temporary:
+        if not self.is_temporary:
             remember_store(self.folder, self.uri)
 
     @property
-    def words(self) -> WordIndex:
-        """The words of this store; each store that a run has used has its own."""
+    def lexical(self) -> LexicalIndex:
+        """The lexical index; a run has one for each store that it has used."""
         location, _ = parse_location(self.uri)
-        same = digest_of([location.scheme, location.host, location.path, location.option("collection", "")])
-        return WordIndex(self.folder / "words" / f"{location.scheme}-{same[:8]}")
+        same = digest([location.scheme, location.host, location.path, location.option("collection", "")])
+        return LexicalIndex(self.folder / "words" / f"{location.scheme}-{same[:8]}")
 
 
 def _announce(run: Path, location: Location, credentials: Credentials) -> Credentials:
-    """Say aloud where a run leads to, and give the credentials that may go there."""
+    """Tell the user which store a run names, and choose the credentials that may go there."""
     if not location.hosts:
         if _leads_outside(run, location):
             say(f"{run} remembers a store outside of its folder: {location}")
@@ -146,11 +147,11 @@ def _announce(run: Path, location: Location, credentials: Credentials) -> Creden
 
 
 def _leads_outside(run: Path, location: Location) -> bool:
-    """Whether a store is a folder of this machine outside of the run."""
+    """Whether a store is a folder of this machine outside the run."""
     if location.hosts or location.is_server or not location.path.strip("/"):
         return False
     return not Path(location.within(run).path).resolve().is_relative_to(run.resolve())
 
 
-class _EnoughError(Exception):
-    """The new store can be written; nothing is to become of it."""
+class _CheckedError(Exception):
+    """The new store can be written; the check ends here and keeps nothing."""

@@ -1,4 +1,4 @@
-"""What a store remembers of the index that it holds."""
+"""Metadata of an index, as its store keeps it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,19 +14,19 @@ _EXAMPLES, _LONGEST_EXAMPLE = 60, 60
 
 
 @dataclass(frozen=True)
-class Description:
-    """How an index was built; updates do not change it.
+class IndexMetadata:
+    """How an index was built, kept in its store; updates do not change it.
 
     Attributes:
         model: fingerprint.
         catalog: fingerprint; empty where the vectors did not come from a catalogue.
         count: items that could be found then.
         left_out: items without anything to encode.
-        created: when.
-        build: another one for each build.
-        written: the same moment in microseconds, as it stands beside the items.
-        own: the name of the column that is likewise's own.
-        examples: some titles, from all over the catalogue.
+        created: when, ISO 8601.
+        build: a random id of this build.
+        written: when, in microseconds, as in `BookkeepingColumns.written`.
+        bookkeeping: the name of the first of the `BookkeepingColumns`.
+        examples: some titles.
     """
 
     model: str
@@ -37,15 +37,15 @@ class Description:
     created: str
     build: str
     written: int
-    own: str
+    bookkeeping: str
     examples: tuple[str, ...]
 
     @classmethod
-    def of(cls, schema: Schema) -> "Description":
-        """What stands in a store's schema.
+    def from_schema(cls, schema: Schema) -> "IndexMetadata":
+        """Read it from a store's schema.
 
         Raises:
-            UserError: something else does.
+            UserError: the schema holds something else.
         """
         try:
             about = dict(schema.about)
@@ -69,26 +69,26 @@ class Description:
         if self.model != fingerprint:
             raise UserError(f"the index of {folder} was made by another model; {way_out}")
 
-    def about(self) -> dict[str, Any]:
-        """What is to stand in a store's schema."""
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that goes into a store's schema."""
         about = asdict(self)
         del about["dim"]
         return about | {"examples": list(self.examples)}
 
 
-def example_titles(items: pl.DataFrame) -> tuple[str, ...]:
-    """Different short titles from all over a table."""
+def sample_titles(items: pl.DataFrame) -> tuple[str, ...]:
+    """Distinct short titles, spread evenly over a table."""
     if "title" not in items.columns or items.schema["title"] != pl.String:
         return ()
     titles = items["title"].str.strip_chars()
     short = titles.filter((titles.str.len_chars() > 0) & (titles.str.len_chars() <= _LONGEST_EXAMPLE)).unique(
         maintain_order=True
     )
-    return tuple(spread(short.to_list(), _EXAMPLES))
+    return tuple(sample_evenly(short.to_list(), _EXAMPLES))
 
 
-def spread(values: Sequence[str], count: int) -> list[str]:
-    """At most `count` of some values, evenly from all over them."""
+def sample_evenly(values: Sequence[str], count: int) -> list[str]:
+    """At most `count` of some values, spread evenly."""
     if len(values) <= count:
         return list(values)
     return [values[place * len(values) // count] for place in range(count)]

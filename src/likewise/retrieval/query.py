@@ -12,12 +12,12 @@ from PIL import Image
 from likewise.catalog.filters import Condition, parse_filter
 from likewise.errors import UserError
 from likewise.retrieval.boost import Boost, parse_boost
-from likewise.retrieval.hybrid import Fusion
+from likewise.retrieval.hybrid import Hybrid
 
 T = TypeVar("T")
 ImageSource = str | Path | Image.Image | BinaryIO
 # One of something, or one with a weight, or a list of these.
-Several: TypeAlias = T | tuple[T, float] | list[T | tuple[T, float]]
+OneOrMany: TypeAlias = T | tuple[T, float] | list[T | tuple[T, float]]
 
 SAME_FROM = 0.98  # cosine from which on two items are near-duplicates
 _MINUS = 0.5
@@ -42,11 +42,11 @@ class Query:
     minus: tuple[Term[str], ...] = ()
     image_weight: float = 0.5
     where: Condition | None = None
-    hybrid: Fusion | None = None
+    hybrid: Hybrid | None = None
     k: int = 10
     offset: int = 0
     group_by: str | None = None
-    same_from: float | None = None
+    duplicate_threshold: float | None = None
     diversity: float = 0.0
     boost: Boost | None = None
     min_score: float | None = None
@@ -62,25 +62,25 @@ class Query:
         if not 0.0 <= self.diversity < 1.0:
             raise UserError(f"the diversity must lie between 0 and 1, and below 1, not at {self.diversity}")
         if self.min_score is not None and not math.isfinite(self.min_score):
-            raise UserError(f"the least score must be a number, not {self.min_score}")
+            raise UserError(f"min_score must be a number, not {self.min_score}")
         terms: list[Term[Any]] = [*self.texts, *self.images, *self.likes, *self.minus]
         for term in terms:
             if not (math.isfinite(term.weight) and term.weight > 0):
                 raise UserError(f"a weight must be a number above 0, not {term.weight}")
         if not (self.texts or self.images or self.likes):
-            raise UserError("give words, a picture or both, or an item that others are like, to search for")
+            raise UserError("nothing to search for: give words, a picture or both, or an item with --like")
         if self.hybrid is not None and not self.texts:
-            raise UserError("a hybrid search needs words to look for")
+            raise UserError("a hybrid search needs words")
 
 
-def query_of(
-    text: Several[str] | None,
-    image: Several[ImageSource] | None = None,
-    like: Several[str] | None = None,
-    minus: Several[str] | None = None,
+def build_query(
+    text: OneOrMany[str] | None,
+    image: OneOrMany[ImageSource] | None = None,
+    like: OneOrMany[str] | None = None,
+    minus: OneOrMany[str] | None = None,
     *,
     where: str | Condition | None = None,
-    hybrid: bool | Fusion = False,
+    hybrid: bool | Hybrid = False,
     hide_duplicates: bool | float = False,
     boost: str | None = None,
     facet: str | Sequence[str] = (),
@@ -100,8 +100,8 @@ def query_of(
         likes=tuple(_terms(like, 1.0)),
         minus=_words(minus, _MINUS),
         where=parse_filter(where) if isinstance(where, str) else where,
-        hybrid=hybrid if isinstance(hybrid, Fusion) else Fusion() if hybrid else None,
-        same_from=duplicates_from(hide_duplicates),
+        hybrid=hybrid if isinstance(hybrid, Hybrid) else Hybrid() if hybrid else None,
+        duplicate_threshold=parse_duplicate_threshold(hide_duplicates),
         boost=parse_boost(boost) if boost is not None else None,
         facets=(facet,) if isinstance(facet, str) else tuple(facet),
         **rest,  # type: ignore[arg-type]
@@ -114,20 +114,20 @@ def parse_weighted(text: str) -> str | tuple[str, float]:
     return (found[1], float(found[2])) if found else text
 
 
-def _words(given: Several[str] | None, weight: float) -> tuple[Term[str], ...]:
+def _words(given: OneOrMany[str] | None, weight: float) -> tuple[Term[str], ...]:
     """Blank ones do not count."""
     terms = (Term(term.value.strip(), term.weight) for term in _terms(given, weight))
     return tuple(term for term in terms if term.value)
 
 
-def _terms(given: Several[T] | None, weight: float) -> list[Term[T]]:
+def _terms(given: OneOrMany[T] | None, weight: float) -> list[Term[T]]:
     if given is None:
         return []
     several = given if isinstance(given, list) else [given]
     return [Term(one[0], float(one[1])) if isinstance(one, tuple) else Term(one, weight) for one in several]
 
 
-def duplicates_from(hide_duplicates: bool | float) -> float | None:
+def parse_duplicate_threshold(hide_duplicates: bool | float) -> float | None:
     """The cosine from which on two items are near-duplicates; None: none are.
 
     Raises:
@@ -136,5 +136,5 @@ def duplicates_from(hide_duplicates: bool | float) -> float | None:
     if isinstance(hide_duplicates, bool):
         return SAME_FROM if hide_duplicates else None
     if not 0.0 < hide_duplicates <= 1.0:
-        raise UserError(f"near-duplicates have a cosine between 0 and 1, not {hide_duplicates}")
+        raise UserError(f"the cosine of near-duplicates lies between 0 and 1, not {hide_duplicates}")
     return float(hide_duplicates)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from likewise.catalog.images.decode import decode_stream, open_picture
 from likewise.catalog.images.picture import PictureError
-from likewise.catalog.report import describe
+from likewise.catalog.report import describe_picture_cause
 from likewise.errors import UserError
 from likewise.retrieval.query import ImageSource, Query
 from likewise.stores.base import Store
@@ -42,11 +42,11 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
     what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
 
     Raises:
-        UserError: a liked item is not there.
+        UserError: a liked item is not in the index.
         PictureError: a picture cannot be read.
     """
     pictures = [_read_image(term.value) for term in query.images]
-    liked = liked_vectors(query, store)
+    liked = fetch_liked_vectors(query, store)
     encoded = np.empty((0, model.dim), np.float32)
     if query.texts or query.minus:
         encoded = model.encode_queries([term.value for term in (*query.texts, *query.minus)])
@@ -62,7 +62,7 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
     return unit_vectors(wanted, model.dim)
 
 
-def liked_vectors(query: Query, store: Store) -> np.ndarray:
+def fetch_liked_vectors(query: Query, store: Store) -> np.ndarray:
     """(liked items, dim) float32.
 
     Raises:
@@ -91,7 +91,9 @@ def _read_image(image: ImageSource) -> Image.Image:
         try:
             return open_picture(image, minimum_side=_QUERY_SIDE)
         except PictureError as error:
-            raise PictureError(error.cause, f"the picture {_shortened(str(image))} {describe(error.cause)}") from None
+            raise PictureError(
+                error.cause, f"the picture {_shortened(str(image))} {describe_picture_cause(error.cause)}"
+            ) from None
     return decode_stream(image, minimum_side=_QUERY_SIDE)
 
 

@@ -8,19 +8,19 @@ import polars as pl
 from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.progress import Bar
-from likewise.retrieval.diversity import Distinct
+from likewise.retrieval.diversity import NearDuplicateFilter
 from likewise.stores.base import Batch, Found, Store
 
 _BATCH = 1_000
 _COLUMNS = {"id": pl.String, "rank": pl.Int32, "similar_id": pl.String, "score": pl.Float32}
 
 
-def recommendations(store: Store, k: int, where: Condition | None, same_from: float | None) -> pl.DataFrame:
+def recommend(store: Store, k: int, where: Condition | None, duplicate_threshold: float | None) -> pl.DataFrame:
     """The k most similar items of every item.
 
     Args:
         where: what similar items have to meet; every item gets some, whether it meets it or not.
-        same_from: leave out items whose cosine with the item, or with one before them, is that high.
+        duplicate_threshold: leave out items whose cosine with the item, or with one before them, is that high.
 
     Returns:
         "id" and "similar_id" (String), "rank" from 1 (Int32) and "score" (Float32, the cosine), in the order of the
@@ -34,22 +34,24 @@ def recommendations(store: Store, k: int, where: Condition | None, same_from: fl
     parts = [pl.DataFrame(schema=_COLUMNS)]
     with Bar("Finding similar items", store.count()) as bar:
         for batch in store.iterate(_BATCH):
-            parts.append(_table(batch.ids, _similar(store, batch, k, where, same_from)))
+            parts.append(_table(batch.ids, _similar(store, batch, k, where, duplicate_threshold)))
             bar.advance(len(batch.ids))
     return pl.concat(parts)
 
 
-def _similar(store: Store, batch: Batch, k: int, where: Condition | None, same_from: float | None) -> list[Found]:
+def _similar(
+    store: Store, batch: Batch, k: int, where: Condition | None, duplicate_threshold: float | None
+) -> list[Found]:
     """What is similar to each item of a batch; asked again, for more, where too little is left."""
     results: dict[int, Found] = {}
     waiting, asked = list(range(len(batch.ids))), k + 1
     while waiting:
         answers = store.search(batch.vectors[waiting], asked, where)
-        vectors = _vectors(store, answers) if same_from is not None else {}
+        vectors = _vectors(store, answers) if duplicate_threshold is not None else {}
         for place, found in zip(waiting, answers, strict=True):
             kept = [row for row, id in enumerate(found.ids) if id != batch.ids[place]]
-            if same_from is not None:
-                distinct = Distinct(same_from, batch.vectors[place][None])
+            if duplicate_threshold is not None:
+                distinct = NearDuplicateFilter(duplicate_threshold, batch.vectors[place][None])
                 kept = [row for row in kept if found.ids[row] in vectors and distinct.admits(vectors[found.ids[row]])]
             if len(kept) >= k or len(found.ids) < asked:
                 results[place] = Found([found.ids[row] for row in kept[:k]], found.scores[kept[:k]])

@@ -11,13 +11,13 @@ from typing import Any, cast
 import numpy as np
 
 from likewise.catalog.filters import Condition
-from likewise.retrieval.candidates import ByVectorsAndWords, Candidate, Source, by_vectors, every, without
-from likewise.retrieval.diversity import Distinct, diversified
-from likewise.retrieval.groups import Groups, check_facets, facet_counts
-from likewise.retrieval.items import Hit, Hits, OwnColumns
-from likewise.retrieval.lexical.bm25 import Words
+from likewise.retrieval.candidates import Candidate, HybridCandidates, Source, every, vector_candidates, without
+from likewise.retrieval.diversity import NearDuplicateFilter, rerank_by_mmr
+from likewise.retrieval.groups import Groups, check_facets, count_facets
+from likewise.retrieval.items import BookkeepingColumns, Hit, Hits
+from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.query import Query
-from likewise.retrieval.query_vector import QueryModel, liked_vectors, query_vector
+from likewise.retrieval.query_vector import QueryModel, fetch_liked_vectors, query_vector
 from likewise.stores.base import Record, Store
 from likewise.stores.conditions import normal_form
 from likewise.stores.schema import Schema
@@ -44,28 +44,30 @@ class _Loaded:
         return cast(np.ndarray, cast(Record, self.record).vector)
 
 
-def answer(query: Query, model: QueryModel, store: Store, own: OwnColumns, words: Callable[[], Words]) -> Hits:
+def answer(
+    query: Query, model: QueryModel, store: Store, bookkeeping: BookkeepingColumns, words: Callable[[], BM25Index]
+) -> Hits:
     """The hits of a query.
 
     Args:
-        own: the columns that users do not see.
+        bookkeeping: the columns that users do not see.
         words: called for a hybrid search only.
 
     Raises:
         UserError: the query does not fit the store's columns, or names items that are not there.
         PictureError: a picture of the query cannot be read.
     """
-    check_columns(query, own.visible(store.schema))
+    check_columns(query, bookkeeping.user_schema(store.schema))
     vector = query_vector(query, model, store)
-    source: Source = by_vectors(store, vector)
+    source: Source = vector_candidates(store, vector)
     if query.hybrid is not None:
         matches = words().match(
             [(term.value, term.weight) for term in query.texts] + [(term.value, -term.weight) for term in query.minus]
         )
-        source = ByVectorsAndWords(store, vector, matches, query.hybrid)
+        source = HybridCandidates(store, vector, matches, query.hybrid)
     page = _Search(query, store, source).page()
     records = _records(store, page)
-    items = {id: own.item(record) for id, record in records.items()}
+    items = {id: bookkeeping.build_item(record) for id, record in records.items()}
     hits = [Hit(one.id, one.score, items[one.id].fields, items[one.id].picture) for one in page if one.id in items]
     return Hits(hits, _facets(query, store, source) if query.facets else None)
 
@@ -94,9 +96,9 @@ class _Search:
         self._source = source
         self._liked = {term.value for term in query.likes}
         self._groups = Groups(store.schema.column(query.group_by)) if query.group_by else None
-        self._distinct: Distinct | None = None
-        if query.same_from is not None:
-            self._distinct = Distinct(query.same_from, liked_vectors(query, store))
+        self._distinct: NearDuplicateFilter | None = None
+        if query.duplicate_threshold is not None:
+            self._distinct = NearDuplicateFilter(query.duplicate_threshold, fetch_liked_vectors(query, store))
         self._ordered: list[np.ndarray] = []  # vectors of what has been put in order, for those that come after
 
     def page(self) -> list[_Loaded]:
@@ -153,7 +155,7 @@ class _Search:
         vectors = np.stack([candidate.vector for candidate in block])
         scores = np.array([candidate.score for candidate in block], np.float32)
         before = np.stack(self._ordered) if self._ordered else np.empty((0, vectors.shape[1]), np.float32)
-        for place in diversified(scores, vectors, before, self._query.diversity):
+        for place in rerank_by_mmr(scores, vectors, before, self._query.diversity):
             self._ordered.append(vectors[place])
             yield block[place]
 
@@ -192,7 +194,7 @@ def _facets(query: Query, store: Store, source: Source) -> dict[str, dict[Any, i
     records = _records(store, [_Loaded(candidate.id, candidate.score) for candidate in best])
     loaded = [_Loaded(one.id, one.score, records[one.id]) for one in best if one.id in records]
     counted = [one.fields for one in _good_enough(query, _boosted(query, loaded))]
-    return {column: facet_counts(counted, column) for column in query.facets}
+    return {column: count_facets(counted, column) for column in query.facets}
 
 
 def _records(store: Store, candidates: list[_Loaded]) -> dict[str, Record]:

@@ -12,7 +12,7 @@ from likewise.retrieval.ingest import ItemModel
 from likewise.retrieval.query_vector import QueryModel
 
 
-class Shortened:
+class TruncatedModel:
     """A model seen through the first dimensions of its space.
 
     A training with `matryoshka` packs most of what matters into them (Kusupati et al. 2022, arXiv:2205.13147), so that

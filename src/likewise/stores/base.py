@@ -45,11 +45,14 @@ class Record:
     Attributes:
         fields: every column, "id" among them, as JSON can hold it: dates as they are written, NaN as None.
         vector: (dim,) float32 of unit norm, if it was asked for.
+        field_vectors: (dim,) float32 for each field that the item has, if they were asked for; half precision is
+            kept. Empty where the store keeps none.
     """
 
     id: str
     fields: dict[str, Any] = field(repr=False)
     vector: np.ndarray | None = field(default=None, repr=False)
+    field_vectors: dict[str, np.ndarray] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Batch:
 
     Attributes:
         fields: one dictionary for each id, as in `Record`.
-        vectors: (len(ids), dim) float32, unit norm.
+        vectors: (len(ids), dim) float32, unit norm; (len(ids), 0) if they were not asked for.
     """
 
     ids: list[str]
@@ -77,15 +80,18 @@ class Store(Protocol):
     def schema(self) -> Schema:
         """Dimensions, columns, and what the caller wanted remembered, all of the content in use."""
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         """Write items; those whose id is there already are replaced as a whole. All are written, or none.
 
         Args:
             items: n rows, "id" and any columns of the schema; absent ones are blank. The last row of an id counts.
             vectors: (n, dim), finite; lengths do not matter.
+            field_vectors: (n, fields, dim), of the fields of `Schema.field_vectors`, with NaN in the rows of fields
+                that an item lacks; kept in half precision. Required if the schema names fields, refused otherwise.
 
         Raises:
-            UserError: a column that the schema lacks or of another kind, or vectors of a wrong shape.
+            UserError: a column that the schema lacks or of another kind, or vectors that are missing or of a wrong
+                shape.
         """
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -107,14 +113,18 @@ class Store(Protocol):
             UserError: vectors of a wrong shape, a k that makes no sense, or a condition that does not fit the columns.
         """
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
         """Items by id, in this order; None where there is none."""
 
     def count(self, condition: Condition | None = None) -> int:
         """The number of items, or of those that meet a condition."""
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
-        """All items, each once, in any order, `batch` at most at a time; writes meanwhile may or may not be seen."""
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
+        """All items, each once, in any order, `batch` at most at a time; writes meanwhile may or may not be seen.
+
+        Args:
+            vectors: False: only ids and fields are read.
+        """
 
     def optimise(self) -> None:
         """Do what makes searches fast after many writes: indexes, compaction. `replace_store` does so by itself."""

@@ -120,12 +120,13 @@ def parcels(stored: pl.DataFrame, unit: np.ndarray, most: int) -> Iterator[tuple
     """Items in parts that a server takes in one request.
 
     Args:
-        stored: n rows, as `stored_columns` gives them.
+        stored: n rows, as `prepared_items` gives them.
         unit: (n, dim).
-        most: bytes of texts and vectors in a part; an item that is larger makes a part of its own.
+        most: bytes of texts, blobs and vectors in a part; an item that is larger makes a part of its own.
     """
-    texts = [pl.col(name).str.len_bytes().fill_null(0) for name, kind in stored.schema.items() if kind == pl.String]
-    sizes = stored.select(pl.sum_horizontal(texts)).to_series().to_numpy() + unit.shape[1] * unit.itemsize
+    lengths = [pl.col(name).str.len_bytes().fill_null(0) for name, kind in stored.schema.items() if kind == pl.String]
+    lengths += [pl.col(name).bin.size() for name, kind in stored.schema.items() if kind == pl.Binary]
+    sizes = stored.select(pl.sum_horizontal(lengths)).to_series().to_numpy() + unit.shape[1] * unit.itemsize
     start = size = 0
     for row, more in enumerate(sizes.tolist()):
         if row > start and size + more > most:

@@ -4,18 +4,23 @@ import numpy as np
 import polars as pl
 
 from likewise.errors import UserError
-from likewise.stores.schema import ID, Schema, stored_columns
+from likewise.stores.field_vectors import check_field_vectors, pack_field_vectors
+from likewise.stores.schema import FIELD_VECTORS, ID, Schema, stored_columns
 
 
-def prepared_items(items: pl.DataFrame, vectors: np.ndarray, schema: Schema) -> tuple[pl.DataFrame, np.ndarray]:
+def prepared_items(
+    items: pl.DataFrame, vectors: np.ndarray, schema: Schema, field_vectors: np.ndarray | None = None
+) -> tuple[pl.DataFrame, np.ndarray]:
     """What an engine writes for an upsert: each id once, the last of its rows.
 
     Args:
         items: n rows, "id" and any columns of the schema.
         vectors: (n, dim).
+        field_vectors: (n, fields, dim); None where the schema names no fields.
 
     Returns:
-        A table as `stored_columns` gives it, and (its rows, dim) unit vectors.
+        A table as `stored_columns` gives it, and (its rows, dim) unit vectors. If the schema names fields, the table
+        ends with "field_vectors" (Binary), as field_vectors.py packs them.
 
     Raises:
         UserError: columns, cells or ids that do not fit the schema, or vectors that do not fit the items.
@@ -23,7 +28,10 @@ def prepared_items(items: pl.DataFrame, vectors: np.ndarray, schema: Schema) -> 
     unit = unit_vectors(vectors, schema.dim)
     if len(unit) != len(items):
         raise UserError(f"{len(items):,} items need as many vectors, not {len(unit):,}")
+    halves = check_field_vectors(field_vectors, len(items), schema.field_vectors, schema.dim)
     stored = stored_columns(items, schema)
+    if halves is not None:
+        stored = stored.with_columns(pl.Series(FIELD_VECTORS, pack_field_vectors(halves), pl.Binary))
     last = stored[ID].is_last_distinct()
     if last.all():
         return stored, unit

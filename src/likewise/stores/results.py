@@ -26,9 +26,15 @@ def nothing(queries: int) -> list[Found]:
     return [Found([], np.empty(0, np.float32)) for _ in range(queries)]
 
 
-def record(id: str, fields: str, vector: np.ndarray | Sequence[float] | None = None) -> Record:
+def record(
+    id: str,
+    fields: str,
+    vector: np.ndarray | Sequence[float] | None = None,
+    field_vectors: dict[str, np.ndarray] | None = None,
+) -> Record:
     """An item from what `stored_columns` wrote for it."""
-    return Record(id, json.loads(fields), None if vector is None else np.asarray(vector, dtype=np.float32))
+    unit = None if vector is None else np.asarray(vector, dtype=np.float32)
+    return Record(id, json.loads(fields), unit, field_vectors)
 
 
 def in_order(ids: Iterable[str], records: Mapping[str, Record]) -> list[Record | None]:

@@ -6,21 +6,23 @@ whose names are ASCII letters and digits, and gets conditions that name the same
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import polars as pl
 from polars import selectors
 
-from likewise.catalog.columns import unknown_column
+from likewise.catalog.columns import unknown_column_error
 from likewise.catalog.filters_polars import read_numbers
 from likewise.errors import UserError
+from likewise.files import FormatError, NewerFormatError
 from likewise.parsing import parse_json
 
 Kind = Literal["text", "integer", "number", "boolean", "list", "other"]
 
-ID, FIELDS = "id", "fields"
+FORMAT = 2  # of what engines write; raised when that changes
+ID, FIELDS, FIELD_VECTORS = "id", "fields", "field_vectors"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)  # dates and the like as they are written
 
 _STORED_AS: dict[Kind, type[pl.DataType]] = {
@@ -62,41 +64,50 @@ class Schema:
     Attributes:
         columns: the first is "id".
         about: what the caller wants remembered with the content, such as the model that made it; JSON values.
+        field_vectors: the names of the fields whose vectors are kept for each item; empty where none are.
     """
 
     dim: int
     columns: tuple[Column, ...] = (Column(ID, "text", ID),)
     about: Mapping[str, Any] = field(default_factory=dict)
+    field_vectors: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, items: pl.DataFrame, dim: int, about: Mapping[str, Any] | None = None) -> "Schema":
+    def of(
+        cls, items: pl.DataFrame, dim: int, about: Mapping[str, Any] | None = None, field_vectors: Sequence[str] = ()
+    ) -> "Schema":
         """The schema of a table with a column "id".
 
         Args:
             items: any number of rows; which text columns hold numbers is told from them.
             dim: of the vectors.
+            field_vectors: the fields whose vectors are kept, too.
         """
         columns = [Column(ID, "text", ID)]
         for number, cells in enumerate(items.drop(ID).iter_columns()):
             kind = _kind(cells.dtype)
             numbers = kind == "text" and read_numbers(cells.cast(pl.String)).count() > 0
             columns.append(Column(cells.name, kind, f"c{number}", numbers))
-        return cls(dim, tuple(columns), dict(about or {}))
+        return cls(dim, tuple(columns), dict(about or {}), tuple(field_vectors))
 
     @classmethod
     def from_json(cls, text: str) -> "Schema":
         """Read what `to_json` wrote.
 
         Raises:
+            FormatError: a store of another format.
             ValueError, KeyError, TypeError: it is something else.
         """
         content = parse_json(text)
+        dim = int(content["dim"])
+        _check_format(content.get("format", 1))
         columns = tuple(Column(**column) for column in content["columns"])
-        return cls(int(content["dim"]), columns, dict(content["about"]))
+        fields = tuple(str(name) for name in content["field_vectors"])
+        return cls(dim, columns, dict(content["about"]), fields)
 
     def to_json(self) -> str:
         """All of it as one JSON object."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps({"format": FORMAT} | asdict(self), ensure_ascii=False)
 
     def column(self, name: str) -> Column:
         """A column by the catalogue's name.
@@ -107,11 +118,11 @@ class Schema:
         for column in self.columns:
             if column.name == name:
                 return column
-        raise unknown_column(name, [column.name for column in self.columns])
+        raise unknown_column_error(name, [column.name for column in self.columns])
 
     @property
     def stored_types(self) -> dict[str, type[pl.DataType]]:
-        """The engine's columns, in order, "id" first and without "fields"; all but "id" may be null."""
+        """The engine's columns that filters see, in order; "id" is the first, all others may be null."""
         types: dict[str, type[pl.DataType]] = {}
         for column in self.columns:
             types[column.stored] = _STORED_AS[column.kind]
@@ -148,6 +159,13 @@ def stored_columns(items: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     ]
     frame = pl.DataFrame(stored).select(*schema.stored_types)
     return frame.with_columns(pl.Series(FIELDS, _documents(items, schema), pl.String))
+
+
+def _check_format(format: int) -> None:
+    if format > FORMAT:
+        raise NewerFormatError("the store was written by a newer version of likewise: update likewise")
+    if format < FORMAT:
+        raise FormatError("it was written by an older version of likewise")
 
 
 def _kind(kind: pl.DataType) -> Kind:

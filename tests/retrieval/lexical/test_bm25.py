@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.retrieval.lexical.bm25 import Stamp, Words
+from likewise.retrieval.lexical.bm25 import BM25Index, Stamp
 from likewise.retrieval.lexical.tokenizing import lexical_tokens
-from likewise.retrieval.lexical.writer import WordIndex
+from likewise.retrieval.lexical.writer import LexicalIndex
 
 _WORDS = ["red", "shoe", "sole", "xj-900", "ab12", "the", "of", "leather"]
 _texts = st.lists(st.sampled_from(_WORDS), max_size=8).map(" ".join)
 
 
-def write(index: WordIndex, texts: dict[str, str], removed: tuple[str, ...] = (), *, clear: bool = False) -> None:
-    with index.changing() as draft:
+def write(index: LexicalIndex, texts: dict[str, str], removed: tuple[str, ...] = (), *, clear: bool = False) -> None:
+    with index.update() as draft:
         if clear:
             draft.clear()
         draft.remove(removed)
@@ -26,8 +26,8 @@ def write(index: WordIndex, texts: dict[str, str], removed: tuple[str, ...] = ()
         draft.stamp = Stamp("build", 7)
 
 
-def scores_of(words: Words, query: str, ids: list[str]) -> np.ndarray:
-    return words.match([(query, 1.0)]).of(ids)
+def scores_of(words: BM25Index, query: str, ids: list[str]) -> np.ndarray:
+    return words.match([(query, 1.0)]).scores(ids)
 
 
 def by_bm25s(query: str, texts: dict[str, str]) -> np.ndarray:
@@ -46,14 +46,14 @@ def by_bm25s(query: str, texts: dict[str, str]) -> np.ndarray:
 @given(first=st.dictionaries(st.sampled_from("abcdefgh"), _texts, min_size=1), query=_texts, data=st.data())
 def test_an_index_that_was_changed_scores_as_one_written_at_once_and_as_bm25s(first, query, data) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        index, texts = WordIndex(Path(folder)), dict(first)
+        index, texts = LexicalIndex(Path(folder)), dict(first)
         write(index, texts)
         for _ in range(data.draw(st.integers(0, 12))):
             removed = tuple(data.draw(st.sets(st.sampled_from("abcdefghi"), max_size=3)))
             added = data.draw(st.dictionaries(st.sampled_from("abcdefghijk"), _texts, max_size=3))
             write(index, added, removed)
             texts = {id: text for id, text in texts.items() if id not in removed and id not in added} | added
-        words, ids = WordIndex(Path(folder)).current(), sorted(texts)
+        words, ids = LexicalIndex(Path(folder)).current(), sorted(texts)
         assert words.count == words.stamp.count == len(texts)
         expected = by_bm25s(query, {id: texts[id] for id in ids}) if ids else np.zeros(0)
         np.testing.assert_allclose(scores_of(words, query, ids), expected, rtol=1e-4, atol=1e-5)
@@ -63,7 +63,7 @@ def test_an_index_that_was_changed_scores_as_one_written_at_once_and_as_bm25s(fi
 
 
 def test_the_best_are_found_whatever_their_number(tmp_path: Path) -> None:
-    index = WordIndex(tmp_path)
+    index = LexicalIndex(tmp_path)
     write(index, {str(row): "shoe " * (row % 5 + 1) + "other words " * (row % 7) for row in range(300)})
     write(index, {str(row): "shoe" for row in range(300, 320)})
     matches = index.current().match([("shoe", 1.0)])
@@ -76,11 +76,11 @@ def test_the_best_are_found_whatever_their_number(tmp_path: Path) -> None:
 
 
 def test_weights_add_up_and_unwanted_words_take_away(tmp_path: Path) -> None:
-    index = WordIndex(tmp_path)
+    index = LexicalIndex(tmp_path)
     write(index, {"a": "red shoe", "b": "red leather shoe", "c": "leather bag", "d": "hat"})
     words = index.current()
-    both = words.match([("red", 1.0), ("shoe", 2.0)]).of(["a"])
-    each = words.match([("red", 1.0)]).of(["a"]) + 2 * words.match([("shoe", 1.0)]).of(["a"])
+    both = words.match([("red", 1.0), ("shoe", 2.0)]).scores(["a"])
+    each = words.match([("red", 1.0)]).scores(["a"]) + 2 * words.match([("shoe", 1.0)]).scores(["a"])
     np.testing.assert_allclose(both, each, rtol=1e-5)
     found, _ = words.match([("red shoe", 1.0), ("leather", -1.0)]).best(9)
     assert found[0] == "a"
@@ -88,37 +88,39 @@ def test_weights_add_up_and_unwanted_words_take_away(tmp_path: Path) -> None:
 
 
 def test_the_yardstick_is_the_score_of_an_item_with_every_word(tmp_path: Path) -> None:
-    index = WordIndex(tmp_path)
+    index = LexicalIndex(tmp_path)
     write(index, {"a": "red shoe", "b": "blue hat", "c": "green bag " * 40})
     matches = index.current().match([("red shoe", 1.0)])
-    assert matches.full(["c", "b", "a"]) == pytest.approx(float(matches.of(["a"])[0]), rel=1e-5)
-    assert matches.full(["b", "c", "unknown"]) == matches.full([]) == 0.0
+    assert matches.full_match_score(["c", "b", "a"]) == pytest.approx(float(matches.scores(["a"])[0]), rel=1e-5)
+    assert matches.full_match_score(["b", "c", "unknown"]) == matches.full_match_score([]) == 0.0
     half = index.current().match([("red submarine", 1.0)])
-    assert half.covered(["a", "b"]).tolist() == pytest.approx([0.32, 0.0], abs=0.01), "unknown words tell most"
-    assert half.full(["a"]) == pytest.approx(float(half.of(["a"])[0]) / 0.3206, rel=0.01)
+    assert half.coverage(["a", "b"]).tolist() == pytest.approx([0.32, 0.0], abs=0.01), "unknown words tell most"
+    assert half.full_match_score(["a"]) == pytest.approx(float(half.scores(["a"])[0]) / 0.3206, rel=0.01)
     long = index.current().match([("green bag", 1.0)])
-    assert long.of(["c"])[0] / long.full(["c"]) == pytest.approx(1.0, rel=1e-5), "long items are no worse"
+    assert long.scores(["c"])[0] / long.full_match_score(["c"]) == pytest.approx(1.0, rel=1e-5), (
+        "long items are no worse"
+    )
     unwanted = index.current().match([("red", 1.0), ("shoe", -9.0)])
-    assert unwanted.full(["a"]) == 0.0
+    assert unwanted.full_match_score(["a"]) == 0.0
 
 
 def test_words_of_nothing_match_nothing(tmp_path: Path) -> None:
-    for words in (Words(), WordIndex(tmp_path).current()):
+    for words in (BM25Index(), LexicalIndex(tmp_path).current()):
         matches = words.match([("red", 1.0)])
         assert matches.count == 0
         assert matches.best(5)[0] == []
-        assert matches.of(["a"]).tolist() == [0.0]
-    write(WordIndex(tmp_path), {"a": "", "b": "  !? "})
-    assert WordIndex(tmp_path).current().match([("red", 1.0)]).count == 0
-    assert WordIndex(tmp_path).current().match([("", 1.0)]).count == 0
+        assert matches.scores(["a"]).tolist() == [0.0]
+    write(LexicalIndex(tmp_path), {"a": "", "b": "  !? "})
+    assert LexicalIndex(tmp_path).current().match([("red", 1.0)]).count == 0
+    assert LexicalIndex(tmp_path).current().match([("", 1.0)]).count == 0
 
 
 @pytest.mark.parametrize("typed", ["XJ-906", "xj906", "XJ 906", "906xj", "xj/906"])
 def test_a_code_is_covered_by_its_parts_where_nobody_writes_it_in_one(tmp_path: Path, typed: str) -> None:
-    index = WordIndex(tmp_path)
+    index = LexicalIndex(tmp_path)
     write(index, {"a": "XJ-906", "b": "XJ-907", "c": "a hat"})
     matches = index.current().match([(typed, 1.0)])
     assert matches.best(1)[0] == ["a"]
-    assert matches.covered(["a"])[0] == pytest.approx(1.0)
-    assert matches.covered(["b"])[0] < 0.5
-    assert index.current().match([("zz-777", 1.0)]).covered(["a", "b"]).tolist() == [0, 0]
+    assert matches.coverage(["a"])[0] == pytest.approx(1.0)
+    assert matches.coverage(["b"])[0] < 0.5
+    assert index.current().match([("zz-777", 1.0)]).coverage(["a", "b"]).tolist() == [0, 0]

@@ -1,14 +1,11 @@
-"""Pictures on this machine, their keys, and the error that says why one cannot be used.
-
-A key is the SHA-256 of a picture's bytes. It becomes a file's name, so nothing else may pass for one.
-"""
+"""A picture on this machine, its key, and the error of one that cannot be used."""
 
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from likewise.catalog.report import describe
+from likewise.catalog.report import describe_picture_cause
 from likewise.errors import UserError
 
 KEY_PATTERN = r"[0-9a-f]{64}"
@@ -38,11 +35,11 @@ class PictureError(UserError):
     """A picture cannot be used.
 
     Attributes:
-        cause: the slug under which reports count it, one of `report.CAUSES` or "http-" and a status.
+        cause: the slug under which reports count it, one of `PICTURE_CAUSES` or "http-" and a status.
     """
 
     def __init__(self, cause: str, message: str = "") -> None:
-        super().__init__(message or f"the picture {describe(cause)}")
+        super().__init__(message or f"the picture {describe_picture_cause(cause)}")
         self.cause = cause
 
 
@@ -64,6 +61,6 @@ def check_key(key: str) -> str:
     return key
 
 
-def key_of(data: bytes) -> str:
+def compute_key(data: bytes) -> str:
     """The key of a picture file's bytes."""
     return hashlib.sha256(data).hexdigest()

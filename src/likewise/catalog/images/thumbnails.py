@@ -7,11 +7,15 @@ damaged, or lies under another name than its own, is made again.
 import hashlib
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from likewise.catalog.images.decode import MAX_PIXELS, check_picture, open_picture, open_regular_file
 from likewise.catalog.images.formats import HEADER_BYTES, sniff
-from likewise.catalog.images.picture import Picture, PictureError, check_key
+from likewise.catalog.images.picture import PictureError, check_key
 from likewise.files import make_folder, write_file
+
+if TYPE_CHECKING:
+    from likewise.catalog.images.picture import Picture
 
 SIDE = 320  # pixels, of the longer side
 _QUALITY = 85
@@ -43,7 +47,7 @@ def find_thumbnail(key: str, cache: Path) -> Path | None:
     return path if len(data) <= _MOST_BYTES and data[:_SEALED] == _seal(key, _START + data[_SEALED:]) else None
 
 
-def thumbnail(picture: Picture, cache: Path, max_pixels: int = MAX_PIXELS) -> Path:
+def make_thumbnail(picture: "Picture", cache: Path, max_pixels: int = MAX_PIXELS) -> Path:
     """The picture as a JPEG of at most 320 × 320 pixels in the cache, made if it is not there yet.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.checksums import IndexManifest
-from likewise.retrieval.lexical.postings import Postings, hash_of, load_array, save_array
+from likewise.retrieval.lexical.postings import Postings, hash_text, load_array, save_array
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
 _K1, _B = 1.2, 0.75
@@ -23,7 +23,7 @@ _NOTES = "words.json"
 
 @dataclass(frozen=True)
 class Stamp:
-    """Which content of the store the words belong to.
+    """Which content of the store a lexical index belongs to.
 
     Attributes:
         build: of the store; a new one for every store that is filled afresh.
@@ -37,8 +37,12 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Postings, and which of their items count: (n,) bool."""
+class Segment:
+    """Postings, of which some items were deleted since.
+
+    Attributes:
+        alive: (n,) bool, the items that were not.
+    """
 
     name: str
     postings: Postings
@@ -46,14 +50,14 @@ class Part:
 
     @cached_property
     def whole(self) -> bool:
-        """Whether all of them do."""
+        """Whether no item was deleted."""
         return bool(self.alive.all())
 
 
-class Words:
-    """Items by their words; never changes."""
+class BM25Index:
+    """Items by their words; immutable."""
 
-    def __init__(self, parts: Sequence[Part] = (), stamp: Stamp = Stamp()) -> None:
+    def __init__(self, parts: Sequence[Segment] = (), stamp: Stamp = Stamp()) -> None:
         self.parts = tuple(parts)
         self.stamp = stamp
         self.count = sum(int(part.alive.sum()) for part in self.parts)
@@ -61,7 +65,7 @@ class Words:
         self._average = length / self.count if length else 1.0
 
     @classmethod
-    def open(cls, folder: Path) -> "Words":
+    def open(cls, folder: Path) -> "BM25Index":
         """Open what `write` wrote.
 
         Raises:
@@ -74,17 +78,17 @@ class Words:
             postings = Postings.open(folder, name)
             alive = np.ones(len(postings), bool)
             alive[load_array(folder / f"{name}.dead.npy")] = False
-            parts.append(Part(name, postings, alive))
+            parts.append(Segment(name, postings, alive))
         return cls(parts, Stamp(**notes["stamp"]))
 
     def write_notes(self, folder: Path) -> None:
-        """Write all but the postings, which are there already."""
+        """Write everything but the postings, which are there already."""
         for part in self.parts:
             save_array(folder / f"{part.name}.dead.npy", np.flatnonzero(~part.alive))
         notes = {"stamp": asdict(self.stamp), "parts": [part.name for part in self.parts]}
         (folder / _NOTES).write_text(json.dumps(notes) + "\n", encoding="utf-8")
 
-    def match(self, texts: Iterable[tuple[str, float]]) -> "Matches":
+    def match(self, texts: Iterable[tuple[str, float]]) -> "LexicalMatches":
         """Score every item for some texts.
 
         Args:
@@ -97,22 +101,22 @@ class Words:
             for token in lexical_tokens(text):
                 weights[token] = weights.get(token, 0.0) + weight
         scores = [np.zeros(len(part.postings), np.float32) for part in self.parts]
-        told = [np.zeros(len(part.postings), np.float32) for part in self.parts]
-        asked = 0.0
+        information = [np.zeros(len(part.postings), np.float32) for part in self.parts]
+        total = 0.0
         for token, weight in weights.items():
-            asked += self._add(hash_of(token), weight, scores, told, optional=token in wholes)
+            total += self._add(hash_text(token), weight, scores, information, optional=token in wholes)
         for part, values in zip(self.parts, scores, strict=True):
             if not part.whole:
                 values[~part.alive] = 0.0
-        return Matches(self.parts, scores, told, asked)
+        return LexicalMatches(self.parts, scores, information, total)
 
     def _add(
-        self, token: int, weight: float, scores: list[np.ndarray], told: list[np.ndarray], *, optional: bool
+        self, token: int, weight: float, scores: list[np.ndarray], information: list[np.ndarray], *, optional: bool
     ) -> float:
-        """Add one word's share to the scores, and what it tells (its weighted inverse document frequency) to `told`.
+        """Add one word's share to the scores, and its weighted inverse document frequency to `information`.
 
         Returns:
-            What it tells; nothing if it is optional and stands nowhere.
+            That frequency; 0 for an optional word that stands nowhere.
         """
         found = [part.postings.rows_with(token) for part in self.parts]
         frequency = sum(
@@ -128,25 +132,27 @@ class Words:
                 often = counts.astype(np.float32)
                 length = part.postings.arrays.lengths[rows].astype(np.float32) / np.float32(self._average)
                 scores[place][rows] += tells * often / (often + _K1 * (1.0 - _B + _B * length))
-                told[place][rows] += wanted
+                information[place][rows] += wanted
         return wanted
 
 
-class Matches:
+class LexicalMatches:
     """How well every item matches a query's words."""
 
-    def __init__(self, parts: Sequence[Part], scores: list[np.ndarray], told: list[np.ndarray], asked: float) -> None:
+    def __init__(
+        self, parts: Sequence[Segment], scores: list[np.ndarray], information: list[np.ndarray], total: float
+    ) -> None:
         self._parts = parts
         self._scores = scores
-        self._told = told
-        self._asked = asked
+        self._information = information
+        self._total = total
 
     @cached_property
     def _found(self) -> list[np.ndarray]:
         return [np.flatnonzero(values > 0) for values in self._scores]
 
     @property
-    def scores(self) -> np.ndarray:
+    def all_scores(self) -> np.ndarray:
         """(items,) float32: every item's score, in the order in which they were added; 0 where it does not match."""
         return np.maximum(np.concatenate([np.empty(0, np.float32), *self._scores]), 0.0)
 
@@ -177,26 +183,26 @@ class Matches:
             first += len(rows)
         return ids, scores[places]
 
-    def of(self, ids: Sequence[str]) -> np.ndarray:
+    def scores(self, ids: Sequence[str]) -> np.ndarray:
         """(len(ids),) float32, the scores of some items; 0 for those that do not match or are unknown."""
-        return np.maximum(self._values(self._scores, ids), 0.0)
+        return np.maximum(self._gather(self._scores, ids), 0.0)
 
-    def covered(self, ids: Sequence[str]) -> np.ndarray:
+    def coverage(self, ids: Sequence[str]) -> np.ndarray:
         """(len(ids),) float32 in [0, 1], how much of what the query's words tell stands in some items."""
-        return self._values(self._told, ids) / (self._asked or 1.0)
+        return self._gather(self._information, ids) / (self._total or 1.0)
 
-    def full(self, ids: Sequence[str]) -> float:
+    def full_match_score(self, ids: Sequence[str]) -> float:
         """The score that the best match of some items would have if all of the query's words stood in it; 0: none does.
 
         A yardstick that depends neither on how long items are nor on whether the words are anywhere at all.
         """
-        scores = self.of(ids)
+        scores = self.scores(ids)
         if not scores.any():
             return 0.0
         best = int(scores.argmax())
-        return float(scores[best] / self.covered([ids[best]])[0])
+        return float(scores[best] / self.coverage([ids[best]])[0])
 
-    def _values(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
+    def _gather(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
         found = np.zeros(len(ids), np.float32)
         for part, of_part in zip(self._parts, values, strict=True):
             rows = part.postings.rows_of(ids)

@@ -23,7 +23,7 @@ _parsing = threading.Lock()
 _MOST = 255  # more often than that a word says no more of an item
 
 
-def hash_of(text: str) -> int:
+def hash_text(text: str) -> int:
     """64 bits, the same on every machine."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
@@ -69,7 +69,7 @@ class Arrays:
 
 
 class Postings:
-    """Words and items; never changes."""
+    """Which words stand in which items; immutable."""
 
     def __init__(self, arrays: Arrays, ids: pl.Series) -> None:
         self.arrays = arrays
@@ -117,7 +117,7 @@ class Postings:
         """(len(ids),) int64, the item of each id; -1 where there is none."""
         if not len(self) or not len(ids):
             return np.full(len(ids), -1)
-        hashes = np.array([hash_of(id) for id in ids], np.uint64)
+        hashes = np.array([hash_text(id) for id in ids], np.uint64)
         places = np.minimum(np.searchsorted(self.arrays.hashes, hashes), len(self) - 1)
         rows = self.arrays.order[places].astype(np.int64)
         same = self.ids.gather(rows) == pl.Series(list(ids), dtype=pl.String)
@@ -146,20 +146,22 @@ class PostingsBuilder:
             for word in found:
                 code = known.get(word)
                 if code is None:
-                    code = known[word] = hash_of(word)
+                    code = known[word] = hash_text(word)
                 codes.append(code)
         rows = np.repeat(np.arange(len(ids), dtype=np.int32) + np.int32(len(self._ids)), lengths)
         self._ids.extend(ids)
         self._lengths.extend(lengths)
-        self._chunks.append(_Pairs.counted(np.array(codes, np.uint64), rows))
+        self._chunks.append(_Pairs.count(np.array(codes, np.uint64), rows))
 
     def build(self) -> Postings:
         """All that was added."""
-        return _assembled(_Pairs.joined(self._chunks), np.array(self._lengths, np.int32), pl.Series("id", self._ids))
+        return _assemble(
+            _Pairs.concatenate(self._chunks), np.array(self._lengths, np.int32), pl.Series("id", self._ids)
+        )
 
 
-def merged(parts: Sequence[tuple[Postings, np.ndarray]]) -> Postings:
-    """Several postings as one.
+def merge_postings(parts: Sequence[tuple[Postings, np.ndarray]]) -> Postings:
+    """OneOrMany postings as one.
 
     Args:
         parts: each with the (n,) bool mask of its items that stay; no two of those have the same id.
@@ -175,8 +177,10 @@ def merged(parts: Sequence[tuple[Postings, np.ndarray]]) -> Postings:
         ids.append(postings.ids.filter(pl.Series(kept)))
         first += int(kept.sum())
     empty = pl.Series("id", [], pl.String)
-    return _assembled(
-        _Pairs.joined(pairs), np.concatenate([np.empty(0, np.int32), *lengths]), pl.concat([empty, *ids], rechunk=True)
+    return _assemble(
+        _Pairs.concatenate(pairs),
+        np.concatenate([np.empty(0, np.int32), *lengths]),
+        pl.concat([empty, *ids], rechunk=True),
     )
 
 
@@ -189,7 +193,7 @@ class _Pairs:
     counts: np.ndarray
 
     @classmethod
-    def counted(cls, tokens: np.ndarray, rows: np.ndarray) -> "_Pairs":
+    def count(cls, tokens: np.ndarray, rows: np.ndarray) -> "_Pairs":
         """From a word and an item for each time that the word stands there; items ascending."""
         order = np.argsort(tokens, kind="stable")
         tokens, rows = tokens[order], rows[order]
@@ -200,7 +204,7 @@ class _Pairs:
         return cls(tokens[starts], rows[starts], counts)
 
     @classmethod
-    def joined(cls, parts: Sequence["_Pairs"]) -> "_Pairs":
+    def concatenate(cls, parts: Sequence["_Pairs"]) -> "_Pairs":
         """All of several, sorted by word; the items of each part lie behind those of the part before."""
         empty = cls(np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.uint8))
         every = [empty, *parts]
@@ -210,9 +214,9 @@ class _Pairs:
         return cls(tokens[order], rows, np.concatenate([part.counts for part in every])[order])
 
 
-def _assembled(pairs: _Pairs, lengths: np.ndarray, ids: pl.Series) -> Postings:
+def _assemble(pairs: _Pairs, lengths: np.ndarray, ids: pl.Series) -> Postings:
     tokens, starts = np.unique(pairs.tokens, return_index=True)
-    hashes = np.array([hash_of(id) for id in ids], np.uint64)
+    hashes = np.array([hash_text(id) for id in ids], np.uint64)
     order = np.argsort(hashes, kind="stable").astype(np.int32)
     arrays = Arrays(
         tokens=tokens,

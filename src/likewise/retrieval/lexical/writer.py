@@ -1,10 +1,10 @@
-"""The words of an index in a folder, beside whatever holds its vectors.
+"""The lexical index on disk, in a folder of its own next to the store of vectors.
 
 words/current                     the name of the version in use (see stores/versions.py)
-words/<version>/words.json        which content of the store it belongs to, and which postings it consists of
-words/<version>/<part>.*          postings (see postings.py), and which of their items are no more
+words/<version>/words.json        which content of the store it belongs to, and its segments
+words/<version>/<segment>.*       postings (see postings.py), and which of their items are deleted
 
-A version shares the files of postings with the one before it, so a small change writes little. Words only suggest
+A version shares the files of postings with the one before it, so a small change writes little. It only suggests
 items; whether one is there, and what it says, is always asked of the store.
 """
 
@@ -22,32 +22,32 @@ import polars as pl
 from filelock import Timeout
 
 from likewise.files import DamageError, cannot_write
-from likewise.retrieval.lexical.bm25 import Part, Words
-from likewise.retrieval.lexical.postings import Postings, PostingsBuilder, merged
+from likewise.retrieval.lexical.bm25 import BM25Index, Segment
+from likewise.retrieval.lexical.postings import Postings, PostingsBuilder, merge_postings
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, searchable_text
 from likewise.stores.following import Following
 from likewise.stores.versions import current_version, new_version
 
-_MOST_PARTS = 8
-_MOST_DEAD = 0.25  # of all items, before they are left out for good
+_MAX_SEGMENTS = 8
+_MAX_DEAD_SHARE = 0.25  # of all items, before they are left out for good
 
 
-class WordIndex:
-    """Words that are on disk, and follow what other processes write there."""
+class LexicalIndex:
+    """A BM25 index on disk; follows what other processes write there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._following: Following[Words] = Following(self._name, self._opened)
+        self._following: Following[BM25Index] = Following(self._name, self._opened)
 
-    def current(self, *, asking: bool = False) -> Words:
-        """The words in use; without an item where there are none, or where they are damaged."""
+    def current(self, *, asking: bool = False) -> BM25Index:
+        """The index in use; empty where there is none, or where it is damaged."""
         return self._following.current(asking=asking)
 
     @contextmanager
-    def changing(self, *, wait: bool = True) -> Iterator["Draft"]:
-        """Yield a draft with what is there, which takes its place when the block ends without an error.
+    def update(self, *, wait: bool = True) -> Iterator["LexicalDraft"]:
+        """Yield a draft of the next version, which is swapped in when the block ends without an error.
 
-        Others that change the words of this index wait here, so that whoever changes the store, too, does it inside.
+        Others that update this index wait here, so whoever changes the store as well does it inside the block.
 
         Raises:
             Timeout: others are at it, and `wait` is False.
@@ -57,7 +57,7 @@ class WordIndex:
             with self._naming_errors():
                 building = version.enter_context(new_version(self._folder, wait=wait))
                 before = self.current(asking=True)
-                draft = Draft(before, Path(self._name()) if before.parts else None)
+                draft = LexicalDraft(before, Path(self._name()) if before.parts else None)
             yield draft
             with self._naming_errors():
                 draft.write(building)
@@ -70,11 +70,11 @@ class WordIndex:
         except DamageError:
             return ""
 
-    def _opened(self, name: str) -> Words:
+    def _opened(self, name: str) -> BM25Index:
         try:
-            return Words.open(Path(name)) if name else Words()
+            return BM25Index.open(Path(name)) if name else BM25Index()
         except (OSError, EOFError, ValueError, KeyError, TypeError):
-            return Words()  # whoever needs them writes them again
+            return BM25Index()  # rebuilt from the store when it is needed
 
     @contextmanager
     def _naming_errors(self) -> Iterator[None]:
@@ -86,15 +86,15 @@ class WordIndex:
             raise cannot_write(self._folder, error) from None
 
 
-class Draft:
-    """Words to come: those of before, without some items and with some more.
+class LexicalDraft:
+    """The next version of a lexical index: the items of the one before, less some, plus some.
 
     Attributes:
-        before: what is there now.
-        stamp: to be set before the draft is written; its count is found out by itself.
+        before: the version in use.
+        stamp: to be set before the draft is written; the count fills itself in.
     """
 
-    def __init__(self, before: Words, folder: Path | None) -> None:
+    def __init__(self, before: BM25Index, folder: Path | None) -> None:
         self.before = before
         self.stamp = before.stamp
         self._folder = folder
@@ -102,35 +102,35 @@ class Draft:
         self._new = PostingsBuilder()
 
     def clear(self) -> None:
-        """Leave out all items."""
+        """Remove every item."""
         for alive in self._alive:
             alive[:] = False
         self._new = PostingsBuilder()
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Leave out items that were there before; unknown ids are no mistake."""
+        """Remove items of the version before; unknown ids are ignored."""
         for part, alive in zip(self.before.parts, self._alive, strict=True):
             rows = part.postings.rows_of(ids)
             alive[rows[rows >= 0]] = False
 
     def add(self, ids: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> None:
-        """Add items, in place of those with the same ids; each id once in all calls."""
+        """Add items, replacing those of the same ids; each id once in all calls."""
         self.remove(ids)
         self._new.add(ids, (lexical_tokens(searchable_text(of_item)) for of_item in fields))
 
     def write(self, folder: Path) -> None:
-        """Write all of it into an empty folder."""
+        """Write the whole index into an empty folder."""
         parts = [
-            Part(part.name, part.postings, alive)
+            Segment(part.name, part.postings, alive)
             for part, alive in zip(self.before.parts, self._alive, strict=True)
             if alive.any()
         ]
         if len(self._new):
             built = self._new.build()
-            parts.append(Part(_name(), built, np.ones(len(built), bool)))
+            parts.append(Segment(_name(), built, np.ones(len(built), bool)))
         if _should_merge(parts):
-            whole = merged([(part.postings, part.alive) for part in parts])
-            parts = [Part(_name(), whole, np.ones(len(whole), bool))]
+            whole = merge_postings([(part.postings, part.alive) for part in parts])
+            parts = [Segment(_name(), whole, np.ones(len(whole), bool))]
         known = {part.name for part in self.before.parts}
         for part in parts:
             if part.name in known and self._folder is not None:
@@ -138,18 +138,18 @@ class Draft:
                     _share(self._folder / file, folder / file)
             else:
                 part.postings.write(folder, part.name)
-        words = Words(parts, self.stamp)
-        Words(parts, replace(self.stamp, count=words.count)).write_notes(folder)
+        words = BM25Index(parts, self.stamp)
+        BM25Index(parts, replace(self.stamp, count=words.count)).write_notes(folder)
 
 
 def _name() -> str:
     return secrets.token_hex(4)
 
 
-def _should_merge(parts: Sequence[Part]) -> bool:
+def _should_merge(parts: Sequence[Segment]) -> bool:
     items = sum(len(part.postings) for part in parts)
     alive = sum(int(part.alive.sum()) for part in parts)
-    return len(parts) > _MOST_PARTS or items - alive > _MOST_DEAD * items
+    return len(parts) > _MAX_SEGMENTS or items - alive > _MAX_DEAD_SHARE * items
 
 
 def _share(file: Path, target: Path) -> None:

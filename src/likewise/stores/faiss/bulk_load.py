@@ -41,10 +41,10 @@ class Loading:
     def schema(self) -> Schema:
         return self._schema
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         with self._lock:
             if self._settled is None:
-                stored, unit = prepared_items(items, vectors, self._schema)
+                stored, unit = prepared_items(items, vectors, self._schema, field_vectors)
                 ids = stored[ID].to_list()
                 if self._ids.isdisjoint(ids):
                     try:
@@ -53,7 +53,7 @@ class Loading:
                         raise cannot_write(self._folder.parent, error) from None
                     self._ids.update(ids)
                     return
-            self._ordinary().upsert(items, vectors)
+            self._ordinary().upsert(items, vectors, field_vectors)
 
     def delete(self, ids: Sequence[str]) -> int:
         return self._ordinary().delete(ids)
@@ -61,14 +61,14 @@ class Loading:
     def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
         return self._ordinary().search(vectors, k, condition)
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
-        return self._ordinary().fetch(ids, vectors=vectors)
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
+        return self._ordinary().fetch(ids, vectors=vectors, field_vectors=field_vectors)
 
     def count(self, condition: Condition | None = None) -> int:
         return self._ordinary().count(condition)
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
-        return self._ordinary().iterate(batch)
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
+        return self._ordinary().iterate(batch, vectors=vectors)
 
     def optimise(self) -> None:
         """That is done at the end anyway."""

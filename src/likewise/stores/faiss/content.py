@@ -18,6 +18,7 @@ from likewise.stores.faiss.lazy_results import Hits
 from likewise.stores.faiss.masks import Selection, mask_of
 from likewise.stores.faiss.segment import Segment, SegmentWriter
 from likewise.stores.faiss.writes import Delete, Upsert
+from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.schema import Schema
 
 _MASKS_KEPT = 4
@@ -78,14 +79,19 @@ class Content:
             rows = [row if row is None or not self.dead[row] else None for row in rows]
         return [old + places[id] if id in places else row for id, row in zip(ids, rows, strict=True)]
 
-    def records(self, rows: Sequence[int | None], vectors: bool) -> list[Record | None]:
+    def records(self, rows: Sequence[int | None], *, vectors: bool, field_vectors: bool = False) -> list[Record | None]:
         """Items by their rows; None where there is no row."""
         old, segment, delta = self.segment.count, self.segment, self.delta
         there = [row for row in rows if row is not None]
         documents = [segment.fields[row] if row < old else delta.document(row - old) for row in there]
         made = iter(
             [
-                Record(fields["id"], fields, self._vector(row).copy() if vectors else None)
+                Record(
+                    fields["id"],
+                    fields,
+                    self._vector(row).copy() if vectors else None,
+                    self._field_vectors(row) if field_vectors else None,
+                )
                 for row, fields in zip(there, json.loads(f"[{','.join(documents)}]"), strict=True)
             ]
         )
@@ -95,10 +101,25 @@ class Content:
         old = self.segment.count
         return self.segment.vector(row) if row < old else self.delta.vectors[row - old]
 
-    def batches(self, size: int) -> Iterator[Batch]:
+    def _field_vectors(self, row: int) -> dict[str, np.ndarray]:
+        old, column = self.segment.count, self.segment.field_vectors
+        if column is None:
+            return {}
+        blob = column[row] if row < old else self.delta.field_vectors(row - old)
+        return unpack_field_vectors(blob, self.schema.field_vectors, self.schema.dim)
+
+    def batches(self, size: int, *, vectors: bool) -> Iterator[Batch]:
         """All items, `size` at most at a time."""
-        for items, vectors in self.stored(size):
-            yield Batch(items["id"].to_list(), [json.loads(document) for document in items["fields"]], vectors)
+        old, new = self._alive
+        segment, delta = self.segment, self.delta
+        for start in range(0, old.count, size):
+            rows = old.rows[start : start + size]
+            unit = segment.vectors_at(rows) if vectors else np.empty((len(rows), 0), np.float32)
+            yield _batch(segment.ids.many(rows), segment.fields.many(rows), unit)
+        for start in range(0, new.count, size):
+            rows = new.rows[start : start + size]
+            unit = delta.vectors[rows] if vectors else np.empty((len(rows), 0), np.float32)
+            yield _batch([delta.id(row) for row in rows], [delta.document(row) for row in rows], unit)
 
     def stored(self, size: int) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
         """All items as an engine writes them, `size` at most at a time."""
@@ -164,3 +185,7 @@ class Content:
         if self.dead is not None:
             old = old & ~self.dead
         return Selection(old), Selection(mask_of(form, self.delta.columns) & self.delta.alive)
+
+
+def _batch(ids: list[str], documents: list[str], vectors: np.ndarray) -> Batch:
+    return Batch(ids, json.loads(f"[{','.join(documents)}]"), vectors)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Delta:
     _vectors: np.ndarray  # with room for rows to come
     _ids: list[str] = field(default_factory=list, repr=False)
     _fields: list[str] = field(default_factory=list, repr=False)
+    _field_vectors: list[bytes] = field(default_factory=list, repr=False)
 
     @classmethod
     def empty(cls, schema: Schema) -> "Delta":
@@ -48,10 +49,18 @@ class Delta:
         """The fields of a row, a JSON object."""
         return self._fields[row]
 
+    def field_vectors(self, row: int) -> bytes:
+        """The field vectors of a row, packed; of a store that keeps them."""
+        return self._field_vectors[row]
+
     def items(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
-        """Rows as they were written: a table as `stored_columns` gives it, and vectors."""
+        """Rows as they were written: a table as `prepared_items` gives it, and vectors."""
         documents = [self._fields[row] for row in rows.tolist()]
-        return self.columns[rows].with_columns(pl.Series(FIELDS, documents, pl.String)), self._vectors[rows]
+        columns = self.columns[rows].with_columns(pl.Series(FIELDS, documents, pl.String))
+        if self._field_vectors:
+            blobs = [self._field_vectors[row] for row in rows.tolist()]
+            columns = columns.with_columns(pl.Series(FIELD_VECTORS, blobs, pl.Binary))
+        return columns, self._vectors[rows]
 
     def grown(self, items: pl.DataFrame, vectors: np.ndarray) -> "Delta":
         """This delta and some rows more. Only the newest delta may grow."""
@@ -63,7 +72,9 @@ class Delta:
         room[old:new] = vectors
         self._ids.extend(items[ID])
         self._fields.extend(items[FIELDS])
-        columns = pl.concat([self.columns, items.drop(FIELDS)])
+        if FIELD_VECTORS in items.columns:
+            self._field_vectors.extend(items[FIELD_VECTORS])
+        columns = pl.concat([self.columns, items.select(*self.columns.columns)])
         if columns.n_chunks() > 64:
             columns = columns.rechunk()
         alive = np.concatenate([self.alive, np.ones(len(items), bool)])

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from likewise.errors import UserError
-from likewise.files import DamageError, NewerFormatError
+from likewise.stores.damage import explain_damaged_store
 
 
 def map_bytes(path: Path, size: int) -> mmap.mmap | bytes:
@@ -37,18 +36,10 @@ def map_array(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(content, kind).reshape(shape)
 
 
-def damage(folder: Path, error: Exception) -> UserError:
-    """The sentence for a store that cannot be read."""
-    if isinstance(error, NewerFormatError):
-        return UserError(str(error))
-    cause = f" ({error})" if isinstance(error, DamageError) else ""
-    return UserError(f"the store in {folder} is missing or damaged; build it again{cause}")
-
-
 @contextmanager
 def refusing_damage(folder: Path) -> Iterator[None]:
     """Turn what reading a damaged store raises into its sentence."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise damage(folder, error) from None
+        raise explain_damaged_store(folder, error) from None

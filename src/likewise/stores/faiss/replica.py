@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from likewise.checksums import IndexManifest
 from likewise.errors import UserError
 from likewise.files import DamageError, acquire_lock, cannot_write
+from likewise.stores.damage import explain_damaged_store
 from likewise.stores.faiss import wal
 from likewise.stores.faiss.content import Content
 from likewise.stores.faiss.indexing import index_again
-from likewise.stores.faiss.mmap import damage
 from likewise.stores.faiss.segment import Segment
 from likewise.stores.faiss.writes import Delete, Upsert, decode, encode
 from likewise.stores.versions import WRITE_LOCK, current_version, new_version
@@ -112,7 +112,7 @@ class Replica:
         except (_OvertakenError, Timeout):
             return
         except DamageError as error:
-            raise damage(self._folder, error) from None
+            raise explain_damaged_store(self._folder, error) from None
         except OSError as error:
             raise cannot_write(self._folder, error) from None
 
@@ -148,7 +148,7 @@ class Replica:
                 return
             except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
                 if last or version is None or version == self._named_now():  # else it was removed under our feet
-                    raise damage(self._folder, error) from None
+                    raise explain_damaged_store(self._folder, error) from None
 
     def _named_now(self) -> Path | None:
         with contextlib.suppress(DamageError):

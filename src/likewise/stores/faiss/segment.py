@@ -4,6 +4,7 @@ vectors.f32             (count, dim) float32, unit norm
 ids.text, ids.ends      every row's id
 ids.hashes, ids.rows    hashes of the ids in ascending order, and the row of each
 fields.text, .ends      every row's fields, a JSON object
+field_vectors.bytes, .ends   every row's field vectors, if the store keeps them; see field_vectors.py
 columns.arrow           what filters look at
 schema.json             see schema.py
 manifest.json           checksums of all of these; see checksums.py
@@ -30,8 +31,8 @@ from likewise.stores.faiss.exact import nearest
 from likewise.stores.faiss.masks import Selection, columns_of, mask_of
 from likewise.stores.faiss.mmap import map_array
 from likewise.stores.faiss.plan import Plan
-from likewise.stores.faiss.string_column import Texts, TextWriter
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.faiss.string_column import BYTES, TEXT, BytesColumn, ColumnWriter, StringColumn
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 
 _REMEMBERED = 4096  # ids
 _COPIED = 4096  # vectors that are written at a time
@@ -44,25 +45,29 @@ class SegmentWriter:
         self._folder = folder
         self._schema = schema
         self._vectors = (folder / "vectors.f32").open("wb")
-        self._ids = TextWriter(folder, "ids")
-        self._fields = TextWriter(folder, "fields")
+        self._ids = ColumnWriter(folder, "ids", TEXT)
+        self._fields = ColumnWriter(folder, "fields", TEXT)
+        self._field_vectors = ColumnWriter(folder, FIELD_VECTORS, BYTES) if schema.field_vectors else None
         self._columns: list[pl.DataFrame] = []
         self.count = 0
 
     def append(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
-        """Add rows: a table as `stored_columns` gives it, and as many unit vectors."""
+        """Add rows: a table as `prepared_items` gives it, and as many unit vectors."""
         for start in range(0, len(vectors), _COPIED):
             block = np.ascontiguousarray(vectors[start : start + _COPIED], "<f4")
             self._vectors.write(block.data)  # not `tofile`, which is silent about what a full disk does not take
         self._ids.append(items[ID])
         self._fields.append(items[FIELDS])
-        self._columns.append(items.drop(FIELDS))
+        if self._field_vectors is not None:
+            self._field_vectors.append(items[FIELD_VECTORS])
+        self._columns.append(items.select(*self._schema.stored_types))
         self.count += len(items)
 
     def close(self) -> None:
         """Let go of the files, finished or not."""
-        for file in (self._vectors, self._ids, self._fields):
-            file.close()
+        for file in (self._vectors, self._ids, self._fields, self._field_vectors):
+            if file is not None:
+                file.close()
 
     def finish(self) -> None:
         """Write what belongs to all rows together."""
@@ -99,8 +104,11 @@ class Segment:
         self.vectors = map_array(folder / "vectors.f32", np.dtype("<f4"), (self.count, self.schema.dim))
         self._vector_blocks = self._blocks("vectors.f32", self.vectors.reshape(-1).view(np.uint8))
         self._verified = np.zeros(self.count, bool)  # vectors
-        self.ids = Texts(folder, "ids", self.count, self._blocks)
-        self.fields = Texts(folder, "fields", self.count, self._blocks)
+        self.ids = StringColumn(folder, "ids", self.count, self._blocks)
+        self.fields = StringColumn(folder, "fields", self.count, self._blocks)
+        self.field_vectors = (
+            BytesColumn(folder, FIELD_VECTORS, self.count, self._blocks) if self.schema.field_vectors else None
+        )
         self._hashes = map_array(folder / "ids.hashes", np.dtype("<u8"), (self.count,))
         self._rows = map_array(folder / "ids.rows", np.dtype("<i8"), (self.count,))
         self._table = folder / "columns.arrow"
@@ -171,11 +179,18 @@ class Segment:
         """(count,) bool, the rows that meet a condition as conditions.py gives it."""
         return mask_of(condition, self._columns_in_memory(list(columns_of(condition))))
 
-    def items(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
-        """Rows as they were written: a table as `stored_columns` gives it, and vectors."""
-        columns = self._columns_in_memory(list(self.schema.stored_types))
+    def vectors_at(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), dim) of some rows."""
         self._check_vectors(rows)
-        return columns[rows].with_columns(pl.Series(FIELDS, self.fields.many(rows), pl.String)), self.vectors[rows]
+        return self.vectors[rows]
+
+    def items(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
+        """Rows as they were written: a table as `prepared_items` gives it, and vectors."""
+        columns = self._columns_in_memory(list(self.schema.stored_types))[rows]
+        columns = columns.with_columns(pl.Series(FIELDS, self.fields.many(rows), pl.String))
+        if self.field_vectors is not None:
+            columns = columns.with_columns(pl.Series(FIELD_VECTORS, self.field_vectors.many(rows), pl.Binary))
+        return columns, self.vectors_at(rows)
 
     def _blocks(self, name: str, data: Any) -> Blocks | None:
         """What verifies the rows of a file that was too large to verify at opening."""

@@ -39,8 +39,8 @@ class EmbeddedStore:
         """How the items are searched, with what was measured, and why; JSON values."""
         return self._opened.content().segment.plan.about
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
-        stored, unit = prepared_items(items, vectors, self.schema)
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
+        stored, unit = prepared_items(items, vectors, self.schema, field_vectors)
         if len(stored):
             self._opened.write(Upsert(stored, unit))
 
@@ -53,10 +53,10 @@ class EmbeddedStore:
         with refusing_damage(self._folder):
             return content.search(queries, k, condition)
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
         with refusing_damage(self._folder):
             content, rows = self._opened.located(ids)
-            return content.records(rows, vectors)
+            return content.records(rows, vectors=vectors, field_vectors=field_vectors)
 
     def count(self, condition: Condition | None = None) -> int:
         content = self._opened.content()
@@ -65,8 +65,8 @@ class EmbeddedStore:
         with refusing_damage(self._folder):
             return content.counted(condition)
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
-        batches = self._opened.content().batches(batch)
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
+        batches = self._opened.content().batches(batch, vectors=vectors)
         while True:
             with refusing_damage(self._folder):
                 found = next(batches, None)

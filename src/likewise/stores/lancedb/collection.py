@@ -26,13 +26,15 @@ from likewise import checksums
 from likewise.catalog.filters import Condition, Value
 from likewise.checksums import MANIFEST, IndexManifest
 from likewise.errors import MissingExtraError, UserError
-from likewise.files import DamageError, NewerFormatError, hold_lock, reason
+from likewise.files import DamageError, hold_lock, reason
 from likewise.stores.base import Batch, Found, Record
 from likewise.stores.conditions import normal_form
+from likewise.stores.damage import explain_damaged_store
+from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.following import Following
 from likewise.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.stores.results import found, in_order, nothing, record
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 from likewise.stores.sql import where
 from likewise.stores.uri import Credentials, Location
 from likewise.stores.versions import current_version, new_version
@@ -50,7 +52,8 @@ _CANDIDATES = 100
 _PARTITIONS = 20  # of about 8,000 items each; more are read where a filter leaves too few
 _IDS_AT_ONCE = 1_000
 _KEPT = timedelta(minutes=10)  # how long others may read what compaction has made superfluous
-_TABLE, _VECTOR, _CHECKSUM, _SCHEMA = "items", "vector", "checksum", b"likewise"
+_TABLE, _VECTOR, _SCHEMA = "items", "vector", b"likewise"
+_CHECKSUM, _BLOB_CHECKSUM = "checksum", "field_vectors_checksum"
 _UNLISTED = (".writing", f"{_TABLE}.lance/_versions/latest_version_hint.json")  # LanceDB looks past a wrong hint
 _ENDINGS = {".lance": b"LANC", ".manifest": b"LANC", ".arrow": b"ARROW1"}
 _PATIENCE = 20.0  # seconds that a reader waits for a writer before it calls a table damaged
@@ -64,7 +67,7 @@ def open_store(location: Location, credentials: Credentials) -> "LanceStore":
         try:
             version = current_version(folder)
         except DamageError as error:
-            raise _damage(location, error) from None
+            raise explain_damaged_store(location, error) from None
         if version is None:
             raise UserError(f"there is no store at {location}: build it with `likewise index --store {location}`")
         return str(version)
@@ -100,9 +103,9 @@ class LanceStore:
     def schema(self) -> Schema:
         return self._following.current().schema
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         content = self._following.current(asking=True)
-        stored, unit = prepared_items(items, vectors, content.schema)
+        stored, unit = prepared_items(items, vectors, content.schema, field_vectors)
         if len(stored) == 0:
             return
         rows = _arrow_rows(stored, unit, content.schema)
@@ -119,17 +122,19 @@ class LanceStore:
     def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
         return self._read(lambda content: _search(content, vectors, checked_k(k), condition))
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
         columns = [ID, FIELDS, _VECTOR] if vectors else [ID, FIELDS]
 
         def read(content: _Content) -> list[Record | None]:
             records: dict[str, Record] = {}
             for chunk in _chunks(ids):
-                rows = content.table.search().where(_among(chunk)).select(content.read_with(columns)).limit(len(chunk))
+                wanted = content.read_with(columns, field_vectors)
+                rows = content.table.search().where(_among(chunk)).select(wanted).limit(len(chunk))
                 rows = content.checked(rows.to_arrow())
                 known, fields = rows[ID].to_pylist(), rows[FIELDS].to_pylist()
                 matrix = _matrix(rows[_VECTOR], content.schema.dim) if vectors else [None] * len(known)
-                records.update((id, record(id, *rest)) for id, *rest in zip(known, fields, matrix, strict=True))
+                towers = content.field_vectors(rows) if field_vectors else [None] * len(known)
+                records.update((id, record(id, *rest)) for id, *rest in zip(known, fields, matrix, towers, strict=True))
             return in_order(ids, records)
 
         return self._read(read)
@@ -137,15 +142,16 @@ class LanceStore:
     def count(self, condition: Condition | None = None) -> int:
         return self._read(lambda content: content.count(_filter(condition, content.schema)))
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
         content = self._following.current()
-        columns = content.read_with([ID, FIELDS, _VECTOR])
+        columns = content.read_with([ID, FIELDS, _VECTOR] if vectors else [ID, FIELDS])
         for rows in _batches(content, columns, batch):
             for start in range(0, len(rows), batch):
                 part = content.checked(rows.slice(start, batch))
                 ids, fields = part[ID].to_pylist(), part[FIELDS].to_pylist()
                 decoded = [record(id, text).fields for id, text in zip(ids, fields, strict=True)]
-                yield Batch(ids, decoded, _matrix(part[_VECTOR], content.schema.dim))
+                nothing_read = np.empty((len(ids), 0), np.float32)
+                yield Batch(ids, decoded, _matrix(part[_VECTOR], content.schema.dim) if vectors else nothing_read)
 
     def optimise(self) -> None:
         from lancedb.index import BTree, IvfRq
@@ -168,7 +174,7 @@ class LanceStore:
         try:
             return self._following.read(operation)
         except (OSError, RuntimeError, ValueError) as error:
-            raise _damage(self._following.current().location, error) from None
+            raise explain_damaged_store(self._following.current().location, error) from None
 
 
 class _Content:
@@ -189,7 +195,7 @@ class _Content:
             self.table: Any = database.connect(str(folder), read_consistency_interval=timedelta(0)).open_table(_TABLE)
             self.schema = Schema.from_json(self.table.schema.metadata[_SCHEMA].decode())
         except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
-            raise _damage(location, error) from None
+            raise explain_damaged_store(location, error) from None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -219,9 +225,29 @@ class _Content:
         if self._manifest is not None:
             self._manifest.refresh(_UNLISTED)
 
-    def read_with(self, columns: list[str]) -> list[str]:
-        """The columns that have to be read so that some can be checked."""
-        return list(dict.fromkeys([*columns, ID, FIELDS, _VECTOR, _CHECKSUM])) if self._large else columns
+    def read_with(self, columns: list[str], field_vectors: bool = False) -> list[str]:
+        """The columns that have to be read so that some can be checked.
+
+        Args:
+            field_vectors: those of the fields are read, too; they have a checksum of their own, so that searches need
+                not read them.
+        """
+        if self._large:
+            columns = list(dict.fromkeys([*columns, ID, FIELDS, _VECTOR, _CHECKSUM]))
+        return [*columns, FIELD_VECTORS, _BLOB_CHECKSUM] if field_vectors and self.schema.field_vectors else columns
+
+    def field_vectors(self, rows: Any) -> list[dict[str, np.ndarray]]:
+        """The vectors of the fields of rows that were read with them.
+
+        Raises:
+            UserError: they are not what was written.
+        """
+        if not self.schema.field_vectors:
+            return [{} for _ in range(len(rows))]
+        blobs = rows[FIELD_VECTORS].to_pylist()
+        if _blob_checksums(rows[ID].to_pylist(), blobs) != rows[_BLOB_CHECKSUM].to_pylist():
+            raise explain_damaged_store(self.location, DamageError("field vectors are not what was written"))
+        return [unpack_field_vectors(blob, self.schema.field_vectors, self.schema.dim) for blob in blobs]
 
     def checked(self, rows: Any) -> Any:
         """Rows with the columns of `read_with`, each of which is what was written.
@@ -233,7 +259,7 @@ class _Content:
             vectors = _matrix(rows[_VECTOR], self.schema.dim)
             expected = _checksums(rows[ID].to_pylist(), rows[FIELDS].to_pylist(), vectors)
             if expected != rows[_CHECKSUM].to_pylist():
-                raise _damage(self.location, DamageError("an item is not what was written"))
+                raise explain_damaged_store(self.location, DamageError("an item is not what was written"))
         return rows
 
     def _verified(self) -> set[str]:
@@ -315,6 +341,8 @@ def _arrow_schema(schema: Schema) -> "pyarrow.Schema":
     columns = [(name, types.get(kind, pyarrow.bool_())) for name, kind in schema.stored_types.items()]
     columns += [(FIELDS, pyarrow.string()), (_VECTOR, pyarrow.list_(pyarrow.float32(), schema.dim))]
     columns += [(_CHECKSUM, pyarrow.int64())]
+    if schema.field_vectors:
+        columns += [(FIELD_VECTORS, pyarrow.binary()), (_BLOB_CHECKSUM, pyarrow.int64())]
     return pyarrow.schema(columns, metadata={_SCHEMA: schema.to_json().encode()})
 
 
@@ -323,10 +351,16 @@ def _arrow_rows(stored: pl.DataFrame, unit: np.ndarray, schema: Schema) -> "pyar
 
     arrow = _arrow_schema(schema)
     table = stored.to_arrow()
-    columns = [table[name].cast(arrow.field(name).type) for name in stored.columns]
+    names = [name for name in stored.columns if name != FIELD_VECTORS]
+    columns = [table[name].cast(arrow.field(name).type) for name in names]
     vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(unit.ravel()), schema.dim)
     checksums = pyarrow.array(_checksums(stored[ID].to_list(), stored[FIELDS].to_list(), unit), pyarrow.int64())
-    return pyarrow.table([*columns, vectors, checksums], schema=arrow)
+    columns += [vectors, checksums]
+    if schema.field_vectors:
+        blobs = stored[FIELD_VECTORS].to_list()
+        columns += [pyarrow.array(blobs, pyarrow.binary())]
+        columns += [pyarrow.array(_blob_checksums(stored[ID].to_list(), blobs), pyarrow.int64())]
+    return pyarrow.table(columns, schema=arrow)
 
 
 def _checksums(ids: Sequence[str], documents: Sequence[str], vectors: np.ndarray) -> list[int]:
@@ -335,6 +369,13 @@ def _checksums(ids: Sequence[str], documents: Sequence[str], vectors: np.ndarray
     return [
         zlib.crc32(row.tobytes(), zlib.crc32(f"{id}\0{document}".encode("utf-8", "surrogatepass")))
         for id, document, row in zip(ids, documents, rows, strict=True)
+    ]
+
+
+def _blob_checksums(ids: Sequence[str], blobs: Sequence[bytes]) -> list[int]:
+    """A CRC-32 of each row's field vectors, together with its id."""
+    return [
+        zlib.crc32(blob, zlib.crc32(id.encode("utf-8", "surrogatepass"))) for id, blob in zip(ids, blobs, strict=True)
     ]
 
 
@@ -359,7 +400,7 @@ def _batches(content: _Content, columns: list[str], size: int) -> Iterator[Any]:
     try:
         yield from content.table.search().select(columns).limit(None).to_batches(batch_size=size)
     except (ValueError, RuntimeError, OSError) as error:
-        raise _damage(content.location, error) from None
+        raise explain_damaged_store(content.location, error) from None
 
 
 @contextmanager
@@ -369,13 +410,6 @@ def _naming_errors(location: Location) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot write the store at {location}: {reason(error)}") from None
-
-
-def _damage(location: Location, error: Exception) -> UserError:
-    if isinstance(error, NewerFormatError):
-        return UserError(str(error))
-    cause = f" ({error})" if isinstance(error, DamageError) else ""
-    return UserError(f"the store at {location} is damaged: build it again{cause}")
 
 
 def _library() -> Any:

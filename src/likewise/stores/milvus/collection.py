@@ -2,9 +2,10 @@
 
 A store is an alias, `?collection=NAME`, of the collection that holds its content (see contents.py). A collection's
 property "likewise" holds the schema. Its primary key and its texts are keys (see filters.py); the field "fields"
-holds an item's JSON, cut into strings of a length that Milvus takes.
+holds an item's JSON, cut into strings of a length that Milvus takes; "field_vectors" holds those in base64.
 """
 
+import base64
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,14 @@ from likewise.errors import UserError
 from likewise.stores.base import Batch, Found, Record
 from likewise.stores.conditions import normal_form
 from likewise.stores.contents import parcels, replacing
+from likewise.stores.damage import explain_damaged_store
+from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.following import PATIENCE, Following
 from likewise.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.stores.milvus.connection import Connection, connect
 from likewise.stores.milvus.filters import LONGEST_KEY, LONGEST_TEXT, expression, key_text, text_key
 from likewise.stores.results import found, in_order, nothing, record
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 from likewise.stores.uri import Credentials, Location
 
 _VECTOR, _SCHEMA = "vector", "likewise"
@@ -36,6 +39,7 @@ _IDS_AT_ONCE = 500
 _ROWS_AT_ONCE = 1_000
 _BYTES_AT_ONCE = 16_000_000  # a server takes 64 MB
 _PART_OF_FIELDS = 16_000  # characters, each of up to four bytes, in a string of up to 65,535
+_LONGEST_STRING = 65_535  # bytes
 _MOST_PARTS = 4_096
 _WAIT = 60.0  # seconds for an answer
 
@@ -83,10 +87,10 @@ class MilvusStore:
         with self._connection.speaking():
             return self._following.current().schema
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         with self._connection.speaking():
             content = self._following.current(asking=True)
-            stored, unit = prepared_items(items, vectors, content.schema)
+            stored, unit = prepared_items(items, vectors, content.schema, field_vectors)
             _check_lengths(stored)
             written = 0
             for some, their_vectors in parcels(stored, unit, _BYTES_AT_ONCE):
@@ -112,12 +116,20 @@ class MilvusStore:
         with self._connection.speaking():
             return self._following.read(lambda content: _search(content, vectors, checked_k(k), condition))
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
-        columns = [ID, FIELDS, _VECTOR] if vectors else [ID, FIELDS]
-
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
         def read(content: _Content) -> list[Record | None]:
+            columns = [ID, FIELDS] + [_VECTOR] * vectors
+            columns += [FIELD_VECTORS] * (field_vectors and bool(content.schema.field_vectors))
             rows = [row for keys in _chunks(ids) for row in content.rows(keys, columns)]
-            records = [record(key_text(row[ID]), "".join(row[FIELDS]), row.get(_VECTOR)) for row in rows]
+            records = [
+                record(
+                    key_text(row[ID]),
+                    "".join(row[FIELDS]),
+                    row.get(_VECTOR),
+                    content.field_vectors(row) if field_vectors else None,
+                )
+                for row in rows
+            ]
             return in_order(ids, {record.id: record for record in records})
 
         with self._connection.speaking():
@@ -127,10 +139,11 @@ class MilvusStore:
         with self._connection.speaking():
             return self._following.read(lambda content: content.count(_filter(condition, content.schema)))
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
         with self._connection.speaking():
             content = self._following.current()
-            pages = content.walk("", [ID, FIELDS, _VECTOR], min(batch, _ROWS_AT_ONCE))
+            columns = [ID, FIELDS] + [_VECTOR] * vectors
+            pages = content.walk("", columns, min(batch, _ROWS_AT_ONCE))
         while True:
             with self._connection.speaking():
                 rows = next(pages, None)
@@ -138,7 +151,7 @@ class MilvusStore:
                 return
             records = [record(key_text(row[ID]), "".join(row[FIELDS])) for row in rows]
             ids, fields = [record.id for record in records], [record.fields for record in records]
-            yield Batch(ids, fields, np.array([row[_VECTOR] for row in rows], dtype=np.float32))
+            yield Batch(ids, fields, np.array([row.get(_VECTOR, ()) for row in rows], dtype=np.float32))
 
     def optimise(self) -> None:
         with self._connection.speaking():
@@ -164,6 +177,13 @@ class _Content:
         return self.client.get(
             self.name, ids=list(keys), output_fields=columns, timeout=_WAIT, consistency_level=consistency_level
         )
+
+    def field_vectors(self, row: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The vectors of a row's fields, if it was read with them."""
+        if not self.schema.field_vectors:
+            return {}
+        blob = base64.b64decode("".join(row[FIELD_VECTORS]))
+        return unpack_field_vectors(blob, self.schema.field_vectors, self.schema.dim)
 
     def count(self, limit: str | bool) -> int:
         if limit is False:
@@ -264,6 +284,8 @@ def _rows(stored: pl.DataFrame, unit: np.ndarray) -> list[dict[str, Any]]:
         values = cells.to_list()
         if cells.name == FIELDS:
             values = [_parts(text) for text in values]
+        elif cells.name == FIELD_VECTORS:
+            values = [_parts(base64.b64encode(blob).decode(), _LONGEST_STRING) for blob in values]
         elif cells.dtype == pl.String:
             values = [None if text is None else text_key(text) for text in values]
         columns[cells.name] = values
@@ -271,8 +293,8 @@ def _rows(stored: pl.DataFrame, unit: np.ndarray) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _parts(text: str) -> list[str]:
-    return [text[start : start + _PART_OF_FIELDS] for start in range(0, len(text), _PART_OF_FIELDS)]
+def _parts(text: str, length: int = _PART_OF_FIELDS) -> list[str]:
+    return [text[start : start + length] for start in range(0, len(text), length)]
 
 
 def _created(connection: Connection, name: str, schema: Schema) -> _Content:
@@ -289,7 +311,9 @@ def _created(connection: Connection, name: str, schema: Schema) -> _Content:
         fields.add_field(column, types.get(kind, DataType.BOOL), **length, **about)
         if indexed and column != ID:
             indexes.add_index(column, index_type="INVERTED")
-    fields.add_field(FIELDS, DataType.ARRAY, element_type=DataType.VARCHAR, max_length=65_535, max_capacity=_MOST_PARTS)
+    for column in [FIELDS] + [FIELD_VECTORS] * bool(schema.field_vectors):
+        strings = {"element_type": DataType.VARCHAR, "max_length": _LONGEST_STRING, "max_capacity": _MOST_PARTS}
+        fields.add_field(column, DataType.ARRAY, **strings)
     fields.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=schema.dim)
     indexes.add_index(_VECTOR, index_name=_VECTOR, metric_type="IP", **(_GRAPH if indexed else {"index_type": "FLAT"}))
     connection.client.create_collection(
@@ -306,9 +330,7 @@ def _opened(connection: Connection, name: str) -> _Content:
     about = connection.client.describe_collection(name)
     try:
         schema = Schema.from_json(about["properties"][_SCHEMA])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"the store at {connection.location} is damaged, or not made by likewise: build it again"
-        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise explain_damaged_store(connection.location, error) from None
     connection.client.load_collection(name)
     return _Content(connection.client, name, schema)

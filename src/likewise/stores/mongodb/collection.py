@@ -17,6 +17,7 @@ from likewise.errors import UserError
 from likewise.stores.base import Batch, Found, Record
 from likewise.stores.conditions import normal_form
 from likewise.stores.contents import LINGER, replacing
+from likewise.stores.damage import explain_damaged_store
 from likewise.stores.following import PATIENCE, Following
 from likewise.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.stores.mongodb.connection import Connection
@@ -66,9 +67,9 @@ class MongoStore:
     def schema(self) -> Schema:
         return self._read(lambda content: content.schema)
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         def write(content: Content) -> None:
-            content.upsert(*prepared_items(items, vectors, content.schema))
+            content.upsert(*prepared_items(items, vectors, content.schema, field_vectors))
             content.wait_for_index()
 
         self._write(write)
@@ -86,15 +87,15 @@ class MongoStore:
 
         return self._read(read)
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
-        return in_order(ids, self._read(lambda content: content.fetch(ids, vectors)))
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
+        return in_order(ids, self._read(lambda content: content.fetch(ids, vectors, field_vectors)))
 
     def count(self, condition: Condition | None = None) -> int:
         return self._read(lambda content: content.count(_normal_form(condition, content.schema)))
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
         with self._connection.speaking():
-            yield from self._following.current(asking=True).batches(batch)
+            yield from self._following.current(asking=True).batches(batch, vectors)
 
     def optimise(self) -> None:
         with self._connection.speaking():
@@ -135,8 +136,8 @@ def _name(connection: Connection) -> str:
 def _opened(connection: Connection, name: str) -> Content:
     try:
         return Content.opened(connection.database[name.removesuffix(_INDEXED)])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"the store at {connection.location} is damaged: build it again") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise explain_damaged_store(connection.location, error) from None
 
 
 def _normal_form(condition: Condition | None, schema: Schema) -> Condition | bool:

@@ -19,6 +19,7 @@ import polars as pl
 from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.stores.base import Batch, Found, Record
+from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.mongodb.documents import KEY, VECTOR, bson_vector, documents, filled, key_of, numbers_of
 from likewise.stores.mongodb.queries import (
     INDEX,
@@ -34,7 +35,7 @@ from likewise.stores.mongodb.queries import (
     nearest,
 )
 from likewise.stores.results import found, record
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -139,14 +140,15 @@ class Content:
                     results[number] = result
         return results
 
-    def fetch(self, ids: Sequence[str], vectors: bool) -> dict[str, Record]:
+    def fetch(self, ids: Sequence[str], vectors: bool, field_vectors: bool) -> dict[str, Record]:
         """The items there are, by their ids."""
-        columns = {KEY: 0, ID: 1, FIELDS: 1} | ({VECTOR: 1} if vectors else {})
+        columns = _columns(vectors) | ({FIELD_VECTORS: 1} if field_vectors else {})
         records: dict[str, Record] = {}
         for keys in _keys(ids):
             for one in self._collection.find({KEY: {"$in": keys}}, columns):
                 vector = numbers_of([one[VECTOR]], self.schema.dim)[0] if vectors else None
-                records[one[ID]] = record(one[ID], one[FIELDS], vector)
+                towers = self._field_vectors(one) if field_vectors else None
+                records[one[ID]] = record(one[ID], one[FIELDS], vector, towers)
         return records
 
     def count(self, condition: Condition | bool) -> int:
@@ -155,11 +157,12 @@ class Content:
         limit = {KEY: {"$type": "binData"}} if condition is True else matching(condition)
         return int(self._collection.count_documents(limit))
 
-    def batches(self, size: int) -> Iterator[Batch]:
+    def batches(self, size: int, vectors: bool) -> Iterator[Batch]:
         """All items."""
-        for some in self._batches(_ITEMS, {KEY: 0, ID: 1, FIELDS: 1, VECTOR: 1}, size):
+        for some in self._batches(_ITEMS, _columns(vectors), size):
             fields = [json.loads(one[FIELDS]) for one in some]
-            yield Batch([one[ID] for one in some], fields, self._matrix(some))
+            unit = self._matrix(some) if vectors else np.empty((len(some), 0), np.float32)
+            yield Batch([one[ID] for one in some], fields, unit)
 
     def optimise(self) -> None:
         """Have mongot index the items if they are many, and it has not yet."""
@@ -227,6 +230,11 @@ class Content:
     def _matrix(self, some: list[dict[str, Any]]) -> np.ndarray:
         return numbers_of([one[VECTOR] for one in some], self.schema.dim)
 
+    def _field_vectors(self, document: dict[str, Any]) -> dict[str, np.ndarray]:
+        if not self.schema.field_vectors:
+            return {}
+        return unpack_field_vectors(document[FIELD_VECTORS], self.schema.field_vectors, self.schema.dim)
+
     def _is_queryable(self) -> bool:
         for index in self._collection.list_search_indexes(INDEX):
             if index.get("status") == "FAILED":
@@ -241,6 +249,10 @@ class Content:
             if time.monotonic() > deadline:
                 raise UserError(f"MongoDB {otherwise} after {seconds:,.0f} seconds: look at the log of mongot")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _columns(vectors: bool) -> dict[str, int]:
+    return {KEY: 0, ID: 1, FIELDS: 1} | ({VECTOR: 1} if vectors else {})
 
 
 def _keys(ids: Sequence[str]) -> Iterator[list[Any]]:

@@ -6,6 +6,7 @@ c0f      for each column whether it is filled: `$vectorSearch` knows no blank ce
 c0s      for each text its first characters: mongot cuts longer ones off and compares what is left
 fields   as in `stored_columns`
 vector   float32, as a BSON vector
+field_vectors   see field_vectors.py, if the store keeps them
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 
 KEY, VECTOR = "_id", "vector"
 SHORT = 1_000  # characters; a text of at least as many compares with shorter ones as its first so many do
@@ -67,4 +68,6 @@ def documents(stored: pl.DataFrame, unit: np.ndarray, schema: Schema) -> Iterato
                 document[name] = cell
                 if kind == pl.String:
                     document[short(name)] = cell[:SHORT]
+        if FIELD_VECTORS in row:
+            document[FIELD_VECTORS] = row[FIELD_VECTORS]
         yield document | {FIELDS: row[FIELDS], VECTOR: bson_vector(vector)}

@@ -66,9 +66,9 @@ class PostgresStore:
     def schema(self) -> Schema:
         return self._following.current().schema
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         def write(connection: "psycopg.Connection", content: Content) -> None:
-            stored, unit = prepared_items(items, vectors, content.schema)
+            stored, unit = prepared_items(items, vectors, content.schema, field_vectors)
             content.upsert(connection, stored, unit)
 
         self._write(write)
@@ -86,19 +86,21 @@ class PostgresStore:
 
         return self._read(read)
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
-        return in_order(ids, self._read(lambda connection, content: content.fetch(connection, ids, vectors)))
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
+        return in_order(
+            ids, self._read(lambda connection, content: content.fetch(connection, ids, vectors, field_vectors))
+        )
 
     def count(self, condition: Condition | None = None) -> int:
         return self._read(
             lambda connection, content: content.count(connection, _normal_form(condition, content.schema))
         )
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
         with self._versions.naming_damage():
             content = self._following.current(asking=True)
             with self._connections.use() as connection, connection.transaction():
-                yield from content.batches(connection, batch)
+                yield from content.batches(connection, batch, vectors)
 
     def optimise(self) -> None:
         self._read(lambda connection, content: content.optimise(connection))

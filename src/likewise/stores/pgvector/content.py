@@ -18,9 +18,10 @@ import polars as pl
 
 from likewise.catalog.filters import Condition, Value
 from likewise.stores.base import Batch, Found, Record
+from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.pgvector.values import ESCAPED, escaped, key_of, unescaped
 from likewise.stores.results import found, record
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 from likewise.stores.sql import where
 
 if TYPE_CHECKING:
@@ -103,12 +104,18 @@ class Content:
                 results[number] = result
         return results
 
-    def fetch(self, connection: "psycopg.Connection", ids: Sequence[str], vectors: bool) -> dict[str, Record]:
+    def fetch(
+        self, connection: "psycopg.Connection", ids: Sequence[str], vectors: bool, field_vectors: bool
+    ) -> dict[str, Record]:
         """The items there are, by their ids."""
-        columns = f"{ID}, {FIELDS}, {_VECTOR}" if vectors else f"{ID}, {FIELDS}"
-        statement = f"SELECT {columns} FROM {self.table} WHERE {_KEY} = ANY(%s)"
-        rows = connection.execute(statement, (_keys(ids),), binary=True)
-        return {unescaped(id): record(unescaped(id), *rest) for id, *rest in rows}
+        vector = _VECTOR if vectors else "NULL"
+        blob = FIELD_VECTORS if field_vectors and self.schema.field_vectors else "NULL"
+        statement = f"SELECT {ID}, {FIELDS}, {vector}, {blob} FROM {self.table} WHERE {_KEY} = ANY(%s)"
+        records: dict[str, Record] = {}
+        for id, fields, unit, packed in connection.execute(statement, (_keys(ids),), binary=True):
+            towers = self._field_vectors(packed) if field_vectors else None
+            records[unescaped(id)] = record(unescaped(id), fields, unit, towers)
+        return records
 
     def count(self, connection: "psycopg.Connection", condition: Condition | bool) -> int:
         """How many items meet a condition in its normal form."""
@@ -116,14 +123,15 @@ class Content:
         limit = _where(condition, parameters)
         return int(connection.execute(f"SELECT count(*) FROM {self.table}{limit}", parameters).fetchone()[0])
 
-    def batches(self, connection: "psycopg.Connection", size: int) -> Iterator[Batch]:
+    def batches(self, connection: "psycopg.Connection", size: int, vectors: bool) -> Iterator[Batch]:
         """All items; the connection is in a transaction for as long as the walk takes."""
+        columns = f"{ID}, {FIELDS}, {_VECTOR}" if vectors else f"{ID}, {FIELDS}"
         with connection.cursor("walk", binary=True) as cursor:
-            cursor.execute(f"SELECT {ID}, {FIELDS}, {_VECTOR} FROM {self.table}")
+            cursor.execute(f"SELECT {columns} FROM {self.table}")
             while rows := cursor.fetchmany(size):
-                ids = [unescaped(id) for id, _, _ in rows]
-                fields = [json.loads(text) for _, text, _ in rows]
-                yield Batch(ids, fields, np.stack([vector for _, _, vector in rows]))
+                ids = [unescaped(row[0]) for row in rows]
+                fields = [json.loads(row[1]) for row in rows]
+                yield Batch(ids, fields, np.array([row[2] if vectors else () for row in rows], dtype=np.float32))
 
     def optimise(self, connection: "psycopg.Connection") -> None:
         """Tidy up, and index the vectors if there are many; the connection is in no transaction."""
@@ -137,6 +145,9 @@ class Content:
             self._index(connection, count)
         except DiskFull:  # in a container, parallel workers find 64 MB of shared memory
             self._index(connection, count, "SET LOCAL max_parallel_maintenance_workers = 0")
+
+    def _field_vectors(self, blob: bytes | None) -> dict[str, np.ndarray]:
+        return {} if blob is None else unpack_field_vectors(blob, self.schema.field_vectors, self.schema.dim)
 
     def _index(self, connection: "psycopg.Connection", count: int, setting: str = "") -> None:
         memory = min(count * (2 * self.schema.dim + _GRAPH_BYTES), _MOST_BUILDING_BYTES)
@@ -205,10 +216,17 @@ class Content:
 
 
 def creation(table: str, schema: Schema) -> str:
-    """The statement that makes a new table."""
+    """The statements that make a new table."""
     columns = [f"{name} {_TYPES[kind]}" for name, kind in schema.stored_types.items()]
     columns = [f"{_KEY} bytea PRIMARY KEY", *columns, f"{FIELDS} text NOT NULL"]
-    return f"CREATE TABLE {table} ({', '.join(columns)}, {_VECTOR} vector({schema.dim}) NOT NULL)"
+    columns += [f"{_VECTOR} vector({schema.dim}) NOT NULL"]
+    if not schema.field_vectors:
+        return f"CREATE TABLE {table} ({', '.join(columns)})"
+    # Out of the way of searches, and not compressed: half-precision numbers hardly get smaller.
+    return (
+        f"CREATE TABLE {table} ({', '.join(columns)}, {FIELD_VECTORS} bytea NOT NULL);"
+        f" ALTER TABLE {table} ALTER COLUMN {FIELD_VECTORS} SET STORAGE EXTERNAL"
+    )
 
 
 def index_of(table: str) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from likewise.errors import UserError
+from likewise.stores.damage import explain_damaged_store
 from likewise.stores.pgvector.connection import Connections
 from likewise.stores.pgvector.content import Content, creation, index_of
 from likewise.stores.schema import Schema
@@ -70,16 +71,16 @@ class Versions:
         table = name.removesuffix(_INDEXED)
         try:
             return Content(table, Schema.from_json(self._schemas[name]), indexed=name != table)
-        except (ValueError, KeyError, TypeError):
-            raise self._damaged() from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise explain_damaged_store(self._location, error) from None
 
     @contextmanager
     def naming_damage(self) -> Iterator[None]:
         """Around what is done with a content: its table may have gone, although it is in use."""
         try:
             yield
-        except (self._connections.errors.UndefinedTable, self._connections.errors.UndefinedColumn):
-            raise self._damaged() from None
+        except (self._connections.errors.UndefinedTable, self._connections.errors.UndefinedColumn) as error:
+            raise explain_damaged_store(self._location, error) from None
 
     def held(self, connection: "psycopg.Connection", content: Content) -> bool:
         """Keep a content from being replaced until the end of the transaction; False if it has been."""
@@ -153,6 +154,3 @@ class Versions:
 
     def _lost(self) -> UserError:
         return UserError(f"what was being built for {self._location} has been removed: build it again")
-
-    def _damaged(self) -> UserError:
-        return UserError(f"the store at {self._location} is damaged: build it again")

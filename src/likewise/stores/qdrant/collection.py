@@ -2,9 +2,11 @@
 
 A store is an alias, `?collection=NAME`, of the collection that holds its content (see contents.py). A collection's
 metadata hold the schema. A point's id is a UUID made of the item's. Its payload holds that id under "item", the item's
-JSON under "fields", and what conditions compare (see filters.py).
+JSON under "fields", the vectors of its fields under "field_vectors" in base64, and what conditions compare (see
+filters.py).
 """
 
+import base64
 import operator
 import time
 import uuid
@@ -18,14 +20,17 @@ import polars as pl
 
 from likewise.catalog.filters import Condition, Operator
 from likewise.errors import UserError
+from likewise.files import FormatError
 from likewise.stores.base import Batch, Found, Record
 from likewise.stores.conditions import normal_form
 from likewise.stores.contents import parcels, replacing
+from likewise.stores.damage import explain_damaged_store
+from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.following import PATIENCE, Following
 from likewise.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.stores.qdrant.connection import Connection, connect
 from likewise.stores.results import found, in_order, nothing, record
-from likewise.stores.schema import FIELDS, ID, Schema
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 from likewise.stores.uri import Credentials, Location
 
 if TYPE_CHECKING:
@@ -84,10 +89,10 @@ class QdrantStore:
         with self._connection.speaking():
             return self._following.current().schema
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         with self._connection.speaking():
             content = self._following.current(asking=True)
-            stored, unit = prepared_items(items, vectors, content.schema)
+            stored, unit = prepared_items(items, vectors, content.schema, field_vectors)
             written = 0
             for some, their_vectors in parcels(stored, unit, _BYTES_AT_ONCE):
                 with self._connection.speaking(
@@ -111,15 +116,16 @@ class QdrantStore:
         with self._connection.speaking():
             return self._following.read(lambda content: _search(content, vectors, checked_k(k), condition))
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record | None]:
+    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
+        payload = [_ITEM, FIELDS] + [FIELD_VECTORS] * field_vectors
+
         def read(content: _Content) -> list[Record | None]:
             records: dict[str, Record] = {}
             for chunk in _chunks(ids):
-                points = content.client.retrieve(
-                    content.name, chunk, with_payload=[_ITEM, FIELDS], with_vectors=vectors
-                )
-                found = [record(_id(point), point.payload[FIELDS], point.vector) for point in points]
-                records.update((record.id, record) for record in found)
+                points = content.client.retrieve(content.name, chunk, with_payload=payload, with_vectors=vectors)
+                for point in points:
+                    towers = content.field_vectors(point.payload) if field_vectors else None
+                    records[_id(point)] = record(_id(point), point.payload[FIELDS], point.vector, towers)
             return in_order(ids, records)
 
         with self._connection.speaking():
@@ -129,10 +135,10 @@ class QdrantStore:
         with self._connection.speaking():
             return self._following.read(lambda content: content.count(_filter(condition, content)))
 
-    def iterate(self, batch: int = 10_000) -> Iterator[Batch]:
+    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
         with self._connection.speaking():
             content = self._following.current()
-            pages = content.walk(None, [_ITEM, FIELDS], min(batch, _ROWS_AT_ONCE), vectors=True)
+            pages = content.walk(None, [_ITEM, FIELDS], min(batch, _ROWS_AT_ONCE), vectors=vectors)
         while True:
             with self._connection.speaking():
                 points = next(pages, None)
@@ -140,7 +146,7 @@ class QdrantStore:
                 return
             records = [record(_id(point), point.payload[FIELDS]) for point in points]
             ids, fields = [record.id for record in records], [record.fields for record in records]
-            yield Batch(ids, fields, np.array([point.vector for point in points], dtype=np.float32))
+            yield Batch(ids, fields, np.array([point.vector if vectors else () for point in points], dtype=np.float32))
 
     def optimise(self) -> None:
         """A server does it by itself; this waits for it."""
@@ -164,6 +170,13 @@ class _Content:
     @property
     def client(self) -> Any:
         return self.connection.client
+
+    def field_vectors(self, payload: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The vectors of an item's fields, if its payload was read with them."""
+        if not self.schema.field_vectors:
+            return {}
+        blob = base64.b64decode(payload[FIELD_VECTORS])
+        return unpack_field_vectors(blob, self.schema.field_vectors, self.schema.dim)
 
     def count(self, limit: "models.Filter | bool") -> int:
         if limit is False:
@@ -263,6 +276,8 @@ def _points(stored: pl.DataFrame, unit: np.ndarray) -> list["models.PointStruct"
     points = []
     for row, vector in zip(stored.iter_rows(named=True), unit.tolist(), strict=True):
         payload: dict[str, Any] = {_ITEM: row[ID], FIELDS: row.pop(FIELDS)}
+        if FIELD_VECTORS in row:
+            payload[FIELD_VECTORS] = base64.b64encode(row.pop(FIELD_VECTORS)).decode()
         for column, value in row.items():
             if value is not None:
                 payload |= payload_of(column, value)
@@ -293,6 +308,8 @@ def _opened(connection: Connection, name: str) -> _Content:
     about = connection.client.get_collection(name).config.metadata
     try:
         schema = Schema.from_json(about[_SCHEMA])
+    except FormatError as error:
+        raise explain_damaged_store(connection.location, error) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{connection.location} was not made by likewise, or by a Qdrant before 1.16, which forgets what it is told"
