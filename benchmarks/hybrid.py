@@ -121,7 +121,11 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
         "hybrid": by_index(True),
         "hybrid by ranks": by_index(Fusion("ranks")),
         "vectors alone": by_index(False),
+<<<<<<< HEAD
         "words alone": by_index(Fusion(words=1.0)),
+=======
+        "words alone": by_index(Hybrid(words=1.0)),
+>>>>>>> shape
         "BM25 (bm25s, plain words)": _bm25s_scores(asked, texts),
     }
     answers = [question.answers for question in questions]
@@ -155,8 +159,12 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
 def _bm25s_scores(queries: list[str], texts: list[str]) -> np.ndarray:
     """(queries, texts) float32: plain words scored by the package bm25s, with its own parameters."""
     import bm25s
+<<<<<<< HEAD
 
     from likewise.catalog.text import split_words
+=======
+    from likewise.catalog.words import tokens
+>>>>>>> shape
 
     vocabulary: dict[str, int] = {}
     documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in split_words(text)] for text in texts]

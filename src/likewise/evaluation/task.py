@@ -146,7 +146,7 @@ class TaskOptions:
         if column == "title" and self.relevance is None:
             pictured = "image" in self.model_fields  # or else pictures are not even looked up
             return build_title_task(self.catalog, Identity.read(self.catalog, pictures=pictured), shown)
-        keys = _normalised(self.catalog.texts(column)) if self.relevance is None else self._keys(self.relevance)
+        keys = _normalize(self.catalog.texts(column)) if self.relevance is None else self._keys(self.relevance)
         return _build_text_task(self.catalog, column, keys, None, shown)
 
     def _items_to_texts(self, column: str) -> RetrievalTask:
@@ -154,7 +154,11 @@ class TaskOptions:
             raise UserError("--relevance goes with --answers items: an item's own value is its answer here")
         shown = self._shown_fields(column)
         values = self.catalog.texts(column)
+<<<<<<< HEAD
         texts, keys = _distinct_texts(values), _normalised(values)
+=======
+        texts, keys = _distinct_texts(values), _normalize(values)
+>>>>>>> shape
         return RetrievalTask(
             catalog=self.catalog,
             direction="texts",
@@ -333,7 +337,11 @@ def _column(option: str, flag: str) -> str:
     return option.removeprefix(_COLUMN)
 
 
+<<<<<<< HEAD
 def _normalised(values: Sequence[str | None]) -> list[Hashable | None]:
+=======
+def _normalize(values: Sequence[str | None]) -> list[Hashable | None]:
+>>>>>>> shape
     return [normalize_text(value) for value in values]
 
 

@@ -17,7 +17,7 @@ def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(t
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "likewise"
     assert metrics.comparison.sentence in text
     assert "2,000 usable items of 2,043 rows" in text
-    assert "43 × duplicate id: the id was seen before; the first row wins" in text
+    assert "43 × duplicate id: the id occurred before; the first row wins" in text
     encoders = "| lite-image | image |", "the licences of both apply"
     for part in (*encoders, "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
         assert part in text, part
