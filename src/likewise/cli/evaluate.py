@@ -59,11 +59,7 @@ def evaluate(
     if report is not None:
         prepare_target(report)
     model = Model.load(run, device)
-<<<<<<< HEAD
     task = asked.build_task(data, catalog, where, model.fields)
-=======
-    task = asked.task(data, catalog, where, model.fields)
->>>>>>> shape
     evaluation = evaluate_run(run, model, task, ablations=ablations)
     if report is not None:
         say(f"The report is {write_evaluation(report, run, model, evaluation)}")
@@ -72,13 +68,8 @@ def evaluate(
     else:
         print_table(comparison_table(evaluation.comparison, evaluation.threshold))
     first = evaluation.comparison.subsets[0]
-<<<<<<< HEAD
     failed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
     for sentence in failed:
-=======
-    missed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
-    for sentence in missed:
->>>>>>> shape
         report_error("likewise", sentence)
     if failed:
         sys.exit(1)
@@ -109,11 +100,7 @@ def compare(
     from likewise.model.model import Model
 
     first, second = Model.load(run, device), Model.load(other, device)
-<<<<<<< HEAD
     task = asked.build_task(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
-=======
-    task = asked.task(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
->>>>>>> shape
     result = compare_runs(task, (run, first), (other, second))
     if as_json:
         print_json(result.model_dump(mode="json"))

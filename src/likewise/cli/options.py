@@ -122,11 +122,7 @@ class TaskArguments:
     fields: str | None = None
     relevance: str | None = None
 
-<<<<<<< HEAD
     def build_task(
-=======
-    def task(
->>>>>>> shape
         self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
     ) -> "RetrievalTask":
         """Read the catalogue and the queries; a folder in BEIR's layout holds both."""
@@ -138,15 +134,8 @@ class TaskArguments:
             queries, data = queries or str(data), corpus_file(data)
         items = catalog.read(data, where)
         notes = len(items.report.notes)
-<<<<<<< HEAD
         fields = split_names(self.fields)
         task = TaskOptions(items, model_fields, queries, self.topics, self.answers, fields, self.relevance).build()
-=======
-        options = TaskOptions(
-            items, model_fields, queries, self.topics, self.answers, split_names(self.fields), self.relevance
-        )
-        task = options.build()
->>>>>>> shape
         for note in items.report.notes[notes:]:
             say(note)
         return task

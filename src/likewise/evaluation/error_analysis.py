@@ -13,10 +13,6 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.evaluation.evaluate import Evaluation
 from likewise.evaluation.ranks import Rankings
-<<<<<<< HEAD
-=======
-from likewise.evaluation.report.space_map import SpaceMap, draw_map
->>>>>>> shape
 
 _MOST_QUERIES = 12
 _SIDE = 112  # pixels of a thumbnail: sharp at half the size

@@ -154,11 +154,7 @@ class TaskOptions:
             raise UserError("--relevance goes with --answers items: an item's own value is its answer here")
         shown = self._shown_fields(column)
         values = self.catalog.texts(column)
-<<<<<<< HEAD
-        texts, keys = _distinct_texts(values), _normalised(values)
-=======
         texts, keys = _distinct_texts(values), _normalize(values)
->>>>>>> shape
         return RetrievalTask(
             catalog=self.catalog,
             direction="texts",
@@ -337,11 +333,7 @@ def _column(option: str, flag: str) -> str:
     return option.removeprefix(_COLUMN)
 
 
-<<<<<<< HEAD
-def _normalised(values: Sequence[str | None]) -> list[Hashable | None]:
-=======
 def _normalize(values: Sequence[str | None]) -> list[Hashable | None]:
->>>>>>> shape
     return [normalize_text(value) for value in values]
 
 
