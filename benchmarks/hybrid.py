@@ -103,12 +103,12 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
     import likewise as lw
     from likewise.evaluation.metrics import per_query_metrics
     from likewise.evaluation.significance import bootstrap_interval, verdict
-    from likewise.retrieval.hybrid import Fusion
+    from likewise.retrieval.hybrid import Hybrid
 
     index = lw.Index.open(run, lw.Model.load(run))
     place = {id: row for row, id in enumerate(items["id"])}
 
-    def by_index(hybrid: bool | Fusion) -> np.ndarray:
+    def by_index(hybrid: bool | Hybrid) -> np.ndarray:
         scores = np.full((len(questions), len(items)), -1.0)
         for row, question in enumerate(questions):
             for hit in index.search(question.text, hybrid=hybrid, k=len(items)):
@@ -119,13 +119,9 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
     asked = [question.text for question in questions]
     systems = {
         "hybrid": by_index(True),
-        "hybrid by ranks": by_index(Fusion("ranks")),
+        "hybrid by ranks": by_index(Hybrid("ranks")),
         "vectors alone": by_index(False),
-<<<<<<< HEAD
-        "words alone": by_index(Fusion(words=1.0)),
-=======
         "words alone": by_index(Hybrid(words=1.0)),
->>>>>>> shape
         "BM25 (bm25s, plain words)": _bm25s_scores(asked, texts),
     }
     answers = [question.answers for question in questions]
@@ -159,12 +155,8 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
 def _bm25s_scores(queries: list[str], texts: list[str]) -> np.ndarray:
     """(queries, texts) float32: plain words scored by the package bm25s, with its own parameters."""
     import bm25s
-<<<<<<< HEAD
 
     from likewise.catalog.text import split_words
-=======
-    from likewise.catalog.words import tokens
->>>>>>> shape
 
     vocabulary: dict[str, int] = {}
     documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in split_words(text)] for text in texts]
