@@ -148,13 +148,13 @@ def test_encode_cuts_vectors_short(workplace, capsys):
         (("--answers", "column:part"), 3),
     ],
 )
-def test_evaluate_measures_the_run_beside_its_rivals(workplace, capsys, question, candidates):
+def test_evaluate_measures_the_run_beside_its_baselines(workplace, capsys, question, candidates):
     command = ("evaluate", workplace / "run", "--data", workplace / "shapes.csv", "--cache", workplace / "cache")
     figures = printed_json(capsys, *command, *question, "--json")
     assert figures["candidates"] == candidates
     assert 0 <= figures["metrics"]["recall@10"]["low"] <= figures["metrics"]["recall@10"]["high"] <= 1
-    assert {"untrained", "ridge"} <= set(figures["rivals"])
-    assert ("BM25" in figures["rivals"]) == ("image" not in question)
+    assert {"untrained", "ridge"} <= set(figures["baselines"])
+    assert ("BM25" in figures["baselines"]) == ("image" not in question)
     assert figures["verdict"] in ("better", "no difference", "worse")
 
 
@@ -172,7 +172,7 @@ def test_evaluate_hides_the_field_that_is_asked_for(workplace, capsys):
     hidden = printed_json(capsys, *command, "--queries", "column:title", "--json")
     shown = printed_json(capsys, *command, "--queries", "column:title", "--fields", "title", "--json")
     assert "title" not in hidden["on"].split(", asked")[0]
-    assert shown["rivals"]["BM25"]["recall@1"]["mean"] > hidden["rivals"]["BM25"]["recall@1"]["mean"]
+    assert shown["baselines"]["BM25"]["recall@1"]["mean"] > hidden["baselines"]["BM25"]["recall@1"]["mean"]
 
 
 def test_demo_serves_a_page(workplace, capsys):

@@ -18,11 +18,11 @@ from likewise.evaluation.results import (
 )
 from likewise.evaluation.subsets import SUBSETS, describe
 
-RIVALS = ("untrained", "BM25", "ridge")
+BASELINES = ("untrained", "BM25", "ridge")
 
 
-def example_comparison(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str, ...] = RIVALS) -> Comparison:
-    """A comparison on simulated scores: `gain` above 0 makes the trained model better than all rivals."""
+def example_comparison(*, gain: float = 1.0, queries: int = 120, baselines: tuple[str, ...] = BASELINES) -> Comparison:
+    """A comparison on simulated scores: `gain` above 0 makes the trained model better than all baselines."""
     random = np.random.default_rng(0)
     truth = np.eye(queries)
     relevant = [[row] for row in range(queries)]
@@ -37,7 +37,7 @@ def example_comparison(*, gain: float = 1.0, queries: int = 120, rivals: tuple[s
                 relevant,
                 range(queries),
             )
-            for name in ("trained", *rivals)
+            for name in ("trained", *baselines)
         }
         trained = systems.pop("trained")
         label = describe(subset, "title")
@@ -45,7 +45,7 @@ def example_comparison(*, gain: float = 1.0, queries: int = 120, rivals: tuple[s
     return Comparison(metric="recall@10", subsets=subsets)
 
 
-def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str, ...] = RIVALS) -> RunMetrics:
+def example_metrics(*, gain: float = 1.0, queries: int = 120, baselines: tuple[str, ...] = BASELINES) -> RunMetrics:
     """All of a run's metrics: 20 epochs, a catalogue with problems, settings and timings."""
     history = [Epoch(epoch=0, step=0, validation=0.41, temperature=0.05, seconds=1.2)]
     for epoch in range(1, 21):
@@ -74,7 +74,7 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
             split="drawn at random by identity: rows with an equal id, picture or title and description stay together",
             query="title",
         ),
-        comparison=example_comparison(gain=gain, queries=queries, rivals=rivals),
+        comparison=example_comparison(gain=gain, queries=queries, baselines=baselines),
         validation_metric="recall@10",
         history=history,
         best_epoch=15,
@@ -98,7 +98,7 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
             EncoderNote(name="lite-image", modality="image"),
         ],
         software={"likewise": "0.1.0", "torch": "2.10.0", "Python": "3.11.7"},
-        seconds={"encode pictures": 24.1, "encode texts": 6.3, "rivals": 2.2, "train": 50.4, "evaluate": 3.0},
+        seconds={"encode pictures": 24.1, "encode texts": 6.3, "baselines": 2.2, "train": 50.4, "evaluate": 3.0},
         notes=["The catalogue has fewer than 200 identities, so validation rows were drawn row by row."],
     )
 

@@ -1,4 +1,4 @@
-"""Runs on a small catalogue: beside rivals, by parts of the fields, with pictures as queries, and two compared."""
+"""Runs on a small catalogue: beside baselines, by parts of the fields, with pictures as queries, and two compared."""
 
 import io
 

@@ -47,7 +47,7 @@ def test_an_untrained_vector_head_is_its_base_of_unit_length():
 def test_a_picture_head_begins_at_a_given_linear_map():
     features, weight, bias = torch.randn(5, 24), torch.randn(16, 24), torch.randn(16)
     head = VectorHead(24, 16).eval()
-    head.base = PictureMap.of(weight, bias)
+    head.base = PictureMap.from_weights(weight, bias)
     expected = functional.normalize(features @ weight.T + bias, dim=-1)
     assert torch.allclose(head(features), expected, atol=1e-5)
     assert head.base.weight.requires_grad

@@ -54,4 +54,4 @@ def test_the_table_of_a_training_is_that_of_likewise_evaluate_on_the_same_rows(t
         for metric in METRICS:
             assert ours.metrics[metric] == theirs.metrics[metric], (ours.name, metric)
     assert evaluated.differences == reported.differences
-    assert evaluated.rival == reported.rival
+    assert evaluated.baseline == reported.baseline

@@ -62,9 +62,9 @@ class Evaluation:
             "queries": subset.queries,
             "candidates": subset.candidates,
             "metrics": systems.pop("trained"),
-            "rivals": systems,
+            "baselines": systems,
             "metric": self.comparison.metric,
-            "strongest_rival": subset.rival,
+            "strongest_baseline": subset.baseline,
             "difference": result["differences"].get(self.comparison.metric),
             "verdict": self.comparison.verdict_on(subset),
         }

@@ -43,7 +43,7 @@ class PictureMap(nn.Linear):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, weight: Tensor, bias: Tensor) -> Self:
+    def from_weights(cls, weight: Tensor, bias: Tensor) -> Self:
         """With these values: weight (dim, width), bias (dim,)."""
         dim, width = weight.shape
         linear = cls(width, dim)

@@ -87,7 +87,7 @@ class Network(nn.Module):
         With an untrained network, that is the closed-form baseline.
         """
         own = self.base_map("image")
-        self.set_base_map("image", PictureMap.of(weight, bias))
+        self.set_base_map("image", PictureMap.from_weights(weight, bias))
         try:
             yield
         finally:

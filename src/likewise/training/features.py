@@ -20,7 +20,7 @@ from likewise.model.cached_features import CachedPictures, cache_pictures
 from likewise.model.featurizer import batches, prefetch
 from likewise.model.model import Model
 from likewise.progress import Bar
-from likewise.training.augmentation import augmented
+from likewise.training.augmentation import augment
 
 Rows = NDArray[np.int64]
 PROMPTS = ("query", "document")
@@ -180,7 +180,7 @@ class LiveFeatures:
     def _open(self, row: int, mirror: bool, seed: int) -> Image.Image:
         image = self.catalog.open_picture(self.catalog.pictures[row][0], self.model.encoder("image").minimum_side)
         image = ImageOps.mirror(image) if mirror else image
-        return image if seed < 0 else augmented(image, np.random.default_rng(seed))
+        return image if seed < 0 else augment(image, np.random.default_rng(seed))
 
     def _encode(self, modality: Modality, inputs: dict[str, Tensor]) -> Tensor:
         device = self.model.device

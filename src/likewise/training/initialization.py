@@ -108,7 +108,9 @@ def fit_picture_map(pictures: RegressionData) -> PictureMap:
     """Ridge regression in closed form, which is a baseline as well."""
     ridge = fit_ridge(pictures.inputs, pictures.targets)
     weight, bias = ridge.weights.T, ridge.y_mean - ridge.x_mean @ ridge.weights
-    return PictureMap.of(torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32)))
+    return PictureMap.from_weights(
+        torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))
+    )
 
 
 def _embed_titles(network: Network, features: Features, texts: RowTexts, rows: Rows) -> Tensor:

@@ -154,7 +154,7 @@ def fit(
         state.write(run)
 
 
-def restore(network: nn.Module, state: TrainingState) -> None:
+def restore_weights(network: nn.Module, state: TrainingState) -> None:
     """Give a network the weights that the last finished stage left, which are named as parts of an objective."""
     prefix = "network."
     own = {name.removeprefix(prefix): weight for name, weight in state.weights.items() if name.startswith(prefix)}

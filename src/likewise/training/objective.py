@@ -123,7 +123,7 @@ class Objective(nn.Module):
 
     def build_contrastive_batch(self, batch: Batch, towers: Mapping[str, Tensor]) -> ContrastiveBatch:
         """The embeddings of all processes with their identity codes."""
-        data, encoded, together = self.data, _Encoded(batch.inputs, towers), self.processes.count > 1
+        data, encoded, together = self.data, _TowerOutputs(batch.inputs, towers), self.processes.count > 1
         anchors, items = encoded.gather_anchors(batch), self._fuse(encoded, batch.items)
         if together:
             anchors, items = (self.processes.gather(vectors, batch.shares) for vectors in (anchors, items))
@@ -139,7 +139,7 @@ class Objective(nn.Module):
             sum_over_processes=self.processes.sum_number if together else None,
         )
 
-    def _fuse(self, encoded: "_Encoded", items: ItemViews) -> Tensor:
+    def _fuse(self, encoded: "_TowerOutputs", items: ItemViews) -> Tensor:
         """(n, dim) items, each of the fields that it shows."""
         towers = {field: encoded.gather(field, items.values(field)) for field in self.network.fields}
         present = np.stack([items.values(field) >= 0 for field in self.network.fields], axis=1)
@@ -167,7 +167,7 @@ class Objective(nn.Module):
         return seen.to(features.device)
 
 
-class _Encoded:
+class _TowerOutputs:
     """What the towers made of a batch's inputs, looked up by value."""
 
     def __init__(self, inputs: Sequence[TowerInput], towers: Mapping[str, Tensor]) -> None:

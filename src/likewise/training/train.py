@@ -1,4 +1,4 @@
-"""From a catalogue to a run folder: rivals, stages of training, report; it reads from top to bottom."""
+"""Training: from a catalogue to a run folder with a model, its baselines and a report."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -35,7 +35,7 @@ from likewise.training.batches import Rows
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
-from likewise.training.freezing import cut_encoders, merge_maps, saved_model
+from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
 from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
 from likewise.training.initialization import (
     RegressionData,
@@ -45,7 +45,7 @@ from likewise.training.initialization import (
     initialise_heads,
 )
 from likewise.training.interpolation import copy_weights, interpolate
-from likewise.training.loop import fit, restore
+from likewise.training.loop import fit, restore_weights
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
@@ -98,7 +98,7 @@ def train(
         if restart and processes.leads:
             resume.clear(run)
         with processes.one_after_the_other():
-            environment = resume.begin(run, config, catalog)
+            environment = resume.open_run(run, config, catalog)
         if resume.is_finished(run):
             check_run(run)
             say(f"{run} is trained already (--restart begins afresh)")
@@ -123,11 +123,11 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
             with clock.stage("encoding"), processes.one_after_the_other():
                 features = cut_encoders(model, context.catalog, context.texts, context.cached, stage.config)
             if number < state.stage:
-                restore(model.network, state)
+                restore_weights(model.network, state)
                 continue
             with clock.stage("training"):
                 _fit_stage(context, stage, features, validation, state, log)
-    merge_maps(model)
+    merge_lora_maps(model)
     with clock.stage("evaluating"):
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
@@ -204,7 +204,7 @@ def _fit_stage(
         lambda: context.processes.from_leader(validate()).flat,
         log=log,
         mine=_build_mining(context, features, stage) if stage.config.hard_negatives else None,
-        keep=lambda: saved_model(context.model).save(context.run),
+        keep=lambda: build_saved_model(context.model).save(context.run),
     )
 
 
@@ -286,7 +286,7 @@ def _build_metrics(
         catalogue=catalog.report.as_dict(),
         settings=context.config.model_dump(mode="json"),
         encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
-        software=resume.software(),
+        software=resume.list_software(),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
         notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],
     )

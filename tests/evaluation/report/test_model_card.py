@@ -55,12 +55,12 @@ def test_names_of_a_catalogue_are_text_and_no_markup(tmp_path):
 
 
 def test_a_run_without_history_or_settings_has_a_card(tmp_path):
-    full = example_metrics(rivals=())
+    full = example_metrics(baselines=())
     data = DataNote(source="`x`.csv", items=1, training_items=1, validation_items=0, fields=["title"], split="none")
     bare = full.model_copy(update={"history": [], "best_epoch": None, "settings": {}, "catalogue": {}, "data": data})
     text = write_model_card(tmp_path, bare).read_text()
     assert "`'x'.csv`" in text
-    assert "no rival was measured" in text
+    assert "no baseline was measured" in text
     unmeasured = write_model_card(tmp_path, bare.model_copy(update={"comparison": None})).read_text()
     assert "**Nothing could be measured" in unmeasured
     assert "## Results" not in unmeasured

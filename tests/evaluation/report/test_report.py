@@ -120,7 +120,7 @@ def test_same_metrics_same_page(page, tmp_path):
 
 
 def test_a_bare_run_has_a_report_too(tmp_path):
-    full = example_metrics(rivals=())
+    full = example_metrics(baselines=())
     bare = RunMetrics(
         name="x", created="yesterday", data=full.data, comparison=full.comparison, validation_metric="recall@10"
     )
@@ -130,7 +130,7 @@ def test_a_bare_run_has_a_report_too(tmp_path):
     assert "How it learned" not in text
     unmeasured = write_report(tmp_path, bare.model_copy(update={"comparison": None})).read_text()
     assert "Nothing could be measured" in unmeasured
-    assert "Trained model and rivals" not in unmeasured
+    assert "Trained model and baselines" not in unmeasured
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_bare_run_has_a_report_too(tmp_path):
         ({"gain": -2.0}, "training did harm"),
         ({"gain": 0.0}, "it may be none at all"),
         ({"queries": 9}, "Only 9 different things were searched for"),
-        ({"rivals": ()}, "No simple method was measured"),
+        ({"baselines": ()}, "No simple method was measured"),
     ],
 )
 def test_every_verdict_has_plain_words(options, words):

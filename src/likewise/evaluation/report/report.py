@@ -20,7 +20,7 @@ from likewise.files import make_folder, write_file
 from likewise.progress import printable
 
 FILE_NAME = "report.html"
-RIVALS = {
+BASELINES = {
     "untrained": "the same encoders before any training",
     "BM25": "a classical search for words",
     "ridge": "a straight-line map from pictures to texts, fitted in one step",
@@ -75,7 +75,7 @@ def write_report(
         of_100=_of_100,
         metric_names=METRICS,
         metric_words=METRIC_WORDS,
-        rivals=RIVALS,
+        baselines=BASELINES,
         settings=list(flatten(metrics.settings)),
         problems=problems_in_words(metrics.catalogue),
     )  # fmt: skip
@@ -119,11 +119,11 @@ def plain_words(comparison: Comparison) -> list[str]:
         f"seen by {subset.label}.",
         _achieved(metric, ours),
     ]
-    if subset.rival is None:
+    if subset.baseline is None:
         return [*sentences, "No simple method was measured beside it, so this says nothing about what training gained."]
-    theirs, difference = subset.system(subset.rival).metrics[metric].mean, subset.differences[metric]
-    explained = f", {RIVALS[subset.rival]}" if subset.rival in RIVALS else ""
-    sentences.append(f"The strongest simple method ({subset.rival}{explained}) reached {_of_100(theirs)} of 100.")
+    theirs, difference = subset.system(subset.baseline).metrics[metric].mean, subset.differences[metric]
+    explained = f", {BASELINES[subset.baseline]}" if subset.baseline in BASELINES else ""
+    sentences.append(f"The strongest simple method ({subset.baseline}{explained}) reached {_of_100(theirs)} of 100.")
     between = f"between {_of_100(difference.low):+d} and {_of_100(difference.high):+d}"
     if difference.few_groups:
         sentences.append(f"Only {difference.groups} different things were searched for: too few to tell them apart.")
@@ -157,11 +157,11 @@ def _bars(comparison: Comparison) -> Iterator[Markup]:
 
 
 def _ranks(comparison: Comparison | None) -> Markup | None:
-    """The histogram of ranks on the first subset: the trained model beside its strongest rival."""
+    """The histogram of ranks on the first subset: the trained model beside its strongest baseline."""
     if comparison is None:
         return None
     subset = comparison.subsets[0]
-    shown = [subset.trained, *([subset.system(subset.rival)] if subset.rival else [])]
+    shown = [subset.trained, *([subset.system(subset.baseline)] if subset.baseline else [])]
     counts = {system.name: system.ranks for system in shown if sum(system.ranks)}
     if subset.trained.name not in counts:
         return None
