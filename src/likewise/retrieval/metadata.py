@@ -51,9 +51,7 @@ class IndexMetadata:
             about = dict(schema.about)
             return cls(**about | {"dim": schema.dim, "examples": tuple(about["examples"])})
         except (TypeError, KeyError):
-            raise UserError(
-                "this store was made by another program or version of likewise: index again"
-            ) from None
+            raise UserError("this store was made by another program or version of likewise: index again") from None
 
     def check_model(self, dim: int, fingerprint: str, folder: Path, way_out: str = "") -> None:
         """See that a model is the one that made the index.
