@@ -167,11 +167,11 @@ def test_an_update_says_what_it_did(shop, capsys, tmp_path, monkeypatch):
     changed.write_csv(tmp_path / "products.csv")
     # pictures lie elsewhere now, which is metadata; only the new title is new to the model
     encoded: list[str] = []
-    encode = Model.encode_items
+    encode = Model.encode_items_with_fields
     monkeypatch.setattr(
         Model,
-        "encode_items",
-        lambda self, catalog, fields=None: (encoded.extend(catalog.ids), encode(self, catalog))[1],
+        "encode_items_with_fields",
+        lambda self, catalog: (encoded.extend(catalog.ids), encode(self, catalog))[1],
     )
     sentence = said(capsys, "index", run, "--data", tmp_path / "products.csv", "--update", "--cache", shop / "cache")
     assert "0 new, 1 changed, 28 with other metadata, 1 removed, 0 unchanged" in sentence

@@ -104,7 +104,7 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, baselines: tuple[s
 
 
 def example_errors() -> ErrorAnalysis:
-    """Two queries that went wrong, the one with pictures, and a map."""
+    """Two queries that went wrong, the one with pictures."""
     pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
     cards = [Card(f"item {number} with quite a long name", pixel) for number in range(4)]
     worded = [Card("a-word-without-any-place-to-break-it-" * 2)] * 4
@@ -112,9 +112,14 @@ def example_errors() -> ErrorAnalysis:
         FailedQuery(Card("red shoes & <b>bold</b> laces", pixel), 1313, Card("wanted", pixel), cards),
         FailedQuery(Card("x" * 90), 7, Card("wanted"), worded),
     ]
+    return ErrorAnalysis(failed)
+
+
+def example_space() -> SpaceMap:
+    """A map of random points."""
     points = np.random.default_rng(0).normal(size=(3, 40, 2))
     kinds = ("texts", "pictures", "whole items")
-    return ErrorAnalysis(failed, SpaceMap(dict(zip(kinds, points, strict=True)), "PCA", "umap-learn is not installed"))
+    return SpaceMap(dict(zip(kinds, points, strict=True)), "PCA", "umap-learn is not installed")
 
 
 def _catalogue_report() -> Report:

@@ -68,10 +68,10 @@ def evaluate(
     else:
         print_table(comparison_table(evaluation.comparison, evaluation.threshold))
     first = evaluation.comparison.subsets[0]
-    missed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
-    for sentence in missed:
+    failed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
+    for sentence in failed:
         report_error("likewise", sentence)
-    if missed:
+    if failed:
         sys.exit(1)
 
 

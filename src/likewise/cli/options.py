@@ -134,10 +134,8 @@ class EvaluationOptions:
             queries, data = queries or str(data), corpus_file(data)
         items = catalog.read(data, where)
         notes = len(items.report.notes)
-        options = TaskOptions(
-            items, model_fields, queries, self.topics, self.answers, split_names(self.fields), self.relevance
-        )
-        task = options.build()
+        fields = split_names(self.fields)
+        task = TaskOptions(items, model_fields, queries, self.topics, self.answers, fields, self.relevance).build()
         for note in items.report.notes[notes:]:
             say(note)
         return task

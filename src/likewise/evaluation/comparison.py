@@ -14,7 +14,7 @@ from likewise.evaluation.significance import Interval, bootstrap_intervals, grou
 
 @dataclass(frozen=True)
 class SystemMetrics:
-    """A system's metrics for every query, ready to be compared."""
+    """A system's metrics for every query."""
 
     name: str
     metrics: dict[str, np.ndarray]  # (q,) for each of METRICS

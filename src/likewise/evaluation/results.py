@@ -1,4 +1,4 @@
-"""What an evaluation and a training leave behind: the contents of a run's `metrics.json`, typed."""
+"""Typed results of evaluations and trainings: the contents of a run's `metrics.json`."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -174,7 +174,7 @@ class DataNote(Result):
 class RunMetrics(Result):
     """Everything that `report.html` and the model card show."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str  # of the run folder
     created: str  # ISO 8601
     data: DataNote

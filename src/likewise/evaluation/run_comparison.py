@@ -33,7 +33,7 @@ class Change(Result):
 
 
 class RunComparison(Result):
-    """The second run beside the first, paired by query."""
+    """The second run compared with the first, paired by query."""
 
     metric: str
     subset: SubsetResult  # systems: the second run, then the first; differences: second - first
@@ -74,9 +74,9 @@ class RunComparison(Result):
 
 
 def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[Path, Model]) -> RunComparison:
-    """Ask two models the same questions.
+    """Evaluate two models on the same task.
 
-    Each model sees those of the task's fields that it knows: a run that learned from pictures may be compared with
+    Each model uses those of the task's fields that it knows: a run that learned from pictures may be compared with
     one that did not.
 
     Args:

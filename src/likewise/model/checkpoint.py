@@ -10,7 +10,7 @@ from torch import Tensor
 
 from likewise.errors import UserError
 from likewise.files import replace_file
-from likewise.model.kernel import empty_map
+from likewise.model.heads import empty_map
 from likewise.model.network import Network
 from likewise.model.run_folder import PICTURE_MAP
 

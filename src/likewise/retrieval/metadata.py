@@ -27,6 +27,7 @@ class IndexMetadata:
         written: when, in microseconds, as in `BookkeepingColumns.written`.
         bookkeeping: the name of the first of the `BookkeepingColumns`.
         examples: some titles.
+        field_vector_bytes: what the vectors of single fields took when the index was built; 0: it keeps none.
     """
 
     model: str
@@ -39,6 +40,7 @@ class IndexMetadata:
     written: int
     bookkeeping: str
     examples: tuple[str, ...]
+    field_vector_bytes: int = 0
 
     @classmethod
     def from_schema(cls, schema: Schema) -> "IndexMetadata":

@@ -49,17 +49,17 @@ def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:
         add_lora(encoder, config.lora, cut=cut, seed=config.seed)
 
 
-def merge_maps(model: Model) -> None:
+def merge_lora_maps(model: Model) -> None:
     """Let low-rank maps become part of plain weights."""
     for name in MODALITIES:
         if has_lora(model.encoder(name)):
             merge_lora(model.encoder(name))
 
 
-def saved_model(model: Model) -> Model:
+def build_saved_model(model: Model) -> Model:
     """The model as it may be saved while it trains: a copy without low-rank maps, where there are any."""
     if not any(has_lora(model.encoder(name)) for name in MODALITIES):
         return model
     plain = Model(copy.deepcopy(model.network), model.settings, model.device, model.precision)
-    merge_maps(plain)
+    merge_lora_maps(plain)
     return plain

@@ -1,4 +1,4 @@
-"""Going on with a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
+"""Resuming a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
 
 import json
 import os
@@ -38,7 +38,7 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Environment:
-    """What decides the bits of a result beside the settings; recorded once, reused when a run is resumed.
+    """What determines the bits of a result besides the settings; recorded once, reused when a run is resumed.
 
     Attributes:
         threads: of torch, on the CPU.
@@ -53,7 +53,7 @@ class Environment:
     catalogue: str | None = None
 
     @classmethod
-    def of(cls, run: Path) -> "Environment | None":
+    def read(cls, run: Path) -> "Environment | None":
         """What an earlier start of this run recorded."""
         try:
             return _environment.validate_json(json.dumps(read_record(run / ENVIRONMENT, _FORMAT)))
@@ -93,13 +93,13 @@ def lock(run: Path) -> Iterator[None]:
 _environment = TypeAdapter(Environment)
 
 
-def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
+def open_run(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
     """Open a run folder for a new training, or for going on with one.
 
     Raises:
         UserError: the folder holds something else, or a training with other settings or data.
     """
-    recorded = Environment.of(run)
+    recorded = Environment.read(run)
     if recorded is None or not (run / CONFIG).is_file():  # the latter where the next lines were interrupted
         threads = config.threads or torch.get_num_threads()
         environment = Environment(threads, _fixed(config), catalog.fingerprint)
@@ -141,7 +141,7 @@ def clear(run: Path) -> None:
 
 
 def _is_free(run: Path) -> bool:
-    """Whether nothing lies here, or only what a `begin` or `clear` that was killed leaves."""
+    """Whether nothing lies here, or only what an `open_run` or `clear` that was killed leaves."""
     if not run.exists():
         return True
     left = (path for path in run.rglob("*") if path not in (run / "training", run / _LOCK))
@@ -186,7 +186,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def software() -> dict[str, str]:
+def list_software() -> dict[str, str]:
     """Versions that a result depends on."""
     names = ("likewise", "torch", "transformers", "numpy", "polars", "faiss-cpu")
     return {name: _version(name) for name in names} | {"cpus": str(os.cpu_count())}

@@ -13,6 +13,7 @@ from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.ranks import rank_labels
 from likewise.evaluation.report.charts import bar_chart, frontier_chart, rank_chart, scatter_chart
 from likewise.evaluation.report.curves import learning_curves
+from likewise.evaluation.report.space_map import SpaceMap
 from likewise.evaluation.results import Comparison, Frontier, RunMetrics
 from likewise.evaluation.significance import Interval
 from likewise.files import make_folder, write_file
@@ -35,14 +36,20 @@ METRIC_WORDS = {
 
 
 def write_report(
-    run: Path, metrics: RunMetrics | Mapping[str, Any], errors: ErrorAnalysis | None = None, *, file: Path | None = None
+    run: Path,
+    metrics: RunMetrics | Mapping[str, Any],
+    errors: ErrorAnalysis | None = None,
+    space: SpaceMap | None = None,
+    *,
+    file: Path | None = None,
 ) -> Path:
     """Write the report, in one step.
 
     Args:
         run: the run folder.
         metrics: what `metrics.json` holds (`results.RunMetrics`).
-        errors: the worst queries, the map of the space and possible duplicates.
+        errors: the worst queries and possible duplicates.
+        space: the map of the space.
         file: where it goes; None: `report.html` in the run folder.
 
     Returns:
@@ -61,7 +68,8 @@ def write_report(
         bars=list(_bars(metrics.comparison)) if metrics.comparison else [],
         ranks=_ranks(metrics.comparison),
         errors=errors,
-        space=_drawing(scatter_chart(errors.space.points, "space")) if errors and errors.space else None,
+        space=space,
+        map=_drawing(scatter_chart(space.points, "space")) if space else None,
         curves=list(learning_curves(metrics)),
         frontier=_frontier(metrics.frontier),
         of_100=_of_100,
