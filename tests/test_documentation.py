@@ -29,7 +29,7 @@ PROGRAMS = ("likewise", "python", "pip", "make", "docker", "psql", "curl", "bash
 # Commands that are not run, and why. Their options are looked at all the same.
 NOT_RUN = {
     r"likewise .*--store (qdrant|milvus|mongodb|postgresql):": "needs a server",
-    r"likewise train .*--effort standard": "plans minutes of training; tests/training/test_recipe.py plans it",
+    r"likewise train .*--effort standard": "plans minutes of training; tests/training/test_planner.py runs one",
     r"pip install": "needs the network",
     r"make ": "sets up an environment first",
     r"python (train|demo)\.py": "run by test_two_scripts.py",

@@ -229,7 +229,7 @@ class Catalog:
 
 
 def default_cache() -> Path:
-    """The folder in which this user's downloads and thumbnails are kept."""
+    """The user's cache folder for downloads and thumbnails."""
     return Path(platformdirs.user_cache_dir("likewise", appauthor=False))
 
 

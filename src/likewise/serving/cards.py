@@ -1,4 +1,4 @@
-"""Hits as HTML. Every word of an item comes from a stranger's file, so all of it is escaped, and nothing is a link."""
+"""HTML of hits. All contents of items are untrusted, so everything is escaped and nothing becomes a link."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ def results_html(heading: str, hits: Sequence[Hit]) -> str:
 
 
 def notice_html(sentence: str, kind: str = "hint") -> str:
-    """A state in place of results; `kind` is "hint" or "error"."""
+    """A message in place of results; `kind` is "hint" or "error"."""
     role = "alert" if kind == "error" else "status"
     return f'<p class="notice {kind}" role="{role}">{escape(sentence)}</p>'
 
 
 def details_html(item: Item, score: float | None) -> str:
-    """Everything that is known of an item, for the dialog that opens on a card."""
+    """All fields of an item, for the dialog that a click on a card opens."""
     title = escape(choose_title(item))
     fields = {name: value for name, value in item.fields.items() if name not in {"title", "description"}}
     rows = "".join(
