@@ -16,7 +16,7 @@ from likewise.retrieval.items import digest
 from likewise.retrieval.lexical.writer import LexicalIndex
 from likewise.stores import registry
 from likewise.stores.base import Store
-from likewise.stores.registry import aimed, open_store, remember_store, remembered_store
+from likewise.stores.registry import add_search_target, open_store, remember_store, remembered_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import WITHOUT_TLS, Credentials, Location, parse_location
 from likewise.stores.versions import current_version
@@ -56,12 +56,12 @@ class IndexLocation:
 
         Args:
             credentials: for `store`; for the place that the run remembers, if its hosts are among `credentials.hosts`.
-            aims: see `registry.aimed`.
+            aims: see `registry.add_search_target`.
 
         Raises:
             UserError: the URI, or what the run remembers, cannot be read, or the aims make no sense.
         """
-        uri = aimed(store if store is not None else remembered_store(Path(run)), aims)
+        uri = add_search_target(store if store is not None else remembered_store(Path(run)), aims)
         location, _ = parse_location(uri)
         if store is None:
             credentials = _announce(Path(run), location, credentials)
@@ -70,7 +70,7 @@ class IndexLocation:
     @classmethod
     def temporary(cls, aims: Mapping[str, str] = NO_AIMS) -> "IndexLocation":
         """A folder that is removed with this object, or at the end of the process."""
-        uri = aimed(_DEFAULT, aims)
+        uri = add_search_target(_DEFAULT, aims)
         folder = Path(tempfile.mkdtemp(prefix="likewise-index-"))
         location = cls(uri, folder, is_temporary=True)
         weakref.finalize(location, shutil.rmtree, folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from likewise.errors import UserError
-from likewise.stores.goal import OPTIONS as GOALS
+from likewise.stores.search_target import OPTIONS as SEARCH_OPTIONS
 
 _CREDENTIALS = {"user": "user", "username": "user", "password": "password", "passwd": "password"}
 _TOKENS = dict.fromkeys(("token", "api_key", "apikey", "api-key"), "token")
@@ -58,7 +58,7 @@ _MONGODB = Options(
 _OVER_HTTP = Options(("collection", "tls"), credentials=(*_CREDENTIALS.items(), *_TOKENS.items()))
 
 _ENGINES = {
-    "faiss": Options(GOALS),
+    "faiss": Options(SEARCH_OPTIONS),
     "lancedb": Options(),
     "milvus": _OVER_HTTP,
     "qdrant": _OVER_HTTP,
@@ -109,7 +109,7 @@ def _unknown(scheme: str, name: str, known: Options) -> UserError:
     near = difflib.get_close_matches(name, every, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     listed = f"options are {', '.join(every)}" if every else "it has no options"
-    if name in GOALS:
+    if name in SEARCH_OPTIONS:
         listed = (
             "--target-recall, --memory and --index-kind (in a URI target_recall, memory and kind) are for the faiss "
             f"store, not for {scheme}"

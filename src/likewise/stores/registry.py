@@ -11,8 +11,8 @@ from likewise.errors import UserError
 from likewise.files import make_folder, read_record, write_record
 from likewise.progress import say
 from likewise.stores.base import Store
-from likewise.stores.goal import Goal
 from likewise.stores.schema import Schema
+from likewise.stores.search_target import SearchTarget
 from likewise.stores.uri import Credentials, Location, parse_location
 
 ENGINES = {
@@ -25,7 +25,7 @@ ENGINES = {
     "mongodb": "mongodb",
     "mongodb+srv": "mongodb",
 }
-_AIMING = "faiss"  # the one engine that takes goals
+_AIMING = "faiss"  # the one engine that takes targets
 _REMEMBERED = "store.json"
 _FORMAT = 1
 _DEFAULT = Location("faiss", path="index")
@@ -62,7 +62,7 @@ def replace_store(
     credentials: Credentials = _NOBODY,
     *,
     folder: Path | None = None,
-    goal: Goal | None = None,
+    target: SearchTarget | None = None,
 ) -> AbstractContextManager[Store]:
     """Make a new store that takes the place of whatever is at a URI when the `with` block ends without an error.
 
@@ -70,24 +70,24 @@ def replace_store(
             store.upsert(items, vectors)
 
     Args:
-        goal: what searches of the faiss store should aim at; None: what the URI says.
+        target: what searches of the faiss store should aim at; None: what the URI says.
 
     Raises:
-        UserError: the place cannot be written or reached, the engine is unknown or not installed, or a goal is given
+        UserError: the place cannot be written or reached, the engine is unknown or not installed, or a target is given
             that it does not know.
     """
     engine, location, given = _engine(uri, folder)
     if location.scheme == _AIMING:
         from likewise.stores.faiss import collection as faiss
 
-        return faiss.replace_store(location, schema, credentials.over(given), goal)
-    if goal is not None:
+        return faiss.replace_store(location, schema, credentials.over(given), target)
+    if target is not None:
         raise _aimless(location)
     return engine.replace_store(location, schema, credentials.over(given))
 
 
-def aimed(uri: str, aims: Mapping[str, str]) -> str:
-    """A store's URI with what its searches should aim at, by the names of `goal.OPTIONS`; others stay as they are.
+def add_search_target(uri: str, aims: Mapping[str, str]) -> str:
+    """A store's URI with what its searches should aim at, by the names of `target.OPTIONS`; others stay as they are.
 
     Raises:
         UserError: the engine knows no such thing, or a value makes no sense.
@@ -97,7 +97,7 @@ def aimed(uri: str, aims: Mapping[str, str]) -> str:
     location, _ = parse_location(uri)
     if location.scheme != _AIMING:
         raise _aimless(location)
-    Goal.of(aims)
+    SearchTarget.of(aims)
     return str(replace(location, options=tuple({**dict(location.options), **aims}.items())))
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from likewise.model.network import FIELD_MODALITY, Network
-from likewise.stores.faiss.exact import nearest
+from likewise.stores.faiss.exact import find_nearest
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.features import Features
 from likewise.training.questions import picture_vectors
@@ -80,7 +80,7 @@ def mine(network: Network, features: Features, data: TrainingSet, count: int, rn
     own = np.einsum("nd,nd->n", queries, known)
     for start in range(0, len(asking), _CHUNK):
         places = asking[start : start + _CHUNK]
-        scores, found = nearest(known, np.ascontiguousarray(queries[places]), _LOOKED_AT)
+        scores, found = find_nearest(known, np.ascontiguousarray(queries[places]), _LOOKED_AT)
         other = ~_alike(data, rows[places][:, None], rows[found])
         fair = other & (scores <= (own - _MARGIN * np.abs(own))[places, None])
         for place, line, allowed in zip(places, found, fair, strict=True):
