@@ -151,7 +151,7 @@ def test_bytes_are_read_and_written_as_people_do():
 def test_where_no_kind_reaches_the_aim_those_that_find_more_are_built_first(tmp_path, monkeypatch):
     """However fast they are."""
     recalls = {"hnsw-sq8": 0.5, "ivf-sq8": 0.6, "ivf-pq": 0.7, "rabitq": 0.65}
-    measure, built = indexing.tuned, []
+    measure, built = indexing.tune, []
 
     def failing(index, kind, trial, count, aim):
         measured = measure(index, kind, trial, count, 0.5)
@@ -161,7 +161,7 @@ def test_where_no_kind_reaches_the_aim_those_that_find_more_are_built_first(tmp_
         built.append(name)
         return build_one(choice, name, why, start)
 
-    build_one = indexing._Choice._built
+    build_one = indexing._IndexChoice._built
     monkeypatch.setattr(indexing, "tune", failing)
     monkeypatch.setattr(indexing._IndexChoice, "_built", noted)
     monkeypatch.setattr(indexing, "_FEW", 0)
