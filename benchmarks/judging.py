@@ -9,11 +9,11 @@ from peers.seen import Seen
 from peers.task import FIELDS, titles_look_for_items
 
 from likewise.catalog.catalog import Catalog
-from likewise.evaluation.comparison import Evaluated
+from likewise.evaluation.comparison import SystemMetrics
 from likewise.evaluation.results import Result
 from likewise.evaluation.significance import Interval, Verdict, bootstrap_interval, verdict
 from likewise.evaluation.subsets import ALL, IMAGE, MIXED, TEXT
-from likewise.evaluation.task import Inquiry, Request
+from likewise.evaluation.task import RetrievalTask, TaskOptions
 
 OURS = "likewise"
 _PHOTO_TO_TITLE = "photo"
@@ -49,13 +49,13 @@ class Judge:
         photos: every photo looks for its title among all titles.
     """
 
-    titles: Inquiry
-    photos: Inquiry
+    titles: RetrievalTask
+    photos: RetrievalTask
 
     @classmethod
     def of(cls, test: Catalog) -> "Judge":
         """Make the questions."""
-        photos = Request(test, FIELDS, answers="column:title", fields=("image",)).inquiry()
+        photos = TaskOptions(test, FIELDS, answers="column:title", fields=("image",)).build()
         return cls(titles_look_for_items(test), photos)
 
     @property
@@ -92,10 +92,10 @@ class Judge:
             for name, views in measured.items()
         }
 
-    def _averaged(self, seeds: Sequence[Seen]) -> dict[str, Evaluated]:
+    def _averaged(self, seeds: Sequence[Seen]) -> dict[str, SystemMetrics]:
         by_seed = [self._measure(seen) for seen in seeds]
         return {
-            view: Evaluated(
+            view: SystemMetrics(
                 view,
                 {
                     metric: np.mean([measured[view].metrics[metric] for measured in by_seed], axis=0)
@@ -106,7 +106,7 @@ class Judge:
             for view in by_seed[0]
         }
 
-    def _measure(self, seen: Seen) -> dict[str, Evaluated]:
+    def _measure(self, seen: Seen) -> dict[str, SystemMetrics]:
         found = {
             view: self.titles.evaluate(view, scores, self.titles.relevant) for view, scores in seen.views().items()
         }
@@ -115,7 +115,7 @@ class Judge:
         return found
 
 
-def _cell(theirs: Evaluated, ours: Evaluated | None, column: Column, are_ours: bool) -> Cell:
+def _cell(theirs: SystemMetrics, ours: SystemMetrics | None, column: Column, are_ours: bool) -> Cell:
     values = theirs.metrics[column.metric]
     figure = bootstrap_interval(values, theirs.groups)
     if ours is None or are_ours:

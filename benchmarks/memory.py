@@ -19,12 +19,12 @@ from measuring import options, record, run
 from torch import Tensor
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.identity import Identity
 from likewise.config import ModelSettings, TrainConfig
 from likewise.model.model import Model
 from likewise.training.batches import TrainingSet
 from likewise.training.contrast import Contrast, Side
 from likewise.training.features import LiveFeatures
-from likewise.training.identity import Identity
 from likewise.training.losses import symmetric_nt_xent
 from likewise.training.objective import Objective
 from likewise.training.views import RowTexts
@@ -111,7 +111,7 @@ def _step(data: Path, batch: int, grad_cache_chunk: int | None) -> dict[str, flo
         texts = RowTexts.of(catalog, model.fields, 0)
         shown = np.array([bool(pictures) for pictures in catalog.pictures])
         rows = np.flatnonzero(shown)[:batch]
-        data_set = TrainingSet.of(rows, texts, Identity.of(catalog), shown)
+        data_set = TrainingSet.of(rows, texts, Identity.read(catalog), shown)
         model.network.requires_grad_(True)
         objective = Objective(model.network, LiveFeatures(model, catalog, texts.texts), data_set, config).train()
         warm = Objective(model.network, objective.features, data_set, config.model_copy(update={"grad_cache_chunk": 8}))

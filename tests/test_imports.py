@@ -1,5 +1,6 @@
 """The package reads in the order in which data flows, and importing it costs little."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,12 @@ def test_modules_import_only_from_those_before_them() -> None:
     lint = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run([sys.executable, "-c", lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 kept, 0 broken" in done.stdout
+    assert re.search(r"\b[1-9]\d* kept, 0 broken", done.stdout)
 
 
 @pytest.mark.parametrize(
     "use",
-    ["import likewise", "import likewise.cli; likewise.cli.main(['--help'])"],
+    ["import likewise", "import likewise.cli.app; likewise.cli.app.main(['--help'])"],
     ids=["import likewise", "likewise --help"],
 )
 def test_a_light_start(use: str) -> None:

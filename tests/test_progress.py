@@ -11,17 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import RenderableType
 
-from likewise.catalog.doctor import render
+from likewise.catalog.doctor import render_report
 from likewise.catalog.report import Report
+from likewise.cli.search import render_hits
 from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.report.table import comparison_table
 from likewise.evaluation.results import Comparison, SubsetResult, SystemResult
 from likewise.evaluation.run_comparison import Change, RunComparison, run_comparison_table
 from likewise.evaluation.significance import Interval
-from likewise.output import print_json
-from likewise.progress import Bar, Terminal, console, print_logs, printable, report_error, say
+from likewise.progress import Bar, Terminal, console, print_json, print_logs, printable, report_error, say
 from likewise.retrieval.items import Hit, Hits
-from likewise.search_commands import render_hits
 
 OBEYED = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
 HOSTILE = (
@@ -109,7 +108,7 @@ def test_the_doctors_report_shows_every_text_as_it_is(notes, name):
     for note in notes:
         report.note(note)
     report.count_rows("duplicate-id", [name])
-    assert shown_wholly(render(report), *notes, name[:40])
+    assert shown_wholly(render_report(report), *notes, name[:40])
 
 
 @settings(max_examples=40, deadline=None)

@@ -53,7 +53,7 @@ def test_the_python_example_runs_with_the_default_preset(shop, monkeypatch):
 
 
 def test_every_command_of_the_readme_exists(capsys):
-    from likewise.cli import app
+    from likewise.cli.app import app
 
     commands = set(re.findall(r"^    likewise (\w+)", README.read_text(encoding="utf-8"), flags=re.MULTILINE))
     assert commands

@@ -167,7 +167,7 @@ def test_underscores_and_dashes_both_work() -> None:
         ("train", ["--data", "columns.csv", "--epochs", "many"], "invalid int value: 'many'"),
         ("train", [], "--data"),
         ("demo", ["--weights", "nothing.pt"], "there is no nothing.pt yet: make it with python train.py"),
-        ("demo", ["--weights", "columns.csv"], "columns.csv is damaged, or no file of weights"),
+        ("demo", ["--weights", "columns.csv"], "columns.csv is damaged, or not a file of weights"),
     ],
 )
 def test_a_mistake_is_one_sentence(

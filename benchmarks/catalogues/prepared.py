@@ -7,8 +7,8 @@ import polars as pl
 
 from catalogues.stamps import write_stamps
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.identity import Identity
 from likewise.catalog.samples import write_openmoji
-from likewise.training.identity import Identity
 from likewise.training.split import split_rows
 
 # A fifth is reported on: likewise's own tenth would leave too few questions to tell apart.
@@ -63,7 +63,7 @@ CATALOGUES: dict[str, Callable[[Path, Path], pl.DataFrame]] = {
 def split_by_identity(source: Path, folder: Path) -> pl.DataFrame:
     """A catalogue's rows with a column `split`, drawn as likewise draws it: equal pictures never stand on two sides."""
     catalog = Catalog.read(source, cache=folder / "cache")
-    split = split_rows(catalog, Identity.of(catalog), column=None, validation=_VALIDATION, test=_TEST, seed=_SEED)
+    split = split_rows(catalog, Identity.read(catalog), column=None, validation=_VALIDATION, test=_TEST, seed=_SEED)
     names = ["train"] * len(catalog)
     for rows, name in ((split.validation, "val"), (split.test, "test")):
         for row in rows:

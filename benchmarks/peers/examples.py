@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.same_text import normalised
+from likewise.catalog.text import normalize_text
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Examples:
 
         Rows that do not fit into a batch wait for the next one; batches shrink when few titles are left.
         """
-        keys = [normalised(title) for title in self.titles]
+        keys = [normalize_text(title) for title in self.titles]
         waiting = rng.permutation(len(keys)).tolist()
         while len(waiting) > 1:
             taken: dict[str | None, int] = {}

@@ -9,7 +9,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from likewise.catalog.images.resolve import open_picture
+from likewise.catalog.images.decode import open_picture
 from likewise.encoders.efficientnet import MOST_CROPPED, SIDE
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
 from likewise.encoders.pixels import as_rgb, square_pixels

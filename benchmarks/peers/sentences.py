@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.packaged import MINILM
-from likewise.evaluation.task import Inquiry
+from likewise.evaluation.task import RetrievalTask
 from peers.best import Best
 from peers.clock import Pace, linear
 from peers.examples import Examples, columns_of
@@ -184,11 +184,13 @@ def _best_fusion(model: SentenceTransformer, task: Task) -> tuple[float, Fusion]
     return max((task.score(Seen.by_vectors(*vectors, fusion)), fusion) for fusion in _FUSIONS)
 
 
-def _answers(model: SentenceTransformer, catalog: Catalog, asked: Inquiry, fusion: Fusion) -> Seen:
+def _answers(model: SentenceTransformer, catalog: Catalog, asked: RetrievalTask, fusion: Fusion) -> Seen:
     return Seen.by_vectors(*_vectors(model, catalog, asked), fusion)
 
 
-def _vectors(model: SentenceTransformer, catalog: Catalog, asked: Inquiry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _vectors(
+    model: SentenceTransformer, catalog: Catalog, asked: RetrievalTask
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the queries (q, width), and of the items' descriptions and pictures (n, width), NaN where there is none."""
     _, descriptions, pictures = zip(*columns_of(catalog), strict=True)
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from likewise.evaluation.baselines import fit_ridge
-from likewise.evaluation.evaluate import Sight
+from likewise.evaluation.embeddings import embed_task
+from likewise.evaluation.subsets import FieldSubset
 from likewise.model.model import Model
 from peers.seen import Seen
 from peers.task import Task
@@ -29,10 +30,10 @@ def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
 
 def answers(task: Task, model: Model) -> Seen:
     """What a likewise model says to the questions."""
-    sight = Sight(task.questions, model)
+    embeddings = embed_task(model, task.questions)
 
     def through(*fields: str) -> np.ndarray:
-        scores, _ = sight.answers(fields)
+        scores, _ = embeddings.score(FieldSubset("", "", fields))
         return np.asarray(scores(slice(None)) if callable(scores) else scores)
 
     return Seen(through("description", "image"), through("description"), through("image"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
-from likewise.evaluation.task import Inquiry, Request
-from likewise.training.identity import Identity
+from likewise.catalog.identity import Identity
+from likewise.evaluation.task import RetrievalTask, TaskOptions
 from likewise.training.split import split_rows
 from peers.clock import Clock
 from peers.seen import Seen
@@ -54,12 +54,12 @@ class Task:
         return self._parts[2]
 
     @cached_property
-    def questions(self) -> Inquiry:
+    def questions(self) -> RetrievalTask:
         """Titles of test rows that look for test rows."""
         return titles_look_for_items(self.test)
 
     @cached_property
-    def validation_questions(self) -> Inquiry:
+    def validation_questions(self) -> RetrievalTask:
         """The same about validation rows."""
         return titles_look_for_items(self.validation)
 
@@ -73,12 +73,12 @@ class Task:
     def _parts(self) -> tuple[Catalog, Catalog, Catalog]:
         # likewise's own reading of the column, so that no system learns from a row that another is asked about
         split = split_rows(
-            self.catalog, Identity.of(self.catalog), column="split", validation=0.0, test=0.0, seed=self.seed
+            self.catalog, Identity.read(self.catalog), column="split", validation=0.0, test=0.0, seed=self.seed
         )
         train, validation, test = (self.catalog.select(rows) for rows in (split.train, split.validation, split.test))
         return train, validation, test
 
 
-def titles_look_for_items(catalog: Catalog) -> Inquiry:
+def titles_look_for_items(catalog: Catalog) -> RetrievalTask:
     """Every distinct title is a query; the rows that bear it are its answers, seen through all their other fields."""
-    return Request(catalog, FIELDS).inquiry()
+    return TaskOptions(catalog, FIELDS).build()

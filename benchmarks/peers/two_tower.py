@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.packaged import MINILM
-from likewise.evaluation.task import Inquiry
+from likewise.evaluation.task import RetrievalTask
 from peers.best import Best
 from peers.clock import Pace, cosine
 from peers.examples import Examples, columns_of
@@ -161,7 +161,7 @@ class _Sight:
 
 
 @torch.no_grad()
-def _answers(sight: _Sight, catalog: Catalog, asked: Inquiry) -> Seen:
+def _answers(sight: _Sight, catalog: Catalog, asked: RetrievalTask) -> Seen:
     model = sight.model
     model.eval()
 

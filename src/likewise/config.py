@@ -1,4 +1,4 @@
-"""Typed settings of every stage; YAML in and out; an unknown key is an error that names the nearest known one."""
+"""Typed settings of every stage, in YAML. An unknown key is an error that suggests the nearest known one."""
 
 import difflib
 import re
@@ -20,7 +20,7 @@ Quantization = Literal["int8", "binary"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-MOST_PIXELS = 4_096  # of a picture's side, as an encoder sees it
+MOST_PIXELS = 4_096  # side length of an encoder's input
 _LONGEST_QUOTE = 100
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 
@@ -45,7 +45,7 @@ class Settings(BaseModel):
 
     @classmethod
     def parse(cls, values: dict[str, Any], source: str = "settings") -> Self:
-        """Check `values`; like the constructor, with an error that a person can act on."""
+        """Validate `values`; like the constructor, but raises a UserError with a readable message."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -61,7 +61,7 @@ class Settings(BaseModel):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes values that several keys share once for each, since `Settings.read` takes no aliases."""
+    """YAML without aliases, which `Settings.read` refuses."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -71,15 +71,15 @@ def _explain(settings: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{_shortened(key)}: {first['msg'].lower()} (it is {_shortened(repr(first.get('input')))})"
+        return f"{_shorten(key)}: {first['msg'].lower()} (it is {_shorten(repr(first.get('input')))})"
     known = _keys_at(settings, first["loc"][:-1])
     near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {_shortened(key)}; {hint}"
+    return f"unknown key {_shorten(key)}; {hint}"
 
 
-def _shortened(text: str) -> str:
-    """A text that stays part of one sentence, whoever wrote it."""
+def _shorten(text: str) -> str:
+    """Truncate a quoted text so that it stays part of one sentence."""
     return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
 
 
@@ -93,28 +93,28 @@ def _keys_at(settings: type[BaseModel], path: tuple[int | str, ...]) -> list[str
 
 
 class ImageSettings(Settings):
-    """Where pictures may come from, and how much they may cost."""
+    """Where pictures may be read from, and the limits on downloading and decoding them."""
 
-    root: Path | None = None  # local pictures must lie below it
+    root: Path | None = None  # read local pictures from this folder only
     allow_private_hosts: bool = False
-    per_item: int = Field(default=1, ge=1, le=16)  # pictures of an item that are averaged
+    per_item: int = Field(default=1, ge=1, le=16)  # pictures per item, whose features are averaged
     retry_failed: bool = False
     concurrency: int = Field(default=16, ge=1, le=256)
-    timeout: float = Field(default=15.0, gt=0)  # seconds for one whole download
+    timeout: float = Field(default=15.0, gt=0)  # seconds per download
     retries: int = Field(default=2, ge=0, le=10)
     max_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=64_000_000, ge=1)
 
 
 class ModelSettings(Settings):
-    """The network: which encoders, how wide the shared space."""
+    """The network: its encoders, its fields and the width of the shared space."""
 
     text_encoder: str = Field(default="lite-text", max_length=4_096)
     image_encoder: str = Field(default="lite-image", max_length=4_096)
-    dim: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 512  # auto: the backbone's own width
+    dim: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 512  # auto: width of the backbone
     fields: Annotated[tuple[str, ...], Field(max_length=64)] = ("title", "description", "image")
-    resolution: int | None = Field(default=None, ge=1, le=MOST_PIXELS)  # pixels of a side; None: as learned
-    hflip_tta: bool | None = None  # average a picture and its mirror image, at twice the cost; None: in effort best
+    resolution: int | None = Field(default=None, ge=1, le=MOST_PIXELS)  # input side in pixels; None: the encoder's own
+    hflip_tta: bool | None = None  # average each picture with its mirror image; None: with effort best only
 
 
 PRESETS: dict[str, ModelSettings] = {
@@ -128,7 +128,7 @@ PRESETS: dict[str, ModelSettings] = {
 
 
 class DataSettings(Settings):
-    """Which rows of which catalogue were used."""
+    """The catalogue and the rows of it that were used."""
 
     file: Path | None = None
     columns: dict[str, str] = {}  # our name → the file's name
@@ -138,45 +138,45 @@ class DataSettings(Settings):
 
 
 class TrainConfig(Settings):
-    """Everything that decides a training, so that `run/config.yaml` reproduces it."""
+    """All settings of a training; saved as `run/config.yaml`, which reproduces it."""
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
-    effort: Effort | None = None  # a recipe of stages, planned from what a step costs here; None: the regime alone
-    budget: str = "40m"  # what effort best may take in all, such as 90s, 40m or 1.5h
+    effort: Effort | None = None  # plan several stages from measured costs; None: one stage of `regime`
+    budget: str = "40m"  # total time for effort best, such as 90s, 40m or 1.5h
     regime: Regime = "frozen"
-    image_cut: int | None = Field(default=None, ge=0)  # regime partial: frozen before this block; None: the last one
-    hflip_augment: bool = True  # regime partial: cache mirror images beside the pictures
-    lora: int | None = Field(default=None, ge=1)  # regime partial: low-rank maps of this rank train, not whole blocks
+    image_cut: int | None = Field(default=None, ge=0)  # regime partial: first image block to train; None: last
+    hflip_augment: bool = True  # regime partial: also cache mirror images
+    lora: int | None = Field(default=None, ge=1)  # regime partial: train LoRA adapters of this rank
     epochs: int | None = Field(default=None, ge=0)  # None: see `filled_in`
-    batch_size: int | None = Field(default=None, ge=2)  # None: 128 for frozen, 64 for partial, 32 for full
-    learning_rate: float = Field(default=3e-3, gt=0)  # heads and fusion, at 128 rows; scales with the root of the batch
-    accumulate: int = Field(default=1, ge=1)  # parts of a batch, each told apart within itself
-    grad_cache_chunk: int | None = Field(default=None, ge=1)  # rows whose activations are in memory at once; None: all
-    text_lr_scale: Fraction | None = None  # share of the learning rate for text heads; None: see `filled_in`
-    encoder_learning_rate: float | None = Field(default=None, gt=0)  # None: what suits the encoder
-    layer_decay: Fraction = 1.0  # an encoder's block learns at so much of the rate of the block after it
-    lr_scales: dict[str, Annotated[float, Field(ge=0)] | None] = {}  # pattern of names → times its rate; None freezes
+    batch_size: int | None = Field(default=None, ge=2)  # None: 128 (frozen), 64 (partial) or 32 (full)
+    learning_rate: float = Field(default=3e-3, gt=0)  # of heads and fusion at batch size 128; scales with √batch_size
+    accumulate: int = Field(default=1, ge=1)  # micro-batches per step, each with its own negatives
+    grad_cache_chunk: int | None = Field(default=None, ge=1)  # rows per chunk of the gradient cache; None: no cache
+    text_lr_scale: Fraction | None = None  # factor on the learning rate of text heads; None: see `filled_in`
+    encoder_learning_rate: float | None = Field(default=None, gt=0)  # None: the encoder's default
+    layer_decay: Fraction = 1.0  # factor on the learning rate from each encoder block to the one before
+    lr_scales: dict[str, Annotated[float, Field(ge=0)] | None] = {}  # name pattern → factor; None freezes
     weight_decay: float = Field(default=0.05, ge=0)
-    warmup: Fraction = 0.1  # share of the steps
+    warmup: Fraction = 0.1  # fraction of the steps
     loss: Literal["nt-xent", "sigmoid"] = "nt-xent"
-    temperature: float = Field(default=0.05, gt=0)  # where the learned temperature starts
+    temperature: float = Field(default=0.05, gt=0)  # initial value; it is learned
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()  # shorter vectors that are trained along, such as 256, 128
-    quantization: Quantization | None = None  # vectors are trained along with a byte or a bit for each number
-    identity: str = "auto"  # which rows are the same thing: auto (by texts and pictures), column:NAME beside, none
-    queries: Path | None = None  # a table of query, id and weight, such as clicks; else the column query
-    negatives: int = Field(default=128, ge=0)  # candidates per query, at least, where cached features make them cheap
-    hard_negatives: int = Field(default=0, ge=0, le=16)  # rows that look alike, put into a row's batch beside it
-    title_negatives: int = Field(default=256, ge=0)  # distinct titles that are negatives of every item (regime frozen)
-    patch_area: Fraction = 0.2  # smallest share of the patch grid that stands in for a crop; 1 switches it off
-    patch_dropout: Fraction = 0.3  # share of the patches that a training step does not see
-    augment: bool = True  # regime full: pictures show other sections in another light each time
-    patience: int | None = Field(default=None, ge=1)  # evaluations without a better one that end the training
-    ema: Fraction = 0.99  # decay of the averaged weights that are evaluated and saved
-    split: str | None = None  # column that says which rows train and which validate
-    validation: Fraction = 0.1  # share of the rows that choose the best checkpoint
-    test: Fraction = 0.1  # share of the rows that only the final report sees
+    matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()  # shorter dimensions to train as well, such as 256, 128
+    quantization: Quantization | None = None  # also train for vectors of 8 bits or 1 bit per dimension
+    identity: str = "auto"  # same items: auto (equal titles or pictures), column:NAME (that column, too), none
+    queries: Path | None = None  # query log: query, id, weight; None: the column `query`, if any
+    negatives: int = Field(default=128, ge=0)  # minimum negatives per query, where cached features make them cheap
+    hard_negatives: int = Field(default=0, ge=0, le=16)  # hard negatives per row
+    title_negatives: int = Field(default=256, ge=0)  # regime frozen: distinct titles used as extra negatives
+    patch_area: Fraction = 0.2  # minimum area of a random crop of the patch grid; 1 turns it off
+    patch_dropout: Fraction = 0.3  # fraction of patches dropped in training
+    augment: bool = True  # regime full: random crops and colour changes
+    patience: int | None = Field(default=None, ge=1)  # stop after this many evaluations without improvement
+    ema: Fraction = 0.99  # decay of the averaged weights, which are evaluated and saved
+    split: str | None = None  # column that assigns rows to training, "val" or "test"
+    validation: Fraction = 0.1  # fraction of items for choosing the best checkpoint
+    test: Fraction = 0.1  # fraction of items for the final report
     seed: int = 0
     device: Device = "auto"
     threads: int | None = Field(default=None, ge=1)
@@ -185,16 +185,16 @@ class TrainConfig(Settings):
 
     @property
     def model_settings(self) -> ModelSettings:
-        """The network, with what the effort decides: best sees every picture from both sides."""
+        """The network's settings; effort best turns on `hflip_tta` unless it is set."""
         hflip_tta = self.effort == "best" if self.model.hflip_tta is None else self.model.hflip_tta
         return self.model.model_copy(update={"hflip_tta": hflip_tta})
 
     def filled_in(self, titles_repeat: bool) -> Self:
-        """The settings with the defaults that depend on the data.
+        """The settings with defaults that depend on the data filled in.
 
-        Where titles repeat (many pictures of one thing), new items mostly bear known titles: a long training that moves
-        the texts, too, learns these apart. Where every item has a title of its own, new items bear new titles, and text
-        heads that move slowly for a short time keep what the text encoder knows of them.
+        If titles repeat (many pictures per title), new items mostly have known titles, so a long training of the text
+        heads pays off. If titles are unique, new items have new titles, and a short training with slow text heads
+        preserves what the text encoder knows about them.
         """
         epochs = {"frozen": 40 if titles_repeat else 16, "partial": 12, "full": 5}[self.regime]
         values = {"epochs": epochs, "text_lr_scale": 1.0 if titles_repeat else 0.1}
@@ -203,14 +203,14 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _effort_plans_regimes(self) -> Self:
         if self.effort is not None and self.regime != "frozen":
-            raise PydanticCustomError("effort", "effort plans the regimes itself: leave regime away")
+            raise PydanticCustomError("effort", "effort chooses the regimes: omit regime")
         return self
 
     @field_validator("budget")
     @classmethod
     def _is_a_time(cls, budget: str) -> str:
         if not _TIME.fullmatch(budget.strip().lower()):
-            raise PydanticCustomError("time", "a time is written as 90s, 40m or 1.5h")
+            raise PydanticCustomError("time", "write a time as 90s, 40m or 1.5h")
         return budget
 
     @property
@@ -221,7 +221,7 @@ class TrainConfig(Settings):
 
     @property
     def total_epochs(self) -> int:
-        """The number of epochs; of `filled_in` settings."""
+        """The number of epochs; call on `filled_in` settings."""
         return self.epochs or 0
 
     @property

@@ -4,8 +4,10 @@ Titles, column names, file names and addresses are written by strangers. A termi
 them, and rich obeys brackets; here both are only text.
 """
 
+import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -79,6 +81,21 @@ console = Terminal(stderr=True, soft_wrap=True)
 def say(message: str) -> None:
     """Tell the user one fact on stderr, on one line."""
     console.print(_on_one_line(message))
+
+
+def print_json(value: Any) -> None:
+    """Print a value on stdout as indented JSON.
+
+    Characters that a terminal would obey, or that stdout cannot encode, are escaped.
+    """
+    encodes_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=not encodes_unicode, indent=2)
+    sys.stdout.write(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def print_table(renderable: RenderableType) -> None:
+    """Print a table, or anything else that rich can draw, on stdout."""
+    Terminal().print(renderable)
 
 
 def report_error(program: str, error: object) -> None:

@@ -6,7 +6,7 @@ import pytest
 from catalog.picture_files import encoded, photo
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
 from likewise.errors import UserError
 
@@ -57,7 +57,7 @@ def test_filters_and_selections_keep_the_order(shop: Path) -> None:
     assert catalog.select([]).ids == []
     assert catalog.where("id == 'e'").fields == ("title",)
     assert read(shop, where="split == 'test'").ids == ["c", "d", "e"]
-    with pytest.raises(UserError, match="none of the 6 items meets the filter price > 100"):
+    with pytest.raises(UserError, match="none of the 6 items matches the filter price > 100"):
         catalog.where("price > 100")
 
 
@@ -65,7 +65,7 @@ def test_at_most_so_many_items(shop: Path) -> None:
     catalog = read(shop, max_items=5)
     assert len(catalog) == 5
     assert len(set(catalog.texts("title"))) == 5  # one of the two green bags is left out
-    assert any("drawn with the seed 0" in note for note in catalog.report.notes)
+    assert any("sampled with seed 0" in note for note in catalog.report.notes)
     assert read(shop, max_items=5).ids == catalog.ids
     assert len(read(shop, max_items=50)) == 6
     with pytest.raises(UserError, match="at least 1"):
@@ -94,11 +94,11 @@ def test_opening_pictures_and_thumbnails(shop: Path) -> None:
     catalog = read(shop)
     picture = catalog.pictures[0][0]
     assert catalog.open_picture(picture).size == (64, 48)
-    path = catalog.thumbnail(picture.key)
+    path = catalog.make_thumbnail(picture.key)
     assert path.is_relative_to(catalog.cache)
-    assert catalog.thumbnail(picture) == path == catalog.select([0]).thumbnail(picture.key)
+    assert catalog.make_thumbnail(picture) == path == catalog.select([0]).make_thumbnail(picture.key)
     with pytest.raises(PictureError):
-        catalog.thumbnail("0" * 64)
+        catalog.make_thumbnail("0" * 64)
 
 
 def test_placeholder_pictures_are_absent(shop: Path) -> None:

@@ -4,8 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from likewise.catalog.images.picture_error import CAUSES
-from likewise.catalog.report import CONSEQUENCES, Report
+from likewise.catalog.report import CONSEQUENCES, PICTURE_CAUSES, Report
 
 SOURCES = Path(__file__).parents[2] / "src" / "likewise" / "catalog"
 
@@ -33,8 +32,8 @@ def test_lines_and_dict_say_the_same() -> None:
     assert report.lines() == [
         "1,100 usable items from 1,200 rows",
         "there is no image column",
-        "99 × empty-row: the row has no content at all and is left out (such as 3)",
-        "1 × http-404: the picture was refused by its server with status 404; the item lives on without it "
+        "99 × empty-row: the row is empty and is skipped (such as 3)",
+        "1 × http-404: the picture was refused by its server with status 404; the item is kept without it "
         "(such as item 7)",
     ]
 
@@ -44,4 +43,4 @@ def test_every_cause_that_the_code_counts_is_explained() -> None:
     for file in SOURCES.glob("*.py"):
         counted |= set(re.findall(r'\.count(?:_rows)?\(\s*"([a-z-]+)"', file.read_text(encoding="utf-8")))
     assert len(counted) >= 12
-    assert counted <= set(CONSEQUENCES) | set(CAUSES)
+    assert counted <= set(CONSEQUENCES) | set(PICTURE_CAUSES)

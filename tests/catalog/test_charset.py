@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.catalog.charset import decoded_lines, detect_encoding
+from likewise.catalog.charset import decode_lines, detect_encoding
 
 WRITTEN_IN = {
     "cp1252": "Café crème brûlée – “très bon” €5, naïve façade, Müller Straße\n",
@@ -18,7 +18,7 @@ WRITTEN_IN = {
 
 
 def read(data: bytes) -> str:
-    return "".join(decoded_lines(data, detect_encoding(data)))
+    return "".join(decode_lines(data, detect_encoding(data)))
 
 
 @pytest.mark.parametrize("encoding", WRITTEN_IN)
@@ -49,7 +49,7 @@ def test_byte_order_marks_and_utf16(mark: bytes, encoding: str) -> None:
 
 def test_stray_bytes_in_utf8_are_read_as_windows_and_counted() -> None:
     data = "title\nCrème\nBrûlée\nÉté\n".encode() + b"Caf\xe9\n\x81odd\n"
-    lines = decoded_lines(data, detect_encoding(data))
+    lines = decode_lines(data, detect_encoding(data))
     assert list(lines) == ["title\n", "Crème\n", "Brûlée\n", "Été\n", "Café\n", "\ufffdodd\n"]
     assert lines.repaired == 2
 

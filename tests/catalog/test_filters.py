@@ -40,7 +40,7 @@ def test_meaning(text: str, tree: Condition) -> None:
         ("price == 1 prize == 2", '--> prize == 2; expected "and" or "or"'),
         ("(price == 1", 'expected ")"'),
         ("price # 3", "price  --> # 3"),
-        ("name == 'open", "never closed: 'open"),
+        ("name == 'open", "unclosed quotation mark: 'open"),
         ("__import__('os').system('x')", "--> ('os')"),
         ("5 < price", "expected a column"),
         ("", "is empty"),

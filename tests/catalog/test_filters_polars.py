@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or
-from likewise.catalog.filters_polars import matching_rows, read_numbers
+from likewise.catalog.filters_polars import match_rows, read_numbers
 from likewise.errors import UserError
 
 TABLE = pl.DataFrame(
@@ -23,7 +23,7 @@ TABLE = pl.DataFrame(
 
 
 def rows(text: str) -> list[int]:
-    return matching_rows(TABLE, text).arg_true().to_list()
+    return match_rows(TABLE, text).arg_true().to_list()
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def holds(condition: Condition, row: dict[str, object]) -> bool:
 @given(TREES, st.lists(st.tuples(NUMBERS, WORDS), max_size=8))
 def test_agrees_with_plain_python(tree: Condition, values: list[tuple[int | None, str | None]]) -> None:
     table = pl.DataFrame(values, schema={"n": pl.Int64, "s": pl.String}, orient="row")
-    assert matching_rows(table, tree).to_list() == [holds(tree, row) for row in table.to_dicts()]
+    assert match_rows(table, tree).to_list() == [holds(tree, row) for row in table.to_dicts()]

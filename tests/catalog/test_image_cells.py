@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.doctor import examine
-from likewise.catalog.image_cells import image_sources, split_sources
+from likewise.catalog.doctor import check_catalog
+from likewise.catalog.image_cells import parse_image_cells, split_sources
 from likewise.catalog.report import Report
 from likewise.config import ImageSettings
 
@@ -53,7 +53,7 @@ def test_a_broken_list_is_told_apart(cell: str) -> None:
 def test_a_column_of_cells() -> None:
     cells = pl.Series(["a.jpg", None, "N/A", "[x", "[x]", '["b.jpg"]'], dtype=pl.String)
     report = Report()
-    sources = image_sources(cells, pl.Series(range(1, 7)), report)
+    sources = parse_image_cells(cells, pl.Series(range(1, 7)), report)
     assert sources.to_list() == [["a.jpg"], [], [], ["[x"], [], ["b.jpg"]]
     assert report.problems["broken-image-list"].examples == [5]
 
@@ -88,7 +88,7 @@ def test_a_cell_too_long_for_any_picture_is_counted_and_never_read(tmp_path: Pat
         images = ImageSettings(max_bytes=10_000)
         for report, kept in (
             ((catalog := Catalog.read(tmp_path / file, images=images)).report, catalog.table),
-            (examine(tmp_path / file, images=images, cache=tmp_path / "cache"), None),
+            (check_catalog(tmp_path / file, images=images, cache=tmp_path / "cache"), None),
         ):
             assert report.problems["too-large"].count == 2
             assert report.problems["too-large"].examples == [1, 2]

@@ -15,7 +15,7 @@ from catalog.picture_server import PictureServer
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.cache import PictureCache
 from likewise.catalog.images.outcomes import KnownFile, Remembered
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
 from likewise.progress import quiet
 
@@ -47,7 +47,7 @@ def look(shop: Path, cache: Path) -> tuple[list[str | None], Counter[str]]:
             try:
                 seen.append(catalog.open_picture(shown[0], 16).tobytes().hex() if shown else None)
                 if shown:
-                    catalog.thumbnail(shown[0])
+                    catalog.make_thumbnail(shown[0])
             except PictureError as error:
                 causes[error.cause] += 1
                 seen.append(None)
@@ -164,14 +164,14 @@ def test_a_row_whose_values_were_damaged_is_not_believed(tmp_path: Path) -> None
 
 def test_a_full_disk_or_a_lock_is_no_damage(tmp_path: Path) -> None:
     with PictureCache(tmp_path) as cache:
-        cache._outcomes._opened().execute("PRAGMA busy_timeout = 1")
+        cache._outcomes._get_connection().execute("PRAGMA busy_timeout = 1")
         holder = sqlite3.connect(tmp_path / "index-2.sqlite", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(Exception, match="cannot be written: database is locked"):
             cache.remember("http://a/", Remembered(cause="http-404"))
         holder.execute("ROLLBACK")
         holder.close()
-        cache._outcomes._opened().execute("PRAGMA max_page_count = 1")
+        cache._outcomes._get_connection().execute("PRAGMA max_page_count = 1")
         with pytest.raises(Exception, match="cannot be written: database or disk is full"):
             for number in range(1000):
                 cache.remember(f"http://a/{number}", Remembered(cause="http-404", limits="x" * 500))
@@ -193,7 +193,7 @@ def test_a_local_file_that_changed_unnoticed_is_counted_and_read_again(tmp_path:
         catalog.open_picture(first)
     assert error.value.cause == "changed"
     with pytest.raises(PictureError):
-        catalog.thumbnail(first)
+        catalog.make_thumbnail(first)
     again = Catalog.read(tmp_path / "shop.csv", cache=tmp_path / "cache")
     (second,) = again.pictures[0]
     assert second.key != first.key

@@ -14,7 +14,8 @@ from PIL import Image, ImageCms
 
 from likewise.catalog.images import decode
 from likewise.catalog.images.decode import check_picture, decode_bytes, open_picture
-from likewise.catalog.images.picture_error import CAUSES, PictureError, describe
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.report import PICTURE_CAUSES, describe_picture_cause
 
 
 def colour_of(data: bytes, at: tuple[int, int] = (8, 8)) -> tuple[int, ...]:
@@ -169,7 +170,7 @@ def test_damage_anywhere_gives_a_picture_or_a_cause(cut, flips):
     try:
         assert decode_bytes(bytes(data[:cut])).mode == "RGB"
     except PictureError as error:
-        assert error.cause in CAUSES
+        assert error.cause in PICTURE_CAUSES
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
@@ -183,7 +184,7 @@ def test_damage_to_other_formats_gives_a_picture_or_a_cause(kind):
         try:
             assert decode_bytes(bytes(data)).mode == "RGB"
         except PictureError as error:
-            assert error.cause in CAUSES
+            assert error.cause in PICTURE_CAUSES
 
 
 def test_only_regular_files_are_opened(tmp_path):
@@ -226,7 +227,7 @@ def test_the_bytes_that_are_checked_are_those_that_are_decoded(tmp_path):
     data = encoded(photo())
     picture.write_bytes(data)
     assert open_picture(picture, key=hashlib.sha256(data).hexdigest()).size == (64, 48)
-    with pytest.raises(PictureError, match="has other bytes than when it was last looked at"):
+    with pytest.raises(PictureError, match="has changed since it was last read"):
         open_picture(picture, key="0" * 64)
     (tmp_path / "link.png").symlink_to(picture)
     assert open_picture(tmp_path / "link.png").size == (64, 48)  # links of one's own are fine
@@ -234,4 +235,4 @@ def test_the_bytes_that_are_checked_are_those_that_are_decoded(tmp_path):
 
 def test_every_cause_reads_as_a_sentence():
     assert str(PictureError("truncated")) == "the picture ends too early"
-    assert describe("http-404") == "was refused by its server with status 404"
+    assert describe_picture_cause("http-404") == "was refused by its server with status 404"

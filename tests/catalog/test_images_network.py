@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.images.network import Gate, is_never_allowed, is_private, safe_client
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.network import Gate, build_client, is_never_allowed, is_private
+from likewise.catalog.images.picture import PictureError
 
 PUBLIC = "93.184.216.34"
 
@@ -106,7 +106,7 @@ HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello
 
 def get(url, resolve, dial, allow_private=False, times=1):
     async def ask():
-        async with safe_client(Gate(allow_private, resolve), 4, dial) as client:
+        async with build_client(Gate(allow_private, resolve), 4, dial) as client:
             return [await client.get(url) for _ in range(times)]
 
     return asyncio.run(ask())
@@ -186,7 +186,7 @@ def test_nothing_of_the_environment_is_used(monkeypatch):
     dial = Dial(b"HTTP/1.1 302 Found\r\nLocation: http://x.example/\r\nSet-Cookie: a=b\r\nConnection: close\r\n\r\n")
 
     async def ask():
-        async with safe_client(Gate(False, answers([PUBLIC])), 4, dial) as client:
+        async with build_client(Gate(False, answers([PUBLIC])), 4, dial) as client:
             answer = await client.get("http://shop.example/")
             return answer, dict(client.cookies)
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.images.picture_error import CAUSES, PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
+from likewise.catalog.report import PICTURE_CAUSES
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_any_text_is_a_source_or_a_cause(tmp_path_factory, text, start):
         try:
             source = parse(start + text, folder, root=root)
         except PictureError as error:
-            assert error.cause in CAUSES
+            assert error.cause in PICTURE_CAUSES
             continue
         if isinstance(source, LocalFile) and root is not None:
             assert source.path.resolve().is_relative_to(root.resolve())
@@ -180,5 +181,5 @@ def test_any_text_is_a_source_or_a_cause(tmp_path_factory, text, start):
 
 def test_the_guide_explains_every_cause():
     guide = (Path(__file__).parents[2] / "docs/images.md").read_text(encoding="utf-8")
-    for cause, meaning in CAUSES.items():
+    for cause, meaning in PICTURE_CAUSES.items():
         assert f"| `{cause}` | {meaning} |" in guide

@@ -12,9 +12,9 @@ from catalog import hostile_pictures as hostile
 from catalog.picture_files import encoded, photo
 from PIL import Image
 
-from likewise.catalog.images.avif import largest_coded_picture
+from likewise.catalog.images.avif import find_largest_picture
 from likewise.catalog.images.decode import check_picture, decode_bytes
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 _MEASURE = """
 import resource, sys
@@ -106,9 +106,9 @@ def test_endless_parts_are_refused_from_memory_and_from_a_file(make: Callable[[]
 
 @pytest.mark.parametrize("coded", [(1000, 1000), (3000, 20)])
 def test_the_coded_size_of_an_avif_counts(coded: tuple[int, int]) -> None:
-    assert largest_coded_picture(io.BytesIO(hostile.avif_declaring(16, 16, coded))) == coded
-    assert largest_coded_picture(io.BytesIO(hostile.avif_sequence(coded))) == coded
-    assert largest_coded_picture(io.BytesIO(hostile.avif_declaring(5000, 5000, coded))) == (5000, 5000)
+    assert find_largest_picture(io.BytesIO(hostile.avif_declaring(16, 16, coded))) == coded
+    assert find_largest_picture(io.BytesIO(hostile.avif_sequence(coded))) == coded
+    assert find_largest_picture(io.BytesIO(hostile.avif_declaring(5000, 5000, coded))) == (5000, 5000)
 
 
 def test_a_tag_that_comes_twice_counts_by_its_largest_value() -> None:
@@ -154,6 +154,6 @@ def test_damaged_boxes_and_headers_of_an_avif_have_a_cause() -> None:
             whole[:position] + struct.pack("B", whole[position] ^ 255) + whole[position + 1 :],
         ):
             try:
-                largest_coded_picture(io.BytesIO(data))
+                find_largest_picture(io.BytesIO(data))
             except PictureError as error:
                 assert error.cause in ("broken", "truncated")

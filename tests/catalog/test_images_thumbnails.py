@@ -7,8 +7,8 @@ from catalog.picture_files import BAD_FILES, encoded, photo
 from PIL import Image
 
 from likewise.catalog.images.cache import PictureCache
-from likewise.catalog.images.resolve import Picture, PictureError
-from likewise.catalog.images.thumbnails import add_thumbnail, find_thumbnail, thumbnail, thumbnail_path
+from likewise.catalog.images.picture import Picture, PictureError
+from likewise.catalog.images.thumbnails import add_thumbnail, find_thumbnail, make_thumbnail, thumbnail_path
 
 
 def picture_of(path, data):
@@ -18,41 +18,41 @@ def picture_of(path, data):
 
 def test_a_thumbnail_fits_320_pixels_and_is_made_once(tmp_path):
     picture = picture_of(tmp_path / "original", encoded(photo(1600, 900), "JPEG"))
-    path = thumbnail(picture, tmp_path / "cache")
+    path = make_thumbnail(picture, tmp_path / "cache")
     assert path == thumbnail_path(picture.key, tmp_path / "cache")
     with Image.open(path) as image:
         assert (image.format, image.size) == ("JPEG", (320, 180))
     picture.path.unlink()
-    assert thumbnail(picture, tmp_path / "cache") == path
+    assert make_thumbnail(picture, tmp_path / "cache") == path
     assert [file.name for file in path.parent.iterdir()] == [f"{picture.key}.jpg"]
 
 
 def test_small_pictures_are_not_enlarged(tmp_path):
-    with Image.open(thumbnail(picture_of(tmp_path / "original", encoded(photo(40, 30))), tmp_path)) as image:
+    with Image.open(make_thumbnail(picture_of(tmp_path / "original", encoded(photo(40, 30))), tmp_path)) as image:
         assert image.size == (40, 30)
 
 
 def test_a_broken_picture_leaves_no_thumbnail(tmp_path):
     picture = picture_of(tmp_path / "original", BAD_FILES["truncated.jpg"][0])
     with pytest.raises(PictureError, match="ends too early"):
-        thumbnail(picture, tmp_path)
+        make_thumbnail(picture, tmp_path)
     assert not thumbnail_path(picture.key, tmp_path).exists()
 
 
 def test_a_damaged_thumbnail_is_made_again(tmp_path):
     picture = picture_of(tmp_path / "original", encoded(photo(600, 400)))
-    path = thumbnail(picture, tmp_path)
+    path = make_thumbnail(picture, tmp_path)
     whole = path.read_bytes()
     places = (0, 9, 20, len(whole) // 2, len(whole) - 1)
     flipped = [bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]]) for at in places]
     for damaged in (*flipped, b"", whole[:-1], whole[: len(whole) // 2], b"<html>", encoded(photo(), "JPEG")):
         path.write_bytes(damaged)
-        assert thumbnail(picture, tmp_path).read_bytes() == whole
+        assert make_thumbnail(picture, tmp_path).read_bytes() == whole
     secret = picture_of(tmp_path / "secret", encoded(photo(seed=9), "JPEG"))
-    other = thumbnail(secret, tmp_path)
+    other = make_thumbnail(secret, tmp_path)
     path.unlink()
     path.symlink_to(other)  # a whole thumbnail, but of another picture
-    assert thumbnail(picture, tmp_path).read_bytes() == whole
+    assert make_thumbnail(picture, tmp_path).read_bytes() == whole
     assert not path.is_symlink()
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from likewise.catalog.images.resolve import Picture
-from likewise.catalog.placeholders import find_placeholders, without_placeholders
+from likewise.catalog.images.picture import Picture
+from likewise.catalog.placeholders import drop_placeholders, find_placeholders
 from likewise.catalog.report import Report
 
 SHARED, OWN = Picture("a" * 64, Path("shared.png")), Picture("b" * 64, Path("own.png"))
@@ -43,7 +43,7 @@ def test_few_titles_prove_nothing() -> None:
 def test_the_other_pictures_stay() -> None:
     report = Report()
     pictures: list[tuple[Picture, ...]] = [(SHARED, OWN), *[(SHARED,)] * 4, ()]
-    kept = without_placeholders(pictures, [*UNLIKE, "Nothing"], list("abcdef"), report)
+    kept = drop_placeholders(pictures, [*UNLIKE, "Nothing"], list("abcdef"), report)
     assert kept == [(OWN,), (), (), (), (), ()]
     assert report.problems["placeholder-picture"].count == 5
     assert report.problems["placeholder-picture"].examples == list("abcde")

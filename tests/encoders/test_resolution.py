@@ -100,9 +100,9 @@ def test_the_usual_resolution_is_the_usual_encoder():
 
 
 def test_impossible_resolutions_are_named(tmp_path):
-    with pytest.raises(UserError, match="lite-image sees pictures at a multiple of 32 pixels, not at 250"):
+    with pytest.raises(UserError, match="lite-image takes pictures whose side is a multiple of 32 pixels, not 250"):
         load_encoder("lite-image", "image", resolution=250)
-    with pytest.raises(UserError, match="scratch-image sees pictures at a multiple of 12 pixels, not at 100"):
+    with pytest.raises(UserError, match="scratch-image takes pictures whose side is a multiple of 12 pixels, not 100"):
         load_encoder("scratch-image", "image", resolution=100)
     with pytest.raises(UserError, match="cannot see pictures at 2 pixels"):
         load_encoder(str(save_vit(tmp_path / "vit")), "image", resolution=2)
@@ -110,5 +110,5 @@ def test_impossible_resolutions_are_named(tmp_path):
         load_encoder(str(save_clip(tmp_path / "clip")), "image", resolution=2)
     with pytest.raises(UserError, match="cannot see pictures at 64 pixels"):
         load_encoder(str(save_siglip2(tmp_path / "free")), "image", resolution=64)  # pictures of any shape
-    with pytest.raises(UserError, match="lite-text sees pictures at one size only: leave resolution away"):
+    with pytest.raises(UserError, match="lite-text has one input size only: omit resolution"):
         load_encoder("lite-text", "text", resolution=256)

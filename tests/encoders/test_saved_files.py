@@ -125,7 +125,7 @@ def test_a_link_that_leads_out_is_named(target: str, copy, tmp_path: Path) -> No
     (tmp_path / "outside.json").write_text("{}")
     (tmp_path / "outside").mkdir()
     (folder / "more.json").symlink_to(target)
-    assert f"{folder / 'more.json'} is a link that leads out" in refusal(folder, "scratch-text")
+    assert f"{folder / 'more.json'} is a link that points outside" in refusal(folder, "scratch-text")
 
 
 def test_a_pipe_in_place_of_a_file_does_not_hang(copy) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from likewise.catalog.report import Report
 from likewise.evaluation.comparison import compare, evaluate_system
-from likewise.evaluation.error_analysis import Card, Exhibits, Miss
+from likewise.evaluation.error_analysis import Card, ErrorAnalysis, FailedQuery
 from likewise.evaluation.report.space_map import SpaceMap
 from likewise.evaluation.results import (
     Comparison,
@@ -103,18 +103,18 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
     )
 
 
-def example_exhibits() -> Exhibits:
+def example_errors() -> ErrorAnalysis:
     """Two queries that went wrong, the one with pictures, and a map."""
     pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
     cards = [Card(f"item {number} with quite a long name", pixel) for number in range(4)]
     worded = [Card("a-word-without-any-place-to-break-it-" * 2)] * 4
-    misses = [
-        Miss(Card("red shoes & <b>bold</b> laces", pixel), 1313, Card("wanted", pixel), cards),
-        Miss(Card("x" * 90), 7, Card("wanted"), worded),
+    failed = [
+        FailedQuery(Card("red shoes & <b>bold</b> laces", pixel), 1313, Card("wanted", pixel), cards),
+        FailedQuery(Card("x" * 90), 7, Card("wanted"), worded),
     ]
     points = np.random.default_rng(0).normal(size=(3, 40, 2))
     kinds = ("texts", "pictures", "whole items")
-    return Exhibits(misses, SpaceMap(dict(zip(kinds, points, strict=True)), "PCA", "umap-learn is not installed"))
+    return ErrorAnalysis(failed, SpaceMap(dict(zip(kinds, points, strict=True)), "PCA", "umap-learn is not installed"))
 
 
 def _catalogue_report() -> Report:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.evaluation.metrics import per_query_metrics
-from likewise.evaluation.ranks import look_up, rank_histogram, rank_labels
+from likewise.evaluation.ranks import rank_candidates, rank_histogram, rank_labels
 
 
 @settings(deadline=None, max_examples=60)
@@ -15,7 +15,7 @@ def test_the_outcome_is_that_of_a_plain_sort(seed, items):
     random = np.random.default_rng(seed)
     scores = random.permuted(np.tile(np.arange(float(items)), (12, 1)), axis=1)
     relevant = [random.choice(items, random.integers(0, items + 1), replace=False) for _ in scores]
-    found = look_up(scores, relevant, places=3)
+    found = rank_candidates(scores, relevant, places=3)
     for row, (values, answers) in enumerate(zip(scores, relevant, strict=True)):
         order = np.argsort(-values)
         assert found.first[row].tolist() == order[:3].tolist()
@@ -32,18 +32,18 @@ def test_the_outcome_is_that_of_a_plain_sort(seed, items):
 
 
 def test_what_is_excluded_is_no_rival():
-    found = look_up(np.array([[0.9, 0.5, 0.3]] * 2), [[1], []], [[0], [0]], places=2)
+    found = rank_candidates(np.array([[0.9, 0.5, 0.3]] * 2), [[1], []], [[0], [0]], places=2)
     assert found.rank[0] == 1
     assert found.first.tolist() == [[1, 2], [1, 2]]
     assert found.wrong == pytest.approx([0.3, 0.5])
 
 
 def test_ties_stand_in_the_middle_and_nan_ranks_last():
-    found = look_up(np.array([[1.0, 1.0, 1.0], [np.nan, 0.5, 0.2]]), [[0], [0]])
+    found = rank_candidates(np.array([[1.0, 1.0, 1.0], [np.nan, 0.5, 0.2]]), [[0], [0]])
     assert found.rank.tolist() == [2, 3]
     assert np.isnan(found.right[1])
     assert found.wrong[1] == 0.5
-    assert look_up(np.empty((0, 3)), []).first.shape == (0, 0)
+    assert rank_candidates(np.empty((0, 3)), []).first.shape == (0, 0)
 
 
 def test_the_histogram_counts_every_query_with_an_answer_once():

@@ -14,7 +14,7 @@ from model.shape_catalogue import write_catalogue
 from retrieval.fakes import FakeModel
 
 from likewise.catalog.catalog import Catalog
-from likewise.cli import app
+from likewise.cli.app import app
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
@@ -247,7 +247,7 @@ def _look_at_pictures(work: Path, folder: Path) -> None:
     catalog = targets.pictured(work, folder)
     for shown in catalog.pictures:
         for picture in shown:
-            catalog.thumbnail(picture)
+            catalog.make_thumbnail(picture)
 
 
 def _prepare_pictures(work: Path) -> None:

@@ -284,7 +284,7 @@ def test_a_description_of_a_huge_network_takes_no_memory(from_the_hub, tmp_path,
 def test_a_run_does_not_reach_outside_of_itself(copy, tmp_path, name):
     (copy / name).rename(tmp_path / name)
     (copy / name).symlink_to(tmp_path / name)
-    with pytest.raises(UserError, match="link that leads out") as error:
+    with pytest.raises(UserError, match="link that points outside") as error:
         Model.load(copy, "cpu")
     one_sentence(error)
 
@@ -314,7 +314,7 @@ def test_towers_that_began_at_a_closed_form_come_back(tmp_path, catalogue):
         fitted = KernelMap(model.network.heads[field].base.in_features, 32, examples=5)
         for value in fitted.state_dict().values():
             value.uniform_()
-        model.network.begin_at(field, fitted)
+        model.network.set_base_map(field, fitted)
     (tmp_path / "run").mkdir()
     model.save(tmp_path / "run")
     opened = Model.load(tmp_path / "run", "cpu")

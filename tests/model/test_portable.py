@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
@@ -206,7 +206,7 @@ class _Opens:
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PK\x03\x04 no more", b"\x80\x02"])
 def test_a_file_of_something_else_is_one_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(content)
-    with pytest.raises(UserError, match=r"weights.pt is damaged, or no file of weights"):
+    with pytest.raises(UserError, match=r"weights.pt is damaged, or not a file of weights"):
         load_portable(tmp_path / "weights.pt", tmp_path / "unpacked")
 
 

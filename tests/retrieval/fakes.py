@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 
 _COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}  # words that mean what pictures show
 

@@ -73,7 +73,7 @@ def test_blank_cells_and_nan_count_as_zero() -> None:
         ("sqrt(1, 2)", "takes 1 values, not 2"),
         ("1e999", "too large"),
         ("a.b", "-->"),
-        ("1" * (LONGEST_BOOST + 1), "at most 2,000 are read"),
+        ("1" * (LONGEST_BOOST + 1), "the limit is 2,000"),
     ],
 )
 def test_a_mistake_is_one_sentence(text: str, sentence: str) -> None:

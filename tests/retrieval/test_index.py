@@ -13,8 +13,7 @@ from PIL import Image
 from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.retrieval.location import IndexLocation

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.errors import UserError
 from likewise.retrieval.query import SAME_FROM, Term, build_query, parse_weighted
 from likewise.retrieval.query_vector import _read_image
@@ -62,8 +62,8 @@ def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
         ({"text": "tea", "image_weight": 1.5}, "between 0 and 1"),
         ({"text": "tea", "diversity": 1.0}, "diversity must lie between 0 and 1"),
         ({"text": "tea", "diversity": -0.1}, "diversity must lie between 0 and 1"),
-        ({"text": "tea", "hide_duplicates": 1.5}, "near-duplicates have a cosine between 0 and 1, not 1.5"),
-        ({"text": "tea", "min_score": float("nan")}, "least score must be a number"),
+        ({"text": "tea", "hide_duplicates": 1.5}, "the cosine of near-duplicates lies between 0 and 1, not 1.5"),
+        ({"text": "tea", "min_score": float("nan")}, "min_score must be a number"),
         ({"text": ("tea", 0)}, "a weight must be a number above 0, not 0"),
         ({"text": ("tea", float("inf"))}, "a weight must be a number above 0"),
         ({"text": "tea", "minus": ("sugar", -1)}, "a weight must be a number above 0, not -1"),

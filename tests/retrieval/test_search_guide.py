@@ -9,7 +9,7 @@ import pytest
 import torch
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
-from likewise.cli import main
+from likewise.cli.app import main
 from likewise.retrieval.query import Query
 from likewise.stores.registry import ENGINES
 

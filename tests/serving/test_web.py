@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 from retrieval.fakes import FakeModel, catalog_of, save_picture
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
+from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import BookkeepingColumns, Hit, Item
 from likewise.serving.cards import details_html
-from likewise.serving.web import Answers, create_page, thumbnails_in
+from likewise.serving.web import Answers, create_page, find_catalog_name, thumbnails_in
 from likewise.stores.base import Record
 
 
@@ -186,3 +187,19 @@ class TestStrangersIndex:
             own = BookkeepingColumns()
             assert own.build_item(Record("0", {"title": "tea", own.name: about})).picture is None
             assert own.digests({own.name: about}) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("/data/openmoji/openmoji.csv", "openmoji"),
+        ("/data/spring/items.csv.gz", "spring"),
+        ("/data/spring/shoes.csv.gz", "shoes"),
+        ("/data/spring/.csv", ".csv"),
+        (None, "run"),
+    ],
+)
+def test_a_page_is_titled_by_the_catalogue(file: str | None, name: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    TrainConfig.parse({"data": {"file": file}}).write(tmp_path / "run" / "config.yaml")
+    assert find_catalog_name(tmp_path / "run") == name

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stores.engines import ENGINES, Engine
 
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or, parse_filter
-from likewise.catalog.filters_polars import matching_rows
+from likewise.catalog.filters_polars import match_rows
 from likewise.errors import UserError
 from likewise.stores.base import Store
 from likewise.stores.registry import open_store, replace_store
@@ -161,7 +161,7 @@ def test_no_query_gives_no_result(shop: Store) -> None:
 )
 def test_a_filter_finds_exactly_what_the_catalogue_says_and_the_best_of_it(shop: Store, text: str) -> None:
     condition = parse_filter(text)
-    rows = matching_rows(ITEMS, condition).arg_true().to_numpy()
+    rows = match_rows(ITEMS, condition).arg_true().to_numpy()
     assert shop.count(condition) == len(rows)
     queries = vectors_of(3, seed=5)
     for query, found in zip(queries, shop.search(queries, 10, condition), strict=True):
@@ -198,7 +198,7 @@ _conditions = st.recursive(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=_conditions)
 def test_any_filter_means_the_same_as_in_the_catalogue(shop: Store, condition: Condition) -> None:
-    expected = ITEMS.filter(matching_rows(ITEMS, condition))["id"].to_list()
+    expected = ITEMS.filter(match_rows(ITEMS, condition))["id"].to_list()
     assert shop.count(condition) == len(expected)
     (found,) = shop.search(VECTORS[:1], len(ITEMS), condition)
     assert sorted(found.ids) == sorted(expected)

@@ -8,7 +8,7 @@ import pytest
 from stores.engines import ENGINES, Engine
 
 from likewise.catalog.filters import Compare, OneOf, Or, parse_filter
-from likewise.catalog.filters_polars import matching_rows
+from likewise.catalog.filters_polars import match_rows
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
 
@@ -61,7 +61,7 @@ def test_strange_texts_are_ids_and_cells_like_any_other(engine: Engine, tmp_path
         assert found.ids == [id]
         assert store.count(Compare("id", "==", id)) == 1
     for text in STRANGE:
-        expected = matching_rows(items, Compare("text", "<=", text)).sum()
+        expected = match_rows(items, Compare("text", "<=", text)).sum()
         assert store.count(Compare("text", "<=", text)) == expected, f"code points decide the order, near {text!r:.20}"
     assert store.count(OneOf("text", tuple(STRANGE))) == len(STRANGE)
     assert store.delete(STRANGE[::2]) == len(STRANGE[::2])
@@ -92,7 +92,7 @@ def test_filters_as_long_as_they_may_be(engine: Engine, tmp_path: Path) -> None:
     nested = "not (" * 24 + "number < 100" + ")" * 24
     for text in (anyone, nested, f"number in [{', '.join(map(str, range(0, 1600, 2)))}]"):
         condition = parse_filter(text)
-        expected = items.filter(matching_rows(items, condition))["id"].to_list()
+        expected = items.filter(match_rows(items, condition))["id"].to_list()
         assert sorted(store.search(vectors_of(1), 600, condition)[0].ids) == sorted(expected)
         assert store.count(condition) == len(expected)
     assert isinstance(parse_filter(anyone), Or)
@@ -111,7 +111,7 @@ def test_numbers_at_the_edge_compare_exactly(engine: Engine, tmp_path: Path) -> 
         for value in values:
             for operator in ("==", "<=", ">"):
                 condition = Compare(column, operator, value)
-                expected = items.filter(matching_rows(items, condition))["id"].to_list()
+                expected = items.filter(match_rows(items, condition))["id"].to_list()
                 assert sorted(store.search(vectors_of(1), 9, condition)[0].ids) == expected, str(condition)
     assert [record.fields["integer"] for record in store.fetch(list("abcdefg"))] == integers
     store.close()

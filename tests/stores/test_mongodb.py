@@ -22,7 +22,7 @@ from stores.test_conformance import DIM, ITEMS, VECTORS
 from stores.test_conformance import _conditions as conditions
 
 from likewise.catalog.filters import Compare, Condition, Not, OneOf, Or, parse_filter
-from likewise.catalog.filters_polars import matching_rows
+from likewise.catalog.filters_polars import match_rows
 from likewise.errors import MissingExtraError, UserError
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
@@ -187,7 +187,7 @@ def _found(limit: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
 @settings(max_examples=60, deadline=None)
 @given(condition=conditions)
 def test_both_halves_of_mongodb_mean_what_the_catalogue_means(condition: Condition) -> None:
-    expected = SOME.filter(matching_rows(SOME, condition))["id"].to_list()
+    expected = SOME.filter(match_rows(SOME, condition))["id"].to_list()
     form = normal_form(condition, SCHEMA)
     if form is False:
         assert expected == []
@@ -210,7 +210,7 @@ def test_a_texts_first_characters_decide_comparisons_with_shorter_texts(
         stored = _documents(items, schema)
     assert all(len(one["c0s"]) <= 3 for one in stored)
     condition = Compare("text", operator, value)
-    expected = items.filter(matching_rows(items, condition))["id"].to_list()
+    expected = items.filter(match_rows(items, condition))["id"].to_list()
     assert _found(index_filter(normal_form(condition, schema), schema), stored) == expected
 
 
@@ -269,7 +269,7 @@ def _collections(place: str) -> list[str]:
 def test_items_are_found_by_comparing_all_of_them(place: str) -> None:
     store = _filled(place, 300)
     condition = parse_filter('tag != "shoes" and price < 60')
-    rows = matching_rows(ITEMS[:300], condition).arg_true().to_numpy()
+    rows = match_rows(ITEMS[:300], condition).arg_true().to_numpy()
     for k in (1, 10, 1_000):
         for query, found in zip(VECTORS[400:405], store.search(VECTORS[400:405], k, condition), strict=True):
             best = rows[np.argsort(-(VECTORS[rows] @ query))][:k]

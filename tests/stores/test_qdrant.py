@@ -18,7 +18,7 @@ from stores.test_conformance import ITEMS, VECTORS, _conditions
 from stores.test_extremes import STRANGE
 
 from likewise.catalog.filters import Compare, Condition, Operator
-from likewise.catalog.filters_polars import matching_rows
+from likewise.catalog.filters_polars import match_rows
 from likewise.errors import UserError
 from likewise.stores.conditions import normal_form
 from likewise.stores.inputs import prepare_items
@@ -97,7 +97,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shard:
 @given(condition=_conditions.filter(lambda condition: "sold" not in str(condition)))
 def test_any_filter_means_the_same_in_qdrants_own_engine(shop: Shard, condition: Condition) -> None:
     """But for "sold": the package's Python side takes true for the number 1."""
-    assert shop.count(condition) == matching_rows(ITEMS, condition).sum()
+    assert shop.count(condition) == match_rows(ITEMS, condition).sum()
 
 
 def test_strange_texts_and_huge_integers_compare_exactly_in_qdrants_own_engine(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_strange_texts_and_huge_integers_compare_exactly_in_qdrants_own_engine(t
         for value in values:
             for operator in ("==", "!=", "<", "<=", ">", ">="):
                 condition = Compare(column, operator, value)
-                assert shard.count(condition) == matching_rows(items, condition).sum(), f"{condition!s:.80}"
+                assert shard.count(condition) == match_rows(items, condition).sum(), f"{condition!s:.80}"
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------

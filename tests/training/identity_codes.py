@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from likewise.training.identity import Codes, Identity, _components
+from likewise.catalog.identity import Codes, Identity, _components
 
 
 def identity_of(

@@ -29,18 +29,18 @@ def test_no_cut_is_no_mistake():
 
 
 class PreparedError(Exception):
-    """Carries the ground of a training that goes no further."""
+    """Carries the context of a training that goes no further."""
 
 
 @pytest.fixture
 def prepared(shapes, tiny, tmp_path, monkeypatch):
-    """Gives the ground of a training with some settings."""
+    """Gives the context of a training with some settings."""
 
-    def stop(ground, clock):
-        raise PreparedError(ground)
+    def stop(context, clock):
+        raise PreparedError(context)
 
     def prepare(**settings):
-        monkeypatch.setattr(training, "planned_stages", stop)
+        monkeypatch.setattr(training, "plan_stages", stop)
         with quiet(), pytest.raises(PreparedError) as stopped:
             training.train(shapes, tmp_path / "run", tiny.model_copy(update=settings))
         return stopped.value.args[0]
@@ -49,12 +49,12 @@ def prepared(shapes, tiny, tmp_path, monkeypatch):
 
 
 def test_with_much_time_the_later_half_of_the_picture_encoder_trains(prepared):
-    ground = prepared()
-    trained = {name: weight.requires_grad for name, weight in ground.model.network.named_parameters()}
-    found = affordable(ground, A_DAY)
-    assert found.cut == ground.model.encoder("image").blocks // 2
+    context = prepared()
+    trained = {name: weight.requires_grad for name, weight in context.model.network.named_parameters()}
+    found = affordable(context, A_DAY)
+    assert found.cut == context.model.encoder("image").blocks // 2
     assert found.cache_seconds > 0 and found.epoch_seconds > 0
-    for name, weight in ground.model.network.named_parameters():
+    for name, weight in context.model.network.named_parameters():
         assert weight.requires_grad == trained[name] and weight.grad is None, "measuring leaves nothing behind"
 
 
@@ -63,5 +63,5 @@ def test_without_time_nothing_trains(prepared):
 
 
 def test_without_pictures_nothing_trains(prepared, tiny):
-    ground = prepared(model=tiny.model.model_copy(update={"fields": ("title", "description")}))
-    assert affordable(ground, A_DAY) is None
+    context = prepared(model=tiny.model.model_copy(update={"fields": ("title", "description")}))
+    assert affordable(context, A_DAY) is None

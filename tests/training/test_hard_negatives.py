@@ -9,7 +9,7 @@ from training.identity_codes import identity_of
 from training.toy_network import toy_objective, unlike
 
 from likewise.progress import quiet
-from likewise.training.hard_negatives import mine
+from likewise.training.hard_negatives import mine_hard_negatives
 from likewise.training.sampler import epoch_batches
 from likewise.training.train import train
 
@@ -18,7 +18,9 @@ ROWS = 12
 
 def mined(identity, count=3, **options):
     objective = toy_objective(identity, **options)
-    return objective, mine(objective.network, objective.features, objective.data, count, np.random.default_rng(0))
+    return objective, mine_hard_negatives(
+        objective.network, objective.features, objective.data, count, np.random.default_rng(0)
+    )
 
 
 def test_neighbours_are_other_training_rows_of_which_the_nearest_come_first():
@@ -60,7 +62,7 @@ def test_what_answers_as_well_as_the_row_itself_is_shown_and_not_a_negative():
     features = objective.features
     features.table[ROWS + 5] = features.table[ROWS + 2]  # row 5 has the description and the picture of row 2
     features.images[5] = features.images[2]
-    found = mine(objective.network, features, objective.data, ROWS, np.random.default_rng(0))
+    found = mine_hard_negatives(objective.network, features, objective.data, ROWS, np.random.default_rng(0))
     assert 5 not in found.neighbours[2] and 2 not in found.neighbours[5]
     suspect = next(suspect for suspect in found.suspects if suspect.row == 2)
     assert suspect.score >= suspect.own - 0.05 * abs(suspect.own)

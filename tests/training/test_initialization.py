@@ -8,7 +8,12 @@ from training.toy_network import toy_objective, unlike
 
 from likewise.model.heads import PictureMap
 from likewise.model.kernel import KernelMap
-from likewise.training.initialization import begin, linear_map, titled_descriptions, titled_pictures
+from likewise.training.initialization import (
+    collect_titled_descriptions,
+    collect_titled_pictures,
+    fit_picture_map,
+    initialise_heads,
+)
 
 ROWS = np.arange(12)
 
@@ -16,16 +21,16 @@ ROWS = np.arange(12)
 def pairs(objective):
     """What pictures and descriptions show beside their titles."""
     network, features, data = objective.network.eval(), objective.features, objective.data
-    pictures = titled_pictures(network, features, data.texts, ROWS, data.pictured, 0)
-    return pictures, titled_descriptions(network, features, data.texts, ROWS, 0)
+    pictures = collect_titled_pictures(network, features, data, 0)
+    return pictures, collect_titled_descriptions(network, features, data, 0)
 
 
 def start(objective, *, far=False, scores=(0, 0, 0)):
     """The maps that were taken, where validation says these scores one after the other."""
     said, (pictures, descriptions) = iter(scores), pairs(objective)
-    picture_map = None if pictures is None else linear_map(pictures)
-    pairs_of = {} if far else {"image": pictures, "description": descriptions}
-    return begin(objective.network, picture_map, pairs_of, lambda: next(said), seed=0)
+    picture_map = None if pictures is None else fit_picture_map(pictures)
+    regressions = {} if far else {"image": pictures, "description": descriptions}
+    return initialise_heads(objective.network, picture_map, regressions, lambda: next(said), seed=0)
 
 
 def begun(objective):
@@ -111,14 +116,14 @@ def test_rows_that_all_show_the_same_give_no_kernel():
     ],
 )
 def test_a_kernel_that_validation_does_not_like_is_left_out(objective, scores, kernels):
-    own = objective.network.start_of("description")
+    own = objective.network.base_map("description")
     taken = start(objective, scores=scores)
     assert {field for field, found in taken.items() if isinstance(found, KernelMap)} == kernels
-    assert taken["image"] is objective.network.start_of("image")
-    assert objective.network.start_of("description") is taken.get("description", own)
+    assert taken["image"] is objective.network.base_map("image")
+    assert objective.network.base_map("description") is taken.get("description", own)
 
 
-def test_before_a_long_way_pictures_begin_at_the_linear_map(objective):
+def test_before_a_long_way_pictures_begin_at_the_fit_picture_map(objective):
     taken = start(objective, far=True)
     assert taken.keys() == {"image"}
-    assert torch.equal(taken["image"].weight, linear_map(pairs(objective)[0]).weight)
+    assert torch.equal(taken["image"].weight, fit_picture_map(pairs(objective)[0]).weight)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from training.toy_network import toy_network
 
-from likewise.training.interpolation import ALPHAS, interpolate, weights_of
-from likewise.training.questions import ScoresBySubset
+from likewise.training.interpolation import ALPHAS, copy_weights, interpolate
+from likewise.training.validation import ValidationScores
 
 
 class Toy:
@@ -16,7 +16,7 @@ class Toy:
         self.network = toy_network()
         for name in ("text", "image"):
             self.network.encoders[name].weight = nn.Parameter(torch.zeros(3))
-        self.before = weights_of(self.network)
+        self.before = copy_weights(self.network)
         self.likes = likes
         self.seen = []
 
@@ -32,7 +32,7 @@ class Toy:
     def validate(self):
         self.seen.append(self.weight[0].item())
         per_query = np.tile([0.75, 1.25], 25) * (1 - abs(self.seen[-1] - self.likes))
-        return ScoresBySubset({"all": per_query, "image": per_query / 2})
+        return ValidationScores({"all": per_query, "image": per_query / 2})
 
 
 def test_the_point_that_validates_best_is_left_in_the_network():
@@ -58,7 +58,7 @@ def test_heads_move_along_and_what_stood_still_stays():
 def test_of_equals_the_one_that_learned_longest_is_kept():
     toy = Toy(likes=0.5)
     toy.learn()
-    flat = ScoresBySubset({"all": np.ones(20)})
+    flat = ValidationScores({"all": np.ones(20)})
     assert interpolate(toy.network, toy.before, lambda: flat).chosen == 1.0
     assert toy.weight.tolist() == [1.0] * 3
 
@@ -66,7 +66,7 @@ def test_of_equals_the_one_that_learned_longest_is_kept():
 def test_without_questions_all_that_was_learned_stays():
     toy = Toy(likes=0.5)
     toy.learn()
-    assert interpolate(toy.network, toy.before, lambda: ScoresBySubset({})).chosen == 1.0
+    assert interpolate(toy.network, toy.before, lambda: ValidationScores({})).chosen == 1.0
 
 
 def test_a_network_that_stood_still_leaves_nothing_to_choose():

@@ -11,15 +11,15 @@ from torch import nn
 from training.identity_codes import identity_of
 from training.toy_network import toy_objective
 
+from likewise.evaluation.judgments.query_log import QueryLog
 from likewise.training import tiled_loss
 from likewise.training.distributed import Processes
-from likewise.training.queries import AskedQueries
 
 ROWS = 24
 BATCH = np.arange(16)
 # Rows share titles, descriptions and pictures; some queries have graded answers.
 IDENTITY = identity_of([n // 2 for n in range(ROWS)], [n // 3 for n in range(ROWS)], [n % 11 for n in range(ROWS)])
-LOG = AskedQueries.of(ROWS, np.arange(ROWS).repeat(2), np.arange(2 * ROWS) % 13, 0.5 + np.arange(2 * ROWS) % 5)
+LOG = QueryLog.of(ROWS, np.arange(ROWS).repeat(2), np.arange(2 * ROWS) % 13, 0.5 + np.arange(2 * ROWS) % 5)
 LOSSES = {
     "nt-xent": {},
     "smoothed": {"label_smoothing": 0.1},

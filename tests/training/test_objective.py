@@ -11,8 +11,8 @@ from training.identity_codes import identity_of
 from training.plain_losses import shares
 from training.toy_network import toy_objective, unlike
 
+from likewise.evaluation.judgments.query_log import QueryLog
 from likewise.training.positives import anchor_codes, item_codes, title_negative_codes
-from likewise.training.queries import AskedQueries
 from likewise.training.views import KINDS
 
 ALONE = {"negatives": 0, "title_negatives": 0}  # the batch is told apart from nothing but itself
@@ -115,7 +115,7 @@ def test_a_named_identity_joins_rows_that_share_nothing_else():
 
 def test_a_row_answers_all_its_logged_queries_and_is_no_negative_of_any():
     """Queries 0 and 1 both found row 0; row 1 answers query 1 alone."""
-    log = AskedQueries.of(4, np.array([0, 0, 1, 2]), np.array([0, 1, 1, 3]), np.array([3.0, 1.0, 2.0, 1.0]))
+    log = QueryLog.of(4, np.array([0, 0, 1, 2]), np.array([0, 1, 1, 3]), np.array([3.0, 1.0, 2.0, 1.0]))
     objective = toy_objective(unlike(4), asked=log, **ALONE)
     for step in range(6):
         plan, same, related = kinds_of_pairs(objective, step)

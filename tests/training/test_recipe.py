@@ -12,13 +12,13 @@ from likewise.files import write_record
 from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training import costs, recipe
-from likewise.training.context import Ground
+from likewise.training.context import TrainingContext
 from likewise.training.recipe import FILE
 from likewise.training.train import train
 
 
 def test_heads_have_all_the_time_where_the_blocks_get_none(shapes, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "affordable", lambda ground, seconds: None)
+    monkeypatch.setattr(recipe, "affordable", lambda context, seconds: None)
     with quiet():
         train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "standard", "epochs": 2}))
     (stage,) = json.loads((tmp_path / "run" / FILE).read_text())["stages"]
@@ -62,7 +62,7 @@ def test_text_heads_stay_as_they_are_behind_a_cut_unless_titles_repeat(shapes, t
     monkeypatch.setattr(recipe, "_MOST_EPOCHS", 0)
     monkeypatch.setattr(costs, "_FEWEST_EPOCHS", 1)
     assert planned_rate(tmp_path / "distinct") == 0.0
-    monkeypatch.setattr(Ground, "titles_repeat", True)
+    monkeypatch.setattr(TrainingContext, "titles_repeat", True)
     assert planned_rate(tmp_path / "repeating") is None
 
 
@@ -107,8 +107,8 @@ def test_a_damaged_plan_is_one_sentence(shapes, tiny, tmp_path, monkeypatch):
     config = tiny.model_copy(update={"effort": "quick", "epochs": 1})
     run = tmp_path / "run"
 
-    def damage(ground, *rest):
-        (ground.run / FILE).write_text("{")
+    def damage(context, *rest):
+        (context.run / FILE).write_text("{")
         return []
 
     monkeypatch.setattr(recipe, "_write", lambda run, config, stages: (run / FILE).write_text("{"))

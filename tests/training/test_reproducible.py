@@ -14,7 +14,7 @@ from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
 from likewise.config import TrainConfig
 from likewise.progress import quiet
 from likewise.training.clock import Clock
-from likewise.training.context import prepare
+from likewise.training.context import prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.freezing import cut_encoders
 from likewise.training.indexing import take_rows
@@ -76,7 +76,7 @@ def settings(regime, image_encoder, **changes):
 
 def objective_of(catalog, run, config):
     run.mkdir()
-    ground = prepare(catalog, run, config, Environment(threads=2), Processes.ALONE, Clock())
+    ground = prepare_training(catalog, run, config, Environment(threads=2), Processes.ALONE, Clock())
     features = cut_encoders(ground.model, catalog, ground.texts, ground.cached, ground.config)
     objective = Objective(ground.model.network, features, ground.data, ground.config).train()
     torch.manual_seed(0)

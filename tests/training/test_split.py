@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from model.shape_catalogue import catalogue_of
 from training.identity_codes import identity_of
 
+from likewise.catalog.identity import Identity
 from likewise.errors import UserError
-from likewise.training.identity import Identity
 from likewise.training.split import ENOUGH_COMPONENTS, split_rows
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_held_out_that_was_not_asked_for():
 def catalogue_with(tmp_path, names):
     rows = [{"title": f"item {number}", "part": name} for number, name in enumerate(names)]
     catalogue = catalogue_of(tmp_path, rows)
-    return catalogue, Identity.of(catalogue)
+    return catalogue, Identity.read(catalogue)
 
 
 def test_a_column_names_the_parts(tmp_path):

@@ -72,7 +72,7 @@ def test_the_metrics_tell_what_was_done(trained, shapes):
     assert everywhere == {"trained", "untrained", "BM25", "ridge"}
     assert "BM25" not in {system.name for system in metrics.comparison.subsets[2].systems}
     json.dumps(metrics.catalogue)
-    assert {"pictures", "encoding", "rivals", "training", "evaluating"} <= set(metrics.seconds)
+    assert {"pictures", "encoding", "baselines", "training", "evaluating"} <= set(metrics.seconds)
 
 
 def test_it_learns_to_find_pictures(trained):
@@ -109,7 +109,7 @@ def test_a_second_training_reads_the_cache(trained, shapes, tiny, tmp_path, pass
 def test_a_finished_run_is_returned_at_once(trained, shapes, tiny, passes, monkeypatch):
     weights = trained.path / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    monkeypatch.setattr("likewise.training.train.prepare", None)  # nothing may be built
+    monkeypatch.setattr("likewise.training.train.prepare_training", None)  # nothing may be built
     assert train(shapes, trained.path, tiny).metrics == trained.metrics
     assert weights.stat().st_mtime_ns == before and passes == []
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model.shape_catalogue import catalogue_of
 
-from likewise.training.identity import codes
+from likewise.catalog.identity import number_values
 from likewise.training.views import (
     KINDS,
     RowTexts,
@@ -207,6 +207,6 @@ def test_dropping_fields_leaves_some_and_invents_none(present, seed):
 def test_distinct_titles(tmp_path):
     rows = [{"title": title} for title in ("Red shoe", "red  SHOE", "hat", "boot")]
     texts = RowTexts.of(catalogue_of(tmp_path, rows), ALL_FIELDS, seed=0)
-    title_codes = codes(["red shoe", "red shoe", "hat", "boot"])
+    title_codes = number_values(["red shoe", "red shoe", "hat", "boot"])
     indices, found = distinct_titles(texts, title_codes, np.array([0, 1, 2]))
     assert [texts.texts[index] for index in indices] == ["Red shoe", "hat"] and found.tolist() == [0, 1]

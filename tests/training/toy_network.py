@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from training.identity_codes import identity_of
 
+from likewise.catalog.identity import Identity
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder
+from likewise.evaluation.judgments.query_log import QueryLog
 from likewise.model.network import Network
 from likewise.training.batches import TrainingSet
 from likewise.training.distributed import Processes
-from likewise.training.identity import Identity
 from likewise.training.objective import Objective
-from likewise.training.queries import AskedQueries
 from likewise.training.views import RowTexts
 
 WIDTH, DIM = 12, 16
@@ -59,7 +59,7 @@ def toy_objective(
     titled: bool = True,
     rows: Sequence[int] | None = None,
     fields: tuple[str, ...] = ("title", "description", "image"),
-    asked: AskedQueries | None = None,
+    asked: QueryLog | None = None,
     processes: Processes = Processes.ALONE,
     **settings: object,
 ) -> Objective:
@@ -68,7 +68,7 @@ def toy_objective(
     none = np.full(count, -1, np.int64)
     title = np.arange(count) if titled else none
     description = np.arange(count, 2 * count) if described else none
-    asked = AskedQueries.one_each(none) if asked is None else asked
+    asked = QueryLog.one_each(none) if asked is None else asked
     texts = RowTexts([f"text {n}" for n in range(2 * count)], title, description, description, none, none, asked)
     generator = torch.Generator().manual_seed(1)
     features = ToyFeatures(

@@ -13,14 +13,15 @@ import platformdirs
 import polars as pl
 from PIL import Image
 
-from likewise.catalog.columns import FIELDS, unknown_column
+from likewise.catalog.columns import FIELDS, unknown_column_error
 from likewise.catalog.filters import Condition
-from likewise.catalog.filters_polars import matching_rows
-from likewise.catalog.images.resolve import Picture, PictureError, open_unchanged, resolve_pictures, thumbnail
-from likewise.catalog.images.thumbnails import find_thumbnail
-from likewise.catalog.items import read_items, spread_sample
-from likewise.catalog.placeholders import without_placeholders
+from likewise.catalog.filters_polars import match_rows
+from likewise.catalog.images.picture import Picture, PictureError
+from likewise.catalog.images.resolve import open_unchanged, resolve_pictures
+from likewise.catalog.images.thumbnails import find_thumbnail, make_thumbnail
+from likewise.catalog.placeholders import drop_placeholders
 from likewise.catalog.report import Report
+from likewise.catalog.rows import read_items, sample_rows
 from likewise.config import DataSettings, ImageSettings
 from likewise.errors import UserError
 
@@ -86,14 +87,14 @@ class Catalog:
             causes = ", ".join(f"{problem.count:,} × {problem.cause}" for problem in report.problems.values())
             raise UserError(f"none of the {report.rows:,} rows of {source} can be used ({causes})")
         if where is not None:
-            kept = _rows_meeting(table, where)
+            kept = _find_rows(table, where)
             report.note(f"the filter {where} keeps {len(kept):,} of {len(table):,} items")
             table = table[kept]
         if max_items is not None and max_items < len(table):
             if max_items < 1:
-                raise UserError(f"the number of items must be at least 1, not {max_items}")
-            report.note(f"{max_items:,} of {len(table):,} items are drawn with the seed {seed}, spread over titles")
-            table = spread_sample(table, max_items, seed)
+                raise UserError(f"max_items must be at least 1, not {max_items}")
+            report.note(f"{max_items:,} of {len(table):,} items are sampled with seed {seed}, spread over titles")
+            table = sample_rows(table, max_items, seed)
         settings = DataSettings(
             file=source.absolute(), columns=dict(columns or {}), where=where, max_items=max_items, images=images
         )
@@ -149,7 +150,7 @@ class Catalog:
 
     def _column(self, name: str) -> pl.Series:
         if name not in self.table.columns:
-            raise unknown_column(name, self.table.columns)
+            raise unknown_column_error(name, self.table.columns)
         return self.table[name]
 
     def where(self, expression: str | Condition) -> "Catalog":
@@ -158,7 +159,7 @@ class Catalog:
         Raises:
             UserError: the filter is not valid, or no item meets it.
         """
-        return self.select(_rows_meeting(self.table, expression))
+        return self.select(_find_rows(self.table, expression))
 
     def select(self, rows: Sequence[int] | np.ndarray) -> "Catalog":
         """The items at these positions, in the order given; resolved pictures are shared."""
@@ -193,7 +194,7 @@ class Catalog:
         """
         return open_unchanged(picture, self.cache, minimum_side, self.images.max_pixels)
 
-    def thumbnail(self, picture: Picture | str) -> Path:
+    def make_thumbnail(self, picture: Picture | str) -> Path:
         """A small JPEG of a picture (or of the picture with this key) in the cache, made when first asked for.
 
         Raises:
@@ -204,7 +205,7 @@ class Catalog:
             if path is not None:
                 return path
             picture = self._pictures.by_key(picture)
-        return thumbnail(picture, self.cache, max_pixels=self.images.max_pixels)
+        return make_thumbnail(picture, self.cache, max_pixels=self.images.max_pixels)
 
 
 def default_cache() -> Path:
@@ -212,10 +213,10 @@ def default_cache() -> Path:
     return Path(platformdirs.user_cache_dir("likewise", appauthor=False))
 
 
-def _rows_meeting(table: pl.DataFrame, condition: str | Condition) -> np.ndarray:
-    rows = matching_rows(table, condition).arg_true().to_numpy()
+def _find_rows(table: pl.DataFrame, condition: str | Condition) -> np.ndarray:
+    rows = match_rows(table, condition).arg_true().to_numpy()
     if not len(rows):
-        raise UserError(f"none of the {len(table):,} items meets the filter {condition}")
+        raise UserError(f"none of the {len(table):,} items matches the filter {condition}")
     return rows
 
 
@@ -244,7 +245,7 @@ class _ResolvedPictures:
                     report=self._report,
                     names=ids,
                 )
-                self._resolved = without_placeholders(found, self._table["title"].to_list(), ids, self._report)
+                self._resolved = drop_placeholders(found, self._table["title"].to_list(), ids, self._report)
                 without = [
                     id for id, named, kept in zip(ids, sources, self._resolved, strict=True) if named and not kept
                 ]

@@ -28,7 +28,7 @@ _MULTIBYTE = frozenset({"utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp932", "
 def detect_encoding(data: bytes) -> str:
     """The name of the codec that reads `data`: a byte order mark decides, then validity as UTF-8, then statistics.
 
-    Mostly valid UTF-8 with some stray bytes is still UTF-8; `decoded_lines` repairs the rest.
+    Mostly valid UTF-8 with some stray bytes is still UTF-8; `decode_lines` repairs the rest.
     """
     for mark, name in _BOMS.items():
         if data.startswith(mark):
@@ -38,7 +38,7 @@ def detect_encoding(data: bytes) -> str:
         return "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
     if _is_utf8(data):
         return "utf-8"
-    sample = _telling_lines(data)
+    sample = _sample_lines(data)
     high_bytes = len(_HIGH_BYTE.findall(sample))
     sequences = _UTF8_SEQUENCE.findall(sample)
     if len(sequences) >= high_bytes - sum(map(len, sequences)):
@@ -46,7 +46,7 @@ def detect_encoding(data: bytes) -> str:
     return _guess_legacy(sample) if high_bytes >= _FEW_BYTES else "cp1252"
 
 
-def decoded_lines(data: bytes, encoding: str) -> "DecodedLines":
+def decode_lines(data: bytes, encoding: str) -> "DecodedLines":
     """Iterate over the lines of `data` with their line ends; stray bytes are read as Windows-1252."""
     return DecodedLines(data, encoding)
 
@@ -88,7 +88,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _telling_lines(data: bytes) -> bytes:
+def _sample_lines(data: bytes) -> bytes:
     pieces: list[bytes] = []
     size = 0
     for match in _LINE_WITH_HIGH_BYTES.finditer(data):

@@ -74,23 +74,25 @@ def map_columns(found: Sequence[str], wanted: Mapping[str, str] | None = None) -
     Raises:
         UserError: `wanted` names an unknown column on either side, or nothing can be the title.
     """
-    sources = _given(found, wanted or {})
+    sources = _check_given(found, wanted or {})
     given = frozenset(sources)
     taken = set(sources.values())
     # The title first: "text" or "caption" is the title where nothing better is, and the description elsewhere.
     for ours in ("title", "description", "image", "id"):
         if ours in sources:
             continue
-        name = _best_guess(ours, [name for name in found if name not in taken])
+        name = _guess_column(ours, [name for name in found if name not in taken])
         if name is not None:
             sources[ours] = name
             taken.add(name)
     if "title" not in sources:
         raise UserError(
-            f"no column can be the title; the columns found are {listed(found)}: "
+            f"no column looks like the title; the columns are {format_names(found)}: "
             "name it with --map title=COLUMN (in Python: columns={'title': 'COLUMN'})"
         )
-    guessed = frozenset(ours for ours, name in sources.items() if ours not in given and _plain(name) not in _EXPECTED)
+    guessed = frozenset(
+        ours for ours, name in sources.items() if ours not in given and _simplify(name) not in _EXPECTED
+    )
     notes = [f'the column "{sources[ours]}" is taken as the {ours}' for ours in COLUMNS if ours in guessed]
     for ours, consequence in (
         ("description", "items are known by their other fields"),
@@ -102,7 +104,7 @@ def map_columns(found: Sequence[str], wanted: Mapping[str, str] | None = None) -
     return ColumnMap(sources, guessed, tuple(notes))
 
 
-def _given(found: Sequence[str], wanted: Mapping[str, str]) -> dict[str, str]:
+def _check_given(found: Sequence[str], wanted: Mapping[str, str]) -> dict[str, str]:
     sources: dict[str, str] = {}
     for target, name in wanted.items():
         ours = _OWN_NAMES.get(target)
@@ -110,47 +112,47 @@ def _given(found: Sequence[str], wanted: Mapping[str, str]) -> dict[str, str]:
             raise UserError(
                 f'cannot map "{target}": the columns that can be mapped are id, title, description and image_url'
             )
-        sources[ours] = name if name in found else _same_name(name, found)
+        sources[ours] = name if name in found else _find_name(name, found)
     return sources
 
 
-def _same_name(name: str, found: Sequence[str]) -> str:
+def _find_name(name: str, found: Sequence[str]) -> str:
     """The only column that differs from `name` in case and surrounding blanks alone."""
     same = [other for other in found if other.strip().lower() == name.strip().lower()]
     if len(same) == 1:
         return same[0]
-    raise unknown_column(name, found)
+    raise unknown_column_error(name, found)
 
 
-def unknown_column(name: str, found: Sequence[str]) -> UserError:
+def unknown_column_error(name: str, found: Sequence[str]) -> UserError:
     """The error for a column that does not exist, with names near it, else all of them."""
-    near = near_names(name, found)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"the columns are {listed(found)}"
+    near = find_similar_names(name, found)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the columns are {format_names(found)}"
     return UserError(f'there is no column "{name}"; {hint}')
 
 
-def near_names(name: str, found: Sequence[str]) -> list[str]:
+def find_similar_names(name: str, found: Sequence[str]) -> list[str]:
     """Up to three of `found` that look like `name`, case and punctuation aside."""
-    by_plain = {_plain(other): other for other in reversed(found)}
-    plain = _plain(name)
+    by_plain = {_simplify(other): other for other in reversed(found)}
+    plain = _simplify(name)
     near = difflib.get_close_matches(plain, list(by_plain), n=3, cutoff=0.6)
     contained = [other for other in by_plain if len(plain) > 2 and plain in other and other not in near]
     return [by_plain[other] for other in (near + contained)[:3]]
 
 
-def listed(names: Sequence[str], most: int = 30) -> str:
+def format_names(names: Sequence[str], most: int = 30) -> str:
     """Names for a message, cut where there are very many."""
     shown = ", ".join(name[:60] for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "none"
 
 
-def _best_guess(ours: str, found: Sequence[str]) -> str | None:
+def _guess_column(ours: str, found: Sequence[str]) -> str | None:
     exact = [name for name, meaning in _OWN_NAMES.items() if meaning == ours and name in found]
     if exact:
         return exact[0]
-    by_plain = {_plain(name): name for name in reversed(found)}
+    by_plain = {_simplify(name): name for name in reversed(found)}
     return next((by_plain[common] for common in _COMMON_NAMES[ours] if common in by_plain), None)
 
 
-def _plain(name: str) -> str:
+def _simplify(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())

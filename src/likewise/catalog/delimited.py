@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from likewise.catalog.charset import decoded_lines
+from likewise.catalog.charset import decode_lines
 from likewise.catalog.report import Report
 from likewise.errors import UserError
 
@@ -73,7 +73,7 @@ def read_delimited(data: bytes, *, encoding: str, name: str, default_separator: 
         UserError: there is no header, or nothing below it.
     """
     csv.field_size_limit(_LONGEST_CELL)  # the library's own limit of 131,072 characters would refuse honest cells
-    lines = decoded_lines(data, encoding)
+    lines = decode_lines(data, encoding)
     opening = list(itertools.islice(lines, 200))
     separator = default_separator
     hint = _EXCEL_HINT.fullmatch(opening[0]) if opening else None
@@ -87,7 +87,7 @@ def read_delimited(data: bytes, *, encoding: str, name: str, default_separator: 
 
     table = _read_sound(data, encoding, separator, report) if not hint else None
     if table is None:
-        records = _records(_Lines(itertools.chain(opening, lines)), separator)
+        records = _iterate_records(_Lines(itertools.chain(opening, lines)), separator)
         table = _read_tolerantly(records, separator, name, report)
         report.count("undecodable-bytes", count=lines.repaired)
     if report.rows == 0:
@@ -106,14 +106,14 @@ def _read_sound(data: bytes, encoding: str, separator: str, report: Report) -> R
         while rows := list(itertools.islice(reader, _ROWS_PER_CHUNK)):
             if set(map(len, rows)) != {len(header)}:
                 return None
-            frames.append(_frame(map(str, range(len(header))), rows))
+            frames.append(_build_frame(map(str, range(len(header))), rows))
             count += len(rows)
     except (csv.Error, UnicodeDecodeError, StopIteration):
         return None
     if not frames or not any(map(str.strip, header)):
         return None
     table = pl.concat(frames)
-    table.columns = _unique_names(header, report)
+    table.columns = _make_names_unique(header, report)
     report.rows = count
     return RawTable(table, pl.int_range(1, count + 1, eager=True).alias("row"))
 
@@ -122,22 +122,22 @@ def _read_tolerantly(records: Iterator[list[str] | str], separator: str, name: s
     header = next((cells for cells in records if not isinstance(cells, str) and any(map(str.strip, cells))), None)
     if header is None:
         raise UserError(f"{name} is empty: a catalogue needs a header and at least one row")
-    names = _unique_names(header, report)
+    names = _make_names_unique(header, report)
     frames: list[pl.DataFrame] = [pl.DataFrame(schema=dict.fromkeys(names, pl.String))]
     numbers: list[int] = []
-    rows = _checked_rows(records, separator, len(names), report)
+    rows = _check_rows(records, separator, len(names), report)
     while chunk := list(itertools.islice(rows, _ROWS_PER_CHUNK)):
         numbers.extend(number for number, _ in chunk)
-        frames.append(_frame(names, [cells for _, cells in chunk]))
+        frames.append(_build_frame(names, [cells for _, cells in chunk]))
     return RawTable(pl.concat(frames), pl.Series("row", numbers, pl.Int64))
 
 
-def _frame(names: Iterable[str], rows: Sequence[Sequence[str | None]]) -> pl.DataFrame:
+def _build_frame(names: Iterable[str], rows: Sequence[Sequence[str | None]]) -> pl.DataFrame:
     columns = zip(*rows, strict=True)
     return pl.DataFrame([pl.Series(name, cells, pl.String) for name, cells in zip(names, columns, strict=True)])
 
 
-def _records(lines: _Lines, separator: str) -> Iterator[list[str] | str]:
+def _iterate_records(lines: _Lines, separator: str) -> Iterator[list[str] | str]:
     """Yield the cells of each record (none for a blank line), or the bare line where its quotes are unsound."""
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
@@ -150,7 +150,7 @@ def _records(lines: _Lines, separator: str) -> Iterator[list[str] | str]:
             yield lines.take_back_all_but_first()
 
 
-def _checked_rows(
+def _check_rows(
     records: Iterator[list[str] | str], separator: str, width: int, report: Report
 ) -> Iterator[tuple[int, list[str | None]]]:
     """Yield (row number, exactly `width` cells) for every record that can be used; count the others."""
@@ -185,7 +185,7 @@ def _repair_quotes(line: str, separator: str, width: int) -> list[str] | None:
 def _guess_separator(opening: list[str], default: str) -> str:
     best, best_score = default, (0.0, 1)
     for separator in sorted(_SEPARATORS, key=lambda candidate: candidate != default):
-        records = [cells for cells in _records(_Lines(iter(opening)), separator) if cells]
+        records = [cells for cells in _iterate_records(_Lines(iter(opening)), separator) if cells]
         if not records or isinstance(records[0], str):  # the header itself does not fit this separator
             continue
         widths = [len(cells) for cells in records if not isinstance(cells, str)]
@@ -196,7 +196,7 @@ def _guess_separator(opening: list[str], default: str) -> str:
     return best
 
 
-def _unique_names(header: list[str], report: Report) -> list[str]:
+def _make_names_unique(header: list[str], report: Report) -> list[str]:
     names: dict[str, None] = {}
     for position, cell in enumerate(header, start=1):
         base = cell.replace("\0", "").strip().strip("\ufeff") or f"column {position}"

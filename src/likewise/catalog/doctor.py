@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from likewise.catalog.catalog import Catalog, default_cache
-from likewise.catalog.images.resolve import Picture, PictureError
-from likewise.catalog.items import read_items
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.report import Report
+from likewise.catalog.rows import read_items
 from likewise.config import DataSettings, ImageSettings
 from likewise.progress import plain_text, track
 
@@ -19,7 +19,7 @@ _SIDE = 224  # pixels; decoding at a reduced scale still reads the file to its e
 _TEXTS_AT_ONCE = 2048
 
 
-def examine(
+def check_catalog(
     path: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
@@ -56,7 +56,7 @@ def examine(
     return report
 
 
-def render(report: Report) -> RenderableType:
+def render_report(report: Report) -> RenderableType:
     """The report for a terminal: a sentence, the notes, and a table of the problems, most frequent first."""
     usable = f"{report.usable:,} usable items from {report.rows:,} rows"
     parts: list[RenderableType] = [plain_text(usable, style="bold")]

@@ -33,7 +33,7 @@ class Compare:
     value: Value
 
     def __str__(self) -> str:
-        return f"{_column_text(self.column)} {self.operator} {_value_text(self.value)}"
+        return f"{_format_column(self.column)} {self.operator} {_format_value(self.value)}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class OneOf:
     values: tuple[Value, ...]
 
     def __str__(self) -> str:
-        return f"{_column_text(self.column)} in {_list_text(self.values)}"
+        return f"{_format_column(self.column)} in {_format_list(self.values)}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class IsNull:
     column: str
 
     def __str__(self) -> str:
-        return f"{_column_text(self.column)} is null"
+        return f"{_format_column(self.column)} is null"
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Not:
     def __str__(self) -> str:
         match self.part:
             case OneOf(column, values):
-                return f"{_column_text(column)} not in {_list_text(values)}"
+                return f"{_format_column(column)} not in {_format_list(values)}"
             case IsNull(column):
-                return f"{_column_text(column)} is not null"
+                return f"{_format_column(column)} is not null"
             case And() | Or():
                 return f"not ({self.part})"
             case _:
@@ -105,7 +105,7 @@ def parse_filter(text: str) -> Condition:
         UserError: the text is no filter (the place is marked), too long, or nested too deeply.
     """
     if len(text) > LONGEST_FILTER:
-        raise UserError(f"the filter has {len(text):,} characters, but at most {LONGEST_FILTER:,} are read")
+        raise UserError(f"the filter has {len(text):,} characters; the limit is {LONGEST_FILTER:,}")
     if not text.strip():
         raise UserError("the filter is empty: write a condition such as 'price < 20'")
     try:
@@ -117,7 +117,7 @@ def parse_filter(text: str) -> Condition:
             raise error.orig_exc from None
         raise
     except UnexpectedInput as error:
-        raise _syntax_error(text, error) from None
+        raise _build_syntax_error(text, error) from None
 
 
 @cache
@@ -134,10 +134,10 @@ class _ToTree(Transformer[Token, Condition]):
         return condition
 
     def either(self, *parts: Condition) -> Condition:
-        return _joined(Or, parts)
+        return _join(Or, parts)
 
     def both(self, *parts: Condition) -> Condition:
-        return _joined(And, parts)
+        return _join(And, parts)
 
     def negated(self, part: Condition) -> Condition:
         return Not(part)
@@ -166,26 +166,26 @@ class _ToTree(Transformer[Token, Condition]):
     def value(self, token: Token) -> Value:
         match token.type:
             case "STRING":
-                return _unescaped(token[1:-1])
+                return _unescape(token[1:-1])
             case "NUMBER":
-                return _number(str(token))
+                return _parse_number(str(token))
             case _:
                 return token.lower() == "true"
 
 
-def _joined(kind: type[And] | type[Or], parts: tuple[Condition, ...]) -> Condition:
+def _join(kind: type[And] | type[Or], parts: tuple[Condition, ...]) -> Condition:
     flat: list[Condition] = []
     for part in parts:
         flat.extend(part.parts if isinstance(part, kind) else (part,))
     return flat[0] if len(flat) == 1 else kind(tuple(flat))
 
 
-def _unescaped(body: str) -> str:
+def _unescape(body: str) -> str:
     pieces = iter(body)
     return "".join(next(pieces) if character == "\\" else character for character in pieces)
 
 
-def _number(text: str) -> int | float:
+def _parse_number(text: str) -> int | float:
     if text.lstrip("+-").isdecimal() and len(text) <= 18:
         return int(text)
     number = float(text)
@@ -208,7 +208,7 @@ def _check_nesting(text: str) -> None:
         elif token.type in ("NAME", "BACKTICKED"):
             negations = 0
         if parentheses + negations > DEEPEST_NESTING:
-            raise UserError(f"the filter is nested more than {DEEPEST_NESTING} levels deep: write it more simply")
+            raise UserError(f"the filter is nested more than {DEEPEST_NESTING} levels deep: simplify it")
         before = token.type
 
 
@@ -232,35 +232,35 @@ _EXPECTED = {
 }
 
 
-def _syntax_error(text: str, error: UnexpectedInput) -> UserError:
+def _build_syntax_error(text: str, error: UnexpectedInput) -> UserError:
     place = error.pos_in_stream if error.pos_in_stream is not None else len(text)
     names: set[str] = set()
     if isinstance(error, UnexpectedToken):
         place = len(text) if error.token.type == "$END" else place
         names = set(error.accepts or error.expected)
     elif isinstance(error, UnexpectedCharacters) and text[place] in "'\"`":
-        raise UserError(f"the filter has a quotation mark that is never closed: {text[place : place + 60]}") from None
+        raise UserError(f"the filter has an unclosed quotation mark: {text[place : place + 60]}") from None
     wanted = list(dict.fromkeys(words for name, words in _EXPECTED.items() if name in names))
     hint = f"; expected {', '.join(wanted[:-1])}{' or ' if wanted[1:] else ''}{wanted[-1]}" if wanted else ""
     before, after = text[max(0, place - 60) : place], text[place : place + 60]
-    return UserError(f"the filter cannot be read at the arrow: {before} --> {after or '(its end)'}{hint}")
+    return UserError(f"syntax error in the filter at the arrow: {before} --> {after or '(its end)'}{hint}")
 
 
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 _KEYWORDS = frozenset({"or", "and", "not", "in", "is", "null", "true", "false"})
 
 
-def _column_text(column: str) -> str:
+def _format_column(column: str) -> str:
     if _PLAIN_NAME.fullmatch(column) and column.lower() not in _KEYWORDS:
         return column
     return f"`{column.replace('`', '``')}`"
 
 
-def _list_text(values: tuple[Value, ...]) -> str:
-    return f"[{', '.join(map(_value_text, values))}]"
+def _format_list(values: tuple[Value, ...]) -> str:
+    return f"[{', '.join(map(_format_value, values))}]"
 
 
-def _value_text(value: Value) -> str:
+def _format_value(value: Value) -> str:
     match value:
         case bool():
             return "true" if value else "false"

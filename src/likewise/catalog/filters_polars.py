@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from likewise.catalog.columns import unknown_column
+from likewise.catalog.columns import unknown_column_error
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Operator, Or, Value, parse_filter
 from likewise.errors import UserError
 
@@ -18,7 +18,7 @@ _THOUSANDS_BY_POINT = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d{1,2}$|^[+-]?\d{1,3}(?:\.\d{
 _DECIMAL_COMMA = r"^[+-]?\d+,\d{1,2}$"
 
 
-def matching_rows(table: pl.DataFrame, condition: str | Condition) -> pl.Series:
+def match_rows(table: pl.DataFrame, condition: str | Condition) -> pl.Series:
     """Evaluate a filter.
 
     Args:
@@ -32,25 +32,25 @@ def matching_rows(table: pl.DataFrame, condition: str | Condition) -> pl.Series:
         UserError: the filter cannot be parsed, names an unknown column, or compares things of different kinds.
     """
     tree = parse_filter(condition) if isinstance(condition, str) else condition
-    expression = filter_expression(tree, table)
+    expression = build_expression(tree, table)
     return table.select(expression.alias("matches")).to_series()
 
 
-def filter_expression(condition: Condition, table: pl.DataFrame) -> pl.Expr:
+def build_expression(condition: Condition, table: pl.DataFrame) -> pl.Expr:
     """Translate a filter's tree into a Polars expression that is true or false, never null, in each row of `table`."""
     match condition:
         case And(parts):
-            return pl.all_horizontal([filter_expression(part, table) for part in parts])
+            return pl.all_horizontal([build_expression(part, table) for part in parts])
         case Or(parts):
-            return pl.any_horizontal([filter_expression(part, table) for part in parts])
+            return pl.any_horizontal([build_expression(part, table) for part in parts])
         case Not(part):
-            return ~filter_expression(part, table)
+            return ~build_expression(part, table)
         case IsNull(column):
-            kind = _kind(column, table)
+            kind = _find_type(column, table)
             blank = pl.col(column).is_null()
             return blank | (pl.col(column).list.len() == 0).fill_null(True) if kind == pl.List else blank
         case OneOf(column, values):
-            return _one_of(column, values, table)
+            return _build_one_of(column, values, table)
         case Compare(column, "!=", value):
             return ~_compare(column, "==", value, table)
         case Compare(column, operator, value):
@@ -75,14 +75,14 @@ def read_numbers(cells: pl.Series) -> pl.Series:
     return without_gaps.select(pl.concat_str("sign", plain).cast(pl.Float64, strict=False)).to_series()
 
 
-def _kind(column: str, table: pl.DataFrame) -> pl.DataType:
+def _find_type(column: str, table: pl.DataFrame) -> pl.DataType:
     if column not in table.columns:
-        raise unknown_column(column, table.columns)
+        raise unknown_column_error(column, table.columns)
     return table.schema[column]
 
 
-def _one_of(column: str, values: Sequence[Value], table: pl.DataFrame) -> pl.Expr:
-    _kind(column, table)
+def _build_one_of(column: str, values: Sequence[Value], table: pl.DataFrame) -> pl.Expr:
+    _find_type(column, table)
     texts = [value for value in values if isinstance(value, str)]
     tests = [_compare(column, "==", value, table) for value in values if not isinstance(value, str)]
     if texts:
@@ -93,25 +93,25 @@ def _one_of(column: str, values: Sequence[Value], table: pl.DataFrame) -> pl.Exp
 
 def _compare(column: str, operator: Operator, value: Value, table: pl.DataFrame) -> pl.Expr:
     """The comparison, false where the cell is blank."""
-    kind = _kind(column, table)
+    kind = _find_type(column, table)
     cells = pl.col(column)
     match value:
         case bool():
             if kind != pl.Boolean:
                 raise UserError(
-                    f'the column "{column}" {_holds(kind)}, which cannot be compared with {str(value).lower()}'
+                    f'the column "{column}" {_describe_type(kind)}, which cannot be compared with {str(value).lower()}'
                 )
             if operator != "==":
                 raise UserError(f'the column "{column}" is true or false: compare it with == or !=, not {operator}')
         case str():
             if kind != pl.String:
-                raise UserError(f'the column "{column}" {_holds(kind)}: {_way_out(kind, value)}')
+                raise UserError(f'the column "{column}" {_describe_type(kind)}: {_suggest(kind, value)}')
         case _:
             if kind == pl.String:
-                cells = pl.lit(_numbers_of_text(column, value, table))
+                cells = pl.lit(_read_column(column, value, table))
             elif not kind.is_numeric():
                 raise UserError(
-                    f'the column "{column}" {_holds(kind)}, which cannot be compared with the number {value}'
+                    f'the column "{column}" {_describe_type(kind)}, which cannot be compared with the number {value}'
                 )
     literal = pl.lit(value)
     match operator:
@@ -130,14 +130,14 @@ def _compare(column: str, operator: Operator, value: Value, table: pl.DataFrame)
     return test.fill_null(False)
 
 
-def _numbers_of_text(column: str, value: Value, table: pl.DataFrame) -> pl.Series:
+def _read_column(column: str, value: Value, table: pl.DataFrame) -> pl.Series:
     numbers = read_numbers(table[column])
     if numbers.null_count() == len(numbers) and table[column].null_count() < len(numbers):
         raise UserError(f'the column "{column}" holds text: compare it with a quoted text, such as "{value}"')
     return numbers
 
 
-def _holds(kind: pl.DataType) -> str:
+def _describe_type(kind: pl.DataType) -> str:
     if kind.is_numeric():
         return "holds numbers"
     if kind == pl.Boolean:
@@ -145,7 +145,7 @@ def _holds(kind: pl.DataType) -> str:
     return "holds lists" if kind == pl.List else "holds text"
 
 
-def _way_out(kind: pl.DataType, value: str) -> str:
+def _suggest(kind: pl.DataType, value: str) -> str:
     if kind.is_numeric():
         return f'compare it with a number without quotes, not with "{value[:60]}"'
     if kind == pl.Boolean:

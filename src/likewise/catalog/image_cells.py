@@ -22,7 +22,7 @@ _MOST_SOURCES = 1_000  # of one cell; what it names beyond them is not looked at
 _MOST_LIST_PARTS = 100 * _MOST_SOURCES  # quotes, commas and brackets: each may become an object of a hundred bytes
 
 
-def image_sources(cells: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Series:
+def parse_image_cells(cells: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Series:
     """Read a column of image cells.
 
     Args:
@@ -55,7 +55,7 @@ def image_sources(cells: pl.Series, row_numbers: pl.Series, report: Report) -> p
     return pl.Series("image", lists, pl.List(pl.String))
 
 
-def without_long_cells(cells: pl.Series, longest: int, row_numbers: pl.Series, report: Report) -> pl.Series:
+def blank_long_cells(cells: pl.Series, longest: int, row_numbers: pl.Series, report: Report) -> pl.Series:
     """Blank image cells that no picture within the limits needs, before anything reads them; counted as "too-large".
 
     Args:
@@ -82,12 +82,12 @@ def split_sources(cell: str) -> list[str] | None:
     cell = cell.strip()
     if cell[:1] in ("[", "{") and cell[-1:] in ("]", "}"):
         value = _read_list(cell)
-        return None if value is None else _distinct(_named_in(value))
+        return None if value is None else _deduplicate(_find_sources(value))
     if cell[:1] in "\"'" and cell[-1:] == cell[:1]:
         cell = cell[1:-1]
     if _STARTS_WITH_ADDRESS.match(cell):
-        return _distinct(_split(_BETWEEN_ADDRESSES, cell))
-    return _distinct(_split(_BETWEEN_PATHS, cell))
+        return _deduplicate(_split(_BETWEEN_ADDRESSES, cell))
+    return _deduplicate(_split(_BETWEEN_PATHS, cell))
 
 
 def _split(separator: re.Pattern[str], cell: str) -> list[str]:
@@ -113,21 +113,21 @@ def _read_list(cell: str) -> Any:
         return None
 
 
-def _named_in(value: Any, depth: int = 0) -> list[str]:
+def _find_sources(value: Any, depth: int = 0) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list | tuple) and depth < 3:
-        return [source for part in value for source in _named_in(part, depth + 1)]
+        return [source for part in value for source in _find_sources(part, depth + 1)]
     if isinstance(value, dict):
         by_key = {str(key).lower(): part for key, part in value.items()}
-        return next((_named_in(by_key[key], depth + 1) for key in _URL_KEYS if by_key.get(key) and depth < 3), [])
+        return next((_find_sources(by_key[key], depth + 1) for key in _URL_KEYS if by_key.get(key) and depth < 3), [])
     return []
 
 
-def _distinct(sources: list[str]) -> list[str]:
+def _deduplicate(sources: list[str]) -> list[str]:
     stripped = (source.strip().strip("\"'").strip() for source in sources[:_MOST_SOURCES])
-    return list(dict.fromkeys(source for source in stripped if source and not _means_nothing(source)))
+    return list(dict.fromkeys(source for source in stripped if source and not _is_nothing(source)))
 
 
-def _means_nothing(source: str) -> bool:
+def _is_nothing(source: str) -> bool:
     return len(source) <= _LONGEST_NOTHING and source.lower() in _NOTHING

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from likewise.catalog.charset import decoded_lines
+from likewise.catalog.charset import decode_lines
 from likewise.catalog.delimited import RawTable
 from likewise.catalog.report import Report
 from likewise.errors import UserError
@@ -24,14 +24,14 @@ def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) ->
     Raises:
         UserError: there is no object at all, or there are thousands of different keys.
     """
-    lines = decoded_lines(data, encoding)
+    lines = decode_lines(data, encoding)
     opening = next((line for line in lines if line.strip()), "")
     values: Iterable[Any]
     if opening.lstrip("\ufeff \t").startswith("["):
-        values = _whole_list("".join([opening, *lines]), name)
+        values = _parse_list("".join([opening, *lines]), name)
     else:
         values = (_parse(line) for line in itertools.chain([opening], lines) if line.strip())
-    rows = _objects(values, report)
+    rows = _iterate_objects(values, report)
     frames: list[pl.DataFrame] = []
     numbers: list[int] = []
     names: dict[str, None] = {}
@@ -40,9 +40,9 @@ def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) ->
         for _, row in chunk:
             names.update(dict.fromkeys(row))
             if len(names) > _MOST_COLUMNS:
-                raise UserError(f"{name} has more than {_MOST_COLUMNS:,} different keys: it is no table of items")
+                raise UserError(f"{name} has more than {_MOST_COLUMNS:,} different keys: it is not a table of items")
         frames.append(
-            pl.DataFrame([pl.Series(key, [cell_text(row.get(key)) for _, row in chunk], pl.String) for key in names])
+            pl.DataFrame([pl.Series(key, [format_cell(row.get(key)) for _, row in chunk], pl.String) for key in names])
         )
     report.count("undecodable-bytes", count=lines.repaired)
     if not numbers:
@@ -50,7 +50,7 @@ def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) ->
     return RawTable(pl.concat(frames, how="diagonal"), pl.Series("row", numbers, pl.Int64))
 
 
-def cell_text(value: Any) -> str | None:
+def format_cell(value: Any) -> str | None:
     """A JSON value as the text of a cell: lists and objects stay JSON, null and NaN are blank."""
     match value:
         case None:
@@ -64,11 +64,11 @@ def cell_text(value: Any) -> str | None:
         case int() | float():
             return repr(value)
         case _:
-            text = json.dumps(value, ensure_ascii=False, default=_foreign_value)
+            text = json.dumps(value, ensure_ascii=False, default=_convert_value)
     return _SURROGATE.sub("\ufffd", text) if not text.isascii() else text
 
 
-def _foreign_value(value: object) -> str | None:
+def _convert_value(value: object) -> str | None:
     """Parquet's values that JSON lacks: dates as text; bytes (embedded pictures) are left out."""
     return None if isinstance(value, bytes) else str(value)
 
@@ -80,7 +80,7 @@ def _parse(line: str) -> Any:
         return None
 
 
-def _whole_list(text: str, name: str) -> list[Any]:
+def _parse_list(text: str, name: str) -> list[Any]:
     try:
         values = json.loads(text.strip("\ufeff\0 \t\r\n"))
     except RecursionError:
@@ -90,7 +90,7 @@ def _whole_list(text: str, name: str) -> list[Any]:
     return values if isinstance(values, list) else [values]
 
 
-def _objects(values: Iterable[Any], report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+def _iterate_objects(values: Iterable[Any], report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, value in enumerate(values, start=1):
         report.rows = number
         if isinstance(value, dict):

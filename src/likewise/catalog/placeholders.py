@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.catalog.report import Report
 
 LEAST_TITLES = 5  # captions of one photograph come in fives at most, and resemble each other
@@ -15,7 +15,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")  # scripts that write no spaces
 
 
-def without_placeholders(
+def drop_placeholders(
     pictures: Sequence[tuple[Picture, ...]], titles: Sequence[str | None], ids: Sequence[str], report: Report
 ) -> list[tuple[Picture, ...]]:
     """Remove placeholder pictures from every row and count them as "placeholder-picture" in the report.
@@ -46,17 +46,17 @@ def find_placeholders(pictures: Sequence[tuple[Picture, ...]], titles: Sequence[
     return {
         key: len(different)
         for key, different in sharing.items()
-        if len(different) >= LEAST_TITLES and mean_overlap(sorted(different)) < MOST_OVERLAP
+        if len(different) >= LEAST_TITLES and compute_mean_overlap(sorted(different)) < MOST_OVERLAP
     }
 
 
-def mean_overlap(titles: Sequence[str]) -> float:
+def compute_mean_overlap(titles: Sequence[str]) -> float:
     """The mean Jaccard index of the titles' words over all pairs, in [0, 1]; of many titles some are compared."""
     step = max(1, len(titles) // _TITLES_COMPARED)
-    words = [_words(title) for title in titles[::step][:_TITLES_COMPARED]]
+    words = [_split_words(title) for title in titles[::step][:_TITLES_COMPARED]]
     overlaps = [len(one & other) / max(len(one | other), 1) for one, other in itertools.combinations(words, 2)]
     return sum(overlaps) / len(overlaps) if overlaps else 1.0
 
 
-def _words(title: str) -> frozenset[str]:
+def _split_words(title: str) -> frozenset[str]:
     return frozenset(_WORD.findall(_UNSPACED.sub(r" \g<0> ", title.lower())))

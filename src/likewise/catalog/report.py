@@ -5,32 +5,62 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from likewise.catalog.images.picture_error import CAUSES, describe
-
 EXAMPLES_PER_CAUSE = 5
 
-# Cause → what happens to the rows that it counts. Causes of pictures are told by catalog/images/picture_error.py.
+# What each cause means, as the reports say it. A status that a server answered is counted as "http-404" and the like.
+PICTURE_CAUSES: dict[str, str] = {
+    "malformed-source": "cannot be read as a path or an address",
+    "unknown-scheme": "is neither a path nor http(s), file or data",
+    "network-path": "names a share of another machine",
+    "outside-root": "lies outside the image root",
+    "no-file": "names a file that does not exist",
+    "not-a-file": "names a folder or a device instead of a file",
+    "unreadable": "may not be read",
+    "empty-file": "is empty",
+    "not-a-picture": "is not a picture",
+    "format-not-allowed": "has a format other than JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF",
+    "too-large": "has more bytes than allowed",
+    "too-many-pixels": "has more pixels than allowed",
+    "too-small": "is only a few pixels wide or high",
+    "too-long": "is more than 250 times as long as it is wide",
+    "truncated": "ends too early",
+    "broken": "is damaged",
+    "changed": "has changed since it was last read",
+    "damaged-copy": "was damaged in the cache and will be downloaded or read again by the next run",
+    "address-refused": "leads to an address that pictures may not come from",
+    "port-refused": "names a port that pictures do not come from",
+    "host-not-found": "names a host that does not exist",
+    "connection-failed": "lies on a host that could not be reached",
+    "host-unreachable": "was not tried, because its host was unreachable several times in a row",
+    "connection-broken": "came from a host that broke off or did not speak HTTP",
+    "timeout": "took too long to download",
+    "too-many-redirects": "was redirected too often",
+    "insecure-redirect": "was redirected from https to http",
+    "compressed-answer": "came compressed although no compression was requested",
+}
+
+# Cause → what happens to the rows that it counts.
 CONSEQUENCES: dict[str, str] = {
-    "empty-row": "the row has no content at all and is left out",
-    "no-content": "the row has neither title nor description nor image and is left out",
-    "malformed-row": "the row cannot be read (unbalanced quotes, or no JSON object) and is left out",
-    "long-row": "the row has more cells than the header and is left out, because it is unclear which belong where",
+    "empty-row": "the row is empty and is skipped",
+    "no-content": "the row has no title, description or image and is skipped",
+    "malformed-row": "the row cannot be read (unbalanced quotes, or not a JSON object) and is skipped",
+    "long-row": "the row has more cells than the header and is skipped, because it is unclear which cells moved",
     "short-row": "the row has fewer cells than the header; the missing ones count as blank",
     "repaired-quotes": "the row has a stray quotation mark, which was taken literally",
-    "undecodable-bytes": "the line holds bytes that do not fit the file's encoding; they were replaced",
+    "undecodable-bytes": "the line holds bytes that are invalid in the file's encoding; they were replaced",
     "control-characters": "the row holds NUL or other control characters, which were removed",
-    "duplicate-id": "the id was seen before; the first row wins and this one is left out",
-    "blank-id": "the row has no id and is known by its row number",
-    "blank-title": "the row has no title and is known by its other fields",
-    "blank-description": "the row has no description and is known by its other fields",
-    "blank-image": "the row names no picture and is known by its texts",
+    "duplicate-id": "the id occurred before; the first row wins and this one is skipped",
+    "blank-id": "the row has no id; its row number is used instead",
+    "blank-title": "the row has no title; its other fields are used",
+    "blank-description": "the row has no description; its other fields are used",
+    "blank-image": "the row has no picture; its texts are used",
     "null-word": "the text is the word null or nan and counts as blank",
     "html-removed": "HTML tags or entities in the text were turned into plain text",
-    "broken-image-list": "the image cell looks like a JSON list but is none, so the item has no picture",
-    "placeholder-picture": "the picture is shared by many unlike titles, so it counts as absent",
-    "without-picture": "none of the row's pictures can be used; the item lives on with its texts",
-    "long-title": "the title is longer than the text encoder reads; the rest is not seen",
-    "long-description": "the description is longer than the text encoder reads; the rest is not seen",
+    "broken-image-list": "the image cell looks like a JSON list but is not valid, so the item has no picture",
+    "placeholder-picture": "the picture is shared by many unlike titles, so it is treated as a placeholder and ignored",
+    "without-picture": "none of the row's pictures can be used; the item is kept with its texts",
+    "long-title": "the title is longer than the text encoder reads; the rest is ignored",
+    "long-description": "the description is longer than the text encoder reads; the rest is ignored",
 }
 
 
@@ -47,8 +77,8 @@ class Problem:
         """What happens to what was counted, as a sentence without a full stop."""
         if self.cause in CONSEQUENCES:
             return CONSEQUENCES[self.cause]
-        if self.cause in CAUSES or self.cause.startswith("http-"):
-            return f"the picture {describe(self.cause)}; the item lives on without it"
+        if self.cause in PICTURE_CAUSES or self.cause.startswith("http-"):
+            return f"the picture {describe_picture_cause(self.cause)}; the item is kept without it"
         return "the row is used as far as possible"
 
 
@@ -112,11 +142,18 @@ class Report:
         """The report as sentences for people: the sum, the notes, then the problems, most frequent first."""
         problems = sorted(self.problems.values(), key=lambda problem: -problem.count)
         found = [
-            f"{problem.count:,} × {problem.cause}: {problem.consequence}{_such_as(problem.examples)}"
+            f"{problem.count:,} × {problem.cause}: {problem.consequence}{_format_examples(problem.examples)}"
             for problem in problems
         ]
         return [f"{self.usable:,} usable items from {self.rows:,} rows", *self.notes, *found]
 
 
-def _such_as(examples: list[str | int]) -> str:
+def _format_examples(examples: list[str | int]) -> str:
     return f" (such as {', '.join(str(example)[:60] for example in examples)})" if examples else ""
+
+
+def describe_picture_cause(cause: str) -> str:
+    """Say a cause as the end of a sentence that starts with "the picture"."""
+    if cause.startswith("http-"):
+        return f"was refused by its server with status {cause.removeprefix('http-')}"
+    return PICTURE_CAUSES.get(cause, "cannot be used")

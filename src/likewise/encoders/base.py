@@ -95,7 +95,7 @@ class Encoder(nn.Module):
         Raises:
             UserError: it cannot.
         """
-        raise UserError(f"the encoder {self.name} sees pictures at one size only: leave resolution away")
+        raise UserError(f"the encoder {self.name} has one input size only: omit resolution")
 
     def prompt(self, name: str | None) -> str:
         """The text that `prepare` puts before every text of this kind; empty for most encoders."""

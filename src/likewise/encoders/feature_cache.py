@@ -191,8 +191,8 @@ class FeatureCache:
                     block = np.ascontiguousarray(features[rows[start : start + _ROWS_AT_ONCE]], dtype=np.float16)
                 if not np.isfinite(block).all():
                     raise UserError(
-                        f"the encoder {self._encoder_name} gives values that are not finite in half precision: "
-                        "choose another one, cut it elsewhere, or train it with --regime full"
+                        f"the encoder {self._encoder_name} produces values that are not finite in half precision: "
+                        "choose another one, choose another cut, or train it with --regime full"
                     )
                 checksums += [zlib.crc32(row) for row in block]
                 file.write(block.data)

@@ -48,7 +48,7 @@ def add_lora(
     encoder.check_cut(cut)
     targets = _linear_layers(encoder, cut)
     if not targets:
-        raise UserError(f"the blocks of the encoder {encoder.name} hold no linear layers: train it without LoRA")
+        raise UserError(f"the blocks of the encoder {encoder.name} have no linear layers: train it without LoRA")
     config = peft.LoraConfig(r=rank, lora_alpha=scale * rank, lora_dropout=dropout, target_modules=targets)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -34,7 +34,7 @@ def patches_of(name: str, side: int, patch: int) -> int:
         UserError: they do not fill it.
     """
     if side < patch or side % patch:
-        raise UserError(f"the encoder {name} sees pictures at a multiple of {patch} pixels, not at {side}")
+        raise UserError(f"the encoder {name} takes pictures whose side is a multiple of {patch} pixels, not {side}")
     return side // patch
 
 

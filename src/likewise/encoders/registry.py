@@ -83,7 +83,7 @@ def restore_encoder(folder: Path, modality: Modality) -> Encoder:
         encoder_class = _family(content.family)
     except (OSError, ValueError, KeyError):
         raise UserError(
-            f"{folder} holds no encoder that this version of likewise knows; train the model again"
+            f"{folder} holds no encoder that this version of likewise supports; train the model again"
         ) from None
     if content.modality != modality:
         raise UserError(f"the encoder in {folder} is for {content.modality}, not for {modality}")
@@ -159,7 +159,7 @@ def _hugging_face(name: str, modality: Modality) -> Encoder:
         return DualTextEncoder.pretrained(name) if modality == "text" else DualImageEncoder.pretrained(name)
     if hasattr(config, "vision_config"):
         raise UserError(
-            f"the encoder {name} is of the kind {config.model_type}, which likewise does not know: "
+            f"the encoder {name} is of the type {config.model_type}, which likewise does not support: "
             f"of the models for both texts and pictures it knows {', '.join(DUAL_MODELS)}"
         )
     return TextEncoder.pretrained(name) if modality == "text" else VisionEncoder.pretrained(name)

@@ -36,7 +36,7 @@ def resized(processor: Any, side: int, name: str) -> Any:
 
 def cannot_see(name: str, side: int) -> str:
     """What is said where an encoder has but one resolution."""
-    return f"the encoder {name} cannot see pictures at {side} pixels: choose another resolution, or leave it away"
+    return f"the encoder {name} cannot process pictures of {side} pixels: choose another resolution, or omit it"
 
 
 def between_positions(network: Any) -> dict[str, bool]:

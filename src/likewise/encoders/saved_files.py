@@ -41,7 +41,7 @@ def check_saved_files(folder: Path) -> None:
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in sorted([*folders, *files])):
             if not path.resolve().is_relative_to(root):
-                raise UserError(f"{path} is a link that leads out of its folder: put the file itself there")
+                raise UserError(f"{path} is a link that points outside its folder: put the file itself there")
             if path.is_dir():
                 continue
             if not path.is_file() or not is_known_kind(path.name):

@@ -120,7 +120,7 @@ def read_description(folder: Path, name: str) -> dict[str, Any]:
             description["layers"].append(_dense_arguments(config, name))
         elif kind not in ("Transformer", "Dropout"):
             raise UserError(
-                f"the text encoder {name} has a module {kind!r} that likewise does not know; choose another"
+                f"the text encoder {name} has a module {kind!r} that likewise does not support; choose another"
             )
     return description
 
@@ -156,7 +156,7 @@ def _pooling_modes(config: dict[str, Any], name: str) -> list[str]:
     unknown = [mode for mode in modes if mode not in POOLING_MODES]
     if unknown:
         raise UserError(
-            f"the text encoder {name} pools by {unknown[0]!r}, which likewise does not know; choose another"
+            f"the text encoder {name} pools by {unknown[0]!r}, which likewise does not support; choose another"
         )
     return modes or ["mean"]
 
@@ -164,7 +164,7 @@ def _pooling_modes(config: dict[str, Any], name: str) -> list[str]:
 def _dense_arguments(config: dict[str, Any], name: str) -> dict[str, Any]:
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if activation not in ACTIVATIONS or config.get("use_residual"):
-        raise UserError(f"the text encoder {name} has a dense layer that likewise does not know ({activation})")
+        raise UserError(f"the text encoder {name} has a dense layer that likewise does not support ({activation})")
     return {
         "width_in": config["in_features"],
         "width_out": config["out_features"],

@@ -181,12 +181,12 @@ def _layout(name: str, network: Any, processor: Any, options: dict[str, bool]) -
         pixels = process(processor, tall_and_wide)["pixel_values"]
     except (ValueError, KeyError):
         raise UserError(
-            f"the image processor of {name} brings pictures to no fixed size; choose another encoder"
+            f"the image processor of {name} does not resize pictures to a fixed size; choose another encoder"
         ) from None
     with torch.no_grad():
         output, again = (guarded(name, lambda: network(pixel_values=pixels, **options)) for _ in range(2))
     if not torch.allclose(output.last_hidden_state, again.last_hidden_state, rtol=1e-3, atol=1e-4):
-        raise UserError(f"the encoder {name} gives other features each time it sees a picture; choose another")
+        raise UserError(f"the encoder {name} is not deterministic; choose another")
     states, pooled = _sequence(output.last_hidden_state), getattr(output, "pooler_output", None)
     convolutional = output.last_hidden_state.dim() == 4
     rows, columns, extra = _grid(output.last_hidden_state, pixels, getattr(network.config, "patch_size", None))

@@ -1,18 +1,66 @@
-"""The simple rivals that a trained model has to beat: BM25, and a ridge regression from pictures to the text space."""
+"""Baselines that a trained model has to beat: its untrained encoders, BM25, and a ridge regression from pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import bm25s
 import numpy as np
+from torch import Tensor
 
-from likewise.catalog.words import tokens
+from likewise.evaluation.comparison import SystemMetrics
+from likewise.evaluation.embeddings import TaskEmbeddings
+from likewise.evaluation.subsets import FieldSubset, draw_text_items
+from likewise.model.network import Network
+from likewise.retrieval.lexical.bm25 import BM25Index, Segment
+from likewise.retrieval.lexical.postings import PostingsBuilder
+from likewise.retrieval.lexical.tokenizing import lexical_tokens
 
 _CHUNK_ROWS = 4096
 
 
+def measure_baselines(
+    subsets: Sequence[FieldSubset],
+    network: Network,
+    embed: Callable[[], TaskEmbeddings],
+    *,
+    picture_map: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, list[SystemMetrics]]:
+    """Measure the untrained model, BM25 and the closed-form picture map on a retrieval task.
+
+    Args:
+        subsets: of the fields.
+        network: untrained.
+        embed: runs the network's towers, as they are when it is called, over the task.
+        picture_map: weight (dim, width) and bias (dim,) of the ridge regression from picture features to titles.
+
+    Returns:
+        By the key of the subset the metrics of each system; BM25 is absent where a subset shows no text.
+    """
+    untrained = embed()
+    measured = [untrained.evaluate("untrained", subsets), _evaluate_bm25(untrained, subsets)]
+    if picture_map is not None:
+        with network.with_picture_map(*picture_map):
+            measured.append(embed().evaluate("ridge", subsets))
+    return {subset.key: [by_key[subset.key] for by_key in measured if subset.key in by_key] for subset in subsets}
+
+
+def _evaluate_bm25(embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset]) -> dict[str, SystemMetrics]:
+    """BM25 over the texts that each subset shows; `embeddings` say which fields an item has."""
+    task, measured = embeddings.task, {}
+    for subset in subsets:
+        documents = task.documents(subset.texts)
+        if documents is None:
+            continue
+        if subset.mix_seed is not None:
+            has_text, has_image = (embeddings.items.has_any(fields) for fields in (subset.texts, subset.images))
+            by_text = draw_text_items(has_text, has_image, seed=subset.mix_seed)
+            documents = [text if shown else "" for text, shown in zip(documents, by_text, strict=True)]
+        pair = (task.texts, documents) if task.direction == "items" else (documents, task.texts)
+        measured[subset.key] = task.evaluate("BM25", bm25_scores(*pair), task.relevant)
+    return measured
+
+
 def bm25_scores(queries: Sequence[str | None], texts: Sequence[str | None]) -> Callable[[slice], np.ndarray]:
-    """BM25 (Lucene's variant, k1 = 1.5, b = 0.75) of every query against every text.
+    """Scores of lexical search, as an index with these texts gives them: BM25 of every query against every text.
 
     Args:
         queries: q texts; one that is blank or shares no word with the catalogue scores 0 everywhere.
@@ -21,20 +69,13 @@ def bm25_scores(queries: Sequence[str | None], texts: Sequence[str | None]) -> C
     Returns:
         A function from a slice of the queries to (rows, n) float32 scores.
     """
-    vocabulary: dict[str, int] = {}
-    documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in tokens(text or "")] for text in texts]
-    if not vocabulary:
-        return lambda rows: np.zeros((len(queries[rows]), len(texts)), dtype=np.float32)
-    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy")
-    index.index((documents, dict(vocabulary)), show_progress=False)
+    builder = PostingsBuilder()
+    builder.add([str(row) for row in range(len(texts))], (lexical_tokens(text or "") for text in texts))
+    words = BM25Index([Segment("texts", builder.build(), np.ones(len(texts), bool))])
 
     def score(rows: slice) -> np.ndarray:
-        result = np.zeros((len(queries[rows]), len(texts)), dtype=np.float32)
-        for row, query in enumerate(queries[rows]):
-            known = [vocabulary[word] for word in tokens(query or "") if word in vocabulary]
-            if known:
-                result[row] = index.get_scores_from_ids(known)
-        return result
+        matches = [words.match([(query or "", 1.0)]).all_scores for query in queries[rows]]
+        return np.stack(matches) if matches else np.zeros((0, len(texts)), np.float32)
 
     return score
 

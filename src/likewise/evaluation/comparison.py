@@ -13,7 +13,7 @@ from likewise.evaluation.significance import Interval, bootstrap_intervals, grou
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class SystemMetrics:
     """A system's metrics for every query, ready to be compared."""
 
     name: str
@@ -29,7 +29,7 @@ def evaluate_system(
     *,
     gains: Sequence[ArrayLike] | None = None,
     exclude: Sequence[ArrayLike] | None = None,
-) -> Evaluated:
+) -> SystemMetrics:
     """Measure one system on one subset.
 
     Args:
@@ -39,14 +39,14 @@ def evaluate_system(
         groups: (q,) the identity of each query; the bootstrap draws these.
     """
     metrics = per_query_metrics(scores, relevant, gains, exclude=exclude)
-    return Evaluated(name, metrics, group_codes(groups))
+    return SystemMetrics(name, metrics, group_codes(groups))
 
 
 def compare(
     subset: str,
     label: str,
-    trained: Evaluated,
-    rivals: Sequence[Evaluated],
+    trained: SystemMetrics,
+    rivals: Sequence[SystemMetrics],
     *,
     metric: str,
     candidates: int,
@@ -85,7 +85,7 @@ def compare(
     )
 
 
-def _mean(system: Evaluated, metric: str) -> float:
+def _mean(system: SystemMetrics, metric: str) -> float:
     known = system.metrics[metric][~np.isnan(system.metrics[metric])]
     return float(known.mean()) if len(known) else 0.0
 

@@ -1,50 +1,87 @@
-"""A catalogue and its questions as one model sees them: every tower runs once, then any fields can be fused."""
+"""A retrieval task as one model sees it: every tower runs once, then any subset of the fields can be ranked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
+from likewise.evaluation.comparison import SystemMetrics
+from likewise.evaluation.metrics import Scores, cosine_scores
+from likewise.evaluation.subsets import FieldSubset, mixed_index
+from likewise.evaluation.task import RetrievalTask
+from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.model import Model
+from likewise.model.network import Network
 
 Vectors = NDArray[np.float32]
 
 _PICTURES_AT_ONCE = 32
-_ROWS_AT_ONCE = 4096
 
 
-class SeenItems:
-    """Items through one model, one tower at a time, so that leaving a field out costs no second pass.
+@dataclass(frozen=True)
+class TaskEmbeddings:
+    """Queries and items of a retrieval task in one network's space.
 
-    Args:
-        fields: those that will be asked for.
+    Attributes:
+        task: the queries, and which candidates answer them.
+        network: fuses fields, as it is when it is asked.
+        queries: (texts, dim) unit vectors of what goes through the query tower; NaN rows cannot be encoded.
+        items: what each field's tower makes of the items.
     """
 
-    def __init__(self, model: Model, catalog: Catalog, fields: Sequence[str]) -> None:
-        self._model = model
-        self._items = len(catalog)
-        # an item seen through one field alone is that field's tower output
-        self._towers = {field: model.encode_items(catalog, [field]) for field in model.network.check_fields(fields)}
+    task: RetrievalTask
+    network: Network
+    queries: Vectors
+    items: FieldEmbeddings
 
-    def through(self, fields: Sequence[str]) -> Vectors:
-        """(n, dim) unit vectors of the items seen through some of the fields; NaN where an item has none of them."""
-        network = self._model.network
-        fused = np.empty((self._items, network.dim), np.float32)
-        for start in range(0, self._items, _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, self._items))
-            absent = np.full((rows.stop - start, network.dim), np.nan, np.float32)
-            columns = [self._towers[field][rows] if field in fields else absent for field in network.fields]
-            towers = torch.from_numpy(np.stack(columns, axis=1)).to(self._model.device)
-            with torch.inference_mode():
-                fused[rows] = network.fuse(towers.nan_to_num(), ~towers[..., 0].isnan()).cpu().numpy()
-        return fused
+    def fuse(self, subset: FieldSubset) -> Vectors:
+        """(items, dim) unit vectors of the items, seen through a subset of their fields; NaN without any."""
+        if subset.mix_seed is None:
+            return self.items.fuse(self.network, subset.fields)
+        texts, images = (self.items.fuse(self.network, fields) for fields in (subset.texts, subset.images))
+        return mixed_index(texts, images, seed=subset.mix_seed)[0]
+
+    def score(self, subset: FieldSubset) -> tuple[Scores, list[np.ndarray]]:
+        """The cosine of every query with every candidate, and the positions of the right answers.
+
+        An item with none of the subset's fields cannot be found, and as a query it is not asked.
+        """
+        items, relevant = self.fuse(subset), self.task.relevant
+        if self.task.direction == "items":
+            return cosine_scores(self.queries, items), relevant
+        empty, none = np.isnan(items[:, 0]), np.empty(0, np.int64)
+        relevant = [none if lost else row for lost, row in zip(empty, relevant, strict=True)]
+        return cosine_scores(np.nan_to_num(items), self.queries), relevant
+
+    def evaluate(self, name: str, subsets: Iterable[FieldSubset]) -> dict[str, SystemMetrics]:
+        """Metrics of every query, by the key of the subset.
+
+        Args:
+            name: of the system, as tables show it.
+        """
+        metrics = {}
+        for subset in subsets:
+            scores, relevant = self.score(subset)
+            metrics[subset.key] = self.task.evaluate(name, scores, relevant)
+        return metrics
 
 
-def query_vectors(
+def embed_task(model: Model, task: RetrievalTask, fields: Sequence[str] | None = None) -> TaskEmbeddings:
+    """Run a model's towers over the queries and items of a task.
+
+    Args:
+        model: encodes them.
+        task: its catalogue opens the pictures.
+        fields: of the items; None: those of the task.
+    """
+    items = model.encode_fields(task.catalog, fields or task.fields)
+    return TaskEmbeddings(task, model.network, embed_queries(model, task.catalog, task.texts, task.pictures), items)
+
+
+def embed_queries(
     model: Model, catalog: Catalog, texts: Sequence[str | None], pictures: Sequence[Picture | None]
 ) -> Vectors:
     """(q, dim) vectors of queries by words, by a picture, or halfway between the two where a query has both.

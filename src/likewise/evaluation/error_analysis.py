@@ -1,21 +1,21 @@
-"""What a report shows besides figures: the queries that went worst, with pictures, and a map of the space."""
+"""Error analysis: the queries that went worst, with pictures, a map of the space, and items that may be duplicates."""
 
 import base64
+import dataclasses
 import io
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
-from likewise.evaluation.evaluate import Examination
-from likewise.evaluation.ranks import Found
-from likewise.evaluation.report.space_map import SpaceMap, Vectors, draw_map
+from likewise.catalog.images.picture import Picture, PictureError
+from likewise.evaluation.evaluate import Evaluation
+from likewise.evaluation.ranks import Rankings
+from likewise.evaluation.report.space_map import SpaceMap, draw_map
 
-_MOST_MISSES = 12
+_MOST_QUERIES = 12
 _SIDE = 112  # pixels of a thumbnail: sharp at half the size
 _QUALITY = 72
 _LONGEST = 90  # characters of a caption
@@ -31,8 +31,8 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Miss:
-    """A query that went wrong: what it should have found, where that stood, and what stood first."""
+class FailedQuery:
+    """A query that went wrong: what it should have found, the rank of that, and what ranked first."""
 
     query: Card
     rank: int
@@ -41,8 +41,8 @@ class Miss:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two items that may be the same thing although nothing says so, and why that is suspected."""
+class PossibleDuplicate:
+    """Two items that may be the same thing although no identity says so, and why that is suspected."""
 
     first: Card
     second: Card
@@ -50,97 +50,79 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Exhibits:
+class ErrorAnalysis:
     """What a report shows besides figures."""
 
-    misses: list[Miss]
+    failed: list[FailedQuery]
     space: SpaceMap | None
-    suspects: list[Pair] = field(default_factory=list)
+    duplicates: Sequence[PossibleDuplicate] = ()
 
 
 Drawer = Callable[[int], Card]
 
 
-def exhibit_search(
-    texts: Sequence[str],
-    found: Found,
-    relevant: Sequence[np.ndarray],
-    groups: Sequence[Hashable] | np.ndarray,
-    views: Mapping[str, Vectors],
-    draw_item: Drawer,
-    suspects: list[Pair],
-    *,
-    seed: int = 0,
-) -> Exhibits:
-    """Exhibits of texts that look for items, without the finer map, which takes half a minute.
+def analyse_errors(
+    evaluation: Evaluation, duplicates: Sequence[PossibleDuplicate] = (), *, fine_map: bool = True
+) -> ErrorAnalysis:
+    """Find the worst queries of an evaluation and draw a map of the space, the items seen through all fields.
 
     Args:
-        texts: q queries.
-        found: what they found.
-        relevant: per query the positions of its answers.
-        groups: (q,) identity of each query; of each only the worst is shown.
-        views: (n, dim) vectors per name, for the map.
-        draw_item: how the item at a position looks.
-        suspects: pairs of training items.
+        evaluation: a model's results.
+        duplicates: pairs of items, drawn with `build_item_drawer`.
+        fine_map: a finer map where umap-learn is installed, which takes half a minute.
     """
-    queries = [Card(_cut(text)) for text in texts]
-    misses = worst_queries(found, relevant, groups, queries.__getitem__, draw_item)
-    return Exhibits(misses, draw_map(views, seed=seed, fine=False), suspects)
-
-
-def exhibit_examination(examination: Examination) -> Exhibits:
-    """Exhibits of what `likewise evaluate` asked, the items seen through all fields."""
-    inquiry, items = examination.inquiry, examination.sight.items
-    draw_item = item_drawer(inquiry.catalog, pictured="image" in inquiry.fields)
-    thumbnails = _Thumbnails(inquiry.catalog)
+    task, embeddings, subset = evaluation.task, evaluation.embeddings, evaluation.subset
+    draw_item = build_item_drawer(task.catalog, pictured=bool(subset.images))
+    thumbnails = _Thumbnails(task.catalog)
 
     def draw_text(row: int) -> Card:
-        picture = inquiry.pictures[row]
-        return Card(_cut(inquiry.texts[row] or ""), thumbnails.of(picture) if picture is not None else None)
+        picture = task.pictures[row]
+        return Card(_shorten(task.texts[row] or ""), thumbnails.encode(picture) if picture is not None else None)
 
-    draw = (draw_text, draw_item) if inquiry.direction == "items" else (draw_item, draw_text)
-    misses = worst_queries(examination.found, examination.relevant, inquiry.groups, *draw)
-    words = [field for field in inquiry.fields if field != "image"]
-    parts = {"texts": words, "pictures": [field for field in inquiry.fields if field == "image"]}
-    views = {name: items.through(fields) for name, fields in parts.items() if fields}
+    draw = (draw_text, draw_item) if task.direction == "items" else (draw_item, draw_text)
+    failed = find_worst_queries(evaluation.rankings, evaluation.relevant, task.groups, *draw)
+    parts = {"texts": subset.texts, "pictures": subset.images}
+    views = {name: embeddings.items.fuse(embeddings.network, fields) for name, fields in parts.items() if fields}
     if len(views) > 1:
-        views["whole items"] = items.through(inquiry.fields)
-    return Exhibits(misses, draw_map(views))
+        views["whole items"] = embeddings.fuse(subset)
+    return ErrorAnalysis(failed, draw_map(views, fine=fine_map), duplicates)
 
 
-def worst_queries(
-    found: Found,
+def find_worst_queries(
+    rankings: Rankings,
     relevant: Sequence[np.ndarray],
     groups: Sequence[Hashable] | np.ndarray,
     draw_query: Drawer,
     draw_candidate: Drawer,
-) -> list[Miss]:
-    """The queries whose first right answer stands furthest back, the worst first; one of each group."""
-    wrong_by = np.where(np.isnan(found.rank), -1.0, found.rank)
-    misses: list[Miss] = []
+) -> list[FailedQuery]:
+    """The queries with the lowest rank of their first right answer, the worst first; one of each group."""
+    wrong_by = np.where(np.isnan(rankings.rank), -1.0, rankings.rank)
+    failed: list[FailedQuery] = []
     seen: set[Hashable] = set()
     for query in np.argsort(-wrong_by, kind="stable").tolist():
-        if len(misses) == _MOST_MISSES or wrong_by[query] < 1.5:
+        if len(failed) == _MOST_QUERIES or wrong_by[query] < 1.5:
             break
         if groups[query] in seen:
             continue
         seen.add(groups[query])
         right = set(np.asarray(relevant[query]).tolist())
-        first = [_marked(draw_candidate(place), place in right) for place in found.first[query].tolist()]
-        rank = round(found.rank[query])
-        misses.append(Miss(draw_query(query), rank, draw_candidate(int(found.best[query])), first))
-    return misses
+        first = [
+            dataclasses.replace(draw_candidate(place), right=place in right) for place in rankings.first[query].tolist()
+        ]
+        rank = round(rankings.rank[query])
+        failed.append(FailedQuery(draw_query(query), rank, draw_candidate(int(rankings.best[query])), first))
+    return failed
 
 
-def item_drawer(catalog: Catalog, *, pictured: bool = True) -> Drawer:
-    """How the items of a catalogue look; without `pictured` no picture is looked up."""
+def build_item_drawer(catalog: Catalog, *, pictured: bool = True) -> Drawer:
+    """A function that draws the item of a row; without `pictured` no picture is resolved."""
     titles, descriptions = catalog.texts("title"), catalog.texts("description")
     thumbnails = _Thumbnails(catalog)
 
     def draw(row: int) -> Card:
         shown = catalog.pictures[row] if pictured else ()
         caption = titles[row] or descriptions[row] or f"item {catalog.ids[row]}"
-        return Card(_cut(caption), thumbnails.of(shown[0]) if shown else None)
+        return Card(_shorten(caption), thumbnails.encode(shown[0]) if shown else None)
 
     return draw
 
@@ -152,7 +134,7 @@ class _Thumbnails:
         self._catalog = catalog
         self._made: dict[str, str | None] = {}
 
-    def of(self, picture: Picture) -> str | None:
+    def encode(self, picture: Picture) -> str | None:
         if picture.key not in self._made:
             self._made[picture.key] = self._make(picture)
         return self._made[picture.key]
@@ -168,10 +150,6 @@ class _Thumbnails:
         return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode('ascii')}"
 
 
-def _marked(card: Card, right: bool) -> Card:
-    return Card(card.caption, card.picture, right)
-
-
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 1]}…"

@@ -1,6 +1,7 @@
-"""Puts an inquiry to a run and its rivals, the items seen through all of their fields and through parts of them."""
+"""Evaluation of a model beside its baselines: one table for every subset of the fields, and a verdict."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,63 +9,51 @@ from typing import Any
 import numpy as np
 
 from likewise.errors import UserError
-from likewise.evaluation.baselines import bm25_scores
-from likewise.evaluation.comparison import Evaluated, compare
-from likewise.evaluation.embeddings import SeenItems, query_vectors
-from likewise.evaluation.metrics import Scores, cosine_scores
-from likewise.evaluation.ranks import Found, look_up
+from likewise.evaluation.baselines import measure_baselines
+from likewise.evaluation.comparison import SystemMetrics, compare
+from likewise.evaluation.embeddings import TaskEmbeddings, embed_task
+from likewise.evaluation.ranks import Rankings, rank_candidates
 from likewise.evaluation.results import Comparison, RunMetrics, SubsetResult, Threshold
-from likewise.evaluation.task import Inquiry
+from likewise.evaluation.subsets import FieldSubset
+from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold, measure_threshold
 from likewise.model.cached_features import cache_pictures
 from likewise.model.checkpoint import load_picture_map
 from likewise.model.model import Model
 
 
-class Sight:
-    """An inquiry as one model sees it; all that is left to do is to fuse fields and to compare vectors."""
-
-    def __init__(self, inquiry: Inquiry, model: Model, fields: Sequence[str] | None = None) -> None:
-        self._inquiry = inquiry
-        self.items = SeenItems(model, inquiry.catalog, fields or inquiry.fields)
-        self.words = query_vectors(model, inquiry.catalog, inquiry.texts, inquiry.pictures)
-
-    def answers(self, fields: Sequence[str]) -> tuple[Scores, list[np.ndarray]]:
-        """The cosine of every query with every candidate, the items seen through `fields`, and the right answers.
-
-        An item with none of the fields cannot be found, and as a query it is not asked.
-        """
-        items = self.items.through(fields)
-        if self._inquiry.direction == "items":
-            return cosine_scores(self.words, items), self._inquiry.relevant
-        empty, none = np.isnan(items[:, 0]), np.empty(0, np.int64)
-        relevant = [none if lost else row for lost, row in zip(empty, self._inquiry.relevant, strict=True)]
-        return cosine_scores(np.nan_to_num(items), self.words), relevant
-
-    def measure(self, name: str, fields: Sequence[str]) -> Evaluated:
-        """The model on these questions, the items seen through `fields`."""
-        scores, relevant = self.answers(fields)
-        return self._inquiry.evaluate(name, scores, relevant)
-
-
 @dataclass(frozen=True)
-class Examination:
-    """A run's results, and how its model sees the items, from which a report's exhibits are made."""
+class Evaluation:
+    """The results of a model on a retrieval task, and what they were computed from.
 
-    inquiry: Inquiry
+    Attributes:
+        comparison: metrics of the model and its baselines.
+        embeddings: the task in the model's space.
+        subset: the first of the field subsets; the attributes below are those of the items seen through it.
+        relevant: per query the positions of its answers.
+        rankings: of the model.
+        threshold: a score below which nothing fits; None where there is none.
+    """
+
     comparison: Comparison
-    sight: Sight
-    relevant: list[np.ndarray]  # the answers, the items seen through all fields
-    found: Found  # by the trained model, likewise
-    threshold: Threshold | None
+    embeddings: TaskEmbeddings
+    subset: FieldSubset
+    relevant: list[np.ndarray]
+    rankings: Rankings
+    threshold: Threshold | None = None
 
-    def figures(self) -> dict[str, Any]:
-        """The results as JSON: the trained model's metrics first, then the rivals, the verdict and the ablations."""
-        first, *parts = (self._figures_on(subset) for subset in self.comparison.subsets)
+    @property
+    def task(self) -> RetrievalTask:
+        """The queries and their answers."""
+        return self.embeddings.task
+
+    def as_dict(self) -> dict[str, Any]:
+        """The results as JSON: the trained model's metrics first, then the baselines, the verdict and the ablations."""
+        first, *parts = (self._subset_as_dict(subset) for subset in self.comparison.subsets)
         threshold = self.threshold.model_dump(mode="json") if self.threshold is not None else None
         return first | {"threshold": threshold} | ({"ablations": parts} if parts else {})
 
-    def _figures_on(self, subset: SubsetResult) -> dict[str, Any]:
+    def _subset_as_dict(self, subset: SubsetResult) -> dict[str, Any]:
         result = subset.model_dump(mode="json")
         systems = {system["name"]: system["metrics"] for system in result["systems"]}
         return {
@@ -81,63 +70,72 @@ class Examination:
         }
 
 
-def examine(run: Path, model: Model, inquiry: Inquiry, *, ablations: bool = False) -> Examination:
-    """Measure a run beside its rivals: its encoders untrained, the closed-form picture map, and BM25.
+def evaluate(
+    embeddings: TaskEmbeddings,
+    subsets: Sequence[FieldSubset],
+    baselines: Mapping[str, Sequence[SystemMetrics]],
+    *,
+    seed: int = 0,
+) -> Evaluation | None:
+    """Compare a trained model with its baselines on a retrieval task.
+
+    Args:
+        embeddings: the task in the model's space.
+        subsets: of the fields; the first decides the verdict.
+        baselines: by the key of the subset (`measure_baselines`).
+        seed: of the bootstrap.
+
+    Returns:
+        The results; None where there is no subset.
+    """
+    if not subsets:
+        return None
+    task, trained = embeddings.task, embeddings.evaluate("trained", subsets)
+    results = [
+        compare(
+            subset.key,
+            subset.label,
+            trained[subset.key],
+            baselines.get(subset.key, ()),
+            metric=task.metric,
+            candidates=task.candidates,
+            seed=seed,
+        )
+        for subset in subsets
+    ]
+    scores, relevant = embeddings.score(subsets[0])
+    rankings = rank_candidates(scores, relevant, task.exclude)
+    return Evaluation(Comparison(metric=task.metric, subsets=results), embeddings, subsets[0], relevant, rankings)
+
+
+def evaluate_run(run: Path, model: Model, task: RetrievalTask, *, ablations: bool = False) -> Evaluation:
+    """Compare a run's model with its untrained encoders, the closed-form picture map and BM25.
 
     Args:
         run: the run folder, which holds the picture map and the threshold.
         model: the run's model.
-        ablations: also through each field alone, and with each left out.
+        task: the queries and their answers.
+        ablations: also through each field alone, and without each.
     """
     device: Any = model.device.type
     untrained = Model.create(model.settings, device, model.precision)
-    if "image" in inquiry.fields:
-        cache_pictures(untrained, inquiry.catalog)  # for the ridge, too, and for the model where its encoder is frozen
-    views = list(inquiry.views(ablations=ablations))
-    sight = Sight(inquiry, model)
-    systems = [_through(views, "trained", sight), _through(views, "untrained", Sight(inquiry, untrained))]
-    picture_map = load_picture_map(run)
-    if picture_map is not None:
-        with untrained.network.with_picture_map(*picture_map):
-            systems.append(_through(views, "ridge", Sight(inquiry, untrained)))
-    subsets = []
-    for place, (key, words, fields) in enumerate(views):
-        trained, *rivals = (system[place] for system in systems)
-        bm25 = _bm25(inquiry, fields)
-        subsets.append(
-            compare(
-                key,
-                inquiry.label(words),
-                trained,
-                [*rivals, bm25] if bm25 else rivals,
-                metric=inquiry.metric,
-                candidates=inquiry.candidates,
-            )
-        )
-    scores, relevant = sight.answers(inquiry.fields)
-    found = look_up(scores, relevant, inquiry.exclude)
-    comparison = Comparison(metric=inquiry.metric, subsets=subsets)
-    return Examination(inquiry, comparison, sight, relevant, found, _threshold(run, found))
+    if "image" in task.fields:
+        cache_pictures(untrained, task.catalog)  # for the ridge, too, and for the model where its encoder is frozen
+    subsets = task.list_subsets(ablations=ablations)
+    baselines = measure_baselines(
+        subsets, untrained.network, lambda: embed_task(untrained, task), picture_map=load_picture_map(run)
+    )
+    evaluation = evaluate(embed_task(model, task), subsets, baselines)
+    assert evaluation is not None  # noqa: S101 - for the type checker: the first subset shows all fields
+    return dataclasses.replace(evaluation, threshold=_measure_threshold(run, evaluation.rankings))
 
 
-def _threshold(run: Path, found: Found) -> Threshold | None:
+def _measure_threshold(run: Path, rankings: Rankings) -> Threshold | None:
     """The threshold that the run's training chose, measured on these queries; without one it is chosen on them."""
     try:
         calibrated = RunMetrics.read(run).threshold
     except UserError:  # a model without its training's figures can be measured, too
         calibrated = None
     if calibrated is None:
-        return calibrate_threshold(found.right, found.wrong)
-    return measure_threshold(calibrated.score, found.right, found.wrong)
-
-
-def _through(views: Sequence[tuple[str, str, tuple[str, ...]]], name: str, sight: Sight) -> list[Evaluated]:
-    return [sight.measure(name, fields) for _, _, fields in views]
-
-
-def _bm25(inquiry: Inquiry, fields: Sequence[str]) -> Evaluated | None:
-    documents = inquiry.documents(fields)
-    if documents is None:
-        return None
-    pair = (inquiry.texts, documents) if inquiry.direction == "items" else (documents, inquiry.texts)
-    return inquiry.evaluate("BM25", bm25_scores(*pair), inquiry.relevant)
+        return calibrate_threshold(rankings.right, rankings.wrong)
+    return measure_threshold(calibrated.score, rankings.right, rankings.wrong)

@@ -1,4 +1,4 @@
-"""What each query found: the rank and score of its first right answer, its best wrong one, and the first places."""
+"""Rankings of all queries: the first right answer, the best wrong one, and what ranks first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ RANK_EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 1000)  # the last rank of each bin of
 
 
 @dataclass(frozen=True)
-class Found:
-    """The outcome of q queries.
+class Rankings:
+    """The rankings of q queries.
 
     Attributes:
         right: (q,) float32 the highest score of a right answer; NaN where a query has none.
@@ -30,15 +30,15 @@ class Found:
     first: NDArray[np.int64]
 
 
-def look_up(
+def rank_candidates(
     scores: Scores, relevant: Sequence[ArrayLike], exclude: Sequence[ArrayLike] | None = None, *, places: int = 4
-) -> Found:
-    """Go through the rankings of all queries, a slice of them at a time.
+) -> Rankings:
+    """Rank the candidates of all queries, a slice of the queries at a time.
 
     Args:
         scores: (q, n), or a function of a slice; NaN ranks last.
         relevant: for every query the positions of the candidates that answer it.
-        exclude: for every query the positions that are left out of its ranking, as in `per_query_metrics`.
+        exclude: for every query the positions that its ranking omits, as in `per_query_metrics`.
         places: k, how many of the first places are kept; at most n.
 
     A right answer that ties with others stands in the middle of them.
@@ -69,7 +69,7 @@ def look_up(
             if len(others):
                 wrong[row] = others.max()
     right[np.isneginf(right)], wrong[np.isneginf(wrong)] = np.nan, np.nan
-    return Found(right, wrong, rank, best, first)
+    return Rankings(right, wrong, rank, best, first)
 
 
 def rank_histogram(reciprocal_ranks: np.ndarray) -> list[int]:

@@ -39,7 +39,7 @@ class SystemResult(Result):
 
     name: str
     metrics: dict[str, Interval]
-    ranks: list[int] = []  # queries by the rank of their first right answer (`found.RANK_EDGES`); empty: not counted
+    ranks: list[int] = []  # queries by the rank of their first right answer (`ranks.RANK_EDGES`); empty: not counted
 
 
 class SubsetResult(Result):

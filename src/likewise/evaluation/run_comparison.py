@@ -8,11 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from likewise.evaluation.comparison import compare
-from likewise.evaluation.evaluate import Sight
+from likewise.evaluation.embeddings import embed_task
 from likewise.evaluation.report.table import STYLES, plain_table, subset_table
 from likewise.evaluation.results import Result, SubsetResult
 from likewise.evaluation.significance import Verdict, verdict
-from likewise.evaluation.task import Inquiry, shown_in_words
+from likewise.evaluation.subsets import FieldSubset
+from likewise.evaluation.task import RetrievalTask, join_fields
 from likewise.model.cached_features import cache_pictures
 from likewise.model.model import Model
 from likewise.progress import plain_text
@@ -72,37 +73,37 @@ class RunComparison(Result):
         )
 
 
-def compare_runs(inquiry: Inquiry, first: tuple[Path, Model], second: tuple[Path, Model]) -> RunComparison:
+def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[Path, Model]) -> RunComparison:
     """Ask two models the same questions.
 
-    Each model sees those of the inquiry's fields that it knows: a run that learned from pictures may be compared with
+    Each model sees those of the task's fields that it knows: a run that learned from pictures may be compared with
     one that did not.
 
     Args:
-        inquiry: the questions; its fields are those of both models together.
+        task: the questions; its fields are those of both models together.
         first, second: folder and model of the run that is there, and of the one that might replace it.
     """
     names = [folder.resolve().name for folder, _ in (first, second)]
     if names[0] == names[1]:
         names = [str(folder) for folder, _ in (first, second)]
-    if "image" in inquiry.fields:
-        cache_pictures(first[1], inquiry.catalog)  # runs on the same frozen encoder read them twice
-    seen_by = [tuple(field for field in inquiry.fields if field in model.fields) for _, model in (first, second)]
+    if "image" in task.fields:
+        cache_pictures(first[1], task.catalog)  # runs on the same frozen encoder read them twice
+    seen_by = [tuple(field for field in task.fields if field in model.fields) for _, model in (first, second)]
     before, after = (
-        Sight(inquiry, model, fields).measure(name, fields)
+        embed_task(model, task, fields).evaluate(name, [FieldSubset("all", "", fields)])["all"]
         for name, fields, (_, model) in zip(names, seen_by, (first, second), strict=True)
     )
-    metric = inquiry.metric
-    shown = [shown_in_words(fields) for fields in seen_by]
-    label = inquiry.label(shown[0] if shown[0] == shown[1] else f"{shown[0]} ({names[0]}) or {shown[1]} ({names[1]})")
-    subset = compare("all", label, after, [before], metric=metric, candidates=inquiry.candidates)
+    metric = task.metric
+    shown = [join_fields(fields) for fields in seen_by]
+    label = task.label(shown[0] if shown[0] == shown[1] else f"{shown[0]} ({names[0]}) or {shown[1]} ({names[1]})")
+    subset = compare("all", label, after, [before], metric=metric, candidates=task.candidates)
     gains = after.metrics[metric] - before.metrics[metric]
-    finer = after.metrics["mrr"] - before.metrics["mrr"]  # tells queries with an equal gain apart
+    finer = after.metrics["mrr"] - before.metrics["mrr"]  # orders queries with an equal gain
     order = [int(query) for query in np.lexsort((finer, gains)) if not np.isnan(gains[query])]
 
     def change(query: int) -> Change:
         return Change(
-            query=query_in_words(inquiry, query),
+            query=query_in_words(task, query),
             before=float(before.metrics[metric][query]),
             after=float(after.metrics[metric][query]),
             rank_before=round(1 / before.metrics["mrr"][query]),
@@ -120,12 +121,12 @@ def compare_runs(inquiry: Inquiry, first: tuple[Path, Model], second: tuple[Path
     )
 
 
-def query_in_words(inquiry: Inquiry, query: int) -> str:
+def query_in_words(task: RetrievalTask, query: int) -> str:
     """A query as a person recognises it: its words, the name of its picture, or the item that asks."""
-    if inquiry.direction == "texts":
-        return f"item {inquiry.catalog.ids[query]}"
-    picture = inquiry.pictures[query]
-    parts = [inquiry.texts[query], f"[{picture.path.name}]" if picture is not None else None]
+    if task.direction == "texts":
+        return f"item {task.catalog.ids[query]}"
+    picture = task.pictures[query]
+    parts = [task.texts[query], f"[{picture.path.name}]" if picture is not None else None]
     return " ".join(part for part in parts if part)
 
 

@@ -1,8 +1,63 @@
-"""The field subsets that every system is measured on: items seen whole, by text, by picture, and half by each."""
+"""Field subsets: the parts of an item through which every system sees the candidates of a retrieval task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+from likewise.model.network import FIELD_MODALITY
 
 ALL, TEXT, IMAGE, MIXED = SUBSETS = ("all", "text", "image", "mixed")
+
+
+@dataclass(frozen=True)
+class FieldSubset:
+    """Fields through which candidates are seen.
+
+    Attributes:
+        key: a short name, such as "all" or "only-image".
+        label: the same in words that follow "on".
+        fields: names of the fields, in the network's order.
+        mix_seed: seed of a draw: of the items with text and image, half show only their text, half only their image;
+            None: every item shows all of the fields.
+    """
+
+    key: str
+    label: str
+    fields: tuple[str, ...]
+    mix_seed: int | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The fields that hold text."""
+        return tuple(field for field in self.fields if FIELD_MODALITY[field] == "text")
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The fields that hold images."""
+        return tuple(field for field in self.fields if FIELD_MODALITY[field] == "image")
+
+
+def list_modality_subsets(fields: Sequence[str], query: str | None, *, seed: int) -> list[FieldSubset]:
+    """All fields; where there are texts and images among them also the texts, the images, and a mix of both.
+
+    Args:
+        fields: that at least one candidate has.
+        query: the field that the queries were taken from, for the labels; None where they came from elsewhere.
+        seed: of the mix.
+    """
+    if not fields:
+        return []
+    whole = FieldSubset(ALL, describe(ALL, query), tuple(fields))
+    if not whole.texts or not whole.images:
+        return [whole]
+    return [
+        whole,
+        FieldSubset(TEXT, describe(TEXT, query), whole.texts),
+        FieldSubset(IMAGE, describe(IMAGE, query), whole.images),
+        FieldSubset(MIXED, describe(MIXED, query), whole.fields, mix_seed=seed),
+    ]
 
 
 def describe(subset: str, query: str | None = "title") -> str:
@@ -29,7 +84,19 @@ def mixed_index(text: np.ndarray, image: np.ndarray, *, seed: int = 0) -> tuple[
     Returns:
         (n, d) vectors, NaN where an item has neither, and an (n,) bool mask of the items that are seen by text.
     """
-    by_text = ~np.isnan(text).any(axis=1)
-    both = np.flatnonzero(by_text & ~np.isnan(image).any(axis=1))
+    has_text = ~np.isnan(text).any(axis=1)
+    by_text = draw_text_items(has_text, ~np.isnan(image).any(axis=1), seed=seed)
+    return np.where(by_text[:, None], text, image), by_text
+
+
+def draw_text_items(has_text: NDArray[np.bool_], has_image: NDArray[np.bool_], *, seed: int = 0) -> NDArray[np.bool_]:
+    """(n,) bool: the items that a mixed index keeps by their text; of those that have an image as well, a random half.
+
+    Args:
+        has_text, has_image: (n,) what each item has.
+        seed: of the draw.
+    """
+    by_text = has_text.copy()
+    both = np.flatnonzero(has_text & has_image)
     by_text[np.random.default_rng(seed).permutation(both)[: len(both) // 2]] = False
-    return np.where(by_text[:, None], text, image), by_text & ~np.isnan(text).any(axis=1)
+    return by_text

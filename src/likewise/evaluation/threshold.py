@@ -17,7 +17,7 @@ def calibrate_threshold(scores_of_right: ArrayLike, scores_of_best_wrong: ArrayL
 
     Args:
         scores_of_right: (q,) for every query the highest score of a right answer; NaN is left out.
-        scores_of_best_wrong: (q,) the highest score of any other item, likewise. `found.look_up` gives both.
+        scores_of_best_wrong: (q,) the highest score of any other item, likewise. `ranks.rank_candidates` gives both.
 
     Returns:
         The threshold, with its shares on these very scores; None where either side is empty.

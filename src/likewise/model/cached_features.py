@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.model.model import Model
 from likewise.progress import Bar, say

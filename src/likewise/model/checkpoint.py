@@ -69,7 +69,7 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
     for field in network.heads:
         kernel = empty_map(weights, f"heads.{field}.base", network.dim)
         if kernel is not None:
-            network.begin_at(field, kernel)
+            network.set_base_map(field, kernel)
     expected = distinct_weights(network)
     different = [
         name

@@ -12,8 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.encoders.base import Encoder
 from likewise.encoders.feature_cache import FeatureCache
 

@@ -1,15 +1,17 @@
 """Field embeddings: every tower runs once over the items, then any subset of their fields can be fused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from likewise.model.network import Network
 
 Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 _ROWS_AT_ONCE = 4096
 
@@ -44,6 +46,11 @@ class FieldEmbeddings:
         vectors: NDArray[np.floating] = self.vectors[:, self.fields.index(name)]
         return vectors
 
+    def has_any(self, fields: Sequence[str]) -> NDArray[np.bool_]:
+        """(items,) bool: which items have at least one of some fields; unknown ones count as absent."""
+        shown = np.isin(self.fields, list(fields))
+        return np.asarray(self.presence[:, shown].any(axis=1))
+
     def fuse(self, network: Network, fields: Sequence[str] | None = None) -> Vectors:
         """(items, dim) float32 item embeddings, seen through some of the fields; NaN where an item has none of them.
 
@@ -62,3 +69,27 @@ class FieldEmbeddings:
             with torch.inference_mode():
                 fused[rows] = network.fuse(towers, ~towers[..., 0].isnan()).cpu().numpy()
         return fused
+
+
+def embed_fields(
+    network: Network,
+    fields: tuple[str, ...],
+    items: int,
+    run_tower: Callable[[str], Iterable[tuple[Rows, Tensor]]],
+    dtype: type[np.floating] = np.float32,
+) -> FieldEmbeddings:
+    """Run the tower of each field over the items that have it, without gradients.
+
+    Args:
+        network: gives the width of the space.
+        fields: in the network's order.
+        items: how many there are.
+        run_tower: yields, for a field, the positions of some items (n,) and their vectors (n, dim).
+        dtype: of the result.
+    """
+    vectors = np.full((items, len(fields), network.dim), np.nan, dtype)
+    with torch.inference_mode():
+        for column, field in enumerate(fields):
+            for places, embedded in run_tower(field):
+                vectors[places, column] = embedded.cpu().numpy()
+    return FieldEmbeddings(fields, vectors)

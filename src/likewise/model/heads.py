@@ -2,7 +2,7 @@
 
 Every head is a map that means something from the start, plus a residual that starts at zero. The map of a text head is
 an isometry, so the untrained text space is the encoder's own. Training replaces the map of pictures, and adds to that
-of descriptions, what a closed form finds (`Network.begin_at`).
+of descriptions, what a closed form finds (`Network.set_base_map`).
 """
 
 from typing import Self

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.building import bounded_by
@@ -25,7 +26,7 @@ from likewise.errors import UserError
 from likewise.files import make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
 from likewise.model.featurizer import Featurizer, batches
-from likewise.model.field_embeddings import FieldEmbeddings
+from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.parsing import read_json
@@ -97,7 +98,7 @@ class Model:
         run = Path(run)
         _check_links(run)
         if not (run / WEIGHTS).is_file():
-            raise UserError(f"{run} holds no trained model ({WEIGHTS} is missing): train one with likewise train")
+            raise UserError(f"{run} has no trained model ({WEIGHTS} is missing): train one with likewise train")
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
@@ -204,9 +205,8 @@ class Model:
             Unit vectors; a row with none of the fields is NaN, and is counted in `catalog.report` as `no-field`.
         """
         vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
-        for rows, towers, present in self._encode_windows(catalog, self.network.check_fields(fields)):
-            with torch.inference_mode():
-                vectors[rows] = self.network.fuse(towers, present).cpu().numpy()
+        for rows, embeddings in self._embed_windows(catalog, self.network.check_fields(fields)):
+            vectors[rows] = embeddings.fuse(self.network)
         for row in np.flatnonzero(np.isnan(vectors[:, 0])):
             catalog.report.count("no-field", example=catalog.ids[row])
         return vectors
@@ -222,57 +222,47 @@ class Model:
             dtype: np.float16 takes half the memory, at a cosine error of about 1e-3.
         """
         seen = self.network.check_fields(fields)
-        columns = [self.fields.index(field) for field in seen]
-        vectors = np.full((len(catalog), len(seen), self.dim), np.nan, dtype)
-        for rows, towers, present in self._encode_windows(catalog, seen):
-            shown = towers.masked_fill(~present[..., None], float("nan"))[:, columns]
-            vectors[rows] = shown.cpu().numpy()
+        vectors = np.empty((len(catalog), len(seen), self.dim), dtype)
+        for rows, embeddings in self._embed_windows(catalog, seen):
+            vectors[rows] = embeddings.vectors
         return FieldEmbeddings(seen, vectors)
 
-    def _encode_windows(self, catalog: Catalog, seen: tuple[str, ...]) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Rows with their towers (rows, fields, dim) and presence (rows, fields), a window at a time."""
-        texts = {field: catalog.texts(field) for field in seen if FIELD_MODALITY[field] == "text"}
-        pictures = catalog.pictures if "image" in seen else None
-        sides = ([False, True] if self.network.hflip_tta else [False]) if pictures is not None else []
-        caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides}
+    def _embed_windows(self, catalog: Catalog, fields: tuple[str, ...]) -> Iterator[tuple[slice, FieldEmbeddings]]:
+        """Rows of a catalogue and what the towers make of them, a window at a time."""
+        texts = {field: catalog.texts(field) for field in fields if FIELD_MODALITY[field] == "text"}
+        pictures = catalog.pictures if "image" in fields else []
+        sides = [False, True] if self.network.hflip_tta else [False]
+        caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides if pictures}
+
+        def run_tower(field: str, rows: slice) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+            if FIELD_MODALITY[field] == "text":
+                return self._embed_texts(field, texts[field][rows])
+            return self._embed_pictures(catalog, pictures[rows], caches)
+
         with Bar("Encoding items", len(catalog)) as bar:
             for start in range(0, len(catalog), _WINDOW):
                 rows = slice(start, min(start + _WINDOW, len(catalog)))
-                count = rows.stop - start
-                towers = torch.zeros(count, len(self.fields), self.dim, device=self.device)
-                present = torch.zeros(count, len(self.fields), dtype=torch.bool, device=self.device)
-                with torch.inference_mode():
-                    for field, values in texts.items():
-                        column = self.fields.index(field)
-                        self._encode_texts(field, values[rows], towers[:, column], present[:, column])
-                    if pictures is not None:
-                        column = self.fields.index("image")
-                        self._encode_pictures(catalog, pictures[rows], caches, towers[:, column], present[:, column])
-                yield rows, towers, present
-                bar.advance(count)
+                yield rows, embed_fields(self.network, fields, rows.stop - start, partial(run_tower, rows=rows))
+                bar.advance(rows.stop - start)
 
-    def _encode_texts(self, field: str, values: Sequence[str | None], towers: Tensor, present: Tensor) -> None:
+    def _embed_texts(self, field: str, values: Sequence[str | None]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         rows = [row for row, text in enumerate(values) if text is not None]
         if rows:
             features = self.featurizer("text").texts([cast(str, values[row]) for row in rows])
-            towers[rows] = self.network.tower(field, features)
-            present[rows] = True
+            yield np.array(rows), self.network.tower(field, features)
 
-    def _encode_pictures(
-        self,
-        catalog: Catalog,
-        pictures: Sequence[tuple[Picture, ...]],
-        caches: dict[bool, FeatureCache],
-        towers: Tensor,
-        present: Tensor,
-    ) -> None:
-        """Fill the image tower of a window of rows; an item's several pictures, and their sides, are averaged."""
+    def _embed_pictures(
+        self, catalog: Catalog, pictures: Sequence[tuple[Picture, ...]], caches: dict[bool, FeatureCache]
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Embed the images of a window of rows; an item's several pictures, and their sides, are averaged."""
         rows_of: dict[str, list[int]] = {}
         distinct: dict[str, Picture] = {}
         for row, shown in enumerate(pictures):
             for picture in shown:
                 rows_of.setdefault(picture.key, []).append(row)
                 distinct[picture.key] = picture
+        sums = torch.zeros(len(pictures), self.dim, device=self.device)
+        present = torch.zeros(len(pictures), dtype=torch.bool, device=self.device)
         for mirror, cache in caches.items():
             stream = self.featurizer("image").pictures(
                 distinct.values(), catalog.open_picture, mirror=mirror, cache=cache
@@ -283,9 +273,9 @@ class Model:
                 if batch.keys:
                     encoded = self.network.tower("image", batch.features)
                     for key, vector in zip(batch.keys, encoded, strict=True):
-                        towers[rows_of[key]] += vector
+                        sums[rows_of[key]] += vector
                         present[rows_of[key]] = True
-        towers[present] = functional.normalize(towers[present], dim=-1)
+        yield present.nonzero()[:, 0].cpu().numpy(), functional.normalize(sums[present], dim=-1)
 
 
 def _encoder(network: Network, modality: str) -> Encoder:
@@ -296,7 +286,7 @@ def _check_links(run: Path) -> None:
     """See that no file of a run is a link to something outside of it."""
     for name in (CONFIG, WEIGHTS, ENCODERS):
         if not (run / name).resolve().is_relative_to(run.resolve()):
-            raise UserError(f"{run / name} is a link that leads out of the run: put the file itself there")
+            raise UserError(f"{run / name} is a link that points outside the run: put the file itself there")
 
 
 def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:

@@ -70,29 +70,29 @@ class Network(nn.Module):
         vectors: Tensor = self.fusion(towers, present)
         return vectors
 
-    def start_of(self, field: str) -> nn.Linear | KernelMap:
-        """The map that a tower begins at."""
+    def base_map(self, field: str) -> nn.Linear | KernelMap:
+        """The map from features to the space to which a head adds its residual."""
         return cast(PictureHead, self.heads[field]).base
 
-    def begin_at(self, field: str, start: nn.Linear | KernelMap) -> None:
-        """Let a tower begin at another map; beside a kernel, a text tower keeps the text encoder's own space."""
+    def set_base_map(self, field: str, base: nn.Linear | KernelMap) -> None:
+        """Replace the base map of a head; in a text head, a kernel is added to the text encoder's own space."""
         head = cast(PictureHead, self.heads[field])
-        if isinstance(start, KernelMap) and FIELD_MODALITY[field] == "text":
-            start.base = head.base.base if isinstance(head.base, KernelMap) else head.base
-        head.base = start.to(self.fusion.gates.device)
+        if isinstance(base, KernelMap) and FIELD_MODALITY[field] == "text":
+            base.base = head.base.base if isinstance(head.base, KernelMap) else head.base
+        head.base = base.to(self.fusion.gates.device)
 
     @contextmanager
     def with_picture_map(self, weight: Tensor, bias: Tensor) -> Iterator[None]:
-        """The network with a linear picture map, weight (dim, width) and bias (dim,), for a while.
+        """Use a linear picture map, weight (dim, width) and bias (dim,), inside the block.
 
-        Untrained, that is the closed-form rival.
+        With an untrained network, that is the closed-form baseline.
         """
-        own = self.start_of("image")
-        self.begin_at("image", PictureMap.of(weight, bias))
+        own = self.base_map("image")
+        self.set_base_map("image", PictureMap.of(weight, bias))
         try:
             yield
         finally:
-            self.begin_at("image", own)
+            self.set_base_map("image", own)
 
     def check_fields(self, fields: Sequence[str] | None) -> tuple[str, ...]:
         """The named fields in the network's order, all of them for None.
@@ -106,7 +106,7 @@ class Network(nn.Module):
         if unknown:
             raise UserError(f"unknown field {unknown[0]!r}; this model's fields are: {', '.join(self.fields)}")
         if not fields:
-            raise UserError(f"name at least one field; this model's fields are: {', '.join(self.fields)}")
+            raise UserError(f"give at least one field; this model's fields are: {', '.join(self.fields)}")
         return tuple(field for field in self.fields if field in fields)
 
 

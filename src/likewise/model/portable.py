@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from torch import Tensor
 
-from likewise.catalog.images.keys import KEY_PATTERN
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.resolve import Picture
-from likewise.catalog.images.thumbnails import add_thumbnail, thumbnail, thumbnail_path
+from likewise.catalog.images.picture import KEY_PATTERN, Picture, PictureError
+from likewise.catalog.images.thumbnails import add_thumbnail, make_thumbnail, thumbnail_path
 from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings
 from likewise.encoders.building import bounded_by
@@ -159,9 +157,9 @@ def _read(path: Path) -> _Content:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except Exception:  # torch raises whatever its unpickler stumbles over
-        raise UserError(f"{path} is damaged, or no file of weights: {_AGAIN}") from None
+        raise UserError(f"{path} is damaged, or not a file of weights: {_AGAIN}") from None
     if not isinstance(loaded, dict) or "likewise" not in loaded:
-        raise UserError(f"{path} holds other weights than likewise's: {_AGAIN}")
+        raise UserError(f"{path} holds weights that are not from likewise: {_AGAIN}")
     if isinstance(loaded["likewise"], int) and loaded["likewise"] > _FORMAT:
         raise UserError(f"{path} was written by a newer version of likewise: update likewise")
     try:
@@ -209,7 +207,7 @@ def _thumbnails(pictures: Sequence[Picture | None], cache: Path) -> tuple[list[s
     distinct = {picture.key: picture for picture in pictures if picture is not None}
     for key, picture in track(distinct.items(), "Making thumbnails", len(distinct)):
         try:
-            made[key] = _tensor(thumbnail(picture, cache).read_bytes())
+            made[key] = _tensor(make_thumbnail(picture, cache).read_bytes())
         except PictureError:  # it was not encoded either; its item is shown without
             continue
     return [picture.key if picture and picture.key in made else None for picture in pictures], made

@@ -112,7 +112,7 @@ def parse_boost(text: str) -> Boost:
         UserError: the text is none (the place is marked), too long, or calls what does not exist.
     """
     if len(text) > LONGEST_BOOST:
-        raise UserError(f"the boost has {len(text):,} characters, but at most {LONGEST_BOOST:,} are read")
+        raise UserError(f"the boost has {len(text):,} characters; the limit is {LONGEST_BOOST:,}")
     if not text.strip():
         raise UserError("the boost is empty: write one such as 'popularity * 0.1'")
     try:
@@ -127,7 +127,7 @@ def parse_boost(text: str) -> Boost:
             place = len(text)
         before, after = text[max(0, place - 60) : place], text[place : place + 60]
         raise UserError(
-            f"the boost cannot be read at the arrow: {before} --> {after or '(its end)'}; "
+            f"syntax error in the boost at the arrow: {before} --> {after or '(its end)'}; "
             "expected numbers, columns, + - * / and parentheses"
         ) from None
 

@@ -10,7 +10,7 @@ from filelock import Timeout
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare, Condition, parse_filter
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.hybrid import Hybrid
@@ -327,5 +327,5 @@ def _locate(
     if run is not None:
         return IndexLocation.for_run(run, store, credentials, aims)
     if store is not None:
-        raise UserError("an index in a store of its own needs a run folder that remembers it: give run, too")
+        raise UserError("an index in a separate store needs a run folder that remembers it: also give run")
     return IndexLocation.temporary(aims)

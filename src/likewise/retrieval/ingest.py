@@ -13,7 +13,7 @@ import polars as pl
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture
 from likewise.progress import Bar
 from likewise.retrieval.items import BookkeepingColumns, digest, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index, Stamp

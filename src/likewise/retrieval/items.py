@@ -9,8 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from likewise.catalog.images.keys import is_key
-from likewise.catalog.images.resolve import Picture
+from likewise.catalog.images.picture import Picture, is_key
 from likewise.stores.base import Record
 from likewise.stores.schema import Schema
 

@@ -62,15 +62,15 @@ class Query:
         if not 0.0 <= self.diversity < 1.0:
             raise UserError(f"the diversity must lie between 0 and 1, and below 1, not at {self.diversity}")
         if self.min_score is not None and not math.isfinite(self.min_score):
-            raise UserError(f"the least score must be a number, not {self.min_score}")
+            raise UserError(f"min_score must be a number, not {self.min_score}")
         terms: list[Term[Any]] = [*self.texts, *self.images, *self.likes, *self.minus]
         for term in terms:
             if not (math.isfinite(term.weight) and term.weight > 0):
                 raise UserError(f"a weight must be a number above 0, not {term.weight}")
         if not (self.texts or self.images or self.likes):
-            raise UserError("give words, a picture or both, or an item that others are like, to search for")
+            raise UserError("nothing to search for: give words, a picture or both, or an item with --like")
         if self.hybrid is not None and not self.texts:
-            raise UserError("a hybrid search needs words to look for")
+            raise UserError("a hybrid search needs words")
 
 
 def build_query(
@@ -136,5 +136,5 @@ def parse_duplicate_threshold(hide_duplicates: bool | float) -> float | None:
     if isinstance(hide_duplicates, bool):
         return SAME_FROM if hide_duplicates else None
     if not 0.0 < hide_duplicates <= 1.0:
-        raise UserError(f"near-duplicates have a cosine between 0 and 1, not {hide_duplicates}")
+        raise UserError(f"the cosine of near-duplicates lies between 0 and 1, not {hide_duplicates}")
     return float(hide_duplicates)

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from likewise.catalog.images.decode import decode_stream, open_picture
-from likewise.catalog.images.picture_error import PictureError, describe
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.report import describe_picture_cause
 from likewise.errors import UserError
 from likewise.retrieval.query import ImageSource, Query
 from likewise.stores.base import Store
@@ -90,7 +91,9 @@ def _read_image(image: ImageSource) -> Image.Image:
         try:
             return open_picture(image, minimum_side=_QUERY_SIDE)
         except PictureError as error:
-            raise PictureError(error.cause, f"the picture {_shortened(str(image))} {describe(error.cause)}") from None
+            raise PictureError(
+                error.cause, f"the picture {_shortened(str(image))} {describe_picture_cause(error.cause)}"
+            ) from None
     return decode_stream(image, minimum_side=_QUERY_SIDE)
 
 

@@ -155,7 +155,7 @@ def _theme() -> gr.themes.Base:
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     if not is_loopback(host):
-        raise UserError(f"the page has no password, so it serves this machine only: use --host 127.0.0.1, not {host}")
+        raise UserError(f"the page has no password, so it is for this machine only: use --host 127.0.0.1, not {host}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     if os.name == "posix":
@@ -164,10 +164,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((host, port))
         except OverflowError:
-            raise UserError(f"a port lies between 1 and 65535, not at {port}") from None
+            raise UserError(f"a port is a number between 1 and 65535, not {port}") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise UserError(f"port {port} is taken by another program; choose another one with --port") from None
+                raise UserError(f"port {port} is in use by another program; choose another one with --port") from None
             raise UserError(f"cannot use port {port} of {host}: {error.strerror}") from None
         yield listener
 

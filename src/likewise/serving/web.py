@@ -12,15 +12,19 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from likewise.catalog.images.picture_error import PictureError, describe
-from likewise.catalog.images.thumbnails import thumbnail
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.images.thumbnails import make_thumbnail
+from likewise.catalog.report import describe_picture_cause
+from likewise.config import TrainConfig
 from likewise.errors import UserError
+from likewise.model.run_folder import CONFIG
 from likewise.retrieval.items import Hit, Item
 from likewise.serving.cards import details_html, notice_html, results_html, title_of
 
 _HERE = Path(__file__).parent
 _MOST_RESULTS = 60
 _TEMPLATE = '<div class="results"></div><dialog class="details" aria-labelledby="details-title"></dialog>'
+_GENERIC_NAMES = {"catalog", "catalogue", "data", "items"}  # of files; their folder says more
 _INVITATION = "Type a few words, add a picture, or click an example."
 
 log = logging.getLogger(__name__)
@@ -71,11 +75,27 @@ def thumbnails_in(cache: Path) -> Callable[[Item], Path | None]:
             return None
         try:
             with making:
-                return thumbnail(item.picture, cache)
+                return make_thumbnail(item.picture, cache)
         except UserError:  # the original has moved or was damaged since
             return None
 
     return find
+
+
+def find_catalog_name(run: Path) -> str:
+    """The name of the catalogue that a run was trained on, for the title of its page.
+
+    It is the name of the catalogue's file, or of its folder if the file is called items.csv or the like. A run that
+    does not know its catalogue has the name of its own folder.
+
+    Raises:
+        UserError: the run's configuration cannot be read.
+    """
+    file = TrainConfig.read(run / CONFIG).data.file
+    if file is None:
+        return run.resolve().name
+    name = file.name.partition(".")[0]
+    return (file.parent.name if name.lower() in _GENERIC_NAMES else name) or file.name
 
 
 def create_page(
@@ -89,7 +109,7 @@ def create_page(
 
     Args:
         index: an Index, or anything that searches like one.
-        title: shown on top and in the browser's tab.
+        title: the heading, and the title of the browser's tab; see `find_catalog_name`.
         examples: queries to click on.
         thumbnails: item → small picture. Only what this returns is ever served.
     """
@@ -232,7 +252,7 @@ class Answers:
                 _description(text, file is not None, where),
             )
         except PictureError as error:
-            return notice_html(f"This file {describe(error.cause)}; try another one.", "error"), None
+            return notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"), None
         return shown, gr.skip()
 
     def example(self, text: str, k: float, where: str | None = None, hybrid: bool = False) -> tuple[str, None, str]:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Operator, Or, Value
-from likewise.catalog.filters_polars import filter_expression
+from likewise.catalog.filters_polars import build_expression
 from likewise.errors import UserError
 from likewise.stores.schema import Column, Kind, Schema
 
@@ -46,7 +46,7 @@ def normal_form(condition: Condition, schema: Schema) -> Condition | bool:
         UserError: it names an unknown column, or compares things of different kinds.
     """
     # The catalogue's own translation finds the mistakes, so that its sentences are the same here.
-    filter_expression(condition, pl.DataFrame(schema={column.name: _TYPES[column.kind] for column in schema.columns}))
+    build_expression(condition, pl.DataFrame(schema={column.name: _TYPES[column.kind] for column in schema.columns}))
     return _rewritten(condition, True, schema)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import polars as pl
 from polars import selectors
 
-from likewise.catalog.columns import unknown_column
+from likewise.catalog.columns import unknown_column_error
 from likewise.catalog.filters_polars import read_numbers
 from likewise.errors import UserError
 from likewise.files import FormatError, NewerFormatError
@@ -118,7 +118,7 @@ class Schema:
         for column in self.columns:
             if column.name == name:
                 return column
-        raise unknown_column(name, [column.name for column in self.columns])
+        raise unknown_column_error(name, [column.name for column in self.columns])
 
     @property
     def stored_types(self) -> dict[str, type[pl.DataType]]:

@@ -13,8 +13,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.catalog.identity import Codes, Identity
 from likewise.config import TrainConfig
-from likewise.training.identity import Codes, Identity
+from likewise.seeds import Stream, random_stream
 from likewise.training.views import Bools, Pairs, RowTexts, distinct_titles, draw_pairs, drop_fields
 
 Rows = NDArray[np.int64]
@@ -34,6 +35,11 @@ class TrainingSet:
     def of(cls, rows: Rows, texts: RowTexts, identity: Identity, pictured: Bools) -> "TrainingSet":
         """Collect; rows that show nothing in any pair stay, and simply give no pair."""
         return cls(rows, texts, identity, pictured, distinct_titles(texts, identity.title, rows))
+
+    def has_field(self, field: str, rows: Rows) -> Bools:
+        """(n,) bool: which of some rows have a field."""
+        present: Bools = self.pictured[rows] if field == "image" else self.texts.field(field)[rows] >= 0
+        return present
 
     def has_pairs(self) -> bool:
         """Whether any row gives a pair at all."""
@@ -165,7 +171,7 @@ def draw_plan(
         cheap_texts, cheap_pictures: more of them than the batch needs cost next to nothing.
         process, processes: each process takes a part of the batch, as even as can be.
     """
-    rng = np.random.default_rng([config.seed, 5, step])
+    rng = random_stream(config.seed, Stream.STEP, step)
     pairs = draw_pairs(data.texts, batch, data.pictured[batch], rng)
     bounds = np.linspace(0, len(batch), processes + 1).round()[1:-1]
     owner = np.searchsorted(bounds, pairs.row, side="right")

@@ -1,4 +1,4 @@
-"""What all parts of a training stand on: rows and their split, texts, identities, the model and its features."""
+"""Training context: the rows and their split, texts, identities, the model and its features."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.identity import Identity
 from likewise.config import TrainConfig
 from likewise.encoders.languages import language_warning
 from likewise.errors import UserError
@@ -16,7 +17,6 @@ from likewise.training.batches import TrainingSet
 from likewise.training.clock import Clock
 from likewise.training.distributed import Processes
 from likewise.training.features import CachedFeatures, cache_features
-from likewise.training.identity import Identity
 from likewise.training.resume import Environment
 from likewise.training.split import Split, split_rows
 from likewise.training.views import RowTexts
@@ -25,8 +25,8 @@ _TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue
 
 
 @dataclass(frozen=True)
-class Ground:
-    """The ground of one training.
+class TrainingContext:
+    """The rows, features and model of one training.
 
     Attributes:
         config: with all defaults filled in.
@@ -51,16 +51,16 @@ class Ground:
         return _titles_repeat(self.texts, self.split)
 
 
-def prepare(
+def prepare_training(
     catalog: Catalog, run: Path, config: TrainConfig, environment: Environment, processes: Processes, clock: Clock
-) -> Ground:
+) -> TrainingContext:
     """Resolve pictures, split the rows, create the untrained model, and run its encoders once.
 
     Raises:
         UserError: there is too little to train on.
     """
     with clock.stage("pictures"):
-        identity = Identity.of(catalog, config.identity)
+        identity = Identity.read(catalog, config.identity)
     split = split_rows(
         catalog, identity, column=config.split, validation=config.validation, test=config.test, seed=config.seed
     )
@@ -82,7 +82,7 @@ def prepare(
         raise UserError(
             "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
         )
-    return Ground(catalog, run, config, processes, identity, split, model, texts, cached, data)
+    return TrainingContext(catalog, run, config, processes, identity, split, model, texts, cached, data)
 
 
 def _titles_repeat(texts: RowTexts, split: Split) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from likewise.encoders.base import Encoder
 from likewise.model.model import Model
 from likewise.progress import say
-from likewise.training.context import Ground
+from likewise.training.context import TrainingContext
 from likewise.training.sampler import steps_per_epoch
 from likewise.training.split_features import forward_from_cut
 
@@ -44,14 +44,14 @@ class CutCost:
         return max(0, int((seconds - self.cache_seconds) / self.epoch_seconds))
 
 
-def affordable(ground: Ground, seconds: float) -> CutCost | None:
+def affordable(context: TrainingContext, seconds: float) -> CutCost | None:
     """Which blocks train in some time, caching included.
 
     None where the encoder cannot be cut, there are no pictures, or the time is too short.
     """
-    if not ground.data.pictured.any() or not ground.model.encoder("image").blocks:
+    if not context.data.pictured.any() or not context.model.encoder("image").blocks:
         return None
-    chosen = choose_cut(_costs(ground), seconds)
+    chosen = choose_cut(_costs(context), seconds)
     if chosen is None:
         say("There is no time left to train the last blocks of the picture encoder")
     return chosen
@@ -73,16 +73,16 @@ def choose_cut(costs: Iterable[CutCost], seconds: float) -> CutCost | None:
     return chosen
 
 
-def _costs(ground: Ground) -> Iterator[CutCost]:
+def _costs(context: TrainingContext) -> Iterator[CutCost]:
     """Of every block of the later half of the picture encoder, the last one first."""
-    blocks = ground.model.encoder("image").blocks
+    blocks = context.model.encoder("image").blocks
     for cut in range(blocks - 1, blocks // 2 - 1, -1):
-        yield _cost(ground, cut)
+        yield _cost(context, cut)
 
 
-def _cost(ground: Ground, cut: int) -> CutCost:
+def _cost(context: TrainingContext, cut: int) -> CutCost:
     """Time a few pictures on their way to a cut, and a step behind it."""
-    model, catalog, config = ground.model, ground.catalog, ground.config
+    model, catalog, config = context.model, context.catalog, context.config
     encoder = model.encoder("image")
     examples = [shown[0] for shown in catalog.pictures if shown][:_TRIED_PICTURES]
 
@@ -97,7 +97,7 @@ def _cost(ground: Ground, cut: int) -> CutCost:
     pictures = len({shown[0].key for shown in catalog.pictures if shown})
     sides = 2 if config.hflip_augment else 1
     area = (1 + config.patch_area) / 2  # what a random rectangle shows on average
-    steps = steps_per_epoch(len(ground.data.rows), config.rows_per_batch)
+    steps = steps_per_epoch(len(context.data.rows), config.rows_per_batch)
     return CutCost(cut, sides * below / len(examples) * pictures, steps * above * area)
 
 

@@ -6,30 +6,39 @@ own item is most likely an answer that nobody marked, so it is left out (the pos
 Moreira et al. 2024, https://arxiv.org/abs/2407.15831) and shown to a person instead.
 """
 
+import csv
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from likewise.model.network import FIELD_MODALITY, Network
+from likewise.catalog.catalog import Catalog
+from likewise.evaluation.error_analysis import PossibleDuplicate, build_item_drawer
+from likewise.files import write_file
+from likewise.model.network import Network
+from likewise.seeds import Stream, random_stream
 from likewise.stores.faiss.exact import find_nearest
 from likewise.training.batches import Rows, TrainingSet
+from likewise.training.context import TrainingContext
 from likewise.training.features import Features
-from likewise.training.questions import picture_vectors
+from likewise.training.validation import embed_queries, embed_rows
 
 Vectors = NDArray[np.float32]
 
 _MARGIN = 0.05  # of the own item's score
-_LOOKED_AT = 32  # candidates of a row, of which some are the same thing or too good
+_CANDIDATES = 32  # candidates of a row, of which some are the same thing or too good
 _MOST_ROWS = 50_000  # that are searched; of more, a part is drawn anew each time
 _CHUNK = 1024
+SUSPECTS = "suspects.csv"
+_LISTED, _SHOWN = 500, 12
 _NEARLY_EQUAL = 0.97  # cosine of two whole items
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """Two rows that are told apart in training and may be the same thing.
+    """Two training rows that count as different things and may be the same.
 
     Attributes:
         row, other: the rows.
@@ -48,9 +57,16 @@ class Suspect:
         """Whether the items are nearly equal as a whole."""
         return self.likeness >= _NEARLY_EQUAL
 
+    @property
+    def reason(self) -> str:
+        """Why they are suspected, in a sentence."""
+        scores = f"{self.score:.2f}, its own item {self.own:.2f}"
+        nearly = "Nearly equal. " if self.near_duplicate else ""
+        return f"{nearly}To the first one's title the second one's item scores {scores}."
+
 
 @dataclass(frozen=True)
-class Mined:
+class HardNegatives:
     """Hard negatives of all rows, and what is suspicious.
 
     Attributes:
@@ -62,7 +78,9 @@ class Mined:
     suspects: list[Suspect]
 
 
-def mine(network: Network, features: Features, data: TrainingSet, count: int, rng: np.random.Generator) -> Mined:
+def mine_hard_negatives(
+    network: Network, features: Features, data: TrainingSet, count: int, rng: np.random.Generator
+) -> HardNegatives:
     """Find `count` hard negatives for every training row that has a title or another query.
 
     Args:
@@ -72,7 +90,7 @@ def mine(network: Network, features: Features, data: TrainingSet, count: int, rn
     rows = data.rows
     if len(rows) > _MOST_ROWS:
         rows = np.sort(rng.choice(rows, _MOST_ROWS, replace=False))
-    queries, answers, whole = _seen(network, features, data, rows)
+    queries, answers, whole = _embed_training_rows(network, features, data, rows)
     asking = np.flatnonzero(~np.isnan(queries[:, 0]) & ~np.isnan(answers[:, 0]))
     neighbours = np.full((len(data.pictured), count), -1)
     suspects: list[Suspect] = []
@@ -80,7 +98,7 @@ def mine(network: Network, features: Features, data: TrainingSet, count: int, rn
     own = np.einsum("nd,nd->n", queries, known)
     for start in range(0, len(asking), _CHUNK):
         places = asking[start : start + _CHUNK]
-        scores, found = find_nearest(known, np.ascontiguousarray(queries[places]), _LOOKED_AT)
+        scores, found = find_nearest(known, np.ascontiguousarray(queries[places]), _CANDIDATES)
         other = ~_alike(data, rows[places][:, None], rows[found])
         fair = other & (scores <= (own - _MARGIN * np.abs(own))[places, None])
         for place, line, allowed in zip(places, found, fair, strict=True):
@@ -88,7 +106,28 @@ def mine(network: Network, features: Features, data: TrainingSet, count: int, rn
             neighbours[rows[place], : len(hardest)] = hardest
         suspects += _suspects(rows, places, found, scores, other & ~fair, own, whole)
     suspects.sort(key=lambda suspect: (suspect.own - suspect.score, -suspect.likeness))
-    return Mined(neighbours, suspects)
+    return HardNegatives(neighbours, suspects)
+
+
+def find_suspects(context: TrainingContext, features: Features) -> list[Suspect]:
+    """Find training rows that may be the same thing although no identity says so, and list them in `suspects.csv`."""
+    rng = random_stream(context.config.seed, Stream.SUSPECTS)
+    suspects = mine_hard_negatives(context.model.network, features, context.data, 1, rng).suspects[:_LISTED]
+    table = io.StringIO(newline="")
+    lines = csv.writer(table)
+    lines.writerow(("id", "other_id", "score", "own_score", "likeness", "near_duplicate"))
+    for suspect in suspects:
+        ids = context.catalog.ids[suspect.row], context.catalog.ids[suspect.other]
+        figures = [f"{figure:.4f}" for figure in (suspect.score, suspect.own, suspect.likeness)]
+        lines.writerow((*ids, *figures, str(suspect.near_duplicate).lower()))
+    write_file(context.run / SUSPECTS, table.getvalue())
+    return suspects
+
+
+def draw_suspects(catalog: Catalog, suspects: Sequence[Suspect]) -> list[PossibleDuplicate]:
+    """The most suspicious pairs, as a report shows them."""
+    draw = build_item_drawer(catalog, pictured="image" in catalog.fields)
+    return [PossibleDuplicate(draw(suspect.row), draw(suspect.other), suspect.reason) for suspect in suspects[:_SHOWN]]
 
 
 def _suspects(
@@ -115,40 +154,22 @@ def _alike(data: TrainingSet, rows: Rows, others: Rows) -> NDArray[np.bool_]:
     return alike
 
 
-def _seen(network: Network, features: Features, data: TrainingSet, rows: Rows) -> tuple[Vectors, Vectors, Vectors]:
+def _embed_training_rows(
+    network: Network, features: Features, data: TrainingSet, rows: Rows
+) -> tuple[Vectors, Vectors, Vectors]:
     """(n, dim) each row's title as a query, its item without the title (with it, where it has nothing else), and whole.
 
     NaN where there is none.
     """
-    network.eval()
     queries, answers, whole = (np.full((len(rows), network.dim), np.nan, np.float32) for _ in range(3))
-    texts = data.texts
-    with torch.inference_mode():
-        for start in range(0, len(rows), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            own = rows[part]
-            towers = torch.zeros(len(own), len(network.fields), network.dim, device=network.fusion.gates.device)
-            present = np.zeros((len(own), len(network.fields)), bool)
-            for column, field in enumerate(network.fields):
-                picture = FIELD_MODALITY[field] == "image"
-                values = own if picture else (texts.title if field == "title" else texts.description)[own]
-                present[:, column] = data.pictured[own] if picture else values >= 0
-                shown = np.flatnonzero(present[:, column])
-                if len(shown):
-                    towers[shown, column] = (
-                        picture_vectors(network, features, values[shown])
-                        if picture
-                        else network.tower(field, features.texts(values[shown], "document"))
-                    )
-            titled = np.flatnonzero(texts.title[own] >= 0)
-            if len(titled):
-                asked = network.query(features.texts(texts.title[own][titled], "query"))
-                queries[start + titled] = asked.cpu().numpy()
-            mask = torch.from_numpy(present).to(towers.device)
-            whole[part] = network.fuse(towers, mask).cpu().numpy()
-            without = present.copy()
-            if "title" in network.fields:
-                title = network.fields.index("title")
-                without[:, title] &= ~np.delete(present, title, axis=1).any(axis=1)
-            answers[part] = network.fuse(towers, torch.from_numpy(without).to(towers.device)).cpu().numpy()
+    others = [field for field in network.fields if field != "title"]
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        items = embed_rows(network, features, data, rows[part], network.fields)
+        whole[part] = items.fuse(network)
+        without = items.fuse(network, others)
+        answers[part] = np.where(np.isnan(without), whole[part], without)
+        titles = data.texts.title[rows[part]]
+        titled = np.flatnonzero(titles >= 0)
+        queries[start + titled] = embed_queries(network, features, titles[titled])
     return queries, answers, whole

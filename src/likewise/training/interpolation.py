@@ -12,23 +12,23 @@ from torch import Tensor
 
 from likewise.evaluation.results import Frontier, FrontierPoint
 from likewise.model.network import Network
-from likewise.training.questions import ScoresBySubset
+from likewise.training.validation import ValidationScores
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def weights_of(network: Network) -> dict[str, Tensor]:
+def copy_weights(network: Network) -> dict[str, Tensor]:
     """Copies of all weights, by name."""
     return {name: weight.detach().clone() for name, weight in network.named_parameters()}
 
 
 def interpolate(
-    network: Network, before: Mapping[str, Tensor], validate: Callable[[], ScoresBySubset]
+    network: Network, before: Mapping[str, Tensor], validate: Callable[[], ValidationScores]
 ) -> Frontier | None:
     """Leave the weights at the point between `before` and now that validates best; of equals, at the most trained one.
 
     Args:
-        before: `weights_of` the network that training began with.
+        before: `copy_weights` the network that training began with.
         validate: scores the network as it is.
 
     Returns:
@@ -38,13 +38,15 @@ def interpolate(
     after = {name: weights[name].detach().clone() for name in before if not torch.equal(weights[name], before[name])}
     if not after:
         return None
-    found: dict[float, ScoresBySubset] = {}
+    scores: dict[float, ValidationScores] = {}
     for alpha in ALPHAS:
         _set(weights, before, after, alpha)
-        found[alpha] = validate()
-    chosen = max(found, key=lambda alpha: (found[alpha].mean, alpha))
+        scores[alpha] = validate()
+    chosen = max(scores, key=lambda alpha: (scores[alpha].mean, alpha))
     _set(weights, before, after, chosen)
-    return Frontier(points=[FrontierPoint(alpha=alpha, metrics=at.means) for alpha, at in found.items()], chosen=chosen)
+    return Frontier(
+        points=[FrontierPoint(alpha=alpha, metrics=at.means) for alpha, at in scores.items()], chosen=chosen
+    )
 
 
 @torch.no_grad()

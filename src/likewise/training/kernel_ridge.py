@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from likewise.evaluation.baselines import best_penalty
 from likewise.model.kernel import KernelMap
+from likewise.seeds import Stream, random_stream
 
 Vectors = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -39,7 +40,7 @@ def fit_kernel_ridge(x: Vectors, y: Vectors, *, seed: int) -> KernelMap:
     units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), _LEAST_SCALE)
     chosen = np.arange(len(units))
     if len(units) > _MOST_EXAMPLES:
-        chosen = np.sort(np.random.default_rng([seed, 10]).choice(chosen, _MOST_EXAMPLES, replace=False))
+        chosen = np.sort(random_stream(seed, Stream.KERNEL_EXAMPLES).choice(chosen, _MOST_EXAMPLES, replace=False))
     weights, bias, penalty = _exact(units[chosen], targets[chosen])
     if len(chosen) < len(units):
         weights, bias = _by_all_rows(units, targets, units[chosen], penalty)

@@ -16,10 +16,10 @@ from likewise.progress import Bar, say
 from likewise.training.batches import Rows
 from likewise.training.objective import Objective
 from likewise.training.optimizer import parameter_groups, trained_parameters
-from likewise.training.questions import Scores
 from likewise.training.recipe import Stage
 from likewise.training.sampler import epoch_batches, steps_per_epoch
 from likewise.training.training_state import TrainingState
+from likewise.training.validation import Scores
 
 _REFERENCE_BATCH = 128  # the batch size that the configured learning rates are meant for
 _CLIP_NORM = 1.0

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from likewise.catalog.identity import Codes
 from likewise.training.batches import Items, Plan, Rows, TrainingSet
 from likewise.training.contrast import Side
-from likewise.training.identity import Codes
 from likewise.training.views import KINDS, Pairs
 
 _NOTHING = -1

@@ -16,7 +16,7 @@ from likewise.errors import UserError
 from likewise.files import read_record, write_record
 from likewise.progress import say
 from likewise.training.clock import Clock
-from likewise.training.context import Ground
+from likewise.training.context import TrainingContext
 from likewise.training.costs import CutCost, affordable
 from likewise.training.objective import Objective
 from likewise.training.sampler import steps_per_epoch
@@ -47,29 +47,29 @@ class Stage:
     until_minute: float = math.inf
 
 
-def planned_stages(ground: Ground, clock: Clock) -> list[Stage]:
+def plan_stages(context: TrainingContext, clock: Clock) -> list[Stage]:
     """The stages of a training, planned once and then written down.
 
     Raises:
         UserError: the plan of an earlier start cannot be read.
     """
-    config, processes = ground.config, ground.processes
+    config, processes = context.config, context.processes
     if config.effort is None:
         return [Stage("", config)]
-    if processes.leads and not (ground.run / FILE).is_file():
+    if processes.leads and not (context.run / FILE).is_file():
         with clock.stage("planning"):
-            _write(ground.run, config, _plan(ground, config.effort, clock.elapsed))
+            _write(context.run, config, _plan(context, config.effort, clock.elapsed))
     processes.wait()
-    return _read(ground.run, config)
+    return _read(context.run, config)
 
 
-def _plan(ground: Ground, effort: Effort, elapsed: float) -> list[Stage]:
+def _plan(context: TrainingContext, effort: Effort, elapsed: float) -> list[Stage]:
     """The stages that fit into the time.
 
     Args:
         elapsed: seconds since the start, which count for effort best.
     """
-    config, rows = ground.config, len(ground.data.rows)
+    config, rows = context.config, len(context.data.rows)
     if effort == "best":
         seconds = (1 - _KEPT_FOR_THE_END) * 60 * config.budget_minutes - elapsed
     else:
@@ -78,29 +78,29 @@ def _plan(ground: Ground, effort: Effort, elapsed: float) -> list[Stage]:
     if effort == "quick":
         return [heads]
     started = time.monotonic()
-    for_heads = min(_seconds_of(ground, heads), 60 * heads.until_minute)
-    chosen = affordable(ground, seconds - for_heads)
+    for_heads = min(_seconds_of(context, heads), 60 * heads.until_minute)
+    chosen = affordable(context, seconds - for_heads)
     seconds -= time.monotonic() - started
     if chosen is None:
         return [dataclasses.replace(heads, until_minute=seconds / 60)]
-    return [heads, _blocks(ground, chosen, seconds, for_heads)]
+    return [heads, _blocks(context, chosen, seconds, for_heads)]
 
 
-def _seconds_of(ground: Ground, heads: Stage) -> float:
+def _seconds_of(context: TrainingContext, heads: Stage) -> float:
     """An estimate of what training the heads takes, from a few steps."""
-    objective = Objective(ground.model.network, ground.cached, ground.data, heads.config, ground.processes)
-    objective.to(ground.model.device).train()
-    batch = ground.data.rows[: heads.config.rows_per_batch]
+    objective = Objective(context.model.network, context.cached, context.data, heads.config, context.processes)
+    objective.to(context.model.device).train()
+    batch = context.data.rows[: heads.config.rows_per_batch]
     objective.backward(batch, 0)
     started = time.monotonic()
     for step in range(_TRIED_STEPS):
         objective.backward(batch, step)
     seconds = (time.monotonic() - started) / _TRIED_STEPS
     objective.zero_grad(set_to_none=True)
-    return seconds * heads.config.total_epochs * steps_per_epoch(len(ground.data.rows), heads.config.rows_per_batch)
+    return seconds * heads.config.total_epochs * steps_per_epoch(len(context.data.rows), heads.config.rows_per_batch)
 
 
-def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -> Stage:
+def _blocks(context: TrainingContext, chosen: CutCost, seconds: float, for_heads: float) -> Stage:
     """The stage behind a cut; pictures are brought there before, which is not counted as minutes of training.
 
     Where every item has a title of its own, text heads stay as the first stage left them: moving on, they forget what
@@ -117,9 +117,9 @@ def _blocks(ground: Ground, chosen: CutCost, seconds: float, for_heads: float) -
         "image_cut": chosen.cut,
         "epochs": epochs,
         "batch_size": None,
-        "text_lr_scale": ground.config.text_lr_scale if ground.titles_repeat else 0.0,
+        "text_lr_scale": context.config.text_lr_scale if context.titles_repeat else 0.0,
     }
-    return Stage("last blocks", ground.config.model_copy(update=settings), (seconds - chosen.cache_seconds) / 60)
+    return Stage("last blocks", context.config.model_copy(update=settings), (seconds - chosen.cache_seconds) / 60)
 
 
 def _read(run: Path, config: TrainConfig) -> list[Stage]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.training.identity import Codes
+from likewise.catalog.identity import Codes
+from likewise.seeds import Stream, random_stream
 
 Rows = NDArray[np.int64]
 
@@ -27,7 +28,7 @@ def epoch_batches(
         neighbours: (all rows, k) rows that each row takes along into its batch while they wait, the first ones first;
             −1 for none.
     """
-    rng = np.random.default_rng([seed, 4, epoch])
+    rng = random_stream(seed, Stream.BATCH_ORDER, epoch)
     waiting = deque(rows[_spread(identities[rows], rng)].tolist())
     left = set(waiting)
     sizes = _sizes(len(rows), batch_size)

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.identity import Codes, Identity
 from likewise.errors import UserError
-from likewise.training.identity import Codes, Identity
+from likewise.seeds import Stream, random_stream
 
 Rows = NDArray[np.int64]
 
@@ -94,7 +95,7 @@ def _cut(rows: Rows, units: Codes, shares: Sequence[float], seed: int) -> list[R
     the rest, as long as two rows stay there to be told apart.
     """
     distinct, unit_of_row, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    order = np.random.default_rng([seed, 1]).permutation(len(distinct))
+    order = random_stream(seed, Stream.SPLIT).permutation(len(distinct))
     rest = len(shares)
     part_of_unit = np.full(len(distinct), rest)
     room = [round(share * len(rows)) for share in shares]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +11,53 @@ import torch
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
+from likewise.evaluation.baselines import measure_baselines
+from likewise.evaluation.comparison import SystemMetrics
+from likewise.evaluation.error_analysis import analyse_errors
+from likewise.evaluation.evaluate import evaluate
+from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.report.model_card import write_model_card
 from likewise.evaluation.report.report import write_report
 from likewise.evaluation.report.table import comparison_table
-from likewise.evaluation.results import RunMetrics
+from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, Frontier, RunMetrics, Threshold
+from likewise.evaluation.task import RetrievalTask
+from likewise.evaluation.threshold import calibrate_threshold
 from likewise.model.checkpoint import save_picture_map
 from likewise.model.heads import PictureMap
 from likewise.model.kernel import KernelMap
+from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
+from likewise.seeds import Stream, random_stream
 from likewise.training import resume
 from likewise.training.batches import Rows
 from likewise.training.clock import Clock
-from likewise.training.context import Ground, prepare
+from likewise.training.context import TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
-from likewise.training.findings import exhibits_of, suspects_of, threshold_of
 from likewise.training.forms import forms_of
 from likewise.training.freezing import cut_encoders, merge_maps, saved_model
-from likewise.training.hard_negatives import mine
-from likewise.training.initialization import begin, linear_map, titled_descriptions, titled_pictures
-from likewise.training.interpolation import interpolate, weights_of
+from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
+from likewise.training.initialization import (
+    RegressionData,
+    collect_titled_descriptions,
+    collect_titled_pictures,
+    fit_picture_map,
+    initialise_heads,
+)
+from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.loop import fit, restore
 from likewise.training.objective import Objective
-from likewise.training.questions import Questions, ScoresBySubset, network_towers, validation_scores
-from likewise.training.recipe import Stage, planned_stages
-from likewise.training.record import metrics_of
-from likewise.training.rivals import Contest
+from likewise.training.recipe import Stage, plan_stages
 from likewise.training.tensorboard import EpochLog
 from likewise.training.training_state import TrainingState
+from likewise.training.validation import (
+    HeldOutTask,
+    ValidationScores,
+    build_held_out_task,
+    embed_held_out,
+    score_validation,
+)
 
 
 @dataclass(frozen=True)
@@ -85,38 +104,46 @@ def train(
             say(f"{run} is trained already (--restart begins afresh)")
             return Run(run, RunMetrics.read(run))
         with _threads(environment.threads):
-            return _train(prepare(catalog, run, config, environment, processes, clock), clock)
+            return _train(prepare_training(catalog, run, config, environment, processes, clock), clock)
 
 
-def _train(ground: Ground, clock: Clock) -> Run:
-    run, model, processes = ground.run, ground.model, ground.processes
-    questions = Questions.about(ground.split.validation, ground.texts, ground.identity, ground.config.seed)
-    with clock.stage("rivals"):
-        contest = _contest(ground, questions)
-    before = weights_of(model.network)
+def _train(context: TrainingContext, clock: Clock) -> Run:
+    run, model, processes, data = context.run, context.model, context.processes, context.data
+    validation, test = (
+        build_held_out_task(context.catalog, rows, data, model.fields, context.config.seed)
+        for rows in (context.split.validation, context.split.test)
+    )
+    with clock.stage("baselines"):
+        baselines = _measure_baselines_and_initialise(context, validation, test)
+    before = copy_weights(model.network)
     state = TrainingState.read(run, model.device) or TrainingState()
-    features: Features = ground.cached
-    with EpochLog(run, ground.config.tensorboard and processes.leads) as log:
-        for number, stage in enumerate(planned_stages(ground, clock)):
+    features: Features = context.cached
+    with EpochLog(run, context.config.tensorboard and processes.leads) as log:
+        for number, stage in enumerate(plan_stages(context, clock)):
             with clock.stage("encoding"), processes.one_after_the_other():
-                features = cut_encoders(model, ground.catalog, ground.texts, ground.cached, stage.config)
+                features = cut_encoders(model, context.catalog, context.texts, context.cached, stage.config)
             if number < state.stage:
                 restore(model.network, state)
                 continue
             with clock.stage("training"):
-                _fit(ground, stage, features, questions, state, log)
+                _fit_stage(context, stage, features, validation, state, log)
     merge_maps(model)
     with clock.stage("evaluating"):
-        validate = _validation(ground, features, questions)
+        validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
         if processes.leads:
             model.save(run)
-            comparison = contest.against(model.network, features)
-            threshold = threshold_of(ground, features, questions)
-            exhibits = exhibits_of(ground, features, contest.questions, suspects_of(ground, features))
+            embeddings = embed_held_out(model.network, features, data, test)
+            evaluation = evaluate(embeddings, test.subsets, baselines, seed=context.config.seed)
+            threshold = _calibrate_threshold(context, features, validation)
+            suspects = find_suspects(context, features)
+            errors = None
+            if evaluation is not None:
+                errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects), fine_map=False)
     if processes.leads:
-        metrics = metrics_of(ground, contest.questions, state, comparison, frontier, threshold, clock.seconds)
-        write_report(run, metrics, exhibits)
+        comparison = None if evaluation is None else evaluation.comparison
+        metrics = _build_metrics(context, test.task, state, comparison, frontier, threshold, clock.seconds)
+        write_report(run, metrics, errors)
         write_model_card(run, metrics)
         metrics.write(run)
         seal_run(run)
@@ -126,82 +153,140 @@ def _train(ground: Ground, clock: Clock) -> Run:
     return Run(run, RunMetrics.read(run))
 
 
-def _contest(ground: Ground, questions: Questions) -> Contest:
-    """Measure the rivals, and let the towers begin where closed forms end."""
-    network, cached, texts, seed = ground.model.network, ground.cached, ground.texts, ground.config.seed
-    pictured, rows = ground.data.pictured, ground.split.train
-    contest = Contest(Questions.about(ground.split.test, texts, ground.identity, seed), texts, pictured, seed)
-    taken: dict[str, PictureMap | KernelMap] = {}
-    if ground.processes.leads:
+def _measure_baselines_and_initialise(
+    context: TrainingContext, validation: HeldOutTask, test: HeldOutTask
+) -> dict[str, list[SystemMetrics]]:
+    """Measure the baselines with the untrained network, then initialise its heads in closed form."""
+    network, cached, data = context.model.network, context.cached, context.data
+    baselines: dict[str, list[SystemMetrics]] = {}
+    maps: dict[str, PictureMap | KernelMap] = {}
+    if context.processes.leads:
         network.eval()
-        contest.enter("untrained", network, cached)
-        contest.enter_bm25(network, cached)
-        pictures = titled_pictures(network, cached, texts, rows, pictured, seed)
-        picture_map = None if pictures is None else linear_map(pictures)
-        if picture_map is not None:
-            line = picture_map.weight.detach(), picture_map.bias.detach()
-            save_picture_map(ground.run, line)
-            with network.with_picture_map(*line):
-                contest.enter("ridge", network, cached)
+        pictures = collect_titled_pictures(network, cached, data, context.config.seed)
+        picture_map = None if pictures is None else fit_picture_map(pictures)
+        linear = None if picture_map is None else (picture_map.weight.detach(), picture_map.bias.detach())
+        if linear is not None:
+            save_picture_map(context.run, linear)
+        baselines = measure_baselines(
+            test.subsets, network, lambda: embed_held_out(network, cached, data, test), picture_map=linear
+        )
         if not network.aligned:
-            pairs_of = {}
-            if not ground.titles_repeat and ground.config.regime == "frozen":
-                pairs_of = {"image": pictures, "description": titled_descriptions(network, cached, texts, rows, seed)}
-            validate = _validation(ground, cached, questions)
-            taken = begin(network, picture_map, pairs_of, lambda: validate().mean, seed)
-    for field, start in ground.processes.from_leader(taken).items():
-        network.begin_at(field, start)
-    return contest
+            regressions: dict[str, RegressionData | None] = {}
+            if not context.titles_repeat and context.config.regime == "frozen":
+                descriptions = collect_titled_descriptions(network, cached, data, context.config.seed)
+                regressions = {"image": pictures, "description": descriptions}
+            validate = _build_validation(context, cached, validation)
+            maps = initialise_heads(network, picture_map, regressions, lambda: validate().mean, context.config.seed)
+    for field, base in context.processes.from_leader(maps).items():
+        network.set_base_map(field, base)
+    return baselines
 
 
-def _fit(
-    ground: Ground,
+def _fit_stage(
+    context: TrainingContext,
     stage: Stage,
     features: Features,
-    questions: Questions,
+    validation: HeldOutTask,
     state: TrainingState,
     log: Callable[[dict[str, object]], None],
 ) -> None:
-    objective = Objective(ground.model.network, features, ground.data, stage.config, ground.processes)
-    objective.to(ground.model.device)
-    validate = _validation(ground, features, questions)
+    objective = Objective(context.model.network, features, context.data, stage.config, context.processes)
+    objective.to(context.model.device)
+    validate = _build_validation(context, features, validation)
     fit(
         objective,
         stage,
-        ground.run,
+        context.run,
         state,
-        lambda: ground.processes.from_leader(validate()).flat,
+        lambda: context.processes.from_leader(validate()).flat,
         log=log,
-        mine=_mining(ground, features, stage) if stage.config.hard_negatives else None,
-        keep=lambda: saved_model(ground.model).save(ground.run),
+        mine=_build_mining(context, features, stage) if stage.config.hard_negatives else None,
+        keep=lambda: saved_model(context.model).save(context.run),
     )
 
 
-def _mining(ground: Ground, features: Features, stage: Stage) -> Callable[[], Rows]:
-    """Finds the hard negatives of the network as it is when it is called."""
+def _build_mining(context: TrainingContext, features: Features, stage: Stage) -> Callable[[], Rows]:
+    """A function that finds the hard negatives of the network as it is when it is called."""
 
     def neighbours() -> Rows:
-        rng = np.random.default_rng([stage.config.seed, 9])
+        rng = random_stream(stage.config.seed, Stream.HARD_NEGATIVES)
         mined = None
-        if ground.processes.leads:
-            mined = mine(ground.model.network, features, ground.data, stage.config.hard_negatives, rng).neighbours
-        return np.asarray(ground.processes.from_leader(mined))
+        if context.processes.leads:
+            count = stage.config.hard_negatives
+            mined = mine_hard_negatives(context.model.network, features, context.data, count, rng).neighbours
+        return np.asarray(context.processes.from_leader(mined))
 
     return neighbours
 
 
-def _validation(ground: Ground, features: Features, questions: Questions) -> Callable[[], ScoresBySubset]:
-    """Scores of the network as it is when it is called."""
-    network, texts, pictured, config = ground.model.network, ground.texts, ground.data.pictured, ground.config
-    forms = forms_of(config)
+def _build_validation(
+    context: TrainingContext, features: Features, validation: HeldOutTask
+) -> Callable[[], ValidationScores]:
+    """A function that scores the network as it is when it is called."""
+    forms = forms_of(context.config)
 
-    def validate() -> ScoresBySubset:
-        if not ground.processes.leads:
-            return ScoresBySubset({})
-        towers = network_towers(network, features, questions, texts, pictured)
-        return validation_scores(network, towers, questions, config.seed, forms)
+    def validate() -> ValidationScores:
+        if not context.processes.leads:
+            return ValidationScores({})
+        embeddings = embed_held_out(context.model.network, features, context.data, validation)
+        return score_validation(embeddings, validation.subsets, forms)
 
     return validate
+
+
+def _calibrate_threshold(context: TrainingContext, features: Features, validation: HeldOutTask) -> Threshold | None:
+    """The score below which nothing fits, chosen on the validation rows; None where there is no query."""
+    if not validation.subsets:
+        return None
+    embeddings = embed_held_out(context.model.network, features, context.data, validation)
+    rankings = rank_candidates(*embeddings.score(validation.subsets[0]))
+    return calibrate_threshold(rankings.right, rankings.wrong)
+
+
+def _build_metrics(
+    context: TrainingContext,
+    task: RetrievalTask,
+    state: TrainingState,
+    comparison: Comparison | None,
+    frontier: Frontier | None,
+    threshold: Threshold | None,
+    seconds: dict[str, float],
+) -> RunMetrics:
+    """The contents of `metrics.json`.
+
+    Args:
+        task: that the comparison is of.
+        state: at the end of the training.
+        comparison, frontier, threshold: None where there was no query, or no weight to interpolate.
+        seconds: by stage.
+    """
+    catalog, split, model = context.catalog, context.split, context.model
+    return RunMetrics(
+        name=context.run.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=DataNote(
+            source=catalog.source.name,
+            items=len(catalog),
+            training_items=len(split.train),
+            validation_items=len(split.validation),
+            test_items=len(split.test),
+            fields=list(catalog.fields),
+            split=split.note,
+            query=task.hidden,
+        ),
+        comparison=comparison,
+        validation_metric=f"{task.metric}, averaged over the field subsets",
+        history=[Epoch(**entry) for entry in state.history],
+        best_epoch=state.best_epoch,
+        frontier=frontier,
+        threshold=threshold,
+        catalogue=catalog.report.as_dict(),
+        settings=context.config.model_dump(mode="json"),
+        encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
+        software=resume.software(),
+        seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
+        notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],
+    )
 
 
 def _announce(metrics: RunMetrics) -> None:

@@ -14,14 +14,16 @@ pattern is trained.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
-from likewise.training.identity import Codes
-from likewise.training.queries import AskedQueries, Weights, read_log
+from likewise.catalog.identity import Codes
+from likewise.evaluation.judgments.query_log import QueryLog, Weights, read_log
+from likewise.seeds import Stream, random_stream
 
 Bools = NDArray[np.bool_]
 
@@ -54,7 +56,16 @@ class RowTexts:
     masked: Codes
     sentence: Codes
     remainder: Codes
-    asked: AskedQueries
+    asked: QueryLog
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The index of each text."""
+        return {text: index for index, text in enumerate(self.texts)}
+
+    def field(self, name: str) -> Codes:
+        """(rows,) text indices of a field of the items, title or description."""
+        return {"title": self.title, "description": self.description}[name]
 
     @classmethod
     def of(
@@ -74,7 +85,7 @@ class RowTexts:
         Raises:
             UserError: the log cannot be read.
         """
-        rng = np.random.default_rng([seed, 2])
+        rng = random_stream(seed, Stream.SENTENCES)
         numbers: dict[str, int] = {}
 
         def number(text: str | None) -> int:
@@ -103,14 +114,14 @@ class RowTexts:
         return cls(list(numbers), **arrays, asked=asked)
 
 
-def _asked_by_column(catalog: Catalog, number: Callable[[str | None], int]) -> AskedQueries:
+def _asked_by_column(catalog: Catalog, number: Callable[[str | None], int]) -> QueryLog:
     if "query" not in catalog.table.columns:
-        return AskedQueries.one_each(np.full(len(catalog), -1))
+        return QueryLog.one_each(np.full(len(catalog), -1))
     texts = [None if query is None else str(query).strip() for query in catalog.column("query")]
-    return AskedQueries.one_each(np.array([number(text) for text in texts], np.int64))
+    return QueryLog.one_each(np.array([number(text) for text in texts], np.int64))
 
 
-def _asked_in_log(catalog: Catalog, path: Path, number: Callable[[str | None], int]) -> AskedQueries:
+def _asked_in_log(catalog: Catalog, path: Path, number: Callable[[str | None], int]) -> QueryLog:
     log = read_log(path, catalog.ids)
     for note in log.notes:
         catalog.report.note(note)
@@ -118,7 +129,7 @@ def _asked_in_log(catalog: Catalog, path: Path, number: Callable[[str | None], i
     texts = np.repeat(np.array([number(text) for text in log.texts], np.int64), sizes)
     weights = np.ones(len(texts)) if log.gains is None else np.concatenate([np.empty(0), *log.gains])
     rows = np.concatenate([np.empty(0, np.int64), *log.relevant])
-    return AskedQueries.of(len(catalog), rows, texts, weights)
+    return QueryLog.of(len(catalog), rows, texts, weights)
 
 
 def split_sentence(description: str | None, choice: float) -> tuple[str | None, str | None]:

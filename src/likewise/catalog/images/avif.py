@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.tags import check_exif
 
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"iprp", b"ipco"}
@@ -21,7 +21,7 @@ _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
 Box = tuple[bytes, int, int]  # name, start and end of its content
 
 
-def largest_coded_picture(file: BinaryIO) -> tuple[int, int]:
+def find_largest_picture(file: BinaryIO) -> tuple[int, int]:
     """Width and height of the picture with the most pixels among all that a file declares and codes.
 
     Raises:
@@ -32,11 +32,11 @@ def largest_coded_picture(file: BinaryIO) -> tuple[int, int]:
     data = file.read()
     boxes = list(_walk(data, 0, len(data), 0, [0]))
     largest = (1, 1)
-    for width, height in _declared(data, boxes):
+    for width, height in _read_declared_sizes(data, boxes):
         largest = max(largest, (width, height), key=_area)
     budget = [_MOST_UNITS]
-    for kind, payload in _payloads(data, boxes):
-        for width, height in _grid(payload) if kind == b"grid" else _coded(payload, budget):
+    for kind, payload in _read_payloads(data, boxes):
+        for width, height in _read_grid_size(payload) if kind == b"grid" else _read_coded_sizes(payload, budget):
             largest = max(largest, (width, height), key=_area)
     return largest
 
@@ -65,7 +65,7 @@ def _walk(data: bytes, start: int, end: int, depth: int, count: list[int]) -> It
         start += length
 
 
-def _declared(data: bytes, boxes: list[Box]) -> Iterator[tuple[int, int]]:
+def _read_declared_sizes(data: bytes, boxes: list[Box]) -> Iterator[tuple[int, int]]:
     for name, start, end in boxes:
         if name == b"ispe" and end - start >= 12:
             yield struct.unpack_from(">II", data, start + 4)
@@ -76,7 +76,7 @@ def _declared(data: bytes, boxes: list[Box]) -> Iterator[tuple[int, int]]:
             yield struct.unpack_from(">HH", data, start + 8 + 8 + 24)
 
 
-def _payloads(data: bytes, boxes: list[Box]) -> Iterator[tuple[bytes, bytes]]:
+def _read_payloads(data: bytes, boxes: list[Box]) -> Iterator[tuple[bytes, bytes]]:
     """The data of every coded item or grid of items, and of every track's first sample, each with its kind.
 
     EXIF blocks are checked on the way.
@@ -85,22 +85,22 @@ def _payloads(data: bytes, boxes: list[Box]) -> Iterator[tuple[bytes, bytes]]:
     kinds: dict[int, bytes] = {}
     for name, start, end in boxes:
         if name == b"iinf":
-            kinds |= _item_kinds(data, start, end)
+            kinds |= _read_item_kinds(data, start, end)
     for name, start, end in boxes:
         if name == b"av1C":
             yield b"av01", data[start + 4 : end]
         elif name == b"iloc":
-            for item, payload in _items(data, start, end, idat):
+            for item, payload in _read_items(data, start, end, idat):
                 if kinds.get(item) == b"Exif":
                     skipped = 4 + int.from_bytes(payload[:4], "big")
                     check_exif(payload[skipped:])
                 elif kinds.get(item, b"av01") in (b"av01", b"grid"):
                     yield kinds.get(item, b"av01"), payload
-    for sample in _first_samples(data, boxes):
+    for sample in _read_first_samples(data, boxes):
         yield b"av01", sample
 
 
-def _item_kinds(data: bytes, start: int, end: int) -> dict[int, bytes]:
+def _read_item_kinds(data: bytes, start: int, end: int) -> dict[int, bytes]:
     kinds: dict[int, bytes] = {}
     content = start + (8 if data[start : start + 1] > b"\0" else 6)
     for name, at, stop in _walk(data, content, end, 0, [0]):
@@ -114,7 +114,7 @@ def _item_kinds(data: bytes, start: int, end: int) -> dict[int, bytes]:
     return kinds
 
 
-def _items(data: bytes, start: int, end: int, idat: int) -> Iterator[tuple[int, bytes]]:
+def _read_items(data: bytes, start: int, end: int, idat: int) -> Iterator[tuple[int, bytes]]:
     reader = _Fields(data, start, end)
     version = reader.number(1)
     reader.number(3)
@@ -139,7 +139,7 @@ def _items(data: bytes, start: int, end: int, idat: int) -> Iterator[tuple[int, 
         yield item, bytes(payload)
 
 
-def _first_samples(data: bytes, boxes: list[Box]) -> Iterator[bytes]:
+def _read_first_samples(data: bytes, boxes: list[Box]) -> Iterator[bytes]:
     """What every track decodes first; the sizes of a track's samples and where its chunks lie come in pairs."""
     lengths = [
         struct.unpack_from(">I", data, start + 4)[0] or struct.unpack_from(">I", data, start + 12)[0]
@@ -157,7 +157,7 @@ def _first_samples(data: bytes, boxes: list[Box]) -> Iterator[bytes]:
         yield data[offset : offset + length]
 
 
-def _grid(payload: bytes) -> Iterator[tuple[int, int]]:
+def _read_grid_size(payload: bytes) -> Iterator[tuple[int, int]]:
     if len(payload) < 8:
         raise PictureError("truncated")
     large = payload[1] & 1
@@ -166,7 +166,7 @@ def _grid(payload: bytes) -> Iterator[tuple[int, int]]:
     yield struct.unpack_from(">II" if large else ">HH", payload, 4)
 
 
-def _coded(payload: bytes, budget: list[int]) -> Iterator[tuple[int, int]]:
+def _read_coded_sizes(payload: bytes, budget: list[int]) -> Iterator[tuple[int, int]]:
     """The sizes that the sequence headers of a stream of OBUs declare; no frame may override them."""
     position, sequence = 0, None
     while position < len(payload):
@@ -178,17 +178,17 @@ def _coded(payload: bytes, budget: list[int]) -> Iterator[tuple[int, int]]:
         position += 1 + extended
         length = len(payload) - position
         if sized:
-            length, position = _leb128(payload, position)
+            length, position = _read_leb128(payload, position)
         body = payload[position : position + min(length, 256)]
         if kind == _SEQUENCE:
             sequence = _Sequence(_Bits(body))
             yield sequence.width, sequence.height
-        elif kind in (_FRAME_HEADER, _FRAME) and (sequence is None or sequence.overridden(_Bits(body))):
-            raise PictureError("broken", "a frame of the picture has a size of its own")
+        elif kind in (_FRAME_HEADER, _FRAME) and (sequence is None or sequence.overrides_size(_Bits(body))):
+            raise PictureError("broken", "a frame of the picture differs in size from the picture")
         position += length
 
 
-def _leb128(data: bytes, position: int) -> tuple[int, int]:
+def _read_leb128(data: bytes, position: int) -> tuple[int, int]:
     value = 0
     for place in range(8):
         if position >= len(data):
@@ -290,7 +290,7 @@ class _Sequence:
         if self._screen > 0:
             self._integer = 2 if bits.take() else bits.take()
 
-    def overridden(self, bits: _Bits) -> bool:
+    def overrides_size(self, bits: _Bits) -> bool:
         """Whether a frame header says that the frame has a size of its own (AV1 5.9.2)."""
         if self.reduced or bits.take():  # show_existing_frame: shows one that was decoded before
             return False

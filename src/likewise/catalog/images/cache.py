@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from likewise.catalog.images.keys import check_key, key_of
 from likewise.catalog.images.outcomes import KnownFile, Outcomes, Remembered
+from likewise.catalog.images.picture import check_key, compute_key
 from likewise.errors import UserError
 from likewise.files import make_folder, write_file
 
@@ -59,7 +59,7 @@ class PictureCache:
         Raises:
             UserError: the disk is full or read-only.
         """
-        key = key_of(data)
+        key = compute_key(data)
         if not self._holds_exactly(key, data):
             make_folder(self.path(key).parent)
             write_file(self.path(key), data, temporary_in=self.folder / "tmp", durable=False)

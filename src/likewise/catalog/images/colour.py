@@ -24,9 +24,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
-        image = _scaled_to_8_bits(image)
+        image = _scale_to_8_bits(image)
     if image.has_transparency_data:
-        image = _over_white(image)
+        image = _paste_on_white(image)
     if profile and image.mode in _PROFILE_SPACES:
         image = _to_srgb(image, bytes(profile))
     rgb = image.convert("RGB")
@@ -34,7 +34,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
+def _scale_to_8_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -42,11 +42,11 @@ def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
         if isinstance(clear, int):
             grey[values == clear] = 255
     else:
-        grey = _stretched(np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0))
+        grey = _stretch(np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0))
     return Image.fromarray(grey)
 
 
-def _stretched(values: np.ndarray) -> np.ndarray:
+def _stretch(values: np.ndarray) -> np.ndarray:
     """Guess what white is: 1.0, 255 or 65535, whichever holds all values; else the brightest value."""
     low, high = float(values.min()), float(values.max())
     values = values - min(low, 0.0)
@@ -56,7 +56,7 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     return np.rint(values * (255.0 / white)).astype(np.uint8)
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def _paste_on_white(image: Image.Image) -> Image.Image:
     try:
         image = image.convert("RGBA")
     except ValueError:  # a transparency chunk that does not fit the mode
@@ -70,7 +70,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     if len(profile) > _LARGEST_PROFILE:
         return image
-    transform = _transform(profile, image.mode)
+    transform = _build_transform(profile, image.mode)
     if transform is None:
         return image
     converted = ImageCms.applyTransform(image, transform)
@@ -78,7 +78,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 @lru_cache(maxsize=32)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Build the way from an embedded profile to sRGB; None where there is nothing to do, or the profile is damaged."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -12,8 +12,7 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
 from likewise.catalog.images.colour import to_rgb
 from likewise.catalog.images.formats import open_lazily
-from likewise.catalog.images.keys import key_of
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError, compute_key
 from likewise.catalog.images.structure import check_pixels
 from likewise.catalog.images.tags import check_exif
 
@@ -56,16 +55,16 @@ def open_picture(
     """
     with open_regular_file(path) as file:
         check_file_size(file, max_pixels)
-        with naming_causes():
+        with translate_errors():
             data = file.read()
-    if key is not None and key_of(data) != key:
+    if key is not None and compute_key(data) != key:
         raise PictureError("changed")
     return decode_bytes(data, minimum_side, max_pixels)
 
 
 def decode_bytes(data: bytes, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture held in memory; arguments, result and errors are those of `open_picture`."""
-    with naming_causes():
+    with translate_errors():
         image = _open_checked(io.BytesIO(data), max_pixels)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             if data.count(b"\xff\xda") > _MOST_SCANS:
@@ -74,13 +73,13 @@ def decode_bytes(data: bytes, minimum_side: int | None = None, max_pixels: int =
                 image.draft(None, (minimum_side, minimum_side))
         image.load()
         check_pixels(*image.size, max_pixels)  # no reader may find more pixels than its header has promised
-        return _reduced(_upright(image, to_rgb(image)), minimum_side)
+        return _reduce(_rotate_upright(image, to_rgb(image)), minimum_side)
 
 
 def decode_stream(file: BinaryIO, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture from an open binary file, of which no more is read than any picture of `max_pixels` needs."""
-    data = file.read(_largest_file(max_pixels) + 1)
-    if len(data) > _largest_file(max_pixels):
+    data = file.read(_compute_largest_file(max_pixels) + 1)
+    if len(data) > _compute_largest_file(max_pixels):
         raise PictureError("too-large")
     return decode_bytes(data, minimum_side, max_pixels)
 
@@ -94,7 +93,7 @@ def check_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> int:
     Raises:
         PictureError: it is not usable; `cause` says why.
     """
-    with naming_causes():
+    with translate_errors():
         image = _open_checked(file, max_pixels)
         pixels = image.width * image.height
         if not _looks_complete(file, image.format):
@@ -141,17 +140,17 @@ def check_file_size(file: BinaryIO, max_pixels: int) -> os.stat_result:
     status = os.fstat(file.fileno())
     if status.st_size == 0:
         raise PictureError("empty-file")
-    if status.st_size > _largest_file(max_pixels):
+    if status.st_size > _compute_largest_file(max_pixels):
         raise PictureError("too-large")
     return status
 
 
-def _largest_file(max_pixels: int) -> int:
+def _compute_largest_file(max_pixels: int) -> int:
     return max_pixels * _LARGEST_PIXEL + _HEADER_ALLOWANCE
 
 
 @contextmanager
-def naming_causes() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn whatever a picture reader raises inside the block into a `PictureError`."""
     try:
         yield
@@ -188,7 +187,7 @@ def _looks_complete(file: BinaryIO, format_name: str | None) -> bool:
     return True
 
 
-def _upright(original: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
+def _rotate_upright(original: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
     if original.format == "JPEG" and "exif" not in original.info and "xmp" not in original.info:
         return image
     try:
@@ -202,6 +201,6 @@ def _upright(original: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _reduced(image: Image.Image, minimum_side: int | None) -> Image.Image:
+def _reduce(image: Image.Image, minimum_side: int | None) -> Image.Image:
     factor = min(image.size) // minimum_side if minimum_side else 1
     return image.reduce(factor) if factor > 1 else image

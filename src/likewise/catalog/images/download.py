@@ -20,9 +20,9 @@ from tenacity import (
     wait_random,
 )
 
-from likewise.catalog.images.network import Gate, Resolver, safe_client
-from likewise.catalog.images.picture_error import PictureError
-from likewise.catalog.images.sources import normal_url
+from likewise.catalog.images.network import Gate, Resolver, build_client
+from likewise.catalog.images.picture import PictureError
+from likewise.catalog.images.sources import normalize_url
 from likewise.config import ImageSettings
 from likewise.errors import UserError
 
@@ -95,7 +95,7 @@ def download(
 
     async def all_of_them() -> None:
         gate = Gate(settings.allow_private_hosts, resolve)
-        async with safe_client(gate, settings.concurrency, inner) as client:
+        async with build_client(gate, settings.concurrency, inner) as client:
             await run.download_all(client, gate, urls, per_host)
 
     with start_blocking_portal() as portal:
@@ -199,7 +199,7 @@ async def _follow(client: httpx.AsyncClient, gate: Gate, url: str, max_bytes: in
         async with client.stream("GET", url) as response:
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 return await _read(response, max_bytes), private
-            target = normal_url(str(address.join(response.headers["location"])))
+            target = normalize_url(str(address.join(response.headers["location"])))
         if url.startswith("https:") and target.startswith("http:"):
             raise PictureError("insecure-redirect")
         url = target

@@ -15,7 +15,7 @@ from PIL import (
     features,
 )
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.structure import check_pixels, check_structure
 
 HEADER_BYTES = 1024  # enough to name a format, and to tell an SVG behind its XML preamble
@@ -90,7 +90,7 @@ def open_lazily(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
     header = file.read(HEADER_BYTES)
     name = sniff(header)
     if name == "WebP":
-        check_pixels(*_webp_canvas(header), max_pixels)
+        check_pixels(*_read_webp_canvas(header), max_pixels)
     check_structure(file, name, max_pixels)
     file.seek(0)
     image = _READERS[name](file)
@@ -98,7 +98,7 @@ def open_lazily(file: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
     return image
 
 
-def _webp_canvas(header: bytes) -> tuple[int, int]:
+def _read_webp_canvas(header: bytes) -> tuple[int, int]:
     """Width and height from a WebP header; its decoder allocates the whole canvas before it would tell them."""
     if len(header) < 30:
         raise PictureError("truncated")

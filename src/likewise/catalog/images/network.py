@@ -10,7 +10,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]  # host and port to literal addresses
@@ -41,7 +41,7 @@ _ISATAP_MARKS = (0x00005EFE, 0x02005EFE)
 
 def is_never_allowed(address: Address) -> bool:
     """Whether an address is link-local, a cloud's metadata service, multicast, unspecified or reserved."""
-    inner = embedded_ipv4(address)
+    inner = extract_ipv4(address)
     if inner is not None:
         return is_never_allowed(inner)
     if address.is_loopback:
@@ -61,14 +61,14 @@ def is_never_allowed(address: Address) -> bool:
 
 def is_private(address: Address) -> bool:
     """Whether an address is loopback, or of a network that the internet does not route to."""
-    inner = embedded_ipv4(address)
+    inner = extract_ipv4(address)
     if inner is not None:
         return is_private(inner)
     site_local = isinstance(address, IPv6Address) and address.is_site_local
     return address.is_loopback or address.is_private or site_local or not address.is_global
 
 
-def embedded_ipv4(address: Address) -> IPv4Address | None:
+def extract_ipv4(address: Address) -> IPv4Address | None:
     """The IPv4 address that a packet to an IPv6 address of a transition mechanism ends up at."""
     if isinstance(address, IPv4Address):
         return None
@@ -220,7 +220,7 @@ class PinnedTransport(httpx.AsyncBaseTransport):
         await self._pool.aclose()
 
 
-def safe_client(gate: Gate, connections: int, inner: httpcore.AsyncNetworkBackend | None = None) -> httpx.AsyncClient:
+def build_client(gate: Gate, connections: int, inner: httpcore.AsyncNetworkBackend | None = None) -> httpx.AsyncClient:
     """An HTTP client without proxies, cookies, redirects, compression or anything from the environment.
 
     Args:

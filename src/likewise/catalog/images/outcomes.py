@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from likewise.catalog.images.keys import is_key
+from likewise.catalog.images.picture import is_key
 from likewise.errors import UserError
 from likewise.files import hold_lock
 
@@ -99,7 +99,7 @@ class Outcomes:
         self._folder = folder
         self._connection: sqlite3.Connection | None = None
         self._number = 0
-        with self._saying_why():
+        with self._translate_errors():
             self._open()
 
     def close(self) -> None:
@@ -149,16 +149,16 @@ class Outcomes:
 
     def _run(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """Ask the file, or a new one where it is damaged."""
-        with self._saying_why():
+        with self._translate_errors():
             try:
-                return ask(self._opened())
+                return ask(self._get_connection())
             except sqlite3.DatabaseError as error:
                 if not self._means_damage(error):
                     raise
             self._begin_anew()
-            return ask(self._opened())
+            return ask(self._get_connection())
 
-    def _opened(self) -> sqlite3.Connection:
+    def _get_connection(self) -> sqlite3.Connection:
         if self._connection is None:
             self._open()
         assert self._connection is not None  # noqa: S101 - for the type checker
@@ -167,7 +167,7 @@ class Outcomes:
     def _open(self) -> None:
         """Open the latest file, or begin one."""
         with hold_lock(self._folder / ".opening"):  # SQLite refuses to turn on its log while another process does so
-            self._number = max(self._numbers(), default=0)
+            self._number = max(self._list_numbers(), default=0)
             for _ in range(3):  # a new file may lie beside a log of its name that is damaged
                 try:
                     self._connection = _connect(self._path())
@@ -186,7 +186,7 @@ class Outcomes:
         """Leave the file to itself, unless another process has already done so."""
         self.close()
         with hold_lock(self._folder / ".opening"):
-            if max(self._numbers(), default=0) <= self._number:
+            if max(self._list_numbers(), default=0) <= self._number:
                 self._path(self._number + 1).touch()
         self._open()
 
@@ -194,12 +194,12 @@ class Outcomes:
         number = self._number if number is None else number
         return self._folder / (f"index-2.{number}.sqlite" if number else "index-2.sqlite")
 
-    def _numbers(self) -> list[int]:
+    def _list_numbers(self) -> list[int]:
         names = (_NAME.fullmatch(path.name) for path in self._folder.glob("index-2*.sqlite"))
         return [int(name[1] or 0) for name in names if name]
 
     def _remove_abandoned(self) -> None:
-        before = [self._path(number) for number in self._numbers() if number < self._number]
+        before = [self._path(number) for number in self._list_numbers() if number < self._number]
         for path in (file for name in before for file in (name, Path(f"{name}-wal"), Path(f"{name}-shm"))):
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < time.time() - _OLD:
@@ -212,7 +212,7 @@ class Outcomes:
         return code in _SHORT_READS or code & 0xFF not in _HARMLESS
 
     @contextlib.contextmanager
-    def _saying_why(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (OSError, sqlite3.Error) as error:

@@ -6,7 +6,6 @@ import io
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -16,30 +15,17 @@ from likewise.catalog.images.decode import (
     MAX_PIXELS,
     check_file_size,
     check_picture,
-    decode_bytes,
-    naming_causes,
     open_picture,
     open_regular_file,
+    translate_errors,
 )
 from likewise.catalog.images.download import download
-from likewise.catalog.images.keys import check_key
 from likewise.catalog.images.outcomes import KnownFile, Remembered
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
-from likewise.catalog.images.thumbnails import thumbnail
 from likewise.catalog.report import Report
 from likewise.config import ImageSettings
 from likewise.progress import Bar
-
-__all__ = [
-    "Picture",
-    "PictureError",
-    "decode_bytes",
-    "open_picture",
-    "open_unchanged",
-    "resolve_pictures",
-    "thumbnail",
-]
 
 _READERS = 4
 _FILES_A_TRANSACTION = 1000
@@ -47,25 +33,6 @@ _FILES_A_TRANSACTION = 1000
 _CAUSES_OF_LIMITS = ("address-refused", "too-large", "too-many-pixels", "timeout")
 # Nothing was asked for, so there is nothing to spare by not trying again.
 _FORGOTTEN = ("host-not-found", "host-unreachable")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture on this machine.
-
-    Attributes:
-        key: SHA-256 of the file's bytes in hexadecimal digits.
-        path: the user's own file, or the copy in the download cache.
-
-    Raises:
-        PictureError: the key is none.
-    """
-
-    key: str
-    path: Path
-
-    def __post_init__(self) -> None:
-        check_key(self.key)
 
 
 def resolve_pictures(
@@ -114,7 +81,7 @@ def resolve_pictures(
                     if isinstance(found, Picture):
                         chosen[row].setdefault(found.key, found)
                     else:
-                        report.count(found, names[row] if names else _shortened(source))
+                        report.count(found, names[row] if names else _shorten(source))
     if finder.passed_over:
         report.note(
             f"{finder.passed_over} pictures that could not be downloaded in an earlier run were not tried again; "
@@ -185,7 +152,7 @@ class _Finder:
     def _find_files(self, files: dict[str, Path]) -> None:
         unknown: dict[str, Path] = {}
         for source, path in files.items():
-            known = self._recalled_file(path)
+            known = self._recall_file(path)
             if known is None:
                 unknown[source] = path
             else:
@@ -206,7 +173,7 @@ class _Finder:
                     fresh = []
         self._store.remember_files(fresh)
 
-    def _recalled_file(self, path: Path) -> KnownFile | None:
+    def _recall_file(self, path: Path) -> KnownFile | None:
         try:
             status = path.stat()
         except (OSError, ValueError):
@@ -216,7 +183,7 @@ class _Finder:
 
     def _read_file(self, path: Path) -> KnownFile | str:
         try:
-            with open_regular_file(path) as file, naming_causes():
+            with open_regular_file(path) as file, translate_errors():
                 status = check_file_size(file, self._settings.max_pixels)
                 pixels = check_picture(file, self._settings.max_pixels)
                 file.seek(0)
@@ -228,7 +195,7 @@ class _Finder:
     def _find_urls(self, urls: dict[str, str]) -> None:
         outcomes: dict[str, Picture | str] = {}
         for url in dict.fromkeys(urls.values()):
-            known = self._recalled_url(url)
+            known = self._recall_url(url)
             if known is not None:
                 outcomes[url] = known
         unknown = [url for url in dict.fromkeys(urls.values()) if url not in outcomes]
@@ -237,7 +204,7 @@ class _Finder:
             with Bar("Downloading pictures", len(unknown)) as bar, contextlib.closing(results):
                 for result in results:
                     bar.advance()
-                    outcomes[result.url] = self._outcome(result.key, result.cause)
+                    outcomes[result.url] = self._build_outcome(result.key, result.cause)
                     if result.cause not in _FORGOTTEN:
                         known_now = Remembered(
                             result.key, result.size, result.pixels, result.private, result.cause, self._limits
@@ -246,7 +213,7 @@ class _Finder:
         for source, url in urls.items():
             self.found[source] = outcomes[url]
 
-    def _recalled_url(self, url: str) -> Picture | str | None:
+    def _recall_url(self, url: str) -> Picture | str | None:
         """The outcome of an earlier run as it holds under the present settings; None: the URL has to be asked."""
         known = self._store.recall(url)
         if known is None:
@@ -260,9 +227,9 @@ class _Finder:
             if self._settings.retry_failed or outdated:
                 return None
             self.passed_over += 1
-        return self._outcome(known.key, known.cause)
+        return self._build_outcome(known.key, known.cause)
 
-    def _outcome(self, key: str | None, cause: str | None) -> Picture | str:
+    def _build_outcome(self, key: str | None, cause: str | None) -> Picture | str:
         return cause or "broken" if key is None else Picture(key, self._store.path(key))
 
     def _check_and_keep(self, data: bytes) -> tuple[str, int]:
@@ -271,5 +238,5 @@ class _Finder:
         return self._store.keep(data), pixels
 
 
-def _shortened(source: str) -> str:
+def _shorten(source: str) -> str:
     return source if len(source) <= 80 else f"{source[:77]}…"

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 
 from likewise.catalog.images.decode import LONGEST_PATH
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")  # two letters at least: one is a Windows drive
 _HOST_WITHOUT_SCHEME = re.compile(r"//[^/\\]+\.[^/\\]+")  # "//cdn.example.com/a.jpg", as copied from web pages
@@ -61,7 +61,7 @@ def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) ->
     Raises:
         PictureError: the cell cannot be read, or names a place that pictures may not come from.
     """
-    if len(text) > max(longest_source(max_bytes), LONGEST_PATH):
+    if len(text) > max(compute_longest_source(max_bytes), LONGEST_PATH):
         raise PictureError("too-large")
     text = text.strip()
     match = _SCHEME.match(text[:100])
@@ -69,26 +69,26 @@ def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) ->
     if scheme == "data":
         return InlinePicture(decode_data_uri(text, max_bytes))
     if scheme in ("http", "https"):
-        return WebAddress(normal_url(text))
+        return WebAddress(normalize_url(text))
     if len(text) > LONGEST_PATH:
         raise PictureError("malformed-source")
     if _HOST_WITHOUT_SCHEME.match(text):
-        return WebAddress(normal_url(f"https:{text}"))
+        return WebAddress(normalize_url(f"https:{text}"))
     try:
-        path = base / _path_of_uri(text) if scheme == "file" else _existing(base, text)
+        path = base / _parse_file_uri(text) if scheme == "file" else _find_file(base, text)
         if scheme not in ("", "file") and not path.exists():
             raise PictureError("unknown-scheme")
-        return LocalFile(_confined(path, root))
+        return LocalFile(_confine(path, root))
     except (ValueError, OSError):  # a NUL byte, a name that is too long, a loop of links
         raise PictureError("malformed-source") from None
 
 
-def longest_source(max_bytes: int) -> int:
+def compute_longest_source(max_bytes: int) -> int:
     """Characters of a percent-encoded `data:` URI of `max_bytes`, the longest source that can name a picture."""
     return 3 * max_bytes + _URI_HEAD
 
 
-def normal_url(text: str) -> str:
+def normalize_url(text: str) -> str:
     """Write an http(s) URL in one way, so that the cache knows it again.
 
     Raises:
@@ -118,9 +118,9 @@ def decode_data_uri(text: str, max_bytes: int) -> bytes:
         raise PictureError("malformed-source")
     is_base64 = text[:comma].lower().rstrip().endswith(";base64")
     # Base64 takes four characters for three bytes; the rest is for line breaks, and a "+" that is written as "%2B".
-    if len(text) > (2 * max_bytes + _URI_HEAD if is_base64 else longest_source(max_bytes)):
+    if len(text) > (2 * max_bytes + _URI_HEAD if is_base64 else compute_longest_source(max_bytes)):
         raise PictureError("too-large")
-    data = _percent_decoded(text[comma + 1 :].encode("utf-8", "surrogatepass"))
+    data = _decode_percent(text[comma + 1 :].encode("utf-8", "surrogatepass"))
     if is_base64:
         data = data.translate(_BASE64URL, delete=_BLANKS)
         if len(data) > 4 * (max_bytes // 3 + 1):
@@ -136,7 +136,7 @@ def decode_data_uri(text: str, max_bytes: int) -> bytes:
     return data
 
 
-def _percent_decoded(data: bytes) -> bytes:
+def _decode_percent(data: bytes) -> bytes:
     """The bytes that percent-encoded ones stand for, decoded part by part in memory of the order of the data."""
     if b"%" not in data:
         return data
@@ -158,14 +158,14 @@ def _percent_decoded(data: bytes) -> bytes:
     return bytes(decoded)
 
 
-def _path_of_uri(text: str) -> str:
+def _parse_file_uri(text: str) -> str:
     parts = urlsplit(text)
     if parts.netloc.lower() not in ("", "localhost"):
         raise PictureError("network-path")
     return url2pathname(parts.path)
 
 
-def _existing(base: Path, text: str) -> Path:
+def _find_file(base: Path, text: str) -> Path:
     """The path as written; if there is no such file, as Windows or a web page would have written it."""
     if text.startswith("\\\\"):
         raise PictureError("network-path")
@@ -177,7 +177,7 @@ def _existing(base: Path, text: str) -> Path:
     return path
 
 
-def _confined(path: Path, root: Path | None) -> Path:
+def _confine(path: Path, root: Path | None) -> Path:
     if "\0" in str(path):
         raise PictureError("malformed-source")
     if path.drive.startswith("\\\\"):

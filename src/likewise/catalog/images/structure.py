@@ -9,8 +9,8 @@ import struct
 from typing import BinaryIO
 
 from likewise.catalog.images import tags
-from likewise.catalog.images.avif import largest_coded_picture
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.avif import find_largest_picture
+from likewise.catalog.images.picture import PictureError
 
 _MOST_PNG_CHUNKS = 100_000  # at the usual 8 KB, 800 MB
 _MOST_PNG_TEXTS = 1_000
@@ -42,7 +42,7 @@ def check_structure(file: BinaryIO, name: str, max_pixels: int) -> None:
     elif name == "BMP":
         _check_bmp(file, max_pixels)
     elif name == "AVIF":
-        check_pixels(*largest_coded_picture(file), max_pixels)
+        check_pixels(*find_largest_picture(file), max_pixels)
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -67,7 +67,7 @@ def _check_png(file: BinaryIO) -> None:
         chunks += 1
         texts += head[4:] in (b"tEXt", b"zTXt", b"iTXt")
         if chunks > _MOST_PNG_CHUNKS or texts > _MOST_PNG_TEXTS:
-            raise _too_many("chunks")
+            raise _build_error("chunks")
         position += 12 + int.from_bytes(head[:4], "big")
 
 
@@ -79,7 +79,7 @@ def _check_webp(file: BinaryIO) -> None:
         length = int.from_bytes(file.read(4), "little")
         chunks += 1
         if chunks > _MOST_RIFF_CHUNKS:
-            raise _too_many("chunks")
+            raise _build_error("chunks")
         position += 8 + length + (length & 1)
 
 
@@ -109,7 +109,7 @@ def _check_jpeg(file: BinaryIO) -> None:
                 else:
                     file.seek(max(0, length - 2) - len(segment), os.SEEK_CUR)
         if segments > _MOST_JPEG_SEGMENTS or metadata > _MOST_JPEG_METADATA or junk > _MOST_JUNK:
-            raise _too_many("segments")
+            raise _build_error("segments")
     tags.check_exif(exif)
 
 
@@ -129,10 +129,10 @@ def _check_gif(file: BinaryIO) -> None:
                 file.seek(length[0], os.SEEK_CUR)
                 blocks += 1
                 if blocks > _MOST_GIF_BLOCKS:
-                    raise _too_many("blocks")
+                    raise _build_error("blocks")
             blocks += 1
         if junk > _MOST_JUNK or blocks > _MOST_GIF_BLOCKS:
-            raise _too_many("blocks")
+            raise _build_error("blocks")
 
 
 def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
@@ -157,5 +157,5 @@ def _check_bmp(file: BinaryIO, max_pixels: int) -> None:
         check_pixels(width, _LONGEST_SKIP, max_pixels)
 
 
-def _too_many(parts: str) -> PictureError:
+def _build_error(parts: str) -> PictureError:
     return PictureError("broken", f"the picture consists of more {parts} than any picture needs")

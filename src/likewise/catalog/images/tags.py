@@ -5,7 +5,7 @@ import struct
 from collections import defaultdict
 from typing import BinaryIO
 
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError
 
 WIDTH, HEIGHT, BITS, SAMPLES = 256, 257, 258, 277
 TILE_WIDTH, TILE_HEIGHT = 322, 323

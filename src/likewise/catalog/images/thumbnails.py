@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from likewise.catalog.images.decode import MAX_PIXELS, check_picture, open_picture, open_regular_file
 from likewise.catalog.images.formats import HEADER_BYTES, sniff
-from likewise.catalog.images.keys import check_key
-from likewise.catalog.images.picture_error import PictureError
+from likewise.catalog.images.picture import PictureError, check_key
 from likewise.files import make_folder, write_file
 
 if TYPE_CHECKING:
-    from likewise.catalog.images.resolve import Picture
+    from likewise.catalog.images.picture import Picture
 
 SIDE = 320  # pixels, of the longer side
 _QUALITY = 85
@@ -48,7 +47,7 @@ def find_thumbnail(key: str, cache: Path) -> Path | None:
     return path if len(data) <= _MOST_BYTES and data[:_SEALED] == _seal(key, _START + data[_SEALED:]) else None
 
 
-def thumbnail(picture: "Picture", cache: Path, max_pixels: int = MAX_PIXELS) -> Path:
+def make_thumbnail(picture: "Picture", cache: Path, max_pixels: int = MAX_PIXELS) -> Path:
     """The picture as a JPEG of at most 320 × 320 pixels in the cache, made if it is not there yet.
 
     Args:

@@ -1,16 +1,16 @@
-"""The report of an examination: the figures, the queries that went worst and a map of the space, on one page."""
+"""The report of `likewise evaluate`: the figures, the queries that went worst and a map of the space, on one page."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
-from likewise.evaluation.error_analysis import exhibit_examination
-from likewise.evaluation.evaluate import Examination
+from likewise.evaluation.error_analysis import analyse_errors
+from likewise.evaluation.evaluate import Evaluation
 from likewise.evaluation.report.report import write_report
 from likewise.evaluation.results import DataNote, EncoderNote, RunMetrics
 from likewise.model.model import MODALITIES, Model
 
 
-def write_examination(file: Path, run: Path, model: Model, examination: Examination) -> Path:
+def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation) -> Path:
     """Write the HTML report of `likewise evaluate --report`.
 
     Args:
@@ -21,23 +21,23 @@ def write_examination(file: Path, run: Path, model: Model, examination: Examinat
     Raises:
         UserError: the file cannot be written.
     """
-    inquiry = examination.inquiry
+    task = evaluation.task
     metrics = RunMetrics(
         name=run.resolve().name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=DataNote(
-            source=inquiry.catalog.source.name,
-            items=len(inquiry.catalog),
+            source=task.catalog.source.name,
+            items=len(task.catalog),
             training_items=0,
             validation_items=0,
-            fields=list(inquiry.catalog.fields),
+            fields=list(task.catalog.fields),
             split="",
-            query=inquiry.hidden,
+            query=task.hidden,
         ),
-        comparison=examination.comparison,
-        validation_metric=inquiry.metric,
-        threshold=examination.threshold,
-        catalogue=inquiry.catalog.report.as_dict(),
+        comparison=evaluation.comparison,
+        validation_metric=task.metric,
+        threshold=evaluation.threshold,
+        catalogue=task.catalog.report.as_dict(),
         encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
     )
-    return write_report(run, metrics, exhibit_examination(examination), file=file)
+    return write_report(run, metrics, analyse_errors(evaluation), file=file)

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from likewise.evaluation.error_analysis import Exhibits
+from likewise.evaluation.error_analysis import ErrorAnalysis
 from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.ranks import rank_labels
 from likewise.evaluation.report.charts import bar_chart, frontier_chart, rank_chart, scatter_chart
@@ -35,14 +35,14 @@ METRIC_WORDS = {
 
 
 def write_report(
-    run: Path, metrics: RunMetrics | Mapping[str, Any], exhibits: Exhibits | None = None, *, file: Path | None = None
+    run: Path, metrics: RunMetrics | Mapping[str, Any], errors: ErrorAnalysis | None = None, *, file: Path | None = None
 ) -> Path:
     """Write the report, in one step.
 
     Args:
         run: the run folder.
         metrics: what `metrics.json` holds (`results.RunMetrics`).
-        exhibits: the worst queries and the map of the space.
+        errors: the worst queries, the map of the space and possible duplicates.
         file: where it goes; None: `report.html` in the run folder.
 
     Returns:
@@ -60,8 +60,8 @@ def write_report(
         plain_words=plain_words(metrics.comparison) if metrics.comparison else [],
         bars=list(_bars(metrics.comparison)) if metrics.comparison else [],
         ranks=_ranks(metrics.comparison),
-        exhibits=exhibits,
-        space=_drawing(scatter_chart(exhibits.space.points, "space")) if exhibits and exhibits.space else None,
+        errors=errors,
+        space=_drawing(scatter_chart(errors.space.points, "space")) if errors and errors.space else None,
         curves=list(learning_curves(metrics)),
         frontier=_frontier(metrics.frontier),
         of_100=_of_100,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.seeds import Stream, random_stream
+
 Vectors = NDArray[np.float32]
 
 MOST_ITEMS = 300  # more points hide each other
@@ -49,7 +51,7 @@ def draw_map(views: Mapping[str, Vectors], *, seed: int = 0, fine: bool = True) 
     if len(present) < 2:
         return None
     rows = np.flatnonzero(np.any(list(present.values()), axis=0))
-    rows = np.sort(np.random.default_rng([seed, 8]).permutation(rows)[:MOST_ITEMS])
+    rows = np.sort(random_stream(seed, Stream.SPACE_MAP).permutation(rows)[:MOST_ITEMS])
     parts = {name: views[name][rows[present[name][rows]]] for name in present}
     vectors = np.concatenate(list(parts.values()))
     if not fine:

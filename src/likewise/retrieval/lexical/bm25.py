@@ -152,6 +152,11 @@ class LexicalMatches:
         return [np.flatnonzero(values > 0) for values in self._scores]
 
     @property
+    def all_scores(self) -> np.ndarray:
+        """(items,) float32: every item's score, in the order in which they were added; 0 where it does not match."""
+        return np.maximum(np.concatenate([np.empty(0, np.float32), *self._scores]), 0.0)
+
+    @property
     def count(self) -> int:
         """How many items match at all."""
         return sum(map(len, self._found))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from likewise.catalog.words import folded, tokens
+from likewise.catalog.text import fold_case, split_words
 
 _LONGEST_CODE = 40  # characters; what is longer is an address or a file name
 _LONGEST_TEXT = 100_000
@@ -29,12 +29,12 @@ _DECIMAL = re.compile(r"\d+\.\d+[^\W\d_]*")  # 3.5mm is not 35mm
 def lexical_tokens(text: str) -> list[str]:
     """The words of a text, and for its codes the other ways of writing them."""
     text = text[:_LONGEST_TEXT]
-    return [*tokens(text), *(token for code in _codes(folded(text)) for token in code.others)]
+    return [*split_words(text), *(token for code in _codes(fold_case(text)) for token in code.others)]
 
 
 def whole_codes(text: str) -> set[str]:
     """Those tokens of a text whose parts are tokens of it, too: where nothing is written so, the parts will do."""
-    return {token for code in _codes(folded(text[:_LONGEST_TEXT])) for token in code.wholes}
+    return {token for code in _codes(fold_case(text[:_LONGEST_TEXT])) for token in code.wholes}
 
 
 def searchable_text(fields: Mapping[str, Any]) -> str:

@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 from model.shape_catalogue import catalogue_of, draw
 from training.identity_codes import identity_of
 
-from likewise.catalog.same_text import normalised
-from likewise.training.identity import Identity, codes
+from likewise.catalog.identity import Identity, number_values
+from likewise.catalog.text import normalize_text
 
 
 def test_texts_are_compared_without_case_width_and_spaces():
-    assert normalised("  Red\u00a0SHOES\n") == normalised("red shoes") == normalised("ｒｅｄ shoes")
-    assert normalised("Straße") == normalised("STRASSE")
-    assert normalised(None) is None
+    assert normalize_text("  Red\u00a0SHOES\n") == normalize_text("red shoes") == normalize_text("ｒｅｄ shoes")
+    assert normalize_text("Straße") == normalize_text("STRASSE")
+    assert normalize_text(None) is None
 
 
 def test_codes_number_values_in_order_of_appearance():
-    assert codes(["b", None, "a", "b"]).tolist() == [0, -1, 1, 0]
-    assert codes([]).tolist() == []
+    assert number_values(["b", None, "a", "b"]).tolist() == [0, -1, 1, 0]
+    assert number_values([]).tolist() == []
 
 
 def test_the_identity_of_a_catalogue(tmp_path):
@@ -31,7 +31,7 @@ def test_the_identity_of_a_catalogue(tmp_path):
         {"title": None, "description": "only words", "image_url": None},
         {"title": None, "description": "only words", "image_url": red},
     ]
-    identity = Identity.of(catalogue_of(tmp_path, rows))
+    identity = Identity.read(catalogue_of(tmp_path, rows))
     assert identity.title.tolist() == [0, 0, 0, -1, -1, -1]
     assert identity.description.tolist() == [0, 0, 1, -1, 2, 2]
     assert identity.picture.tolist() == [0, -1, 1, 1, -1, 0]

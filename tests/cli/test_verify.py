@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
-from likewise.cli import main
+from likewise.cli.app import main
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.items import read_items, spread_sample
 from likewise.catalog.report import Report
+from likewise.catalog.rows import read_items, sample_rows
 
 
 def read(folder: Path, text: str, columns: dict[str, str] | None = None) -> tuple[pl.DataFrame, Report]:
@@ -99,10 +99,10 @@ def test_rows_are_used_or_counted(tmp_path_factory: pytest.TempPathFactory, rows
 
 def test_samples_are_spread_over_titles() -> None:
     table = pl.DataFrame({"id": [str(row) for row in range(1000)], "title": ["common"] * 900 + list("abcdefghij") * 10})
-    sample = spread_sample(table, 30, seed=0)
+    sample = sample_rows(table, 30, seed=0)
     assert sample["title"].value_counts()["count"].max() == 3
     assert sample["title"].n_unique() == 11
     assert sample["id"].cast(pl.Int64).is_sorted()
-    assert spread_sample(table, 30, seed=0).equals(sample)
-    assert not spread_sample(table, 30, seed=1).equals(sample)
-    assert spread_sample(table, 5000, seed=0).equals(table)
+    assert sample_rows(table, 30, seed=0).equals(sample)
+    assert not sample_rows(table, 30, seed=1).equals(sample)
+    assert sample_rows(table, 5000, seed=0).equals(table)

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.catalog.identity import Codes
 from likewise.errors import UserError
 from likewise.evaluation.judgments.qrels import JudgedQueries, read_queries
-from likewise.training.identity import Codes
 
 Rows = NDArray[np.int64]
 Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class AskedQueries:
+class QueryLog:
     """Which queries each row answers, and how well: the entries of row r are those from starts[r] to starts[r + 1].
 
     Attributes:
@@ -30,7 +30,7 @@ class AskedQueries:
     weight: Weights
 
     @classmethod
-    def of(cls, rows: int, row: Rows, text: Codes, weight: Weights) -> "AskedQueries":
+    def of(cls, rows: int, row: Rows, text: Codes, weight: Weights) -> "QueryLog":
         """From entries in any order, of which those without weight answer nothing."""
         answers = weight > 0
         row, text, weight = row[answers], text[answers], weight[answers]
@@ -39,7 +39,7 @@ class AskedQueries:
         return cls(starts, text[order], weight[order])
 
     @classmethod
-    def one_each(cls, text: Codes) -> "AskedQueries":
+    def one_each(cls, text: Codes) -> "QueryLog":
         """A query for every row, −1 for none."""
         row = np.flatnonzero(text >= 0)
         return cls.of(len(text), row, text[row], np.ones(len(row)))

@@ -1,4 +1,4 @@
-"""What makes two rows the same thing, as integer codes: equal codes mean equal, −1 that there is nothing to compare."""
+"""Identity: what makes two rows the same thing, as integer codes; equal codes are equal values, −1 is no value."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.same_text import normalised
+from likewise.catalog.text import normalize_text
 from likewise.errors import UserError
 
 Codes = NDArray[np.int64]
@@ -17,7 +17,7 @@ Codes = NDArray[np.int64]
 _COLUMN = "column:"
 
 
-def codes(values: Sequence[Hashable | None]) -> Codes:
+def number_values(values: Sequence[Hashable | None]) -> Codes:
     """Number the distinct values in order of appearance; None becomes −1."""
     numbers: dict[Hashable, int] = {}
     return np.array([-1 if value is None else numbers.setdefault(value, len(numbers)) for value in values], np.int64)
@@ -47,12 +47,14 @@ class Identity:
         return np.where(self.named >= 0, self.named, title)
 
     @classmethod
-    def of(cls, catalog: Catalog, identity: str = "auto") -> "Identity":
-        """Read the identities of a catalogue's rows (this resolves its pictures).
+    def read(cls, catalog: Catalog, identity: str = "auto", *, pictures: bool = True) -> "Identity":
+        """Read the identities of a catalogue's rows.
 
         Args:
-            identity: "auto", "column:NAME" for a column that says beside texts and pictures which rows are the same
-                thing, or "none", by which every row is a thing of its own.
+            catalog: the rows.
+            identity: "auto", "column:NAME" for a column that, besides texts and pictures, says which rows are the same
+                thing, or "none": no two rows are the same thing.
+            pictures: look at the pictures as well, which resolves those of the catalogue.
 
         Raises:
             UserError: there is no such column.
@@ -63,12 +65,17 @@ class Identity:
         if identity != "auto" and not identity.startswith(_COLUMN):
             raise UserError(f"identity is auto, none or column:NAME, not {identity!r}")
         column = identity.removeprefix(_COLUMN) if identity != "auto" else None
-        titles = [normalised(text) for text in catalog.texts("title")]
-        descriptions = [normalised(text) for text in catalog.texts("description")]
-        pictures = [shown[0].key if shown else None for shown in catalog.pictures]
+        titles = [normalize_text(text) for text in catalog.texts("title")]
+        descriptions = [normalize_text(text) for text in catalog.texts("description")]
+        hashes = [shown[0].key if shown else None for shown in catalog.pictures] if pictures else [None] * len(catalog)
         texts = [None if pair == (None, None) else pair for pair in zip(titles, descriptions, strict=True)]
-        picture, named = codes(pictures), codes(_values(catalog, column))
-        return cls(codes(titles), codes(descriptions), picture, named, _components(codes(texts), picture, named))
+        picture, named = number_values(hashes), number_values(_values(catalog, column))
+        components = _components(number_values(texts), picture, named)
+        return cls(number_values(titles), number_values(descriptions), picture, named, components)
+
+    def select(self, rows: np.ndarray) -> "Identity":
+        """The codes of some rows, in the order given."""
+        return Identity(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 def _values(catalog: Catalog, column: str | None) -> list[str | None]:

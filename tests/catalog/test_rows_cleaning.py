@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.catalog.cleaning import clean_cells, clean_text, typed_metadata
 from likewise.catalog.report import Report
+from likewise.catalog.rows import clean_cells, clean_text, infer_column_type
 
 
 def cleaned(*texts: str | None) -> tuple[list[str | None], Report]:
@@ -75,4 +75,4 @@ def test_cleaned_text_is_never_empty_or_padded(raw: list[str | None]) -> None:
     ],
 )
 def test_whole_columns_of_numbers_are_numbers(cells: list[str | None], values: list[object]) -> None:
-    assert typed_metadata(pl.Series("price", cells, pl.String)).to_list() == values
+    assert infer_column_type(pl.Series("price", cells, pl.String)).to_list() == values

@@ -8,7 +8,7 @@ import pytest
 import torch
 from model.shape_catalogue import write_catalogue
 
-from likewise.cli import app, main
+from likewise.cli.app import app, main
 from likewise.progress import console
 
 COMMANDS = (

@@ -9,7 +9,7 @@ import pytest
 import torch
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
-from likewise.cli import main
+from likewise.cli.app import main
 from likewise.model.model import Model
 from likewise.progress import console
 from likewise.stores.registry import remembered_store
@@ -242,11 +242,11 @@ def test_demo_serves_the_page_over_a_store(shop, capsys):
         (("search", "{run}", "--image", "{data}"), "picture"),
         (("search", "{run}", "--like", "sku-1"), "no item 'sku-1'"),
         (("search", "{run}", "red", "--where", "prise < 3"), "did you mean price?"),
-        (("search", "{run}", "red", "--where", "price <"), "the filter cannot be read at the arrow"),
+        (("search", "{run}", "red", "--where", "price <"), "syntax error in the filter at the arrow"),
         (("search", "{run}", "red", "--group-by", "brnd"), "did you mean brand?"),
         (("search", "{run}", "red", "--facet", "brnd"), "did you mean brand?"),
         (("search", "{run}", "red", "--boost", "brand * 2"), "holds no numbers"),
-        (("search", "{run}", "red", "--boost", "price *"), "the boost cannot be read at the arrow"),
+        (("search", "{run}", "red", "--boost", "price *"), "syntax error in the boost at the arrow"),
         (("search", "{run}", "red", "--diversity", "1"), "diversity must lie between 0 and 1"),
         (("search", "{run}", "red", "--image-weight", "2"), "between 0 and 1"),
         (("search", "{run}", "red", "--hybrid", "--words-weight", "2"), "weight of the words must lie between 0 and 1"),

@@ -1,4 +1,4 @@
-"""A text's words, in any language, for whatever compares texts word by word."""
+"""Text normalisation and word tokenisation for any language."""
 
 import re
 import unicodedata
@@ -9,7 +9,12 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
-def tokens(text: str) -> list[str]:
+def normalize_text(text: str | None) -> str | None:
+    """Text as identities compare it: Unicode-normalised (NFKC), case-folded, with single spaces."""
+    return None if text is None else " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def split_words(text: str) -> list[str]:
     """Words of a text in any language, for a lexical index.
 
     Case and accents are folded. Scripts without spaces give overlapping pairs of characters, as Lucene's CJK analyser
@@ -17,7 +22,7 @@ def tokens(text: str) -> list[str]:
     weighs common words down.
     """
     words: list[str] = []
-    for run in _word_pattern().finditer(folded(text)):
+    for run in _word_pattern().finditer(fold_case(text)):
         if run.lastgroup == "unspaced" and len(run[0]) > 1:
             words.extend(run[0][start : start + 2] for start in range(len(run[0]) - 1))
         else:
@@ -25,7 +30,7 @@ def tokens(text: str) -> list[str]:
     return words
 
 
-def folded(text: str) -> str:
+def fold_case(text: str) -> str:
     """A text without case and accents: "Crème" becomes "creme"; Hangul and kana stay whole."""
     text = text.casefold()
     if text.isascii():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from likewise.catalog.words import tokens
+from likewise.catalog.text import split_words
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ from likewise.catalog.words import tokens
     ],
 )
 def test_words_of_many_scripts(text, words):
-    found = tokens(text)
+    found = split_words(text)
     assert found == words if words is not None else len(found) > 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from model.shape_catalogue import write_catalogue
 
-from likewise.cli import main
+from likewise.cli.app import main
 from likewise.config import ModelSettings
 from likewise.evaluation.report import space_map
 from likewise.model.model import Model

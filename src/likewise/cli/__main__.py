@@ -1,0 +1,5 @@
+"""`python -m likewise.cli`, for launchers such as torchrun."""
+
+from likewise.cli.app import main
+
+main()

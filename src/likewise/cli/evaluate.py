@@ -1,0 +1,108 @@
+"""Commands that measure a run, alone or against another one."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from likewise.cli.options import (
+    CATALOG_DEFAULTS,
+    TASK_DEFAULTS,
+    AsJson,
+    CatalogOptions,
+    Data,
+    Device,
+    QuestionOptions,
+    Run,
+    Switch,
+    Where,
+)
+from likewise.progress import print_json, print_table, report_error, say
+
+
+def evaluate(
+    run: Run,
+    /,
+    *,
+    data: Data,
+    where: Where = None,
+    asked: QuestionOptions = TASK_DEFAULTS,
+    ablations: Switch = False,
+    report: Path | None = None,
+    fail_under: Annotated[list[str] | None, Parameter(negative="")] = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    catalog: CatalogOptions = CATALOG_DEFAULTS,
+) -> None:
+    """Measure a run on a catalogue, next to its baselines: untrained, BM25 and a closed-form linear map.
+
+    Example: likewise evaluate runs/products --data products.csv --queries judged.csv --report report.html
+
+    Parameters
+    ----------
+    ablations
+        Also measure with each field alone, and with each field removed.
+    report
+        Write an HTML report with the figures, the worst queries and a map of the space.
+    fail_under
+        Exit with status 1 if a metric of the trained model is lower, such as recall@10=0.8 (repeatable).
+    """
+    from likewise.evaluation.evaluate import evaluate_run
+    from likewise.evaluation.quality_gate import parse_gates
+    from likewise.evaluation.report.evaluation_report import write_evaluation
+    from likewise.evaluation.report.table import comparison_table
+    from likewise.model.model import Model
+    from likewise.retrieval.export import prepare_target
+
+    gates = parse_gates(fail_under or [])
+    if report is not None:
+        prepare_target(report)
+    model = Model.load(run, device)
+    task = asked.task(data, catalog, where, model.fields)
+    evaluation = evaluate_run(run, model, task, ablations=ablations)
+    if report is not None:
+        say(f"The report is {write_evaluation(report, run, model, evaluation)}")
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        print_table(comparison_table(evaluation.comparison, evaluation.threshold))
+    first = evaluation.comparison.subsets[0]
+    missed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
+    for sentence in missed:
+        report_error("likewise", sentence)
+    if missed:
+        sys.exit(1)
+
+
+def compare(
+    run: Run,
+    other: Path,
+    /,
+    *,
+    data: Data,
+    where: Where = None,
+    asked: QuestionOptions = TASK_DEFAULTS,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    catalog: CatalogOptions = CATALOG_DEFAULTS,
+) -> None:
+    """Compare two runs on the same queries: is the second one better, and for which queries?
+
+    Example: likewise compare runs/old runs/new --data products.csv --queries judged.csv
+
+    Parameters
+    ----------
+    other
+        Run folder to compare with the first.
+    """
+    from likewise.evaluation.run_comparison import compare_runs, run_comparison_table
+    from likewise.model.model import Model
+
+    first, second = Model.load(run, device), Model.load(other, device)
+    task = asked.task(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
+    result = compare_runs(task, (run, first), (other, second))
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_table(run_comparison_table(result))

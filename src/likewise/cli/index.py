@@ -1,0 +1,119 @@
+"""Commands that encode a catalogue: into a search index, or into a file of vectors."""
+
+from pathlib import Path
+from typing import Literal
+
+from likewise.cli.options import (
+    CATALOG_DEFAULTS,
+    CatalogOptions,
+    Data,
+    Device,
+    Fields,
+    Run,
+    StoreUri,
+    Switch,
+    Where,
+    read_credentials,
+    split_names,
+)
+from likewise.errors import UserError
+from likewise.progress import say
+
+
+def index(
+    run: Run,
+    /,
+    *,
+    data: Data,
+    where: Where = None,
+    update: Switch = False,
+    dim: int | None = None,
+    store: StoreUri = None,
+    target_recall: float | None = None,
+    memory: str | None = None,
+    index_kind: Literal["auto", "flat", "hnsw-sq8", "ivf-sq8", "ivf-pq", "rabitq"] | None = None,
+    device: Device = "auto",
+    catalog: CatalogOptions = CATALOG_DEFAULTS,
+) -> None:
+    """Encode a catalogue and build a search index, by default in the run folder.
+
+    Example: likewise index runs/products --data products.csv
+
+    Parameters
+    ----------
+    update
+        Update an existing index: encode new and changed items only, and remove those no longer in the catalogue.
+    dim
+        Truncate vectors to this many dimensions to save memory; see `matryoshka` in the training guide.
+    target_recall
+        For faiss: minimum share of the true nearest neighbours that a search finds, such as 0.95.
+    memory
+        For faiss: maximum memory of the index, such as 2GB.
+    index_kind
+        For faiss: type of index; auto picks the fastest that reaches --target-recall within --memory.
+    """
+    from likewise.model.model import Model
+    from likewise.retrieval.index import Index
+
+    credentials = read_credentials()
+    model = Model.load(run, device)
+    if update:
+        if any(option is not None for option in (target_recall, memory, index_kind)):
+            raise UserError(
+                "--target-recall, --memory and --index-kind apply when an index is built: omit them with --update"
+            )
+        if dim is not None:
+            raise UserError("--dim applies to a new index: --update keeps the dimensions that it has")
+        opened = Index.open(run, model, store=store, credentials=credentials)
+        say(f"{opened.update(catalog.read(data, where))}")
+        say(f"{len(opened):,} items can be searched")
+        return
+    built = Index.build(
+        model,
+        catalog.read(data, where),
+        run,
+        dim=dim,
+        store=store,
+        credentials=credentials,
+        target_recall=target_recall,
+        memory=memory,
+        kind=index_kind,
+    )
+    say(f"{len(built):,} items can be searched; {built.metadata.left_out:,} have no content")
+
+
+def encode(
+    run: Run,
+    /,
+    *,
+    data: Data,
+    output: Path,
+    fields: Fields = None,
+    dim: int | None = None,
+    where: Where = None,
+    device: Device = "auto",
+    catalog: CatalogOptions = CATALOG_DEFAULTS,
+) -> None:
+    """Encode a catalogue into a Parquet file with the columns id and vector.
+
+    Example: likewise encode runs/products --data products.csv --output vectors.parquet
+
+    Parameters
+    ----------
+    output
+        Parquet file to write; items that have none of the fields are skipped and counted.
+    dim
+        Truncate vectors to this many dimensions.
+    """
+    from likewise.model.model import Model
+    from likewise.retrieval.export import prepare_target, write_vectors
+    from likewise.retrieval.truncated import TruncatedModel
+
+    prepare_target(output)
+    model = Model.load(run, device)
+    shortened = TruncatedModel(model, model.dim if dim is None else dim)
+    items = catalog.read(data, where)
+    written = write_vectors(output, items.ids, shortened.cut(model.encode_items(items, split_names(fields))))
+    say(f"{written:,} vectors of {shortened.dim} dimensions in {output}")
+    if written < len(items):
+        say(f"{len(items) - written:,} items have none of the fields and were skipped")

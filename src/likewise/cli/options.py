@@ -1,0 +1,159 @@
+"""Options that several commands share: parameter types with their help, and groups of options."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from likewise.progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from likewise.catalog.catalog import Catalog
+    from likewise.config import ImageSettings
+    from likewise.evaluation.task import RetrievalTask
+    from likewise.stores.uri import Credentials
+
+Run = Annotated[Path, Parameter(help="Run folder.")]
+Data = Annotated[Path, Parameter(help="Catalogue file: CSV, TSV, Parquet or JSON Lines.")]
+Where = Annotated[
+    str | None, Parameter(help="Use only rows that match a filter, such as 'price < 50 and brand is not null'.")
+]
+Fields = Annotated[str | None, Parameter(help="Fields of an item to use, such as image or title,image (default: all).")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Device to run on: auto, cpu, cuda or mps.")]
+Switch = Annotated[bool, Parameter(negative="")]
+Several = Annotated[list[str] | None, Parameter(negative="")]
+StoreUri = Annotated[
+    str | None,
+    Parameter(
+        name="--store",
+        help="URI of the store, such as faiss:index, lancedb:items or qdrant://host:6333; relative paths start at the "
+        "run folder (default: the store that the run used last, initially faiss:index). Credentials are read from "
+        "LIKEWISE_STORE_USER, LIKEWISE_STORE_PASSWORD and LIKEWISE_STORE_TOKEN; without --store they are sent to "
+        "LIKEWISE_STORE_HOST only.",
+    ),
+]
+
+
+@Parameter(name="*", group=Group("Catalogue", sort_key=10))
+@dataclass(frozen=True)
+class CatalogOptions:
+    """How a catalogue is read.
+
+    Attributes:
+        map: Use a column of the file as one of ours, such as title=product_name (repeatable).
+        image_root: Read local pictures from this folder only.
+        allow_private_hosts: Allow picture URLs on private and loopback addresses.
+        images_per_item: Number of pictures per item, whose features are averaged.
+        retry_failed: Retry downloads that failed in an earlier run.
+        cache: Folder for downloads, thumbnails and features.
+    """
+
+    map: Annotated[list[str] | None, Parameter(negative="")] = None
+    image_root: Path | None = None
+    allow_private_hosts: Switch = False
+    images_per_item: int = 1
+    retry_failed: Switch = False
+    cache: Path | None = None
+
+    def parse_columns(self) -> dict[str, str]:
+        """Parse --map."""
+        from likewise.catalog.columns import parse_mapping
+
+        return parse_mapping(self.map or [])
+
+    def build_image_settings(self) -> "ImageSettings":
+        """Build the settings of where pictures may come from."""
+        from likewise.config import ImageSettings
+
+        return ImageSettings.parse(
+            {
+                "root": self.image_root,
+                "allow_private_hosts": self.allow_private_hosts,
+                "per_item": self.images_per_item,
+                "retry_failed": self.retry_failed,
+            },
+            source="options",
+        )
+
+    def find_cache(self) -> Path | None:
+        """The cache folder: --cache, or LIKEWISE_CACHE, or None for the user's default."""
+        return self.cache or (Path(os.environ["LIKEWISE_CACHE"]) if os.environ.get("LIKEWISE_CACHE") else None)
+
+    def read(self, file: Path, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
+        """Read the catalogue and print what was assumed about it."""
+        from likewise.catalog.catalog import Catalog
+
+        catalog = Catalog.read(
+            file,
+            columns=self.parse_columns(),
+            where=where,
+            max_items=max_items,
+            seed=seed,
+            images=self.build_image_settings(),
+            cache=self.find_cache(),
+        )
+        for line in catalog.report.lines():
+            say(line)
+        return catalog
+
+
+@Parameter(name="*", group=Group("Evaluation", sort_key=5))
+@dataclass(frozen=True)
+class QuestionOptions:
+    """What is evaluated.
+
+    Attributes:
+        queries: Judged queries (a table with query or image, id and relevance; TREC qrels; a BEIR folder), or
+            column:NAME to use a column's distinct values (default: column:title).
+        topics: Texts of the queries that TREC qrels refer to by id.
+        answers: What is ranked: items, or column:NAME for the distinct values of a column, with every item as a query.
+        fields: Fields of an item to use, such as image or title,image (default: all except the one queried for).
+        relevance: Column whose value a query and its relevant items share (default: the column queried for).
+    """
+
+    queries: str | None = None
+    topics: Path | None = None
+    answers: str = "items"
+    fields: str | None = None
+    relevance: str | None = None
+
+    def task(
+        self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
+    ) -> "RetrievalTask":
+        """Read the catalogue and the queries; a folder in BEIR's layout holds both."""
+        from likewise.evaluation.judgments.beir import corpus_file, is_beir
+        from likewise.evaluation.task import TaskOptions
+
+        queries = self.queries
+        if is_beir(data):
+            queries, data = queries or str(data), corpus_file(data)
+        items = catalog.read(data, where)
+        notes = len(items.report.notes)
+        options = TaskOptions(
+            items, model_fields, queries, self.topics, self.answers, split_names(self.fields), self.relevance
+        )
+        task = options.build()
+        for note in items.report.notes[notes:]:
+            say(note)
+        return task
+
+
+CATALOG_DEFAULTS = CatalogOptions()
+TASK_DEFAULTS = QuestionOptions()
+
+
+def read_credentials() -> "Credentials":
+    """Read the credentials for a store's server from the environment."""
+    from likewise.stores.uri import Credentials
+
+    return Credentials.of(os.environ)
+
+
+def split_names(listed: str | None) -> list[str] | None:
+    """Split a list such as "title,image"; None stays None."""
+    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]

@@ -1,0 +1,192 @@
+"""Commands that search an index."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from likewise.cli.options import AsJson, Device, Run, Several, StoreUri, Switch, read_credentials
+from likewise.progress import plain_text, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from likewise.retrieval.index import Index
+    from likewise.retrieval.items import Hits
+
+
+@Parameter(name="*", group=Group("Query", sort_key=5))
+@dataclass(frozen=True)
+class QueryOptions:
+    """What to search for besides the words, and how hits are selected.
+
+    Every part can have a weight: "in blue^0.5".
+
+    Attributes:
+        text: Additional words (repeatable).
+        image: Picture to search with (repeatable).
+        like: Id of an item to find similar ones to (repeatable).
+        minus: Words for what is not wanted (repeatable).
+        image_weight: Weight of the pictures when they are combined with words or items.
+        where: Filter that items must match, such as 'price < 50 and brand is not null'.
+        hybrid: Combine with keyword search (BM25), which finds ids, model numbers and brand names.
+        fusion: Combine hybrid results by weighted scores, or by ranks (reciprocal rank fusion).
+        words_weight: Weight of the keyword search in a hybrid search.
+        offset: Number of hits to skip, for paging.
+        min_score: Minimum score of a hit.
+        group_by: Return only the best hit for each value of this column.
+        hide_duplicates: Skip items that are nearly the same as a better hit.
+        diversity: How strongly hits must differ from each other, from 0 up to 1 (MMR).
+        boost: Arithmetic over numeric columns to add to the score, such as 'popularity * 0.1'.
+        facet: Column whose values are counted among the best 1,000 items (repeatable).
+    """
+
+    text: Several = None
+    image: Several = None
+    like: Several = None
+    minus: Several = None
+    image_weight: float = 0.5
+    where: str | None = None
+    hybrid: Switch = False
+    fusion: Literal["weights", "ranks"] = "weights"
+    words_weight: float = 0.6
+    offset: int = 0
+    min_score: float | None = None
+    group_by: str | None = None
+    hide_duplicates: Switch = False
+    diversity: float = 0.0
+    boost: str | None = None
+    facet: Several = None
+
+    def ask(self, index: "Index", words: str | None, k: int) -> "Hits":
+        """Search an index."""
+        from likewise.retrieval.hybrid import Hybrid
+        from likewise.retrieval.query import parse_weighted
+
+        def weighted(given: list[str] | None) -> list[Any]:
+            return [parse_weighted(one) for one in given or []]
+
+        texts = [words] if words is not None else []
+        return index.search(
+            weighted([*texts, *(self.text or [])]),
+            image=weighted(self.image),
+            like=weighted(self.like),
+            minus=weighted(self.minus),
+            image_weight=self.image_weight,
+            where=self.where,
+            hybrid=Hybrid(self.fusion, self.words_weight) if self.hybrid else False,
+            k=k,
+            offset=self.offset,
+            min_score=self.min_score,
+            group_by=self.group_by,
+            hide_duplicates=self.hide_duplicates,
+            diversity=self.diversity,
+            boost=self.boost,
+            facet=self.facet or (),
+        )
+
+
+QUERY_DEFAULTS = QueryOptions()
+
+
+def search(
+    run: Run,
+    words: str | None = None,
+    /,
+    *,
+    k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
+    query: QueryOptions = QUERY_DEFAULTS,
+    as_json: AsJson = False,
+    store: StoreUri = None,
+    device: Device = "auto",
+) -> None:
+    """Find the items most similar to words, a picture, another item, or a combination of them.
+
+    Example: likewise search runs/products "red shoes" --image photo.jpg --where 'price < 50' -k 5
+
+    Parameters
+    ----------
+    words
+        What to search for.
+    k
+        Number of hits.
+    """
+    from likewise.model.model import Model
+    from likewise.retrieval.index import Index
+
+    hits = query.ask(Index.open(run, Model.load(run, device), store=store, credentials=read_credentials()), words, k)
+    if as_json:
+        found = [{"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")} for hit in hits]
+        print_json({"hits": found, "facets": _list_facets(hits.facets)} if hits.facets else found)
+        return
+    print_table(render_hits(hits, query.group_by))
+
+
+def render_hits(hits: "Hits", group_by: str | None = None) -> "RenderableType":
+    """Hits and their facets as tables for a terminal."""
+    from rich.console import Group as Stack
+    from rich.table import Column, Table
+
+    extra = [group_by] if group_by else []
+    table = Table("score", "id", "title", *(Column(plain_text(name)) for name in extra), box=None, pad_edge=False)
+    tables = [table]
+    for hit in hits:
+        table.add_row(
+            f"{hit.score:.3f}", *map(_format_cell, (hit.id, *(hit.fields.get(name) for name in ("title", *extra))))
+        )
+    for column, counts in hits.facets.items():
+        facet = Table(Column(plain_text(column)), "items", box=None, pad_edge=False)
+        tables.append(facet)
+        for value, count in counts.items():
+            facet.add_row(_format_cell(value), f"{count:,}")
+    return Stack(*tables)
+
+
+def recommend(
+    run: Run,
+    /,
+    *,
+    output: Path,
+    k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
+    where: str | None = None,
+    hide_duplicates: Switch = False,
+    store: StoreUri = None,
+    device: Device = "auto",
+) -> None:
+    """Find the items most similar to each item; writes a Parquet file with the columns id, rank, similar_id and score.
+
+    Example: likewise recommend runs/products --output similar.parquet -k 5 --where 'stock > 0'
+
+    Parameters
+    ----------
+    output
+        Parquet file to write.
+    k
+        Number of similar items per item.
+    where
+        Filter that similar items must match.
+    hide_duplicates
+        Skip items that are nearly the same as the item itself or as a better hit.
+    """
+    from likewise.model.model import Model
+    from likewise.retrieval.export import prepare_target, write_parquet
+    from likewise.retrieval.index import Index
+
+    prepare_target(output)
+    opened = Index.open(run, Model.load(run, device), store=store, credentials=read_credentials())
+    table = opened.recommendations(k, where=where, hide_duplicates=hide_duplicates)
+    write_parquet(output, table)
+    say(f"{len(table):,} recommendations for {table['id'].n_unique():,} of {len(opened):,} items in {output}")
+
+
+def _format_cell(value: Any) -> "RenderableType":
+    return plain_text("" if value is None else str(value))
+
+
+def _list_facets(facets: dict[str, dict[Any, int]]) -> dict[str, list[dict[str, Any]]]:
+    """Facets as JSON, whose keys are texts only."""
+    return {
+        column: [{"value": value, "count": count} for value, count in counts.items()]
+        for column, counts in facets.items()
+    }

@@ -1,0 +1,110 @@
+"""The command that trains."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from likewise.cli.options import CATALOG_DEFAULTS, CatalogOptions, Data, Device, Switch, Where
+from likewise.errors import UserError
+from likewise.progress import say
+
+if TYPE_CHECKING:
+    from likewise.config import TrainConfig
+
+
+def train(
+    file: Data,
+    /,
+    *,
+    output: Path,
+    preset: str | None = None,
+    regime: Literal["frozen", "partial", "full"] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    max_items: int | None = None,
+    seed: int | None = None,
+    where: Where = None,
+    split: str | None = None,
+    queries: Path | None = None,
+    identity: str | None = None,
+    config: Path | None = None,
+    device: Device | None = None,
+    tensorboard: Switch = False,
+    effort: Literal["quick", "standard", "best"] | None = None,
+    budget: str | None = None,
+    restart: Switch = False,
+    catalog: CatalogOptions = CATALOG_DEFAULTS,
+) -> None:
+    """Train a model on a catalogue and write a run folder. If interrupted, run the same command again to resume.
+
+    Example: likewise train products.csv --output runs/products --effort best --budget 40m
+
+    Parameters
+    ----------
+    output
+        Run folder to write.
+    preset
+        Encoders to use: lite (default), scratch, multilingual or clip.
+    regime
+        What to train: frozen (default; heads and fusion), partial (also the last image encoder blocks) or full.
+    epochs
+        Number of passes over the training items.
+    batch_size
+        Number of items per training step.
+    max_items
+        Use a random sample of at most this many items, spread over titles.
+    seed
+        Random seed (default: 0).
+    split
+        Column that assigns each row to training, validation ("val") or test ("test").
+    queries
+        Query log to train on: a table with the columns query and id, and optionally weight (such as clicks).
+    identity
+        When two items are the same: auto (default; equal titles or pictures), column:NAME (that column, too) or none.
+    config
+        YAML file of settings; flags override it.
+    effort
+        Plan the training from measured costs: quick, standard (also trains the last encoder blocks) or best.
+    budget
+        Total time for --effort best, such as 40m or 1.5h.
+    tensorboard
+        Also write TensorBoard events to the run folder.
+    restart
+        Start from scratch even if the run folder holds a training.
+    """
+    from likewise.training.clock import Clock
+
+    clock = Clock()  # before PyTorch is imported, which counts, too
+    from likewise.training.train import train as train_run
+
+    settings = build_config(
+        config,
+        preset,
+        regime=regime,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        split=split,
+        queries=queries,
+        identity=identity,
+        device=device,
+        tensorboard=tensorboard or None,
+        effort=effort or ("best" if budget is not None else None),
+        budget=budget,
+    )
+    where = where if where is not None else settings.data.where
+    max_items = max_items if max_items is not None else settings.data.max_items
+    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart, clock=clock)
+    say(f"Saved to {output}; report.html in it shows the training and the results")
+
+
+def build_config(config: Path | None, preset: str | None, **flags: Any) -> "TrainConfig":
+    """The settings of a training: flags over config file over preset."""
+    from likewise.config import PRESETS, TrainConfig
+
+    if preset is not None and preset not in PRESETS:
+        raise UserError(f"--preset {preset}: presets are {', '.join(PRESETS)}")
+    settings = TrainConfig() if config is None else TrainConfig.read(config)
+    values = settings.model_dump(exclude_unset=True)
+    if preset is not None:
+        values["model"] = PRESETS[preset].model_dump() | values.get("model", {})
+    return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")

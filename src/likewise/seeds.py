@@ -1,0 +1,31 @@
+"""Random streams: every random choice has a named stream, so that no two choices share their numbers."""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What random numbers are drawn for."""
+
+    SPLIT = 1
+    SENTENCES = 2
+    HELD_OUT_ROWS = 3
+    BATCH_ORDER = 4
+    STEP = 5
+    INITIALIZATION_ROWS = 6
+    SPACE_MAP = 8
+    HARD_NEGATIVES = 9
+    KERNEL_EXAMPLES = 10
+    SUSPECTS = 11
+
+
+def random_stream(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
+    """Open a stream of random numbers; the same arguments give the same numbers.
+
+    Args:
+        seed: of the training.
+        stream: what the numbers are for.
+        counters: such as the epoch or the step; each value begins a new stream.
+    """
+    return np.random.default_rng([seed, int(stream), *counters])

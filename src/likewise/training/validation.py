@@ -1,0 +1,166 @@
+"""Validation: held-out rows as retrieval tasks, embedded from a training's features, and their scores."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from likewise.catalog.catalog import Catalog
+from likewise.evaluation.embeddings import TaskEmbeddings
+from likewise.evaluation.metrics import cosine_scores, per_query_metrics
+from likewise.evaluation.subsets import FieldSubset, list_modality_subsets
+from likewise.evaluation.task import RetrievalTask, build_log_task, build_title_task
+from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
+from likewise.model.network import FIELD_MODALITY, Network
+from likewise.seeds import Stream, random_stream
+from likewise.training.batches import Rows, TrainingSet
+from likewise.training.features import Features
+from likewise.training.forms import Form
+
+Vectors = NDArray[np.float32]
+Scores = NDArray[np.float64]
+
+_MOST_ITEMS = 20_000  # held-out rows that are ranked; more would slow every evaluation and hardly narrow the intervals
+_PICTURES_AT_ONCE, _TEXTS_AT_ONCE = 256, 1024
+
+
+@dataclass(frozen=True)
+class HeldOutTask:
+    """A retrieval task over held-out rows.
+
+    Attributes:
+        rows: (items,) the row of each of the task's items in the whole catalogue.
+        task: the queries and their answers.
+        subsets: of the fields, through which the items are seen; empty where there is no query.
+    """
+
+    rows: Rows
+    task: RetrievalTask
+    subsets: list[FieldSubset]
+
+
+def build_held_out_task(
+    catalog: Catalog, rows: Rows, data: TrainingSet, fields: tuple[str, ...], seed: int
+) -> HeldOutTask:
+    """The logged queries that some rows answer; where there are none, every distinct title is a query.
+
+    Args:
+        catalog: all rows.
+        rows: (n,) held-out rows; of very many, a part is drawn.
+        data: texts and identities of all rows.
+        fields: of the model.
+        seed: of the draw, and of the mixed subset.
+    """
+    if len(rows) > _MOST_ITEMS:
+        rows = np.sort(random_stream(seed, Stream.HELD_OUT_ROWS).choice(rows, _MOST_ITEMS, replace=False))
+    texts = data.texts
+    task = build_log_task(catalog.select(rows), rows, texts.asked, texts.texts, fields)
+    if task is None:
+        rows = rows if "title" in fields else rows[:0]
+        shown = tuple(field for field in fields if field != "title")
+        task = build_title_task(catalog.select(rows), data.identity.select(rows), shown)
+    present = [field for field in task.fields if data.has_field(field, rows).any()]
+    subsets = list_modality_subsets(present, task.hidden, seed=seed) if task.texts else []
+    return HeldOutTask(rows, task, subsets)
+
+
+def embed_held_out(network: Network, features: Features, data: TrainingSet, held_out: HeldOutTask) -> TaskEmbeddings:
+    """Run the towers of a network, in its present state, over a task; it is left in evaluation mode."""
+    numbers = data.texts.numbers
+    queries = np.array([numbers[text] for text in held_out.task.texts if text is not None], np.int64)
+    items = embed_rows(network, features, data, held_out.rows, held_out.task.fields)
+    return TaskEmbeddings(held_out.task, network, embed_queries(network, features, queries), items)
+
+
+def embed_queries(network: Network, features: Features, texts: Rows) -> Vectors:
+    """(q, dim) unit vectors of queries, by the indices of their texts."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [network.query(features.texts(texts[part], "query")) for part in _slices(len(texts), _TEXTS_AT_ONCE)]
+    return np.concatenate([np.empty((0, network.dim), np.float32), *(part.cpu().numpy() for part in parts)])
+
+
+def embed_rows(
+    network: Network, features: Features, data: TrainingSet, rows: Rows, fields: tuple[str, ...]
+) -> FieldEmbeddings:
+    """What the towers of a network, in its present state, make of some rows; it is left in evaluation mode."""
+    network.eval()
+    return embed_fields(network, fields, len(rows), partial(_run_tower, network, features, data, rows))
+
+
+def _run_tower(
+    network: Network, features: Features, data: TrainingSet, rows: Rows, field: str
+) -> Iterator[tuple[Rows, Tensor]]:
+    present = np.flatnonzero(data.has_field(field, rows))
+    pictured = FIELD_MODALITY[field] == "image"
+    for part in _slices(len(present), _PICTURES_AT_ONCE):
+        places = present[part]
+        if pictured:
+            yield places, embed_pictures(network, features, rows[places])
+        else:
+            texts = data.texts.field(field)[rows[places]]
+            yield places, network.tower(field, features.texts(texts, "document"))
+
+
+def embed_pictures(network: Network, features: Features, rows: Rows) -> Tensor:
+    """(n, dim) unit vectors of the rows' pictures, averaged with their mirror images where the network reads both."""
+    vectors = network.tower("image", features.pictures(rows))
+    if not network.hflip_tta:
+        return vectors
+    mirrored = network.tower("image", features.pictures(rows, np.ones(len(rows), bool)))
+    return functional.normalize(vectors + mirrored, dim=-1)
+
+
+@dataclass(frozen=True)
+class ValidationScores:
+    """The headline metric of every query, by the key of the field subset: (queries,) each."""
+
+    by_subset: dict[str, Scores]
+
+    @property
+    def flat(self) -> Scores:
+        """(subsets · queries,) what chooses the best checkpoint."""
+        return np.nan_to_num(np.concatenate([np.zeros(0), *self.by_subset.values()]))
+
+    @property
+    def mean(self) -> float:
+        """Over all of them; 0 where there is no query."""
+        return float(self.flat.mean()) if self.flat.size else 0.0
+
+    @property
+    def means(self) -> dict[str, float]:
+        """By subset."""
+        return {key: float(np.nan_to_num(scores).mean()) for key, scores in self.by_subset.items() if len(scores)}
+
+
+def score_validation(
+    embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset], forms: Sequence[Form]
+) -> ValidationScores:
+    """Score every query on every subset of the fields.
+
+    Args:
+        embeddings: the validation task in the model's space.
+        subsets: of the fields.
+        forms: in which an index will keep vectors; a query's score is the mean over them.
+    """
+    task, queries, by_subset = embeddings.task, torch.from_numpy(embeddings.queries), {}
+    for subset in subsets:
+        items = torch.from_numpy(embeddings.fuse(subset))
+        scores = [
+            per_query_metrics(cosine_scores(form(queries).numpy(), form(items).numpy()), task.relevant, task.gains)[
+                task.metric
+            ]
+            for form in forms
+        ]
+        by_subset[subset.key] = np.mean(scores, axis=0)
+    return ValidationScores(by_subset)
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, start + size)
