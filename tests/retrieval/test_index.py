@@ -243,7 +243,7 @@ def test_an_index_for_now_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
 def test_a_run_remembers_its_store(catalog: FakeCatalog, tmp_path: Path, uri: str) -> None:
     run, uri = tmp_path / "run", uri.format(folder=tmp_path)
     Index.build(MODEL, catalog, run, store=uri)
-    assert remembered_store(run) == uri
+    assert str(remembered_store(run)) == uri
     assert not (run / "index").exists()
     assert Index.open(run, MODEL).search("wooden chair", k=1)[0].id == "3"
     Index.build(MODEL, catalog_of("tea"), run)
@@ -254,7 +254,7 @@ def test_the_memory_of_a_store_holds_no_secret(tmp_path: Path) -> None:
     IndexLocation.for_run(tmp_path, "qdrant://me:secret@localhost:6333?api_key=hush&collection=shop").remember()
     assert "secret" not in (tmp_path / "store.json").read_text()
     assert "hush" not in (tmp_path / "store.json").read_text()
-    assert remembered_store(tmp_path) == "qdrant://localhost:6333?collection=shop"
+    assert str(remembered_store(tmp_path)) == "qdrant://localhost:6333?collection=shop"
 
 
 def test_a_run_can_be_moved(catalog: FakeCatalog, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_an_index_takes_aims_and_its_run_remembers_them(tmp_path):
 )
 def test_aims_that_make_no_sense_are_one_sentence(options, sentence):
     with pytest.raises(UserError, match=sentence):
-        add_search_target("faiss:index", options)
+        add_search_target(parse_location("faiss:index")[0], options)
 
 
 def test_bytes_are_read_and_written_as_people_do():

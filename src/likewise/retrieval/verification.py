@@ -65,7 +65,7 @@ def _run(run: Path, progress: Progress) -> Iterator[Verified]:
     except UserError as error:
         yield Verified("model", run, damage=str(error))
     try:
-        location, _ = parse_location(remembered_store(run))
+        location = remembered_store(run)
         if location.scheme in _LOCAL and _has_versions(location.within(run).file):
             yield _index("index", location.within(run).file, progress)
     except UserError as error:

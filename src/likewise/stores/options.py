@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from likewise.errors import UserError
+from likewise.stores.engines import load_engine
 from likewise.stores.search_target import OPTIONS as SEARCH_OPTIONS
 
 _CREDENTIALS = {"user": "user", "username": "user", "password": "password", "passwd": "password"}
@@ -79,12 +80,12 @@ class Sorted:
 
 
 def sort_options(scheme: str, given: Sequence[tuple[str, str]]) -> Sorted:
-    """Tell options apart that may be written down, that may not, and that are credentials.
+    """Sort options into those that may be written down, those that may not, and credentials.
 
     Raises:
-        UserError: one that the engine does not have, or one given twice; the message holds no value.
+        UserError: there is no such engine, or an option is unknown or given twice; the message holds no value.
     """
-    known = _ENGINES.get(scheme, Options())
+    known = _ENGINES.get(scheme) or Options(tuple(getattr(load_engine(scheme), "OPTIONS", ())))
     names = {name.lower(): name for name in (*known.remembered, *known.private)}
     remembered: list[tuple[str, str]] = []
     private: list[tuple[str, str]] = []
