@@ -19,7 +19,7 @@ from likewise.evaluation.error_analysis import PossibleDuplicate, build_item_dra
 from likewise.files import write_file
 from likewise.model.network import Network
 from likewise.seeds import Stream, random_stream
-from likewise.stores.faiss.exact import nearest
+from likewise.stores.faiss.exact import find_nearest
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
 from likewise.training.features import Features
@@ -98,7 +98,7 @@ def mine_hard_negatives(
     own = np.einsum("nd,nd->n", queries, known)
     for start in range(0, len(asking), _CHUNK):
         places = asking[start : start + _CHUNK]
-        scores, found = nearest(known, np.ascontiguousarray(queries[places]), _CANDIDATES)
+        scores, found = find_nearest(known, np.ascontiguousarray(queries[places]), _CANDIDATES)
         other = ~_alike(data, rows[places][:, None], rows[found])
         fair = other & (scores <= (own - _MARGIN * np.abs(own))[places, None])
         for place, line, allowed in zip(places, found, fair, strict=True):
