@@ -140,10 +140,10 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
             table[name] |= {"all, each kind a third": round(float(np.mean(list(table[name].values()))), 3)}
         # A kind with few queries counts as much as one with many, so each query is weighed by its kind.
         weight = np.array([weights[kind] for kind in kinds]) * len(kinds) / len(weights)
-        for rival in list(systems)[2:]:
-            gain = (metrics["hybrid"][metric] - metrics[rival][metric]) * weight
+        for baseline in list(systems)[2:]:
+            gain = (metrics["hybrid"][metric] - metrics[baseline][metric]) * weight
             interval = bootstrap_interval(gain, products)
-            table[f"hybrid - {rival}"] = {
+            table[f"hybrid - {baseline}"] = {
                 "difference": round(interval.mean, 3),
                 "95 % interval": [round(interval.low, 3), round(interval.high, 3)],
                 "verdict": verdict(interval),

@@ -139,7 +139,7 @@ def test_a_store_outside_of_the_run_is_said_aloud(scheme: str, said: list[str], 
         said.clear()
         uri = f"{scheme}:{path}" if not path.startswith("/") else f"{scheme}://{path}"
         IndexLocation.for_run(stranger(run, {"format": 1, "uri": uri}))
-        assert said == [f"{run} remembers a store outside of its folder: {uri}"]
+        assert said == [f"{run} remembers a store outside its folder: {uri}"]
     said.clear()
     IndexLocation.for_run(stranger(run, {"format": 1, "uri": f"{scheme}:items"}))
     IndexLocation.for_run(run, f"{scheme}:///elsewhere/x")

@@ -26,9 +26,9 @@ def test_anything_else_is_one_sentence(content: Any, tmp_path: Path) -> None:
     Environment(1).write(tmp_path)
     for text in (json.dumps(content), "[" * 100_000, ""):
         (tmp_path / ENVIRONMENT).write_text(text)
-        with pytest.raises(UserError, match=r"environment\.json is damaged; begin afresh with --restart"):
+        with pytest.raises(UserError, match=r"environment\.json is damaged; start over with --restart"):
             Environment.read(tmp_path)
     if isinstance(content, dict):
         write_record(tmp_path / ENVIRONMENT, content, 1)
-        with pytest.raises(UserError, match=r"environment\.json is damaged; begin afresh with --restart"):
+        with pytest.raises(UserError, match=r"environment\.json is damaged; start over with --restart"):
             Environment.read(tmp_path)

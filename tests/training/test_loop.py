@@ -162,7 +162,7 @@ def test_patience_ends_a_training_that_no_longer_gets_better(tmp_path, capsys):
     fit_stage(objective, Stage("", objective.config), tmp_path, state, lambda: np.full(8, float(next(scores))))
     every = 2  # 30 epochs are evaluated 15 times
     assert state.best_epoch == 2 * every and state.history[-1]["epoch"] == (2 + 2) * every
-    assert "Nothing better in 4 epochs: training ends here" in capsys.readouterr().err
+    assert "No improvement in 4 epochs: stopping early" in capsys.readouterr().err
 
 
 def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_path, capsys):
@@ -172,7 +172,7 @@ def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_pa
     stage = Stage("heads", objective.config, until_minute=2.0)
     fit_stage(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
     assert len(state.history) == 2 and state.best_epoch in (0, 1)
-    assert "The time is up after 1 of 30 epochs" in capsys.readouterr().err
+    assert "The time budget is used up after 1 of 30 epochs" in capsys.readouterr().err
 
 
 def test_a_stage_that_wins_nothing_leaves_the_weights_that_it_began_with(tmp_path):

@@ -60,11 +60,11 @@ def test_earlier_blocks_learn_more_slowly():
 def test_in_a_recipe_a_rate_may_be_for_what_trains_in_a_later_stage():
     objective = objective_with(lr_scales={"encoders.text": 0.5})
     objective.network.encoders.requires_grad_(False)
-    with pytest.raises(UserError, match=r"nothing that trains is named 'encoders\.text'"):
+    with pytest.raises(UserError, match=r"no trainable parameter matches 'encoders\.text'"):
         find_trained_parameters(objective, objective.config)
     assert find_trained_parameters(objective, objective.config.model_copy(update={"effort": "best"}))
     unknown = objective.config.model_copy(update={"effort": "best", "lr_scales": {"encoder.text": 0.5}})
-    with pytest.raises(UserError, match=r"nothing that trains is named 'encoder\.text'"):
+    with pytest.raises(UserError, match=r"no trainable parameter matches 'encoder\.text'"):
         find_trained_parameters(objective, unknown)
 
 
@@ -81,7 +81,7 @@ def test_a_table_of_rates_slows_parts_down_and_freezes_others():
 
 def test_a_pattern_that_fits_nothing_is_one_sentence():
     objective = objective_with(lr_scales={"heads.picture": 0.1})
-    with pytest.raises(UserError, match=r"nothing that trains is named 'heads.picture'; there are .*heads.image"):
+    with pytest.raises(UserError, match=r"no trainable parameter matches 'heads.picture'; the names are .*heads.image"):
         find_trained_parameters(objective, objective.config)
 
 

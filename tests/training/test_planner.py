@@ -115,7 +115,7 @@ def test_a_damaged_plan_is_one_sentence(shapes, tiny, tmp_path, monkeypatch):
         return []
 
     monkeypatch.setattr(planner, "_write_plan", lambda run, config, stages: (run / FILE).write_text("{"))
-    with quiet(), pytest.raises(UserError, match=r"cannot resume: .*recipe\.json is damaged; begin afresh"):
+    with quiet(), pytest.raises(UserError, match=r"cannot resume: .*recipe\.json is damaged; start over"):
         train(shapes, run, config)
 
 
@@ -124,7 +124,7 @@ def test_a_plan_that_was_tampered_with_is_one_sentence(settings, tmp_path):
     (tmp_path / planner.FILE).parent.mkdir()
     plan = [{"name": "heads", "settings": settings, "until_minute": 1.0}]
     write_record(tmp_path / planner.FILE, {"stages": plan}, 1)
-    with pytest.raises(UserError, match=r"recipe\.json is damaged; begin afresh with --restart"):
+    with pytest.raises(UserError, match=r"recipe\.json is damaged; start over with --restart"):
         planner._read_plan(tmp_path, TrainConfig(effort="best"))
 
 

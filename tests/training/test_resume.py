@@ -69,9 +69,9 @@ def test_a_changed_catalogue_is_named(run, catalogue):
 def test_a_folder_of_something_else_is_refused_and_left_alone(run, catalogue, name):
     (run / name).parent.mkdir(parents=True)
     (run / name).write_text("mine")
-    with pytest.raises(UserError, match="is not empty and holds no training"), resume.lock(run):
+    with pytest.raises(UserError, match="is not empty and is not a run folder"), resume.lock(run):
         pass
-    with pytest.raises(UserError, match="is not empty and holds no training"):
+    with pytest.raises(UserError, match="is not empty and is not a run folder"):
         resume.clear(run)
     assert [path for path in run.rglob("*") if path.is_file()] == [run / name]
     assert (run / name).read_text() == "mine"

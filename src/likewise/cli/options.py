@@ -104,7 +104,7 @@ class CatalogOptions:
 
 @Parameter(name="*", group=Group("Evaluation", sort_key=5))
 @dataclass(frozen=True)
-class TaskArguments:
+class EvaluationOptions:
     """What is evaluated.
 
     Attributes:
@@ -134,15 +134,17 @@ class TaskArguments:
             queries, data = queries or str(data), corpus_file(data)
         items = catalog.read(data, where)
         notes = len(items.report.notes)
-        fields = split_names(self.fields)
-        task = TaskOptions(items, model_fields, queries, self.topics, self.answers, fields, self.relevance).build()
+        options = TaskOptions(
+            items, model_fields, queries, self.topics, self.answers, split_names(self.fields), self.relevance
+        )
+        task = options.build()
         for note in items.report.notes[notes:]:
             say(note)
         return task
 
 
 CATALOG_DEFAULTS = CatalogOptions()
-TASK_DEFAULTS = TaskArguments()
+EVALUATION_DEFAULTS = EvaluationOptions()
 
 
 def read_credentials() -> "Credentials":

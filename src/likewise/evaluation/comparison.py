@@ -1,4 +1,4 @@
-"""Comparison of a trained model with its baselines: the same queries and answers, paired by query."""
+"""Puts a trained model beside its baselines: the same queries, the same answers, paired by query."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from likewise.evaluation.significance import Interval, bootstrap_intervals, grou
 
 @dataclass(frozen=True)
 class SystemMetrics:
-    """A system's metrics for every query."""
+    """A system's metrics for every query, ready to be compared."""
 
     name: str
     metrics: dict[str, np.ndarray]  # (q,) for each of METRICS
@@ -54,7 +54,7 @@ def compare(
 ) -> SubsetResult:
     """The trained model against its baselines on one subset.
 
-    The strongest baseline is the one with the highest mean of `metric` on these very queries, which favours it.
+    The strongest baseline is the one with the highest mean of `metric` on these queries, which favours the baselines.
 
     Args:
         subset, label: the key of the subset and its description (`subsets.describe`).

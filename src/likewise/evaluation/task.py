@@ -132,10 +132,10 @@ class TaskOptions:
         """
         from_file = self.queries is not None and not self.queries.startswith(_COLUMN)
         if self.topics is not None and not from_file:
-            raise UserError("--topics goes with --queries FILE: it holds the words of queries that the file names")
+            raise UserError("--topics needs --queries FILE: it holds the texts of the queries in that file")
         if self.answers != "items":
             if self.queries is not None:
-                raise UserError("--answers column:NAME makes the items the queries: omit --queries")
+                raise UserError("with --answers column:NAME the items are the queries: omit --queries")
             return self._items_to_texts(_column(self.answers, "--answers"))
         if from_file:
             return self._judged(Path(str(self.queries)))
@@ -151,7 +151,7 @@ class TaskOptions:
 
     def _items_to_texts(self, column: str) -> RetrievalTask:
         if self.relevance is not None:
-            raise UserError("--relevance goes with --answers items: an item's own value is its answer here")
+            raise UserError("--relevance applies to --answers items only: here an item's own value is the answer")
         shown = self._shown_fields(column)
         values = self.catalog.texts(column)
         texts, keys = _distinct_texts(values), _normalize(values)
@@ -196,7 +196,7 @@ class TaskOptions:
         if not any(judged.images):
             return [None] * len(judged)
         if "image" not in self.model_fields:
-            raise UserError(f"{path} asks with pictures, but this model has no field image")
+            raise UserError(f"{path} has pictures as queries, but this model has no field image")
         found = resolve_pictures(
             [[image] if image is not None else [] for image in judged.images],
             base=path if path.is_dir() else path.parent,
@@ -232,7 +232,7 @@ class TaskOptions:
             return tuple(field for field in self.model_fields if field in self.fields)
         seen = tuple(field for field in self.model_fields if field != asked)
         if not seen:
-            raise UserError(f"nothing is left of an item without its {asked}: name what is seen with --fields")
+            raise UserError(f"items have no field but {asked}: choose the fields to use with --fields")
         return seen
 
 

@@ -47,6 +47,17 @@ class Model:
         settings: how the network was built.
         dim: the width of the shared space.
         fields: the item's fields.
+
+    Example:
+        >>> import likewise as lw
+        >>> model = lw.Model.load("runs/products")
+        >>> queries = model.encode_queries(["red shirt", "a blue circle"])
+        >>> queries.shape  # unit vectors
+        (2, 32)
+        >>> items = model.encode_items(lw.Catalog.read("products.csv"))
+        >>> similarity = queries @ items.T  # cosines
+        >>> similarity.shape
+        (2, 30)
     """
 
     def __init__(self, network: Network, settings: ModelSettings, device: torch.device, precision: dict[str, str]):
@@ -90,7 +101,7 @@ class Model:
 
     @classmethod
     def load(cls, run: Path | str, device: Device = "auto") -> "Model":
-        """Open the model of a run folder; needs no weights from anywhere else.
+        """Load the model of a run folder; no other files are needed.
 
         Raises:
             UserError: the folder holds no model, or its files do not fit together.
@@ -207,8 +218,7 @@ class Model:
         vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
         for rows, embeddings in self._embed_windows(catalog, self.network.check_fields(fields)):
             vectors[rows] = embeddings.fuse(self.network)
-        for row in np.flatnonzero(np.isnan(vectors[:, 0])):
-            catalog.report.count("no-field", example=catalog.ids[row])
+        self._count_empty(catalog, vectors)
         return vectors
 
     def encode_fields(
@@ -226,6 +236,21 @@ class Model:
         for rows, embeddings in self._embed_windows(catalog, seen):
             vectors[rows] = embeddings.vectors
         return FieldEmbeddings(seen, vectors)
+
+    def encode_items_with_fields(self, catalog: Catalog) -> tuple[Vectors, FieldEmbeddings]:
+        """Item embeddings as of `encode_items`, and the float16 embeddings of their fields, in one pass."""
+        vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
+        by_field = np.empty((len(catalog), len(self.fields), self.dim), np.float16)
+        for rows, embeddings in self._embed_windows(catalog, self.fields):
+            vectors[rows] = embeddings.fuse(self.network)
+            by_field[rows] = embeddings.vectors
+        self._count_empty(catalog, vectors)
+        return vectors, FieldEmbeddings(self.fields, by_field)
+
+    @staticmethod
+    def _count_empty(catalog: Catalog, vectors: Vectors) -> None:
+        for row in np.flatnonzero(np.isnan(vectors[:, 0])):
+            catalog.report.count("no-field", example=catalog.ids[row])
 
     def _embed_windows(self, catalog: Catalog, fields: tuple[str, ...]) -> Iterator[tuple[slice, FieldEmbeddings]]:
         """Rows of a catalogue and what the towers make of them, a window at a time."""

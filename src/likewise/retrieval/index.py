@@ -14,7 +14,15 @@ from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.hybrid import Hybrid
-from likewise.retrieval.ingest import CatalogSnapshot, Changes, IndexItems, ItemModel, is_in_sync, rebuild_lexical
+from likewise.retrieval.ingest import (
+    CatalogSnapshot,
+    Changes,
+    IndexItems,
+    ItemEmbeddings,
+    ItemModel,
+    is_in_sync,
+    rebuild_lexical,
+)
 from likewise.retrieval.items import BookkeepingColumns, Hits, Item, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.location import NO_AIMS, IndexLocation
@@ -33,10 +41,25 @@ _NOBODY = Credentials()
 
 
 class Index:
-    """Items found by words, by a picture, by both, or by their likeness to another item.
+    """A searchable index: finds items by words, by a picture, by both, or by similarity to another item.
 
-    Safe to use from several threads. Where another process builds the index anew or updates it, this one answers from
-    the new content a moment later.
+    Safe to use from several threads. If another process rebuilds or updates the index, this one answers from the new
+    content a moment later.
+
+    Example:
+        >>> import likewise as lw
+        >>> model = lw.Model.load("runs/products")
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> index = lw.Index.build(model, catalog)  # in memory; give a run folder to keep it
+        >>> len(index)
+        30
+        >>> hits = index.search("red shirt", image="photo.jpg", where="price < 50", k=3)
+        >>> len(hits), all(hit.fields["price"] < 50 for hit in hits)
+        (3, True)
+        >>> index.search(like="sku-1003", k=1)[0].id != "sku-1003"
+        True
+        >>> print(index.update(catalog.where("stock > 0")))
+        0 new, 0 changed, 0 with other metadata, 6 removed, 24 unchanged
     """
 
     def __init__(self, model: QueryModel, location: IndexLocation) -> None:
@@ -71,6 +94,7 @@ class Index:
         target_recall: float | None = None,
         memory: str | int | None = None,
         kind: str | None = None,
+        field_vectors: bool = True,
     ) -> "Index":
         """Encode a catalogue and make it searchable.
 
@@ -82,6 +106,8 @@ class Index:
             credentials: for a server; they count before those in the URI.
             target_recall, memory, kind: what searches of the faiss store should aim at: a share of the true
                 neighbours, bytes such as "2GB", and one of stores.goal.KINDS or "auto". They become part of the URI.
+            field_vectors: also keep what each field's tower makes of an item (half precision), which explanations and
+                field-weighted queries need.
 
         Raises:
             UserError: the store cannot be written or reached, the model has fewer dimensions, or no index does what
@@ -93,9 +119,9 @@ class Index:
         given = {name: str(value) for name, value in aims.items() if value is not None}
         location = _locate(run, store, credentials, given)
         location.check_writable(model.dim)
-        vectors = model.encode_items(catalog)
-        items = CatalogSnapshot.take(catalog, model.fields).select(range(len(catalog)), vectors)
-        ingest.build(location, model, items, catalog.fingerprint)
+        embeddings = ItemEmbeddings.encode(model, catalog, field_vectors=field_vectors)
+        items = CatalogSnapshot.take(catalog, model.fields).select(range(len(catalog)), embeddings)
+        ingest.build(location, model, items, catalog.fingerprint, model.fields if field_vectors else ())
         return cls(model, location)
 
     @classmethod
@@ -128,7 +154,7 @@ class Index:
                 f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
             )
         shown = list(pictures) if pictures is not None else [None] * len(items)
-        rows = IndexItems(items, vectors, shown, [None] * len(items), digest_rows(items, shown))
+        rows = IndexItems(items, ItemEmbeddings(vectors), shown, [None] * len(items), digest_rows(items, shown))
         location = _locate(run, store, credentials)
         ingest.build(location, model, rows, fingerprint)
         return cls(model, location)
@@ -292,6 +318,20 @@ class Index:
         if record is None:
             raise UserError(f"the index has no item {id!r}")
         return self._bookkeeping.build_item(record)
+
+    def field_vectors(self, id: str) -> dict[str, np.ndarray]:
+        """What the tower of each field made of an item: (dim,) float32 per field that the item has.
+
+        Raises:
+            UserError: there is no such item, or the index was built without field vectors.
+        """
+        with self._handle.use() as store:
+            if not store.schema.field_vectors:
+                raise UserError("this index keeps no field vectors: build it again without --no-field-vectors")
+            (record,) = store.fetch([id], field_vectors=True)
+        if record is None:
+            raise UserError(f"the index has no item {id!r}")
+        return dict(record.field_vectors or {})
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""

@@ -58,9 +58,9 @@ class Query:
         if self.offset < 0:
             raise UserError(f"the offset must be at least 0, not {self.offset}")
         if not 0.0 <= self.image_weight <= 1.0:
-            raise UserError(f"the weight of the picture must lie between 0 and 1, not at {self.image_weight}")
+            raise UserError(f"the weight of the picture must be between 0 and 1, not {self.image_weight}")
         if not 0.0 <= self.diversity < 1.0:
-            raise UserError(f"the diversity must lie between 0 and 1, and below 1, not at {self.diversity}")
+            raise UserError(f"the diversity must be at least 0 and below 1, not {self.diversity}")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise UserError(f"min_score must be a number, not {self.min_score}")
         terms: list[Term[Any]] = [*self.texts, *self.images, *self.likes, *self.minus]
@@ -136,5 +136,5 @@ def parse_duplicate_threshold(hide_duplicates: bool | float) -> float | None:
     if isinstance(hide_duplicates, bool):
         return SAME_FROM if hide_duplicates else None
     if not 0.0 < hide_duplicates <= 1.0:
-        raise UserError(f"the cosine of near-duplicates lies between 0 and 1, not {hide_duplicates}")
+        raise UserError(f"the cosine of near-duplicates is between 0 and 1, not {hide_duplicates}")
     return float(hide_duplicates)

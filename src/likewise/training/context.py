@@ -129,7 +129,7 @@ def _say_truncated(catalog: Catalog, model: Model, texts: RowTexts) -> None:
     cut = model.encoder("text").count_truncated(shown)
     if cut:
         catalog.report.count("text-cut-at-encoder-length", count=cut)
-        say(f"{cut:,} descriptions are longer than the text encoder reads; their ends are left out")
+        say(f"{cut:,} descriptions are longer than the text encoder reads and are truncated")
 
 
 def _say_foreign(model: Model, texts: RowTexts) -> None:

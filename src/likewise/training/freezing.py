@@ -33,7 +33,7 @@ def cut_encoders(
     if config.regime == "full":
         return LiveFeatures(model, catalog, texts.texts, config.augment)
     if "image" not in model.fields:
-        raise UserError("the regime partial trains the picture encoder, but fields has no image: use frozen or full")
+        raise UserError("regime partial trains the image encoder, but fields has no image: use frozen or full")
     encoder = model.encoder("image")
     cut = encoder.blocks - 1 if config.image_cut is None else config.image_cut
     mirror = config.hflip_augment or model.network.hflip_tta

@@ -84,12 +84,12 @@ def fit(
         for epoch in range(state.step // per_epoch, config.total_epochs):
             since_best = epoch - max(state.best_epoch - first_epoch, 0)
             if config.patience is not None and since_best >= config.patience * every:
-                say(f"Nothing better in {since_best} epochs: training ends here")
+                say(f"No improvement in {since_best} epochs: stopping early")
                 break
             last = state.history[-1].get("seconds", 0.0) / 60 if epoch else 0.0
             late = state.minutes + last > stage.until_minute
             if processes.from_leader(late) if processes.count > 1 else late:
-                say(f"The time is up after {epoch} of {config.total_epochs} epochs: training ends here")
+                say(f"The time budget is used up after {epoch} of {config.total_epochs} epochs")
                 break
             started = time.monotonic()
             done = state.step - epoch * per_epoch

@@ -54,7 +54,7 @@ def find_trained_parameters(objective: nn.Module, config: TrainConfig) -> dict[s
         fitting = [name for name in trained if _fits(name, pattern)]
         if not any(_fits(name, pattern) for name in named):
             parts = sorted({".".join(name.removeprefix("network.").split(".")[:2]) for name in trained})
-            raise UserError(f"lr_scales: nothing that trains is named {pattern!r}; there are {', '.join(parts)}")
+            raise UserError(f"lr_scales: no trainable parameter matches {pattern!r}; the names are {', '.join(parts)}")
         for name in fitting if rate is None else ():
             trained.pop(name).requires_grad_(False)
     return trained

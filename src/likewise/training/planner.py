@@ -140,8 +140,8 @@ def _plan_blocks(context: TrainingContext, chosen: CutCost, seconds: float, for_
     """
     epochs = max(1, min(chosen.epochs_in(seconds - for_heads), _MOST_EPOCHS))
     say(
-        f"After the heads, the picture encoder trains from block {chosen.cut} on: {epochs} epochs of about "
-        f"{chosen.epoch_seconds:.0f} s, once all pictures are encoded up to there in {chosen.cache_seconds:.0f} s"
+        f"After the heads, the image encoder is trained from block {chosen.cut} on: {epochs} epochs of about "
+        f"{chosen.epoch_seconds:.0f} s, after encoding all pictures up to that block in {chosen.cache_seconds:.0f} s"
     )
     settings = {
         "regime": "partial",
@@ -160,7 +160,7 @@ def _read_plan(run: Path, config: TrainConfig) -> list[Stage]:
             Stage(stage["name"], _apply_changes(config, stage["settings"]), stage["until_minute"]) for stage in planned
         ]
     except (OSError, ValueError, KeyError, TypeError, UserError):  # DamageError among them
-        raise UserError(f"cannot resume: {run / FILE} is damaged; begin afresh with --restart") from None
+        raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
 
 
 def _write_plan(run: Path, config: TrainConfig, stages: list[Stage]) -> None:
@@ -191,7 +191,7 @@ def choose_affordable_cut(context: TrainingContext, seconds: float) -> CutCost |
         return None
     chosen = choose_cut(_measure_costs(context), seconds)
     if chosen is None:
-        say("There is no time left to train the last blocks of the picture encoder")
+        say("No time left to train the last blocks of the image encoder")
     return chosen
 
 

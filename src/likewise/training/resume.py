@@ -60,7 +60,7 @@ class Environment:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError):  # DamageError among them
-            raise UserError(f"cannot resume: {run / ENVIRONMENT} is damaged; begin afresh with --restart") from None
+            raise UserError(f"cannot resume: {run / ENVIRONMENT} is damaged; start over with --restart") from None
 
     def write(self, run: Path) -> None:
         """Record, in one step."""
@@ -78,14 +78,14 @@ def lock(run: Path) -> Iterator[None]:
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: choose another folder for the run")
     if not _is_free(run) and not (run / ENVIRONMENT).is_file():
-        raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
+        raise UserError(f"{run} is not empty and is not a run folder: choose another folder for the run")
     make_folder(run)
     with ExitStack() as held:
         try:
             held.enter_context(hold_lock(run / _LOCK, wait=False))
         except Timeout:
             raise UserError(
-                f"another training is writing into {run}: wait for its end, or choose another folder"
+                f"another training is writing to {run}: wait until it ends, or choose another folder"
             ) from None
         yield
 
@@ -125,7 +125,7 @@ def clear(run: Path) -> None:
     if _is_free(run):
         return
     if not (run / ENVIRONMENT).is_file() or (run / ENVIRONMENT).parent.is_symlink():
-        raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
+        raise UserError(f"{run} is not empty and is not a run folder: choose another folder for the run")
     # the state first, lest it be read under other settings, and last the file that says that the folder is ours
     for name in (STATE, MANIFEST, CONFIG, WEIGHTS, METRICS, "report.html", "README.md", "suspects.csv"):
         (run / name).unlink(missing_ok=True)

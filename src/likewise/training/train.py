@@ -62,7 +62,16 @@ from likewise.training.validation import (
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, and what `metrics.json` in it says."""
+    """A finished training: its folder, and the contents of its `metrics.json`.
+
+    Example:
+        >>> import likewise as lw
+        >>> run = lw.train(lw.Catalog.read("products.csv"), "runs/products", lw.TrainConfig.read("quick.yaml"))
+        >>> run.metrics.comparison.verdict in ("better", "no difference", "worse")
+        True
+        >>> (run.path / "report.html").exists()
+        True
+    """
 
     path: Path
     metrics: RunMetrics
@@ -85,11 +94,19 @@ def train(
         catalog: the items.
         output: the run folder: config.yaml, model.safetensors, metrics.json, report.html, README.md.
         config: all settings; `config.data` is taken from the catalogue.
-        restart: begin afresh, whatever training lies there.
+        restart: start over, whatever training the folder holds.
         started: the `time.monotonic()` at which the budget began; None: now.
 
     Raises:
         UserError: too little to train on, or the folder holds a training with other settings or data.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> small = lw.ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)
+        >>> run = lw.train(catalog, "runs/example", lw.TrainConfig(model=small, epochs=1, threads=1))
+        >>> lw.Model.load(run.path).dim
+        32
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
@@ -101,7 +118,7 @@ def train(
             environment = resume.open_run(run, config, catalog)
         if resume.is_finished(run):
             check_run(run)
-            say(f"{run} is trained already (--restart begins afresh)")
+            say(f"{run} is trained already (--restart starts over)")
             return Run(run, RunMetrics.read(run))
         with _threads(environment.threads):
             return _train(prepare_training(catalog, run, config, environment, processes, clock), clock)
@@ -294,7 +311,7 @@ def _build_metrics(
 
 def _announce(metrics: RunMetrics) -> None:
     if metrics.comparison is None:
-        say("No verdict: the held-out rows leave nothing to ask (no titles, or nothing beside them)")
+        say("No verdict: the held-out rows have no titles, or nothing but titles, so there is nothing to evaluate")
     else:
         console.print(comparison_table(metrics.comparison))
 

@@ -67,5 +67,5 @@ class TrainingState:
             return cls(**torch.load(target, map_location=device, weights_only=True))
         except Exception as error:  # torch raises many kinds, and each means the same to the user
             raise UserError(
-                f"cannot resume from {target} ({type(error).__name__}): begin afresh with --restart"
+                f"cannot resume from {target} ({type(error).__name__}): start over with --restart"
             ) from None

@@ -96,7 +96,7 @@ def test_a_beir_folder(tmp_path):
         ("7 0 d1 1e400\n", "7\ta\n", "line 1: the relevance '1e400' is not a number"),
         ("9 0 d1 1\n", "7\ta\n", "do the two files belong together"),
         (QRELS, "7 a\n", r"t\.tsv, line 1: an id, a tab"),
-        (QRELS, "7\ta\n7\tb\n", "line 2: the query id '7' stands here a second time"),
+        (QRELS, "7\ta\n7\tb\n", "line 2: the query id '7' occurs twice"),
         (QRELS, "\n\n", "holds no queries"),
         (QRELS, "\ta\n", "line 1: the query has no id"),
         (QRELS, "<top>\n<num>7\n</top>\n", "line 1: this <top> needs a <num> and a <title>"),

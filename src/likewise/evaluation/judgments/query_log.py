@@ -71,5 +71,5 @@ def read_query_log(path: Path, ids: Sequence[str]) -> JudgedQueries:
     """
     log = read_queries(path, ids)
     if any(image is not None for image in log.images):
-        raise UserError(f"{path} asks with pictures: training learns from queries in words, in a column query")
+        raise UserError(f"{path} has pictures as queries: training needs texts, in a column query")
     return log

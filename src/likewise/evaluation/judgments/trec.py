@@ -51,7 +51,7 @@ def read_qrels(qrels: Path, topics: Path) -> tuple[list[Judgement], int]:
         text, image = asked[query]
         judgements.append(Judgement(text, image, item, grade(gain, f"{qrels}, line {number}")))
     if unknown and not judgements:
-        raise UserError(f"no query id in {qrels} stands in {topics}: do the two files belong together?")
+        raise UserError(f"{topics} has none of the query ids of {qrels}: do the two files belong together?")
     return judgements, unknown
 
 
@@ -88,7 +88,7 @@ def read_topics(path: Path) -> dict[str, tuple[str | None, str | None]]:
         if not query:
             raise UserError(f"{path}, line {number}: the query has no id")
         if query in topics:
-            raise UserError(f"{path}, line {number}: the query id {query[:60]!r} stands here a second time")
+            raise UserError(f"{path}, line {number}: the query id {query[:60]!r} occurs twice")
         topics[query] = query_text(text, f"{path}, line {number}"), image
     if not topics:
         raise UserError(f"{path} holds no queries: JSON Lines, <top> entries, or lines of an id, a tab and the words")
