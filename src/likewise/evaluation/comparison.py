@@ -1,4 +1,4 @@
-"""Puts a trained model beside its baselines: the same queries, the same answers, paired by query."""
+"""Comparison of a trained model with its baselines on the same queries, paired by query."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
