@@ -35,7 +35,7 @@ class RetrievalTask:
         relevant: per query the positions of its answers, in the catalogue or in `texts`.
         gains: graded relevance of the same shape, or None.
         exclude: per query the positions that its ranking omits, or None: an item that shows the query's very picture
-            would rank first whatever the model has learned, so it counts only where it is judged an answer.
+            would always rank first, so it counts only where it is judged an answer.
         groups: the identity of each query, for the bootstrap.
         fields: through which the items are seen.
         source: where the queries come from, in words that follow "asked for by".
@@ -237,7 +237,7 @@ class TaskOptions:
 
 
 def build_title_task(catalog: Catalog, identity: Identity, fields: tuple[str, ...]) -> RetrievalTask:
-    """A task in which every distinct title looks for the items that are the same thing.
+    """Build a task in which every distinct title is a query for the items with its identity.
 
     Args:
         catalog: the items.
@@ -251,7 +251,7 @@ def build_title_task(catalog: Catalog, identity: Identity, fields: tuple[str, ..
 def build_log_task(
     catalog: Catalog, rows: np.ndarray, log: QueryLog, texts: Sequence[str], fields: tuple[str, ...]
 ) -> RetrievalTask | None:
-    """A task of the logged queries that some items answer; None where no query does.
+    """Build a task from the logged queries that some items answer; None where there are none.
 
     Args:
         catalog: the items.
@@ -288,7 +288,7 @@ def _build_text_task(
     groups: np.ndarray | None,
     fields: tuple[str, ...],
 ) -> RetrievalTask:
-    """Every distinct text of a column looks for the items that have one of its keys.
+    """Every distinct text of a column is a query for the items that have one of its keys.
 
     Args:
         keys: of each item.

@@ -26,7 +26,7 @@ class Judgement:
     """What somebody said of one item for one query.
 
     Attributes:
-        text, image: the words and the picture's path or address; both None where a row asks nothing.
+        text, image: the words and the picture's path or address; both None where a row has no query.
         item: the id of an item; None where the row names none.
         gain: its relevance; zero or less means "looked at, and not relevant".
     """
