@@ -84,7 +84,9 @@ def test_a_host_that_only_a_run_names_hears_no_password(
     assert SECRET.encode() not in b"".join(heard)
     assert b"user\0me\0" not in b"".join(heard)
     assert f"{run} remembers the store {uri.format(port)}" in said
-    assert any("No credentials are sent" in line and f":{port}" in line and "LIKEWISE_STORE_HOST" in line for line in said)
+    assert any(
+        "No credentials are sent" in line and f":{port}" in line and "LIKEWISE_STORE_HOST" in line for line in said
+    )
 
 
 def test_a_host_that_is_named_gets_the_password(
