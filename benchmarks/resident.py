@@ -16,7 +16,7 @@ from bare_faiss import BareIndex, opened
 from clustered import DIM, mapped
 from measuring import run
 
-from likewise.stores.faiss.store import EmbeddedStore
+from likewise.stores.faiss.collection import FaissStore
 
 _VECTORS = "vectors.f32"
 _HEADER = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+) *(.*)$")
@@ -70,7 +70,7 @@ def _main() -> None:
 
 
 def _store(folder: Path) -> tuple[Callable[[np.ndarray], object], Callable[[np.ndarray], object]]:
-    store = EmbeddedStore(folder)
+    store = FaissStore(folder)
 
     def fetch(queries: np.ndarray) -> None:
         for found in store.search(queries, 10):

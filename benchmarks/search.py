@@ -1,6 +1,6 @@
 """The embedded store beside bare FAISS: latency, queries a second, recall@10, memory, build time, filters, fields.
 
-For each number of items two stores are built, as a goal asks: recall 0.95 in 1,300 bytes an item (1.3 GB for a million)
+For each number of items two stores are built for a target: recall 0.95 in 1,300 bytes an item (1.3 GB for a million),
 and recall 0.9 in 200. FAISS alone gets the same: a sweep builds its kinds of index once each, and finds for each the
 parameters that reach the recall. Both sides are then timed in turns, and so is FAISS with the very index file,
 parameters and candidates of the store. Up to 100,000 items, where looking at all of them is the default, that is
@@ -30,11 +30,10 @@ from turns import Times, in_turns
 from likewise.catalog.filters import Condition, parse_filter
 from likewise.errors import UserError
 from likewise.progress import say, track
-from likewise.stores.base import Found
-from likewise.stores.faiss.collection import replace_store
-from likewise.stores.faiss.store import EmbeddedStore
-from likewise.stores.goal import Goal
+from likewise.stores.base import SearchResult
+from likewise.stores.faiss.collection import FaissStore, replace_store
 from likewise.stores.schema import Schema
+from likewise.stores.search_target import SearchTarget
 from likewise.stores.uri import Credentials, Location
 from likewise.stores.versions import current_version
 
@@ -43,9 +42,9 @@ _QUERIES = 1000
 _UPSERTED = 10_000  # items at a time
 _ALL_LOOKED_AT = 100_000  # items, up to which the flat store is measured, too
 _MILLION = 1_000_000  # items from which limits on memory and building hold: below, Python and tuning outweigh the index
-_GOALS = {"recall 0.95 in 1,300 bytes an item": (0.95, 1300), "recall 0.9 in 200 bytes an item": (0.9, 200)}
+_SEARCH_OPTIONS = {"recall 0.95 in 1,300 bytes an item": (0.95, 1300), "recall 0.9 in 200 bytes an item": (0.9, 200)}
 _CENTRES = 2_000_000  # bytes that fewer than a million items may take beyond that
-_FIRST = next(iter(_GOALS))
+_FIRST = next(iter(_SEARCH_OPTIONS))
 _FILTERS = {"1 %": "shelf < 1", "10 %": "shelf < 10", "50 %": "shelf < 50"}
 _NEW_FILTERS = 20
 _LIKEWISE, _SAME, _PLAIN = "likewise", "FAISS, same index and rescoring", "FAISS, same index without rescoring"
@@ -140,11 +139,11 @@ def _measure(bench: Bench, longest_build: float) -> dict[str, Any]:
     swept = _swept(bench, longest_build)
     figures: dict[str, Any] = {"the sweep": {name: [_row(choice) for choice in swept[name]] for name in swept}}
     if bench.rows <= _ALL_LOOKED_AT:
-        with _stored(bench, Goal(kind="flat")) as (store, about):
+        with _stored(bench, SearchTarget(kind="flat")) as (store, about):
             figures["flat"] = about | {"times": _beside_faiss(bench, store, "flat", {})}
-    for name, (wanted, _) in _GOALS.items():
+    for name, (wanted, _) in _SEARCH_OPTIONS.items():
         try:
-            with _stored(bench, Goal(recall=wanted, memory=_memory(name, bench.rows))) as (store, about):
+            with _stored(bench, SearchTarget(recall=wanted, memory=_memory(name, bench.rows))) as (store, about):
                 figures[name] = about | _goal_figures(bench, store, about, name, swept[name])
         except UserError as error:
             say(f"  {name}: {error}")
@@ -154,20 +153,20 @@ def _measure(bench: Bench, longest_build: float) -> dict[str, Any]:
 
 
 def _memory(name: str, rows: int) -> int:
-    """The bytes that a goal allows; in a small index the centres of its lists weigh more than the codes."""
-    return _GOALS[name][1] * rows + (0 if rows >= _MILLION else _CENTRES)
+    """The bytes that a target allows; in a small index the centres of its lists weigh more than the codes."""
+    return _SEARCH_OPTIONS[name][1] * rows + (0 if rows >= _MILLION else _CENTRES)
 
 
 # ---- one store
 
 
 @contextmanager
-def _stored(bench: Bench, goal: Goal) -> Iterator[tuple[EmbeddedStore, dict[str, Any]]]:
+def _stored(bench: Bench, target: SearchTarget) -> Iterator[tuple[FaissStore, dict[str, Any]]]:
     """A store of the items, and what it took to build it."""
     folder, products = bench.folder / "store", Products(bench.seed)
     schema = Schema.of(products.frame(0, 1000), DIM)
     drawing, started = 0.0, time.perf_counter()
-    with replace_store(Location("faiss", path=str(folder)), schema, Credentials(), goal) as loading:
+    with replace_store(Location("faiss", path=str(folder)), schema, Credentials(), target) as loading:
         for start in track(range(0, bench.rows, _UPSERTED), "items into the store"):
             before = time.perf_counter()
             items = products.frame(start, min(_UPSERTED, bench.rows - start))
@@ -176,8 +175,8 @@ def _stored(bench: Bench, goal: Goal) -> Iterator[tuple[EmbeddedStore, dict[str,
         writing = time.perf_counter() - started - drawing
     seconds = time.perf_counter() - started - drawing
     version = _version(folder)
-    store = EmbeddedStore(folder)
-    say(f"  {seconds:.0f} s: a store of the kind {store.kind} for {goal}")
+    store = FaissStore(folder)
+    say(f"  {seconds:.0f} s: a store of the kind {store.kind} for {target}")
     try:
         files = {file.name: round(file.stat().st_size / 1e6, 1) for file in sorted(version.iterdir())}
         memory = resident.of_store(folder, bench.folder / "queries.npy")
@@ -198,9 +197,9 @@ def _stored(bench: Bench, goal: Goal) -> Iterator[tuple[EmbeddedStore, dict[str,
 
 
 def _goal_figures(
-    bench: Bench, store: EmbeddedStore, about: dict[str, Any], name: str, swept: list[Choice]
+    bench: Bench, store: FaissStore, about: dict[str, Any], name: str, swept: list[Choice]
 ) -> dict[str, Any]:
-    wanted, _ = _GOALS[name]
+    wanted, _ = _SEARCH_OPTIONS[name]
     verdicts = bench.verdicts
     verdicts.at_least(f"{name}: recall@10", about["recall@10"], wanted)
     if bench.rows >= _MILLION:
@@ -229,7 +228,7 @@ def _goal_figures(
     return figures
 
 
-def _beside_faiss(bench: Bench, store: EmbeddedStore, name: str, fastest: dict[int, Choice]) -> dict[str, Any]:
+def _beside_faiss(bench: Bench, store: FaissStore, name: str, fastest: dict[int, Choice]) -> dict[str, Any]:
     """Times of the store, of FAISS with the same index, and of the sweep's fastest, one query and 64 at a time."""
     figures = {}
     same = _same_index(bench, store)
@@ -268,11 +267,11 @@ def _beside_sweep(bench: Bench, name: str, size: int, ours: Times, best: Times) 
         bench.verdicts.at_least(what, 1 / ratio, 0.9)
 
 
-def _asking(searched: EmbeddedStore | BareIndex, *condition: Condition) -> Callable[[np.ndarray], object]:
+def _asking(searched: FaissStore | BareIndex, *condition: Condition) -> Callable[[np.ndarray], object]:
     return lambda queries: searched.search(queries, _K, *condition)
 
 
-def _same_index(bench: Bench, store: EmbeddedStore) -> dict[str, BareIndex]:
+def _same_index(bench: Bench, store: FaissStore) -> dict[str, BareIndex]:
     """FAISS with the store's index file and parameters, with the store's rescoring and without."""
     version = _version(bench.folder / "store")
     vectors = mapped(version / "vectors.f32", bench.rows)
@@ -289,7 +288,7 @@ def _same_index(bench: Bench, store: EmbeddedStore) -> dict[str, BareIndex]:
     }
 
 
-def _fields(bench: Bench, store: EmbeddedStore) -> dict[str, float]:
+def _fields(bench: Bench, store: FaissStore) -> dict[str, float]:
     """What it takes from scores and rows, which a search gives as FAISS does, to ids, and on to all fields."""
     taken = []
     for number in range(200):
@@ -311,7 +310,7 @@ def _fields(bench: Bench, store: EmbeddedStore) -> dict[str, float]:
     }
 
 
-def _filters(bench: Bench, store: EmbeddedStore) -> dict[str, Any]:
+def _filters(bench: Bench, store: FaissStore) -> dict[str, Any]:
     conditions = {name: parse_filter(text) for name, text in _FILTERS.items()}
     sides = {"unfiltered": _asking(store)}
     sides |= {name: _asking(store, condition) for name, condition in conditions.items()}
@@ -356,7 +355,7 @@ def _version(folder: Path) -> Path:
     return version
 
 
-def _rows(hits: Sequence[Found]) -> np.ndarray:
+def _rows(hits: Sequence[SearchResult]) -> np.ndarray:
     """(q, 10) rows; -1 where there are fewer hits."""
     rows = np.full((len(hits), _K), -1)
     for line, found in zip(rows, hits, strict=True):
@@ -370,14 +369,14 @@ _FASTEST: dict[int, Callable[[Choice], float]] = {1: lambda choice: choice.laten
 
 
 def _swept(bench: Bench, longest_build: float) -> dict[str, list[Choice]]:
-    """All that the sweep found for each goal, within its memory."""
-    found: dict[str, list[Choice]] = {name: [] for name in _GOALS}
-    recalls = sorted({wanted for wanted, _ in _GOALS.values()})
+    """All that the sweep found for each target, within its memory."""
+    found: dict[str, list[Choice]] = {name: [] for name in _SEARCH_OPTIONS}
+    recalls = sorted({wanted for wanted, _ in _SEARCH_OPTIONS.values()})
     with _stage("the sweep"):
         for index in built(bench.vectors, bench.folder, longest_build, lambda text: say(f"  {text}")):
             say(f"  {index.seconds:.0f} s: bare {index.kind}")
             measured = choices(index, bench.vectors, bench.queries, bench.truth, recalls)
-            for name, (wanted, _) in _GOALS.items():
+            for name, (wanted, _) in _SEARCH_OPTIONS.items():
                 found[name] += [choice for choice in measured[wanted] if choice.size <= _memory(name, bench.rows)]
     return found
 

@@ -187,7 +187,7 @@ def test_a_store_of_choice_is_remembered(shop, capsys, tmp_path):
     write_untrained_run(run)
     index = ("index", run, "--data", shop / "products.csv", "--cache", shop / "cache")
     assert "30 items can be searched; 0 have no content" in said(capsys, *index, "--store", "lancedb:items")
-    assert remembered_store(run) == "lancedb:items"
+    assert str(remembered_store(run)) == "lancedb:items"
     assert len(hits(capsys, run, "red")) == 10
     assert len(hits(capsys, run, "red", "--store", "lancedb:items", "--hybrid")) == 10
     assert "there is no store" in refused(capsys, "search", run, "red", "--store", "lancedb:elsewhere")
@@ -207,7 +207,7 @@ def test_what_the_faiss_store_should_aim_at_is_remembered(shop, capsys, tmp_path
         *(capsys, "index", run, "--data", shop / "products.csv", "--cache", shop / "cache"),
         *("--target-recall", "0.9", "--memory", "2GB"),
     )
-    assert remembered_store(run) == "faiss:index?target_recall=0.9&memory=2GB"
+    assert str(remembered_store(run)) == "faiss:index?target_recall=0.9&memory=2GB"
     assert len(hits(capsys, run, "red")) == 10
 
 
@@ -252,7 +252,10 @@ def test_demo_serves_the_page_over_a_store(shop, capsys):
         (("search", "{run}", "red", "--hybrid", "--words-weight", "2"), "weight of the words must be between 0 and 1"),
         (("search", "{run}", "red", "--hybrid", "--fusion", "luck"), "fusion"),
         (("search", "{run}", "--like", "sku-1003", "--hybrid"), "a hybrid search needs words"),
-        (("search", "{run}", "red", "--store", "oracle://host"), "no store that likewise knows: faiss, lancedb"),
+        (
+            ("search", "{run}", "red", "--store", "oracle://host"),
+            "there is no store oracle: installed are faiss, lancedb",
+        ),
         (("search", "{run}", "red", "--store", "somewhere"), "a store is named by a URI"),
         (("index", "{run}", "--data", "{data}", "--store", "lancedb:x", "--memory", "2GB"), "are for the faiss store"),
         (("index", "{new}", "--data", "{data}", "--update"), "has no index yet"),
@@ -272,10 +275,10 @@ def test_credentials_come_from_the_environment_and_are_written_nowhere(shop, cap
     from likewise.stores import registry
 
     asked: list[object] = []
-    open_store = registry._engine
+    find_engine = registry._find_engine
 
-    def watched(uri, folder):
-        engine, location, given = open_store(uri, folder)
+    def watched(*arguments):
+        engine, location, given = find_engine(*arguments)
 
         class Watching:
             def open_store(self, location, credentials):
@@ -284,7 +287,7 @@ def test_credentials_come_from_the_environment_and_are_written_nowhere(shop, cap
 
         return Watching(), location, given
 
-    monkeypatch.setattr(registry, "_engine", watched)
+    monkeypatch.setattr(registry, "_find_engine", watched)
     monkeypatch.setenv("LIKEWISE_STORE_USER", "me")
     monkeypatch.setenv("LIKEWISE_STORE_PASSWORD", "hush hush")
     hits(capsys, shop / "run", "red")

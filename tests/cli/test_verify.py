@@ -57,7 +57,7 @@ def test_a_whole_run_is_whole(shop: Path, capsys: pytest.CaptureFixture[str]) ->
         ("model.safetensors", "model"),
         ("encoders/text/encoder.json", "model"),
         ("index/*/vectors.f32", "index"),
-        ("index/*/journal", "index"),
+        ("index/*/wal", "index"),
         ("index/*/manifest.json", "index"),
         ("index/current", "index"),
         ("words/*/*/*.rows.npy", "words"),

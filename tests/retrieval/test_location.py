@@ -201,6 +201,6 @@ def test_a_run_remembers_where_its_store_is_and_no_secret(
     uri: str, remembered: str, said: list[str], tmp_path: Path
 ) -> None:
     IndexLocation.for_run(tmp_path, uri).remember()
-    assert remembered_store(tmp_path) == remembered
+    assert str(remembered_store(tmp_path)) == remembered
     assert SECRET not in "".join(said)
     assert bool(said) == any(name in uri for name in ("sslkey", "Properties", "KeyFile")), "what must be given again"

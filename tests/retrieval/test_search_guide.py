@@ -11,7 +11,7 @@ from retrieval.shop_catalogue import write_shop, write_untrained_run
 
 from likewise.cli.app import main
 from likewise.retrieval.query import Query
-from likewise.stores.registry import ENGINES
+from likewise.stores.engines import ENGINES
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = (DOCS / "search.md").read_text(encoding="utf-8")

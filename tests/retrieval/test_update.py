@@ -69,12 +69,12 @@ def test_nothing_changed_encodes_and_writes_nothing(tmp_path: Path) -> None:
     model = FakeModel()
     index = Index.build(model, shop(), tmp_path)
     model.encoded.clear()
-    (journal,) = (tmp_path / "index").glob("*/journal")
-    before = journal.read_bytes()
+    (log,) = (tmp_path / "index").glob("*/wal")
+    before = log.read_bytes()
     changes = index.update(shop())
     assert changes.size == 0
     assert model.encoded == []
-    assert journal.read_bytes() == before
+    assert log.read_bytes() == before
 
 
 def test_changed_metadata_is_written_without_encoding(tmp_path: Path, way: str) -> None:

@@ -16,7 +16,7 @@ def test_blocks_together_find_the_nearest(monkeypatch, queries, k, part):
     asked = random.standard_normal((queries, 8)).astype(np.float32)
     rows = None if part is None else np.flatnonzero(random.random(500) < part)
     looked_at = np.arange(500) if rows is None else rows
-    scores, found = exact.nearest(matrix, asked, k, rows)
+    scores, found = exact.find_nearest(matrix, asked, k, rows)
     products = asked @ matrix[looked_at].T
     best = np.argsort(-products, axis=1)[:, :k]
     assert np.array_equal(found, looked_at[best])
@@ -26,6 +26,6 @@ def test_blocks_together_find_the_nearest(monkeypatch, queries, k, part):
 def test_equal_rows_all_count(monkeypatch):
     monkeypatch.setattr(exact, "_BLOCK", 4)
     matrix = np.ones((12, 2), np.float32)
-    scores, found = exact.nearest(matrix, np.ones((2, 2), np.float32), 6)
+    scores, found = exact.find_nearest(matrix, np.ones((2, 2), np.float32), 6)
     assert (scores == 2).all()
     assert all(len(set(line)) == 6 for line in found.tolist())

@@ -12,12 +12,12 @@ import pytest
 
 from likewise.catalog.filters import parse_filter
 from likewise.errors import UserError
-from likewise.stores.base import Found
+from likewise.stores.base import SearchResult
 from likewise.stores.faiss import collection as faiss
-from likewise.stores.faiss.store import EmbeddedStore
-from likewise.stores.goal import KINDS, Goal
+from likewise.stores.faiss.collection import FaissStore
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
+from likewise.stores.search_target import KINDS, SearchTarget
 from likewise.stores.uri import Credentials, parse_location
 
 DIM, COUNT, K = 32, 4000, 10
@@ -43,17 +43,17 @@ LEAST = 0.94  # the tuner aims at 0.95, for queries of its own
 VECTORS, QUERIES = vectors_of(COUNT, 0), vectors_of(80, 1)
 
 
-def build(folder: Path, kind: str | None, vectors: np.ndarray = VECTORS, **goal: float) -> EmbeddedStore:
+def build(folder: Path, kind: str | None, vectors: np.ndarray = VECTORS, **target: float) -> FaissStore:
     location, _ = parse_location(f"faiss://{folder}/store")
     items = items_of(range(len(vectors)))
-    with faiss.replace_store(location, Schema.of(items, DIM), NOBODY, Goal(kind=kind, **goal)) as store:
+    with faiss.replace_store(location, Schema.of(items, DIM), NOBODY, SearchTarget(kind=kind, **target)) as store:
         store.upsert(items, vectors)
     return opened(folder)
 
 
-def opened(folder: Path) -> EmbeddedStore:
+def opened(folder: Path) -> FaissStore:
     store = open_store(f"faiss://{folder}/store")
-    assert isinstance(store, EmbeddedStore)
+    assert isinstance(store, FaissStore)
     return store
 
 
@@ -61,11 +61,11 @@ def version_in(folder: Path) -> Path:
     return folder / "store" / (folder / "store" / "current").read_text().strip()
 
 
-def rows_of(found: Found) -> np.ndarray:
+def rows_of(found: SearchResult) -> np.ndarray:
     return np.array([int(id.removeprefix("item-")) for id in found.ids])
 
 
-def recall(found: list[Found], queries: np.ndarray, vectors: np.ndarray, alive: np.ndarray) -> float:
+def recall(found: list[SearchResult], queries: np.ndarray, vectors: np.ndarray, alive: np.ndarray) -> float:
     """The share of the true neighbours among some rows that were found; every result is checked on the way."""
     hits = 0
     for query, one in zip(queries, found, strict=True):
@@ -85,13 +85,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def shop(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, EmbeddedStore]]:
+def shop(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, FaissStore]]:
     """A store that no test changes, and its folder."""
     folder = tmp_path_factory.mktemp(kind)
     yield folder, build(folder, kind)
 
 
-def test_each_kind_finds_what_it_aims_at_with_exact_scores(kind: str, shop: tuple[Path, EmbeddedStore]) -> None:
+def test_each_kind_finds_what_it_aims_at_with_exact_scores(kind: str, shop: tuple[Path, FaissStore]) -> None:
     _, store = shop
     assert store.kind == kind
     everything = np.arange(COUNT)
@@ -101,28 +101,30 @@ def test_each_kind_finds_what_it_aims_at_with_exact_scores(kind: str, shop: tupl
 
 
 def test_a_search_proposes_rows_by_the_index_and_looks_at_few_vectors(
-    shop: tuple[Path, EmbeddedStore], monkeypatch: pytest.MonkeyPatch
+    shop: tuple[Path, FaissStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from likewise.stores.faiss import approximate
 
     seen = []
-    original = approximate.best_of
-    monkeypatch.setattr(approximate, "best_of", lambda *given: seen.append(given[3].shape[1]) or original(*given))
-    monkeypatch.setattr(approximate, "nearest", lambda *_: pytest.fail("all rows were compared"))
+    original = approximate.rank_candidates
+    monkeypatch.setattr(
+        approximate, "rank_candidates", lambda *given: seen.append(given[3].shape[1]) or original(*given)
+    )
+    monkeypatch.setattr(approximate, "find_nearest", lambda *_: pytest.fail("all rows were compared"))
     shop[1].search(QUERIES[:1], K)
     assert len(seen) == 1
     assert K <= seen[0] < COUNT / 3
 
 
 @pytest.mark.parametrize("condition", ["row < 3", "hundredth == 7", "hundredth < 20", "hundredth != 7", "row >= 1000"])
-def test_filters_are_complete_however_many_items_match(shop: tuple[Path, EmbeddedStore], condition: str) -> None:
+def test_filters_are_complete_however_many_items_match(shop: tuple[Path, FaissStore], condition: str) -> None:
     _, store = shop
     alive = items_of(range(COUNT)).filter(pl.sql_expr(condition.replace("==", "=")))["row"].to_numpy()
     found = store.search(QUERIES, K, parse_filter(condition))
     assert recall(found, QUERIES, VECTORS, alive) >= LEAST
 
 
-def test_many_hits_and_more_than_there_are(shop: tuple[Path, EmbeddedStore]) -> None:
+def test_many_hits_and_more_than_there_are(shop: tuple[Path, FaissStore]) -> None:
     _, store = shop
     (found,) = store.search(QUERIES[:1], 300)
     truth = np.argsort(-(VECTORS @ QUERIES[0]))[:300]
@@ -131,7 +133,7 @@ def test_many_hits_and_more_than_there_are(shop: tuple[Path, EmbeddedStore]) -> 
     assert sorted(rows_of(found)) == list(range(COUNT))
 
 
-def test_the_index_serves_another_process(kind: str, shop: tuple[Path, EmbeddedStore]) -> None:
+def test_the_index_serves_another_process(kind: str, shop: tuple[Path, FaissStore]) -> None:
     folder, store = shop
     code = (
         "import sys; import numpy as np; from likewise.stores.registry import open_store; "
@@ -237,9 +239,9 @@ def test_equal_and_zero_vectors_are_no_obstacle(kind: str, tmp_path: Path) -> No
 
 def test_other_engines_know_no_goals(tmp_path: Path) -> None:
     schema = Schema.of(items_of(range(3)), DIM)
-    for uri, goal in ((f"lancedb://{tmp_path}/x?memory=2GB", None), (f"lancedb://{tmp_path}/x", Goal())):
+    for uri, target in ((f"lancedb://{tmp_path}/x?memory=2GB", None), (f"lancedb://{tmp_path}/x", SearchTarget())):
         with pytest.raises(UserError, match="are for the faiss store, not for lancedb"):
-            replace_store(uri, schema, goal=goal)
+            replace_store(uri, schema, target=target)
     with (
         pytest.raises(UserError, match="no kind of index 'ivf'"),
         replace_store(f"faiss://{tmp_path}/x?kind=ivf", schema),

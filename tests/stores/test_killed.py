@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from likewise.stores.faiss import collection as faiss
-from likewise.stores.goal import Goal
 from likewise.stores.schema import Schema
+from likewise.stores.search_target import SearchTarget
 from likewise.stores.uri import Credentials, parse_location
 
 DIM, STEADY, KILLS = 16, 1_200, 50
@@ -35,7 +35,7 @@ def write(store, stamp: int, keys: list[int]) -> None:
 
 def fill(place: str, stamp: int, keys: list[int]) -> None:
     location, _ = parse_location(place)
-    with faiss.replace_store(location, SCHEMA, NOBODY, Goal(0.8, kind="ivf-sq8")) as store:
+    with faiss.replace_store(location, SCHEMA, NOBODY, SearchTarget(0.8, kind="ivf-sq8")) as store:
         write(store, stamp, keys)
 
 

@@ -61,7 +61,7 @@ def test_what_was_found_is_what_is_read_even_after_writes(store):
 
 
 def test_ids_with_the_same_hash_are_told_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(segment, "hashes_of", lambda ids: np.array([len(id) % 2 for id in ids], np.uint64))
+    monkeypatch.setattr(segment, "hash_ids", lambda ids: np.array([len(id) % 2 for id in ids], np.uint64))
     items = pl.DataFrame({"id": ["1", "22", "333", "4444", "55555"]})
     with replace_store(f"faiss://{tmp_path}/store", Schema.of(items, 8)) as loader:
         loader.upsert(items, VECTORS[:5])

@@ -233,12 +233,12 @@ def test_refusals_become_sentences_without_secrets(server: tuple[str, int], monk
     with pytest.raises(UserError, match=r"Milvus at .*/nowhere refuses: .*nowhere"):
         open_store(f"milvus://me:{SECRET}@{host}/nowhere")
     connection = milvus_connection.connect(parse_location(uri)[0], Credentials("me", SECRET), create=False)
-    with pytest.raises(UserError, match="refuses: no password … here") as raised, connection.speaking():
+    with pytest.raises(UserError, match="refuses: no password … here") as raised, connection.explain_errors():
         raise MilvusException(1, f"no\npassword {SECRET} here")
     assert SECRET not in str(raised.value)
     with (
         pytest.raises(UserError, match="does not accept the credentials: set LIKEWISE_STORE_USER"),
-        connection.speaking(),
+        connection.explain_errors(),
     ):
         raise MilvusException(1400, "auth check failure, please check api key is correct")
     connection.close()

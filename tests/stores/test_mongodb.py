@@ -26,19 +26,21 @@ from likewise.catalog.filters_polars import match_rows
 from likewise.errors import MissingExtraError, UserError
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
-from likewise.stores.inputs import prepared_items
+from likewise.stores.inputs import prepare_items
+from likewise.stores.mongodb import collection as collections
 from likewise.stores.mongodb import connection as connections
-from likewise.stores.mongodb import content as contents
-from likewise.stores.mongodb import documents as documents_module
-from likewise.stores.mongodb.content import Content
-from likewise.stores.mongodb.documents import bson_vector, documents, numbers_of
-from likewise.stores.mongodb.queries import (
+from likewise.stores.mongodb import filters
+from likewise.stores.mongodb.collection import MongoCollection
+from likewise.stores.mongodb.filters import (
+    bson_vector,
+    build_documents,
     cosine,
     index_definition,
     index_filter,
-    marked,
-    matching,
-    nearest,
+    mark_pipeline,
+    match_filter,
+    nearest_pipeline,
+    read_vectors,
 )
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
@@ -123,7 +125,7 @@ def test_searches_are_those_of_the_manual() -> None:
     paths = _check_definition(index_definition(SCHEMA))
     limit = index_filter(normal_form(parse_filter('tag == "bags" and price < 5'), SCHEMA), SCHEMA)
     query = np.array([0.6, -0.8], dtype=np.float32)
-    assert nearest(query, 5, limit, exact=False) == [
+    assert nearest_pipeline(query, 5, limit, exact=False) == [
         {
             "$vectorSearch": {
                 "index": "vectors",
@@ -137,9 +139,9 @@ def test_searches_are_those_of_the_manual() -> None:
         {"$project": {"_id": 0, "id": 1, "score": {"$meta": "vectorSearchScore"}}},
     ]
     for k, exact in itertools.product((1, 10, 100, 5_000, 10_000), (False, True)):
-        _check_pipeline(nearest(query, k, limit, exact=exact), paths, 2)
-        _check_pipeline(nearest(query, k, {}, exact=exact), paths, 2)
-    _check_pipeline(marked(7), paths, 1)
+        _check_pipeline(nearest_pipeline(query, k, limit, exact=exact), paths, 2)
+        _check_pipeline(nearest_pipeline(query, k, {}, exact=exact), paths, 2)
+    _check_pipeline(mark_pipeline(7), paths, 1)
     assert [cosine(score) for score in (0.0, 0.5, 1.0)] == [-1.0, 0.0, 1.0]
 
 
@@ -147,11 +149,8 @@ def test_searches_are_those_of_the_manual() -> None:
 @given(condition=conditions)
 def test_any_filter_is_one_that_vector_search_takes(condition: Condition) -> None:
     form = normal_form(condition, SCHEMA)
-    limit = index_filter(form, SCHEMA)
-    if limit:
-        assert _check_filter(limit, _check_definition(index_definition(SCHEMA))) > 0
-    else:
-        assert isinstance(form, bool)
+    if not isinstance(form, bool):
+        assert _check_filter(index_filter(form, SCHEMA), _check_definition(index_definition(SCHEMA))) > 0
 
 
 def test_what_the_index_cannot_tell_is_left_to_mongod() -> None:
@@ -163,7 +162,7 @@ def test_what_the_index_cannot_tell_is_left_to_mongod() -> None:
     ):
         form = normal_form(condition, SCHEMA)
         assert index_filter(form, SCHEMA) is None
-        assert matching(form)
+        assert match_filter(form)
 
 
 # --- what filters mean -----------------------------------------------------------------------------------------------
@@ -171,7 +170,7 @@ def test_what_the_index_cannot_tell_is_left_to_mongod() -> None:
 
 def _documents(items: pl.DataFrame, schema: Schema) -> list[dict[str, Any]]:
     vectors = np.ones((len(items), schema.dim), np.float32)
-    return list(documents(*prepared_items(items, vectors, schema), schema))
+    return list(build_documents(*prepare_items(items, vectors, schema), schema))
 
 
 SOME = ITEMS[:150]
@@ -190,7 +189,11 @@ def _found(limit: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
 def test_both_halves_of_mongodb_mean_what_the_catalogue_means(condition: Condition) -> None:
     expected = SOME.filter(match_rows(SOME, condition))["id"].to_list()
     form = normal_form(condition, SCHEMA)
-    assert _found(matching(form), DOCUMENTS) == expected
+    if form is False:
+        assert expected == []
+        return
+    form = None if form is True else form
+    assert _found(match_filter(form), DOCUMENTS) == expected
     if limit := index_filter(form, SCHEMA):
         assert _found(limit, DOCUMENTS) == expected
 
@@ -203,7 +206,7 @@ def test_a_texts_first_characters_decide_comparisons_with_shorter_texts(
     items = pl.DataFrame({"id": [str(row) for row in range(len(texts))], "text": texts})
     schema = Schema.of(items, 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents_module, "SHORT", 3)
+        patch.setattr(filters, "SHORT", 3)
         stored = _documents(items, schema)
     assert all(len(one["c0s"]) <= 3 for one in stored)
     condition = Compare("text", operator, value)
@@ -216,7 +219,7 @@ def test_vectors_are_bsons_own() -> None:
 
     vector = np.array([0.25, -1.5, 3e-5, 0.1], np.float32)
     assert bson_vector(vector) == Binary.from_vector(vector.tolist(), BinaryVectorDtype.FLOAT32)
-    np.testing.assert_array_equal(numbers_of([bson_vector(vector)] * 2, 4), np.stack([vector, vector]))
+    np.testing.assert_array_equal(read_vectors([bson_vector(vector)] * 2, 4), np.stack([vector, vector]))
 
 
 # --- mongod ----------------------------------------------------------------------------------------------------------
@@ -240,8 +243,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setattr(pymongo, "MongoClient", client)
     monkeypatch.setattr(BulkOperationBuilder, "add_replace", without_sort)  # current versions of pymongo give it
-    monkeypatch.setattr(Content, "_all_or_none", lambda content, write: write(None))
-    monkeypatch.setattr(contents, "INDEX_FROM", 1_000_000)
+    monkeypatch.setattr(MongoCollection, "_all_or_none", lambda content, write: write(None))
+    monkeypatch.setattr(collections, "INDEX_FROM", 1_000_000)
     return f"mongodb://localhost/shop?collection=test_{uuid4().hex[:8]}"
 
 
@@ -339,29 +342,29 @@ def test_a_store_that_is_damaged_says_so(place: str) -> None:
 def test_what_is_read_from_a_content_that_has_gone_is_read_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """MongoDB finds nothing there, and says nothing of it."""
     handle = _filled(place, 5)
-    count, once = Content.count, iter([True])
+    count, once = MongoCollection.count, iter([True])
 
-    def replace_then_count(content: Content, condition: Condition | bool) -> int:
+    def replace_then_count(content: MongoCollection, condition: Condition | None) -> int:
         if next(once, False):
             _filled(place, 7).close()  # lingers for a second, then drops what was in use
             assert count(content, condition) == 0
         return count(content, condition)
 
-    monkeypatch.setattr(Content, "count", replace_then_count)
+    monkeypatch.setattr(MongoCollection, "count", replace_then_count)
     assert handle.count() == 7
     handle.close()
 
 
 def test_a_write_that_a_switch_has_overtaken_is_written_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     handle = _filled(place, 5, turn="old")
-    upsert, once = Content.upsert, iter([True])
+    upsert, once = MongoCollection.upsert, iter([True])
 
-    def upsert_then_switch(content: Content, stored: pl.DataFrame, unit: np.ndarray) -> None:
+    def upsert_then_switch(content: MongoCollection, stored: pl.DataFrame, unit: np.ndarray) -> None:
         upsert(content, stored, unit)
         if next(once, False):
             _filled(place, 5, turn="new").close()
 
-    monkeypatch.setattr(Content, "upsert", upsert_then_switch)
+    monkeypatch.setattr(MongoCollection, "upsert", upsert_then_switch)
     handle.upsert(ITEMS[7:8], VECTORS[7:8])
     assert handle.schema.about == {"turn": "new"}
     assert handle.fetch(["item-7"])[0] is not None
@@ -375,12 +378,12 @@ def test_whatever_the_index_misses_is_found(place: str, monkeypatch: pytest.Monk
     """An index that gives half of what it should, as one that is behind does."""
     _filled(place, 300).close()
 
-    def halved(content: Content, queries: np.ndarray, k: int, limit: dict[str, Any], exact: bool) -> list[Any]:
+    def halved(content: MongoCollection, queries: np.ndarray, k: int, limit: dict[str, Any], exact: bool) -> list[Any]:
         asked.append((len(queries), exact))
-        return content._compared(queries, max(1, k // 2), True)
+        return content._compare(queries, max(1, k // 2), None)
 
     asked: list[tuple[int, bool]] = []
-    monkeypatch.setattr(Content, "_nearest", halved)
+    monkeypatch.setattr(MongoCollection, "_search", halved)
     store = open_store(place)
     store.optimise()
     assert asked == [], "there is no index yet"
@@ -425,6 +428,9 @@ class _Indexing:
     def update_one(self, *arguments: Any) -> None:
         self.updated.append(arguments)
 
+    def find_one(self, *arguments: Any) -> dict[str, Any]:
+        return {"indexed": False}
+
     def find_one_and_update(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         return {"mark": 4}
 
@@ -434,30 +440,30 @@ class _Indexing:
 
 
 def test_an_index_is_made_once_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "_SECONDS_BETWEEN_LOOKS", 0.001)
+    monkeypatch.setattr(collections, "_SECONDS_BETWEEN_LOOKS", 0.001)
     building = {"status": "BUILDING", "queryable": False}
     collection = _Indexing(None, building, building, {"status": "READY", "queryable": True})
-    Content(collection, SCHEMA, indexed=False).optimise()
+    MongoCollection(collection, SCHEMA, indexed=False).optimise()
     assert collection.updated == [({"_id": "about"}, {"$set": {"indexed": True}})]
     assert collection.created == [{"name": "vectors", "type": "vectorSearch", "definition": index_definition(SCHEMA)}]
     assert list(collection.states) == []
     with pytest.raises(UserError, match="could not build the index of shop_1: too many fields"):
-        Content(_Indexing({"status": "FAILED", "message": "too many fields"}), SCHEMA, indexed=False).optimise()
-    monkeypatch.setattr(contents, "_INDEX_SECONDS", 0.01)
+        MongoCollection(_Indexing({"status": "FAILED", "message": "too many fields"}), SCHEMA, indexed=False).optimise()
+    monkeypatch.setattr(collections, "_INDEX_SECONDS", 0.01)
     with pytest.raises(UserError, match="still building the index"):
-        Content(_Indexing(*[building] * 1_000), SCHEMA, indexed=False).optimise()
+        MongoCollection(_Indexing(*[building] * 1_000), SCHEMA, indexed=False).optimise()
 
 
 def test_a_write_waits_until_the_index_has_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "_SECONDS_BETWEEN_LOOKS", 0.001)
+    monkeypatch.setattr(collections, "_SECONDS_BETWEEN_LOOKS", 0.001)
     collection = _Indexing(seen=[2, 3, 5, 6])
-    Content(collection, SCHEMA, indexed=True).wait_for_index()
-    assert collection.asked == [marked(4)] * 3
-    monkeypatch.setattr(contents, "_FOLLOWING_SECONDS", 0.01)
+    MongoCollection(collection, SCHEMA, indexed=True).wait_for_index()
+    assert collection.asked == [mark_pipeline(4)] * 3
+    monkeypatch.setattr(collections, "_FOLLOWING_SECONDS", 0.01)
     with pytest.raises(UserError, match="has what was written, but its index has not followed"):
-        Content(_Indexing(seen=itertools.repeat(0)), SCHEMA, indexed=True).wait_for_index()
+        MongoCollection(_Indexing(seen=itertools.repeat(0)), SCHEMA, indexed=True).wait_for_index()
     unindexed = _Indexing()
-    Content(unindexed, SCHEMA, indexed=False).wait_for_index()
+    MongoCollection(unindexed, SCHEMA, indexed=False).wait_for_index()
     assert unindexed.asked == []
 
 

@@ -18,8 +18,8 @@ from stores import postgres
 
 from likewise.catalog.filters import Compare
 from likewise.errors import MissingExtraError, UserError
-from likewise.stores.pgvector import content as contents
-from likewise.stores.pgvector.values import escaped, unescaped
+from likewise.stores.pgvector import collection as collections
+from likewise.stores.pgvector.filters import escape, unescape
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import Credentials, parse_location
@@ -34,7 +34,7 @@ def place(tmp_path: Path) -> str:
 
 @pytest.fixture
 def indexed(place: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, np.ndarray]:
-    monkeypatch.setattr(contents, "INDEX_FROM", 1_000)
+    monkeypatch.setattr(collections, "INDEX_FROM", 1_000)
     random = np.random.default_rng(0)
     centres = random.standard_normal((60, DIM))
     vectors = _unit(centres[random.integers(0, 60, COUNT)] + 0.5 * random.standard_normal((COUNT, DIM)))
@@ -157,7 +157,7 @@ def test_what_the_graph_is_left_without_finding_is_found(
     indexed: tuple[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the estimate of how many match is wrong: the graph is asked, and left after one step."""
-    monkeypatch.setattr(contents, "_STEP_COSTS", 0)
+    monkeypatch.setattr(collections, "_STEP_COSTS", 0)
     place, vectors = indexed
     before = _index_scans(place)
     store = open_store(f"{place}&options=-c hnsw.max_scan_tuples=1")
@@ -180,7 +180,7 @@ def test_items_written_after_the_index_are_found_and_deleted_ones_are_not(indexe
 
 
 def test_a_store_that_has_grown_is_indexed_when_it_is_optimised(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "INDEX_FROM", 1_000)
+    monkeypatch.setattr(collections, "INDEX_FROM", 1_000)
     _filled(place, "a")
     store, other = open_store(place), open_store(place)
     items = pl.DataFrame({"id": [str(row) for row in range(1_000)]})
@@ -204,7 +204,7 @@ def test_a_store_that_has_grown_is_indexed_when_it_is_optimised(place: str, monk
 def test_long_vectors_are_indexed_as_far_as_pgvector_can(
     place: str, monkeypatch: pytest.MonkeyPatch, dim: int, has_index: bool
 ) -> None:
-    monkeypatch.setattr(contents, "INDEX_FROM", 50)
+    monkeypatch.setattr(collections, "INDEX_FROM", 50)
     vectors = _unit(np.random.default_rng(0).standard_normal((60, dim)))
     items = pl.DataFrame({"id": [str(row) for row in range(60)]})
     with replace_store(place, Schema.of(items, dim)) as store:
@@ -527,6 +527,6 @@ _characters = st.sampled_from(["\x00", "\x01", "\x02", "a", "é", "\U0001f97e"])
 
 @given(st.text(_characters, max_size=6), st.text(_characters, max_size=6))
 def test_texts_that_postgresql_cannot_hold_keep_their_order_and_come_back(one: str, other: str) -> None:
-    assert "\x00" not in escaped(one)
-    assert unescaped(escaped(one)) == one
-    assert (escaped(one) < escaped(other)) == (one < other)
+    assert "\x00" not in escape(one)
+    assert unescape(escape(one)) == one
+    assert (escape(one) < escape(other)) == (one < other)

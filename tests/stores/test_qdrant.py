@@ -21,7 +21,7 @@ from likewise.catalog.filters import Compare, Condition, Operator
 from likewise.catalog.filters_polars import match_rows
 from likewise.errors import UserError
 from likewise.stores.conditions import normal_form
-from likewise.stores.inputs import prepared_items
+from likewise.stores.inputs import prepare_items
 from likewise.stores.qdrant import collection as qdrant
 from likewise.stores.qdrant import connection as qdrant_connection
 from likewise.stores.qdrant.filters import indexed_fields, qdrant_filter
@@ -46,7 +46,7 @@ class Shard:
             for field, index in indexed_fields(column, kind).items():
                 kind_of_index = getattr(qdrant_edge.PayloadSchemaType, index.value.capitalize())
                 self.shard.update(qdrant_edge.UpdateOperation.create_field_index(field, kind_of_index))
-        points = qdrant._points(*prepared_items(items, vectors, self.schema))
+        points = qdrant._points(*prepare_items(items, vectors, self.schema))
         points = [qdrant_edge.Point(point.id, point.vector, point.payload) for point in points]
         self.shard.update(qdrant_edge.UpdateOperation.upsert_points(points))
 
@@ -185,10 +185,10 @@ def test_refusals_of_a_server_are_sentences_without_secrets(server: QdrantServer
     connection = qdrant_connection.connect(parse_location(uri)[0], Credentials(password=SECRET))
     with (
         pytest.raises(UserError, match=r"refuses: Collection nowhere not found; 3 of 9 are written$"),
-        connection.speaking(after="3 of 9 are written"),
+        connection.explain_errors(after="3 of 9 are written"),
     ):
         connection.client.count("nowhere")
-    with pytest.raises(UserError, match=r"refuses: .*… is a bad name") as raised, connection.speaking():
+    with pytest.raises(UserError, match=r"refuses: .*… is a bad name") as raised, connection.explain_errors():
         raise UnexpectedResponse(502, "Bad Gateway", f"<html>{SECRET} is a bad name".encode(), Headers())
     assert SECRET not in str(raised.value)
     connection.close()

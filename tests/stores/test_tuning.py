@@ -12,10 +12,10 @@ from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.stores.faiss import collection as faiss
 from likewise.stores.faiss import indexing
-from likewise.stores.faiss.store import EmbeddedStore
-from likewise.stores.goal import Goal, parse_bytes, show_bytes
-from likewise.stores.registry import aimed
+from likewise.stores.faiss.collection import FaissStore
+from likewise.stores.registry import add_search_target
 from likewise.stores.schema import Schema
+from likewise.stores.search_target import SearchTarget, parse_bytes, show_bytes
 from likewise.stores.uri import Credentials, parse_location
 
 DIM, COUNT, K = 48, 12_000, 10
@@ -33,15 +33,15 @@ VECTORS, UNSEEN = vectors_of(COUNT, 0), vectors_of(300, 1)
 TRUTH = [set(rows) for rows in np.argsort(-(UNSEEN @ VECTORS.T), axis=1)[:, :K].tolist()]
 
 
-def build(folder: Path, goal: Goal | None, count: int = COUNT) -> EmbeddedStore:
+def build(folder: Path, target: SearchTarget | None, count: int = COUNT) -> FaissStore:
     location, _ = parse_location(f"faiss://{folder}/store")
     items = pl.DataFrame({"id": [str(row) for row in range(count)]})
-    with faiss.replace_store(location, Schema.of(items, DIM), Credentials(), goal) as store:
+    with faiss.replace_store(location, Schema.of(items, DIM), Credentials(), target) as store:
         store.upsert(items, VECTORS[:count])
     return faiss.open_store(location, Credentials())
 
 
-def recall(store: EmbeddedStore) -> float:
+def recall(store: FaissStore) -> float:
     found = store.search(UNSEEN, K)
     return np.mean([len(truth & {int(id) for id in one.ids}) / K for truth, one in zip(TRUTH, found, strict=True)])
 
@@ -54,7 +54,7 @@ def held(folder: Path) -> int:
 
 def test_the_choice_keeps_within_the_memory_and_finds_enough_for_unseen_queries(tmp_path, capsys):
     memory = 900_000
-    store = build(tmp_path, Goal(recall=0.9, memory=memory))
+    store = build(tmp_path, SearchTarget(recall=0.9, memory=memory))
     assert store.kind in ("ivf-pq", "rabitq"), "others do not fit"
     assert held(tmp_path) <= memory
     assert recall(store) >= 0.9
@@ -70,13 +70,13 @@ def test_the_choice_keeps_within_the_memory_and_finds_enough_for_unseen_queries(
 
 def test_who_aims_higher_searches_harder(tmp_path):
     """The aims lie so far apart that no noise in the measured times can turn their order round."""
-    low, high = (build(tmp_path / str(aim), Goal(aim, kind="ivf-sq8")) for aim in (0.6, 0.98))
+    low, high = (build(tmp_path / str(aim), SearchTarget(aim, kind="ivf-sq8")) for aim in (0.6, 0.98))
     assert recall(high) >= 0.98
     assert high.about["parameters"]["scope"] > low.about["parameters"]["scope"]
 
 
 def test_an_aim_is_reached_for_unseen_queries(tmp_path):
-    assert recall(build(tmp_path, Goal(0.7, kind="ivf-sq8"))) >= 0.7
+    assert recall(build(tmp_path, SearchTarget(0.7, kind="ivf-sq8"))) >= 0.7
 
 
 def test_without_a_wish_few_items_are_compared_and_nothing_is_said(tmp_path, capsys):
@@ -96,19 +96,19 @@ def test_without_a_wish_many_items_get_an_index(tmp_path, monkeypatch):
 
 def test_a_wish_that_cannot_be_had_is_one_sentence_and_leaves_the_old_store(tmp_path):
     store = build(tmp_path, None, 100)
-    for goal in (Goal(memory=1_000), Goal(memory=1_000, kind="rabitq")):
+    for target in (SearchTarget(memory=1_000), SearchTarget(memory=1_000, kind="rabitq")):
         with pytest.raises(UserError, match=r"12,000 items in 48 dimensions cannot be searched within 1 KB: \S+ takes"):
-            build(tmp_path, goal)
+            build(tmp_path, target)
     assert store.count() == 100
 
 
 def test_a_wish_is_kept_when_the_store_is_compacted(tmp_path):
-    store = build(tmp_path, Goal(0.8, memory=900_000), 6_000)
+    store = build(tmp_path, SearchTarget(0.8, memory=900_000), 6_000)
     kind = store.kind
     items = pl.DataFrame({"id": [str(row) for row in range(6_000, 7_000)]})
     store.upsert(items, VECTORS[6_000:7_000])
     store.optimise()
-    assert store.content().segment.plan.goal == Goal(0.8, memory=900_000)
+    assert store.content().segment.plan.target == SearchTarget(0.8, memory=900_000)
     assert store.kind == kind
     assert store.about["recall"] >= 0.8
 
@@ -135,7 +135,7 @@ def test_an_index_takes_aims_and_its_run_remembers_them(tmp_path):
 )
 def test_aims_that_make_no_sense_are_one_sentence(options, sentence):
     with pytest.raises(UserError, match=sentence):
-        aimed("faiss:index", options)
+        add_search_target(parse_location("faiss:index")[0], options)
 
 
 def test_bytes_are_read_and_written_as_people_do():
@@ -151,7 +151,7 @@ def test_bytes_are_read_and_written_as_people_do():
 def test_where_no_kind_reaches_the_aim_those_that_find_more_are_built_first(tmp_path, monkeypatch):
     """However fast they are."""
     recalls = {"hnsw-sq8": 0.5, "ivf-sq8": 0.6, "ivf-pq": 0.7, "rabitq": 0.65}
-    measure, built = indexing.tuned, []
+    measure, built = indexing.tune, []
 
     def failing(index, kind, trial, count, aim):
         measured = measure(index, kind, trial, count, 0.5)
@@ -161,10 +161,10 @@ def test_where_no_kind_reaches_the_aim_those_that_find_more_are_built_first(tmp_
         built.append(name)
         return build_one(choice, name, why, start)
 
-    build_one = indexing._Choice._built
-    monkeypatch.setattr(indexing, "tuned", failing)
-    monkeypatch.setattr(indexing._Choice, "_built", noted)
+    build_one = indexing._IndexChoice._built
+    monkeypatch.setattr(indexing, "tune", failing)
+    monkeypatch.setattr(indexing._IndexChoice, "_built", noted)
     monkeypatch.setattr(indexing, "_FEW", 0)
     with pytest.raises(UserError, match="no index that may be used here reaches a recall"):
-        build(tmp_path, Goal(recall=0.9, memory=2_000_000))  # too little for comparing all
+        build(tmp_path, SearchTarget(recall=0.9, memory=2_000_000))  # too little for comparing all
     assert built[:3] == ["ivf-pq", "rabitq", "ivf-sq8"]

@@ -15,7 +15,7 @@ CONTENTS = [b"first", b"", b"x" * 1000, b"last"]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return written(tmp_path / "journal")
+    return written(tmp_path / "wal")
 
 
 def written(path: Path) -> Path:
@@ -40,7 +40,7 @@ def test_records_come_back_in_their_order(path: Path) -> None:
 @settings(max_examples=300, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_anywhere_is_damage(tmp_path_factory: pytest.TempPathFactory, place: float, bit: int) -> None:
-    path = written(tmp_path_factory.mktemp("log") / "journal")
+    path = written(tmp_path_factory.mktemp("log") / "wal")
     damaged = bytearray(path.read_bytes())
     damaged[int(place * len(damaged))] ^= 1 << bit
     path.write_bytes(damaged)
@@ -52,7 +52,7 @@ def test_a_flipped_bit_anywhere_is_damage(tmp_path_factory: pytest.TempPathFacto
 @settings(max_examples=100, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_log_that_ends_early_is_damage(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
-    path = written(tmp_path_factory.mktemp("log") / "journal")
+    path = written(tmp_path_factory.mktemp("log") / "wal")
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(DamageError):
         contents(path, beyond=True)
@@ -69,7 +69,7 @@ def test_a_log_that_is_gone_is_missing(path: Path) -> None:
 def test_what_a_killed_writer_left_is_passed_over_and_cut_off(
     tmp_path_factory: pytest.TempPathFactory, tail: bytes
 ) -> None:
-    path = written(tmp_path_factory.mktemp("log") / "journal")
+    path = written(tmp_path_factory.mktemp("log") / "wal")
     end = wal.end_of(path)
     with path.open("ab") as file:
         file.write(tail)
@@ -89,7 +89,7 @@ def test_a_whole_record_that_the_header_does_not_count_yet_is_recovered_once_nob
 
 
 def test_records_that_changed_places_are_damage(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
+    path = tmp_path / "wal"
     wal.create(path, [b"delete x", b"upsert x"])
     content = path.read_bytes()
     size = (len(content) - 64) // 2
@@ -99,9 +99,9 @@ def test_records_that_changed_places_are_damage(tmp_path: Path) -> None:
 
 
 def test_a_log_of_a_newer_version_says_so(path: Path) -> None:
-    journal_of_tomorrow = bytearray(path.read_bytes())
-    journal_of_tomorrow[:64] = _header_of_format(3, wal.end_of(path))
-    path.write_bytes(journal_of_tomorrow)
+    log_of_tomorrow = bytearray(path.read_bytes())
+    log_of_tomorrow[:64] = _header_of_format(3, wal.end_of(path))
+    path.write_bytes(log_of_tomorrow)
     with pytest.raises(NewerFormatError, match="update likewise"):
         contents(path)
 

@@ -59,7 +59,7 @@ def test_what_asks_is_hidden_from_the_item_side(texts):
             elif name == "picture":
                 assert pairs.query[place] == -1 and not pairs.picture[place]
             else:
-                assert pairs.query[place] == list_queries(texts.asked, np.array([row]), 1)[0, 0]
+                assert pairs.query[place] == list_queries(texts.query_log, np.array([row]), 1)[0, 0]
 
 
 def test_every_presence_pattern_is_trained(catalogue):

@@ -46,7 +46,7 @@ def said(texts, indices):
 def test_every_text_is_listed_once(texts):
     assert len(set(texts.texts)) == len(texts.texts)
     assert said(texts, texts.title) == ["Red shoe", "Blue hat", None, "Only a title", None]
-    assert said(texts, texts.asked.text) == ["boot"] and texts.asked.row.tolist() == [0]
+    assert said(texts, texts.query_log.text) == ["boot"] and texts.query_log.row.tolist() == [0]
     assert said(texts, texts.masked)[:2] == ["A for winter days. It has warm lining. Made by hand", None]
 
 

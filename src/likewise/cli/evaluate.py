@@ -68,10 +68,10 @@ def evaluate(
     else:
         print_table(comparison_table(evaluation.comparison, evaluation.threshold))
     first = evaluation.comparison.subsets[0]
-    failed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
-    for sentence in failed:
+    missed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
+    for sentence in missed:
         report_error("likewise", sentence)
-    if failed:
+    if missed:
         sys.exit(1)
 
 

@@ -57,7 +57,7 @@ def index(
     """
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
-    from likewise.stores.goal import show_bytes
+    from likewise.stores.search_target import show_bytes
 
     credentials = read_credentials()
     model = Model.load(run, device)

@@ -134,8 +134,10 @@ class EvaluationOptions:
             queries, data = queries or str(data), corpus_file(data)
         items = catalog.read(data, where)
         notes = len(items.report.notes)
-        fields = split_names(self.fields)
-        task = TaskOptions(items, model_fields, queries, self.topics, self.answers, fields, self.relevance).build()
+        options = TaskOptions(
+            items, model_fields, queries, self.topics, self.answers, split_names(self.fields), self.relevance
+        )
+        task = options.build()
         for note in items.report.notes[notes:]:
             say(note)
         return task

@@ -1,4 +1,4 @@
-"""Puts a trained model beside its baselines: the same queries, the same answers, paired by query."""
+"""Comparison of a trained model with its baselines on the same queries, paired by query."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from likewise.evaluation.significance import Interval, bootstrap_intervals, grou
 
 @dataclass(frozen=True)
 class SystemMetrics:
-    """A system's metrics for every query."""
+    """A system's metrics for every query, ready to be compared."""
 
     name: str
     metrics: dict[str, np.ndarray]  # (q,) for each of METRICS

@@ -94,7 +94,7 @@ def embed_queries(
 ) -> Vectors:
     """(q, dim) vectors of queries by words, by a picture, or halfway between the two where a query has both.
 
-    A query whose picture cannot be decoded, or that asks nothing, is NaN.
+    A query whose picture cannot be decoded, or that is empty, is NaN.
 
     Args:
         catalog: opens the pictures.

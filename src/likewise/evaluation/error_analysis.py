@@ -41,7 +41,7 @@ class FailedQuery:
 
 @dataclass(frozen=True)
 class PossibleDuplicate:
-    """Two items that may be the same thing although no identity says so, and why that is suspected."""
+    """Two items that may be the same although their identities differ, and the reason."""
 
     first: Card
     second: Card

@@ -1,4 +1,4 @@
-"""Evaluation of a model beside its baselines: one table for every subset of the fields, and a verdict."""
+"""Evaluation of a model against its baselines: one table for every subset of the fields, and a verdict."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -43,7 +43,7 @@ class SystemResult(Result):
 
 
 class SubsetResult(Result):
-    """The trained model beside its baselines on one subset of the fields; the first system is the trained one."""
+    """Results of the trained model, which comes first, and its baselines on one subset of the fields."""
 
     subset: str  # a key, such as "all" or "image"
     label: str  # the same in words that follow "on"
@@ -59,7 +59,7 @@ class SubsetResult(Result):
 
     @property
     def trained(self) -> SystemResult:
-        """The system that all others are baselines of."""
+        """The trained model's result."""
         return self.systems[0]
 
 

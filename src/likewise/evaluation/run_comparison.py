@@ -50,7 +50,7 @@ class RunComparison(Result):
 
     @property
     def verdict(self) -> Verdict:
-        """Better, no difference or worse: the second run beside the first."""
+        """Better, no difference or worse: the second run against the first."""
         return verdict(self.subset.differences[self.metric])
 
     @property
@@ -122,7 +122,7 @@ def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[P
 
 
 def query_in_words(task: RetrievalTask, query: int) -> str:
-    """A query as a person recognises it: its words, the name of its picture, or the item that asks."""
+    """A query as a person recognises it: its words, the name of its picture, or the item that is the query."""
     if task.direction == "texts":
         return f"item {task.catalog.ids[query]}"
     picture = task.pictures[query]

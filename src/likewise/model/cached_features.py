@@ -1,4 +1,4 @@
-"""Features of a catalogue's pictures on disk, so that whatever reads them again need not run the encoder."""
+"""Cached features of a catalogue's pictures, on disk, so that the encoder runs over each picture once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -59,7 +59,7 @@ class KernelMap(nn.Module):
     and their statistics stand still; weight and bias can train on.
 
     Attributes:
-        base: a linear map that is kept beside the examples; None: there is none.
+        base: a linear map to which the kernel is added; None: there is none.
         examples: (n, width) of unit length, as u sees them.
     """
 

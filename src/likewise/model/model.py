@@ -18,8 +18,8 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture
 from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
-from likewise.encoders.building import bounded_by
-from likewise.encoders.device import has_native_bfloat16, remembered_precision, resolve_device
+from likewise.encoders.building import bound_parameters
+from likewise.encoders.device import has_native_bfloat16, recall_precision, resolve_device
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
@@ -96,7 +96,7 @@ class Model:
             network = Network(settings, text, image)
         network.to(place)
         if precision is None:
-            precision = {name: remembered_precision(_encoder(network, name), place, cache) for name in MODALITIES}
+            precision = {name: recall_precision(_encoder(network, name), place, cache) for name in MODALITIES}
         return cls(network, settings, place, precision)
 
     @classmethod
@@ -113,12 +113,12 @@ class Model:
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
-        with bounded_by(*count_weights(run / WEIGHTS), source=str(run / WEIGHTS)):
+        with bound_parameters(*count_weights(run / WEIGHTS), source=str(run / WEIGHTS)):
             text, image = (restore_encoder(run / ENCODERS / name, name) for name in MODALITIES)
             network = Network(settings, text, image)
         read_weights(run / WEIGHTS, network)
         network.to(place)
-        return cls(network, settings, place, _recorded_precision(run, place))
+        return cls(network, settings, place, _read_precision(run, place))
 
     def save(self, run: Path | str) -> None:
         """Write weights, tokenizer, preprocessing and precision to a run folder, and last the manifest of its files.
@@ -314,7 +314,7 @@ def _check_links(run: Path) -> None:
             raise UserError(f"{run / name} is a link that points outside the run: put the file itself there")
 
 
-def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:
+def _read_precision(run: Path, device: torch.device) -> dict[str, str]:
     """The precision that a run used where this device has it natively, float32 elsewhere."""
     source = run / ENCODERS / "precision.json"
     try:

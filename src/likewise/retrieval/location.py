@@ -16,13 +16,12 @@ from likewise.retrieval.items import digest
 from likewise.retrieval.lexical.writer import LexicalIndex
 from likewise.stores import registry
 from likewise.stores.base import Store
-from likewise.stores.registry import aimed, open_store, remember_store, remembered_store
+from likewise.stores.registry import add_search_target, open_store, remember_store, remembered_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import WITHOUT_TLS, Credentials, Location, parse_location
 from likewise.stores.versions import current_version
 
 _NOBODY = Credentials()
-_DEFAULT = "faiss:index"
 NO_AIMS: Mapping[str, str] = {}
 
 
@@ -35,7 +34,7 @@ class IndexLocation:
         remembered: the run alone names the store, and a stranger may have written the run.
     """
 
-    uri: str
+    location: Location
     folder: Path
     credentials: Credentials = _NOBODY
     is_temporary: bool = False
@@ -56,25 +55,27 @@ class IndexLocation:
 
         Args:
             credentials: for `store`; for the place that the run remembers, if its hosts are among `credentials.hosts`.
-            aims: see `registry.aimed`.
+            aims: see `registry.add_search_target`.
 
         Raises:
             UserError: the URI, or what the run remembers, cannot be read, or the aims make no sense.
         """
-        uri = aimed(store if store is not None else remembered_store(Path(run)), aims)
-        location, _ = parse_location(uri)
         if store is None:
+            location = add_search_target(remembered_store(Path(run)), aims)
             credentials = _announce(Path(run), location, credentials)
-        return cls(uri, Path(run), credentials, remembered=store is None)
+        else:
+            location, given = parse_location(store)
+            location, credentials = add_search_target(location, aims), credentials.over(given)
+        return cls(location, Path(run), credentials, remembered=store is None)
 
     @classmethod
     def temporary(cls, aims: Mapping[str, str] = NO_AIMS) -> "IndexLocation":
         """A folder that is removed with this object, or at the end of the process."""
-        uri = aimed(_DEFAULT, aims)
+        location = add_search_target(registry.DEFAULT, aims)
         folder = Path(tempfile.mkdtemp(prefix="likewise-index-"))
-        location = cls(uri, folder, is_temporary=True)
-        weakref.finalize(location, shutil.rmtree, folder, ignore_errors=True)
-        return location
+        place = cls(location, folder, is_temporary=True)
+        weakref.finalize(place, shutil.rmtree, folder, ignore_errors=True)
+        return place
 
     def open(self) -> Store:
         """Open the store.
@@ -82,11 +83,10 @@ class IndexLocation:
         Raises:
             UserError: there is none, it is damaged or cannot be reached.
         """
-        location, _ = parse_location(self.uri)
         with contextlib.suppress(DamageError):  # of which the store itself says more
-            if location.scheme == "faiss" and current_version(location.within(self.folder).file) is None:
+            if self.location.scheme == "faiss" and current_version(self.location.within(self.folder).file) is None:
                 raise UserError(f"{self.folder} has no index yet: likewise index {self.folder} --data FILE")
-        return open_store(self.uri, self.credentials, folder=self.folder)
+        return open_store(self.location, self.credentials, folder=self.folder)
 
     def replace_store(self, schema: Schema) -> AbstractContextManager[Store]:
         """Fill a new store that takes this place; see `registry.replace_store`.
@@ -94,14 +94,13 @@ class IndexLocation:
         Raises:
             UserError: the run alone names a folder outside of itself, where there is no store.
         """
-        location, _ = parse_location(self.uri)
-        outside = self.remembered and _leads_outside(self.folder, location)
-        if outside and not (location.within(self.folder).file / "current").is_file():
+        outside = self.remembered and _leads_outside(self.folder, self.location)
+        if outside and not (self.location.within(self.folder).file / "current").is_file():
             raise UserError(
-                f"{self.folder} remembers a store at {location}, but there is none: "
+                f"{self.folder} remembers a store at {self.location}, but there is none: "
                 "to create one there, outside the run, give --store"
             )
-        return registry.replace_store(self.uri, schema, self.credentials, folder=self.folder)
+        return registry.replace_store(self.location, schema, self.credentials, folder=self.folder)
 
     def check_writable(self, dim: int) -> None:
         """Check that a store can be written here, before the long work whose result goes into it.
@@ -118,14 +117,15 @@ class IndexLocation:
     def remember(self) -> None:
         """Write into the run that this is its store."""
         if not self.is_temporary:
-            remember_store(self.folder, self.uri)
+            remember_store(self.folder, self.location)
 
     @property
     def lexical(self) -> LexicalIndex:
         """The lexical index; a run has one for each store that it has used."""
-        location, _ = parse_location(self.uri)
-        same = digest([location.scheme, location.host, location.path, location.option("collection", "")])
-        return LexicalIndex(self.folder / "words" / f"{location.scheme}-{same[:8]}")
+        same = digest(
+            [self.location.scheme, self.location.host, self.location.path, self.location.option("collection", "")]
+        )
+        return LexicalIndex(self.folder / "words" / f"{self.location.scheme}-{same[:8]}")
 
 
 def _announce(run: Path, location: Location, credentials: Credentials) -> Credentials:

@@ -13,7 +13,7 @@ from likewise.catalog.report import describe_picture_cause
 from likewise.errors import UserError
 from likewise.retrieval.query import ImageSource, Query
 from likewise.stores.base import Store
-from likewise.stores.inputs import unit_vectors
+from likewise.stores.inputs import normalise_vectors
 
 _QUERY_SIDE = 1024  # pixels: more than any encoder looks at, and a photo of 50 megapixels decodes in a fraction
 _LONGEST_SHOWN = 300  # characters of a path in a message
@@ -56,10 +56,10 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
         seen = _average(model.encode_images(pictures), [term.weight for term in query.images])
         share = query.image_weight if query.texts or query.likes else 1.0
         mixed = (1.0 - share) * mixed + share * seen
-    wanted = unit_vectors(mixed[None], model.dim)
+    wanted = normalise_vectors(mixed[None], model.dim)
     for term, vector in zip(query.minus, unwanted, strict=True):
         wanted = wanted - term.weight * vector
-    return unit_vectors(wanted, model.dim)
+    return normalise_vectors(wanted, model.dim)
 
 
 def fetch_liked_vectors(query: Query, store: Store) -> np.ndarray:

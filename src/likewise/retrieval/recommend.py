@@ -9,7 +9,7 @@ from likewise.catalog.filters import Condition
 from likewise.errors import UserError
 from likewise.progress import Bar
 from likewise.retrieval.diversity import NearDuplicateFilter
-from likewise.stores.base import Batch, Found, Store
+from likewise.stores.base import Batch, SearchResult, Store
 
 _BATCH = 1_000
 _COLUMNS = {"id": pl.String, "rank": pl.Int32, "similar_id": pl.String, "score": pl.Float32}
@@ -41,9 +41,9 @@ def recommend(store: Store, k: int, where: Condition | None, duplicate_threshold
 
 def _similar(
     store: Store, batch: Batch, k: int, where: Condition | None, duplicate_threshold: float | None
-) -> list[Found]:
+) -> list[SearchResult]:
     """What is similar to each item of a batch; asked again, for more, where too little is left."""
-    results: dict[int, Found] = {}
+    results: dict[int, SearchResult] = {}
     waiting, asked = list(range(len(batch.ids))), k + 1
     while waiting:
         answers = store.search(batch.vectors[waiting], asked, where)
@@ -54,19 +54,19 @@ def _similar(
                 distinct = NearDuplicateFilter(duplicate_threshold, batch.vectors[place][None])
                 kept = [row for row in kept if found.ids[row] in vectors and distinct.admits(vectors[found.ids[row]])]
             if len(kept) >= k or len(found.ids) < asked:
-                results[place] = Found([found.ids[row] for row in kept[:k]], found.scores[kept[:k]])
+                results[place] = SearchResult([found.ids[row] for row in kept[:k]], found.scores[kept[:k]])
         waiting = [place for place in waiting if place not in results]
         asked *= 2
     return [results[place] for place in range(len(batch.ids))]
 
 
-def _vectors(store: Store, answers: Sequence[Found]) -> dict[str, np.ndarray]:
+def _vectors(store: Store, answers: Sequence[SearchResult]) -> dict[str, np.ndarray]:
     ids = list(dict.fromkeys(id for found in answers for id in found.ids))
     records = store.fetch(ids, vectors=True)
     return {record.id: record.vector for record in records if record is not None and record.vector is not None}
 
 
-def _table(ids: Sequence[str], similar: Sequence[Found]) -> pl.DataFrame:
+def _table(ids: Sequence[str], similar: Sequence[SearchResult]) -> pl.DataFrame:
     def flat() -> Iterator[tuple[str, int, str, float]]:
         for id, found in zip(ids, similar, strict=True):
             for rank, (other, score) in enumerate(zip(found.ids, found.scores.tolist(), strict=True), start=1):

@@ -9,7 +9,7 @@ from likewise.errors import UserError
 from likewise.files import DamageError
 from likewise.model.run_folder import check_run
 from likewise.stores.faiss import wal
-from likewise.stores.faiss.replica import JOURNAL
+from likewise.stores.faiss.replica import WAL_FILE
 from likewise.stores.registry import remembered_store
 from likewise.stores.uri import parse_location
 from likewise.stores.versions import current_version
@@ -65,7 +65,7 @@ def _run(run: Path, progress: Progress) -> Iterator[Verified]:
     except UserError as error:
         yield Verified("model", run, damage=str(error))
     try:
-        location, _ = parse_location(remembered_store(run))
+        location = remembered_store(run)
         if location.scheme in _LOCAL and _has_versions(location.within(run).file):
             yield _index("index", location.within(run).file, progress)
     except UserError as error:
@@ -84,9 +84,9 @@ def _index(part: str, folder: Path, progress: Progress) -> Verified:
         manifest.verify(progress=progress)
         files = [version / name for name in manifest.names]
         if part == "index" and (version / "segment.json").is_file():
-            for _ in wal.read(version / JOURNAL, wal.Position()):
+            for _ in wal.read(version / WAL_FILE, wal.Position()):
                 pass
-            files.append(version / JOURNAL)
+            files.append(version / WAL_FILE)
     except (DamageError, FileNotFoundError) as error:
         return Verified(part, folder, damage=str(error))
     return Verified(part, folder, len(files), _size(files))

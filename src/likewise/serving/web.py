@@ -19,7 +19,7 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
 from likewise.retrieval.items import Hit, Item
-from likewise.serving.cards import details_html, notice_html, results_html, title_of
+from likewise.serving.cards import choose_title, details_html, notice_html, results_html
 
 _HERE = Path(__file__).parent
 _MOST_RESULTS = 60
@@ -268,7 +268,7 @@ class Answers:
             return self._index.similar(id, int(k), where=_filter(where))
 
         try:
-            name = title_of(self._index.item(id))
+            name = choose_title(self._index.item(id))
         except UserError as error:
             return notice_html(str(error), "error")
         return self._found(find, f"more like “{_short(name)}”{_within(where)}")

@@ -26,7 +26,7 @@ from likewise.stores.schema import Schema
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What one query finds.
 
     Attributes:
@@ -97,7 +97,7 @@ class Store(Protocol):
     def delete(self, ids: Sequence[str]) -> int:
         """Remove items; unknown ids are no mistake. Returns how many were there."""
 
-    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
+    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[SearchResult]:
         """Find the k items nearest to each query among those that meet a condition.
 
         As many come back as there are, up to k: with a condition, k hits when k items meet it, however rare those are.

@@ -8,7 +8,7 @@ from likewise.stores.field_vectors import check_field_vectors, pack_field_vector
 from likewise.stores.schema import FIELD_VECTORS, ID, Schema, stored_columns
 
 
-def prepared_items(
+def prepare_items(
     items: pl.DataFrame, vectors: np.ndarray, schema: Schema, field_vectors: np.ndarray | None = None
 ) -> tuple[pl.DataFrame, np.ndarray]:
     """What an engine writes for an upsert: each id once, the last of its rows.
@@ -25,7 +25,7 @@ def prepared_items(
     Raises:
         UserError: columns, cells or ids that do not fit the schema, or vectors that do not fit the items.
     """
-    unit = unit_vectors(vectors, schema.dim)
+    unit = normalise_vectors(vectors, schema.dim)
     if len(unit) != len(items):
         raise UserError(f"{len(items):,} items need as many vectors, not {len(unit):,}")
     halves = check_field_vectors(field_vectors, len(items), schema.field_vectors, schema.dim)
@@ -38,7 +38,7 @@ def prepared_items(
     return stored.filter(last), unit[last.to_numpy()]
 
 
-def unit_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:
+def normalise_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:
     """Normalise vectors, without changing those given.
 
     Returns:
@@ -60,7 +60,7 @@ def unit_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:
     return vectors / np.maximum(np.sqrt(squares), np.finfo(np.float32).tiny)[:, None]
 
 
-def checked_k(k: int) -> int:
+def check_k(k: int) -> int:
     """The number of hits.
 
     Raises:

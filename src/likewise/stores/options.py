@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from likewise.errors import UserError
-from likewise.stores.goal import OPTIONS as GOALS
+from likewise.stores.engines import load_engine
+from likewise.stores.search_target import OPTIONS as SEARCH_OPTIONS
 
 _CREDENTIALS = {"user": "user", "username": "user", "password": "password", "passwd": "password"}
 _TOKENS = dict.fromkeys(("token", "api_key", "apikey", "api-key"), "token")
@@ -58,7 +59,7 @@ _MONGODB = Options(
 _OVER_HTTP = Options(("collection", "tls"), credentials=(*_CREDENTIALS.items(), *_TOKENS.items()))
 
 _ENGINES = {
-    "faiss": Options(GOALS),
+    "faiss": Options(SEARCH_OPTIONS),
     "lancedb": Options(),
     "milvus": _OVER_HTTP,
     "qdrant": _OVER_HTTP,
@@ -79,12 +80,12 @@ class Sorted:
 
 
 def sort_options(scheme: str, given: Sequence[tuple[str, str]]) -> Sorted:
-    """Tell options apart that may be written down, that may not, and that are credentials.
+    """Sort options into those that may be written down, those that may not, and credentials.
 
     Raises:
-        UserError: one that the engine does not have, or one given twice; the message holds no value.
+        UserError: there is no such engine, or an option is unknown or given twice; the message holds no value.
     """
-    known = _ENGINES.get(scheme, Options())
+    known = _ENGINES.get(scheme) or Options(tuple(getattr(load_engine(scheme), "OPTIONS", ())))
     names = {name.lower(): name for name in (*known.remembered, *known.private)}
     remembered: list[tuple[str, str]] = []
     private: list[tuple[str, str]] = []
@@ -109,7 +110,7 @@ def _unknown(scheme: str, name: str, known: Options) -> UserError:
     near = difflib.get_close_matches(name, every, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     listed = f"options are {', '.join(every)}" if every else "it has no options"
-    if name in GOALS:
+    if name in SEARCH_OPTIONS:
         listed = (
             "--target-recall, --memory and --index-kind (in a URI target_recall, memory and kind) are for the faiss "
             f"store, not for {scheme}"

@@ -1,6 +1,5 @@
-"""Engines by the scheme of their URI, and which store a run uses."""
+"""Opening and replacing the store at a URI, and which store a run uses."""
 
-import importlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -11,29 +10,20 @@ from likewise.errors import UserError
 from likewise.files import make_folder, read_record, write_record
 from likewise.progress import say
 from likewise.stores.base import Store
-from likewise.stores.goal import Goal
+from likewise.stores.engines import load_engine
 from likewise.stores.schema import Schema
+from likewise.stores.search_target import SearchTarget
 from likewise.stores.uri import Credentials, Location, parse_location
 
-ENGINES = {
-    "faiss": "faiss",
-    "lancedb": "lancedb",
-    "milvus": "milvus",
-    "qdrant": "qdrant",
-    "postgresql": "pgvector",
-    "postgres": "pgvector",
-    "mongodb": "mongodb",
-    "mongodb+srv": "mongodb",
-}
-_AIMING = "faiss"  # the one engine that takes goals
+_TUNABLE = "faiss"  # the one engine that takes a search target
 _REMEMBERED = "store.json"
 _FORMAT = 1
-_DEFAULT = Location("faiss", path="index")
+DEFAULT = Location("faiss", path="index")
 _NOBODY = Credentials()
 
 
-class Engine(Protocol):
-    """What an engine's module offers; base.py says what both do."""
+class StoreEngine(Protocol):
+    """What an engine's module offers; base.py says what both functions do."""
 
     def open_store(self, location: Location, credentials: Credentials) -> Store: ...
 
@@ -42,8 +32,11 @@ class Engine(Protocol):
     ) -> AbstractContextManager[Store]: ...
 
 
-def open_store(uri: str, credentials: Credentials = _NOBODY, *, folder: Path | None = None) -> Store:
+def open_store(place: str | Location, credentials: Credentials = _NOBODY, *, folder: Path | None = None) -> Store:
     """Open the store at a URI.
+
+        with contextlib.closing(open_store("faiss:///data/products")) as store:
+            (result,) = store.search(vectors, k=10)
 
     Args:
         credentials: count before those in the URI.
@@ -52,58 +45,56 @@ def open_store(uri: str, credentials: Credentials = _NOBODY, *, folder: Path | N
     Raises:
         UserError: there is no store, it is damaged or cannot be reached, or the engine is unknown or not installed.
     """
-    engine, location, given = _engine(uri, folder)
-    return engine.open_store(location, credentials.over(given))
+    engine, location, credentials = _find_engine(place, credentials, folder)
+    return engine.open_store(location, credentials)
 
 
 def replace_store(
-    uri: str,
+    place: str | Location,
     schema: Schema,
     credentials: Credentials = _NOBODY,
     *,
     folder: Path | None = None,
-    goal: Goal | None = None,
+    target: SearchTarget | None = None,
 ) -> AbstractContextManager[Store]:
-    """Make a new store that takes the place of whatever is at a URI when the `with` block ends without an error.
+    """Make a new store that takes the place of the one at a URI when the `with` block ends without an error.
 
         with replace_store("faiss:///data/products", Schema.of(items, dim=512)) as store:
             store.upsert(items, vectors)
 
     Args:
-        goal: what searches of the faiss store should aim at; None: what the URI says.
+        target: what searches of the faiss store should aim at; None: what the URI says.
 
     Raises:
-        UserError: the place cannot be written or reached, the engine is unknown or not installed, or a goal is given
+        UserError: the place cannot be written or reached, the engine is unknown or not installed, or a target is given
             that it does not know.
     """
-    engine, location, given = _engine(uri, folder)
-    if location.scheme == _AIMING:
+    engine, location, credentials = _find_engine(place, credentials, folder)
+    if location.scheme == _TUNABLE:
         from likewise.stores.faiss import collection as faiss
 
-        return faiss.replace_store(location, schema, credentials.over(given), goal)
-    if goal is not None:
-        raise _aimless(location)
-    return engine.replace_store(location, schema, credentials.over(given))
+        return faiss.replace_store(location, schema, credentials, target)
+    if target is not None:
+        raise _not_tunable(location)
+    return engine.replace_store(location, schema, credentials)
 
 
-def aimed(uri: str, aims: Mapping[str, str]) -> str:
-    """A store's URI with what its searches should aim at, by the names of `goal.OPTIONS`; others stay as they are.
+def add_search_target(location: Location, options: Mapping[str, str]) -> Location:
+    """A store's place with what its searches should aim at, by the names of `search_target.OPTIONS`.
 
     Raises:
         UserError: the engine knows no such thing, or a value makes no sense.
     """
-    if not aims:
-        return uri
-    location, _ = parse_location(uri)
-    if location.scheme != _AIMING:
-        raise _aimless(location)
-    Goal.of(aims)
-    return str(replace(location, options=tuple({**dict(location.options), **aims}.items())))
+    if not options:
+        return location
+    if location.scheme != _TUNABLE:
+        raise _not_tunable(location)
+    SearchTarget.of(options)
+    return replace(location, options=tuple({**dict(location.options), **options}.items()))
 
 
-def remember_store(run: Path, uri: str) -> None:
-    """Write into a run which store it uses, without credentials and without options that are not for others."""
-    location, _ = parse_location(uri)
+def remember_store(run: Path, location: Location) -> None:
+    """Write into a run which store it uses, without options that are not for others."""
     if location.private:
         names = ", ".join(name for name, _ in location.private)
         say(f"The run does not remember {names} of the store's URI: give --store again where they are needed")
@@ -111,26 +102,25 @@ def remember_store(run: Path, uri: str) -> None:
     write_record(run / _REMEMBERED, {"uri": str(location)}, _FORMAT)
 
 
-def remembered_store(run: Path) -> str:
-    """The URI of the store that a run uses; relative paths in it start from the run folder.
+def remembered_store(run: Path) -> Location:
+    """The store that a run uses; relative paths start from the run folder.
 
     Raises:
         UserError: what is written there cannot be read.
     """
     file = run / _REMEMBERED
     try:
-        uri = _checked_uri(read_record(file, _FORMAT))
-        location, credentials = parse_location(uri)
+        location, credentials = parse_location(_read_uri(read_record(file, _FORMAT)))
     except FileNotFoundError:
-        return str(_DEFAULT)
+        return DEFAULT
     except (OSError, ValueError, UserError) as error:
         raise UserError(f"{file} is damaged ({error}): give the store with --store URI") from None
     if credentials != _NOBODY or location.private:
         raise UserError(f"{file} holds credentials or private options, which no run remembers: give --store URI")
-    return uri
+    return location
 
 
-def _checked_uri(content: dict[str, Any]) -> str:
+def _read_uri(content: dict[str, Any]) -> str:
     if set(content) != {"uri"}:
         raise ValueError("it does not hold a uri alone")
     if not isinstance(content["uri"], str):
@@ -138,15 +128,16 @@ def _checked_uri(content: dict[str, Any]) -> str:
     return content["uri"]
 
 
-def _engine(uri: str, folder: Path | None) -> tuple[Engine, Location, Credentials]:
-    location, credentials = parse_location(uri)
-    if location.scheme not in ENGINES:
-        raise UserError(f"{location.scheme}: is no store that likewise knows: {', '.join(ENGINES)}")
-    module = importlib.import_module(f"likewise.stores.{ENGINES[location.scheme]}.collection")
-    return cast(Engine, module), location.within(folder or Path.cwd()), credentials
+def _find_engine(
+    place: str | Location, credentials: Credentials, folder: Path | None
+) -> tuple[StoreEngine, Location, Credentials]:
+    if isinstance(place, str):
+        place, given = parse_location(place)
+        credentials = credentials.over(given)
+    return cast(StoreEngine, load_engine(place.scheme)), place.within(folder or Path.cwd()), credentials
 
 
-def _aimless(location: Location) -> UserError:
+def _not_tunable(location: Location) -> UserError:
     return UserError(
         "--target-recall, --memory and --index-kind (in a URI target_recall, memory and kind) are for the faiss store, "
         f"not for {location.scheme}"

@@ -1,15 +1,14 @@
-"""What comes out of a store, made alike for every engine."""
+"""Search results, made alike for every engine."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from likewise.stores.base import Found, Record
+from likewise.stores.base import SearchResult
 
 
-def found(ids: Sequence[str] | np.ndarray, scores: Sequence[float] | np.ndarray, k: int) -> Found:
-    """One query's hits, best first.
+def rank_hits(ids: Sequence[str] | np.ndarray, scores: Sequence[float] | np.ndarray, k: int) -> SearchResult:
+    """One query's result, best hit first.
 
     Args:
         ids: in any order.
@@ -18,25 +17,9 @@ def found(ids: Sequence[str] | np.ndarray, scores: Sequence[float] | np.ndarray,
     """
     cosines = np.clip(np.asarray(scores, dtype=np.float32), -1.0, 1.0)
     order = np.argsort(-cosines, kind="stable")[:k]
-    return Found([ids[row] for row in order], cosines[order])
+    return SearchResult([ids[row] for row in order], cosines[order])
 
 
-def nothing(queries: int) -> list[Found]:
+def no_results(queries: int) -> list[SearchResult]:
     """The results of queries where no item can be a hit."""
-    return [Found([], np.empty(0, np.float32)) for _ in range(queries)]
-
-
-def record(
-    id: str,
-    fields: str,
-    vector: np.ndarray | Sequence[float] | None = None,
-    field_vectors: dict[str, np.ndarray] | None = None,
-) -> Record:
-    """An item from what `stored_columns` wrote for it."""
-    unit = None if vector is None else np.asarray(vector, dtype=np.float32)
-    return Record(id, json.loads(fields), unit, field_vectors)
-
-
-def in_order(ids: Iterable[str], records: Mapping[str, Record]) -> list[Record | None]:
-    """The records of ids; None where there is none."""
-    return [records.get(id) for id in ids]
+    return [SearchResult([], np.empty(0, np.float32)) for _ in range(queries)]

@@ -50,6 +50,12 @@ class Credentials:
             token=self.token or other.token,
         )
 
+    def mask(self, text: str) -> str:
+        """A text, such as a server's message, without the secrets of these credentials."""
+        for secret in filter(None, (self.password, self.token)):
+            text = text.replace(secret, "…")
+        return text
+
     @property
     def are_given(self) -> bool:
         """Whether there is anything to send."""

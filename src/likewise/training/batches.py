@@ -53,7 +53,7 @@ class TrainingSet:
     def build(cls, rows: Rows, texts: RowTexts, identity: Identity, pictured: Bools) -> "TrainingSet":
         """Collect what training rows show; rows that show nothing in any pair stay, and give no pair."""
         titles = list_titles(texts, identity.title, rows)
-        log = texts.asked
+        log = texts.query_log
         return cls(rows, texts, identity, pictured, titles, identity.thing, log.graded, log.most_queries)
 
     def has_field(self, field: str, rows: Rows) -> Bools:
@@ -103,7 +103,7 @@ def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: n
     """
     title, description = texts.title[rows], texts.description[rows]
     none = np.full(len(rows), -1)
-    asked, weight = _draw_queries(texts.asked, rows, rng)
+    asked, weight = _draw_queries(texts.query_log, rows, rng)
     hidden_copies = np.where(rng.random(len(rows)) < _MASK_COPIES, texts.masked[rows], description)
     yes, no = pictured, np.zeros(len(rows), bool)
     candidates = [
@@ -199,7 +199,7 @@ class TowerInput:
     start: int = 0
 
     def parts(self, size: int | None) -> Iterator["TowerInput"]:
-        """The input in parts of at most `size` values, each with random numbers of its own."""
+        """Split the input into parts of at most `size` values, each with its own random seed."""
         for start in range(0, len(self.values), size or max(len(self.values), 1)):
             part = slice(start, start + (size or len(self.values)))
             yield dataclasses.replace(self, values=self.values[part], mirrored=self.mirrored[part], start=start)

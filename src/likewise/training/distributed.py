@@ -37,7 +37,7 @@ class Processes:
         """Join those that were started together; one that was started by itself is alone.
 
         Args:
-            device: that they train on; of several graphics cards, each process gets one of its own.
+            device: that they train on; of several GPUs, each process gets a different one.
 
         Raises:
             UserError: the device is not available.

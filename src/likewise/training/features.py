@@ -276,7 +276,7 @@ def take_rows(vectors: Tensor, places: Tensor) -> Tensor:
         vectors: (n, dim).
         places: (m,) int64.
 
-    On the CPU, the backward pass of indexing adds up in several threads at once, in whatever order these arrive, so the
+    On the CPU, the backward pass of indexing adds up in several threads at once, in an order that changes, so the
     gradient of a place that occurs twice differs in its last bits from call to call. That of an embedding lookup gives
     every row to one thread (and sorts the places on the GPU, where that of `index_select` is the one without an order).
     """

@@ -185,7 +185,7 @@ class _TowerOutputs:
         return found.index_copy(0, _tensor(shown, vectors), take_rows(vectors, _tensor(places, vectors)))
 
     def gather_anchors(self, batch: Batch) -> Tensor:
-        """(pairs, dim) of this process: the query tower of texts, the picture tower where a picture asks."""
+        """(pairs, dim) of this process: the query tower of texts, the image tower where the anchor is a picture."""
         query, row = batch.pairs.query[batch.own], batch.row[batch.own]
         texts = self.gather("query", query)
         if not (query < 0).any():

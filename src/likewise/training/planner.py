@@ -134,7 +134,7 @@ def _estimate_seconds(context: TrainingContext, heads: Stage) -> float:
 def _plan_blocks(context: TrainingContext, chosen: CutCost, seconds: float, for_heads: float) -> Stage:
     """The stage behind a cut; pictures are brought there before, which is not counted as minutes of training.
 
-    Where every item has a title of its own, text heads stay as the first stage left them: moving on, they forget what
+    Where all titles differ, text heads stay as the first stage left them: moving on, they forget what
     the text encoder knows of words that are not in the catalogue (on the stamps, recall@10 by text fell from 0.83 to
     0.79).
     """

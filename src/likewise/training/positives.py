@@ -1,6 +1,6 @@
-"""Positives: which embeddings of a batch are the same thing, and which are too alike to be negatives, as integer codes.
+"""Positives: which embeddings of a batch match, and which are too alike to be negatives, as integer codes.
 
-Two vectors that share a code of one kind in SAME are positives: an anchor asks by the identities that its kind of
+Two vectors that share a code of one kind in SAME are positives: an anchor carries the identities that its kind of
 view looks at, and an item answers by all that it has. Two that share one of a kind in RELATED are neither the same nor
 negatives of each other. (See losses.py for how losses use them.)
 """
@@ -99,7 +99,7 @@ def _related(data: TrainingSet, rows: Rows, queries: Codes, **columns: Codes) ->
 def _related_items(data: TrainingSet, rows: Rows, shown: TrainingPairs | ItemViews) -> Codes:
     """Many things may share a description, such as "Birds": only an item that shows nothing else is any of them."""
     described = _where((shown.title < 0) & ~shown.picture, data.identity.description[rows])
-    return _related(data, rows, list_queries(data.texts.asked, rows, _most_queries(data)), description=described)
+    return _related(data, rows, list_queries(data.texts.query_log, rows, _most_queries(data)), description=described)
 
 
 def _table(names: tuple[str, ...], count: int, **columns: Codes) -> Codes:

@@ -25,7 +25,7 @@ _TILES = {"cpu": (512, 2048), "other": (4096, 8192)}
 class Block:
     """Identities and grades of some rows and columns.
 
-    The weight of a pair of the same thing is 1, or the relevance of one side where the other is graded; a pair of
+    The weight of a pair of positives is 1, or the relevance of one side where the other is graded; a pair of
     weight 0 is a negative.
 
     Attributes:

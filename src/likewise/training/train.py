@@ -94,7 +94,7 @@ def train(
         catalog: the items.
         output: the run folder: config.yaml, model.safetensors, metrics.json, report.html, README.md.
         config: all settings; `config.data` is taken from the catalogue.
-        restart: begin afresh, whatever training lies there.
+        restart: start over even if the folder holds a training.
         started: the `time.monotonic()` at which the budget began; None: now.
 
     Raises:

@@ -46,7 +46,7 @@ class TrainingState:
     minutes: float = 0.0
 
     def write(self, run: Path) -> None:
-        """Write beside the old state and swap: a kill at any moment leaves the old one or the new one."""
+        """Write in one step: a kill at any moment leaves the old state or the new one."""
         target = run / FILE
         make_folder(target.parent)
         with replace_file(target, RuntimeError) as temporary:  # PyTorch's own error for a full disk

@@ -59,7 +59,7 @@ def build_held_out_task(
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(random_stream(seed, Stream.HELD_OUT_ROWS).choice(rows, _MOST_ITEMS, replace=False))
     texts = data.texts
-    task = build_log_task(catalog.select(rows), rows, texts.asked, texts.texts, fields)
+    task = build_log_task(catalog.select(rows), rows, texts.query_log, texts.texts, fields)
     if task is None:
         rows = rows if "title" in fields else rows[:0]
         shown = tuple(field for field in fields if field != "title")

@@ -30,10 +30,10 @@ class RowTexts:
         title, description: the fields.
         masked: the description without verbatim copies of the title.
         sentence, remainder: one sentence of the description, and the description without it.
-        asked: queries that rows answer, by the column `query` or a log.
+        query_log: queries that rows answer, by the column `query` or a log.
 
     Masked, sentence and remainder are for rows that train. As each of them costs an encoding, half of the rows that
-    have a title have no remainder: there the sentence asks for title and picture alone.
+    have a title have no remainder: there the sentence is a query for title and picture alone.
     """
 
     texts: list[str]
@@ -42,7 +42,7 @@ class RowTexts:
     masked: Codes
     sentence: Codes
     remainder: Codes
-    asked: QueryLog
+    query_log: QueryLog
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -96,8 +96,8 @@ class RowTexts:
             columns["sentence"].append(number(sentence))
             columns["remainder"].append(number(remainder))
         arrays = {name: np.array(values, np.int64) for name, values in columns.items()}
-        asked = _read_query_column(catalog, number) if log is None else _read_query_log(catalog, log, number)
-        return cls(list(numbers), **arrays, asked=asked)
+        query_log = _read_query_column(catalog, number) if log is None else _read_query_log(catalog, log, number)
+        return cls(list(numbers), **arrays, query_log=query_log)
 
 
 def _read_query_column(catalog: Catalog, number: Callable[[str | None], int]) -> QueryLog:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.errors import UserError
-from likewise.evaluation.judgments.beir import corpus_file, is_beir, judged_files
+from likewise.evaluation.judgments.beir import corpus_file, find_judged_files, is_beir
 from likewise.evaluation.judgments.qrels import read_queries
 from likewise.evaluation.judgments.trec import looks_like_qrels, read_topics
 
@@ -78,9 +78,9 @@ def test_a_beir_folder(tmp_path):
     assert is_beir(folder)
     assert corpus_file(folder) == folder / "corpus.jsonl"
     with pytest.raises(UserError, match=r"needs qrels/test\.tsv"):
-        judged_files(folder)
+        find_judged_files(folder)
     (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n")
-    assert judged_files(folder)[0].name == "dev.tsv"
+    assert find_judged_files(folder)[0].name == "dev.tsv"
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td3\t2\nq1\td1\t1\n")
     queries = read_queries(folder, IDS)
     assert queries.texts == ["shoes"]

@@ -67,7 +67,7 @@ def read_query_log(path: Path, ids: Sequence[str]) -> JudgedQueries:
     """A log of queries, the ids of their answers and how relevant these are, in any layout that `evaluate` reads.
 
     Raises:
-        UserError: it cannot be read, or it asks with pictures.
+        UserError: it cannot be read, or has pictures as queries.
     """
     log = read_queries(path, ids)
     if any(image is not None for image in log.images):

@@ -146,7 +146,7 @@ def rank_chart(labels: Sequence[str], counts: Mapping[str, Sequence[int]], name:
 
 
 def scatter_chart(points: Mapping[str, np.ndarray], name: str) -> str:
-    """Points of a plane in up to three kinds, told apart by colour and shape."""
+    """Points of a plane in up to three kinds, each with a colour and a shape."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure, axes = _axes(height=4.4)
         # whole items are as many as both others together: they lie below them

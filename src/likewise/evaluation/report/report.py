@@ -157,7 +157,7 @@ def _bars(comparison: Comparison) -> Iterator[Markup]:
 
 
 def _ranks(comparison: Comparison | None) -> Markup | None:
-    """The histogram of ranks on the first subset: the trained model beside its strongest baseline."""
+    """The histogram of ranks on the first subset: the trained model and its strongest baseline."""
     if comparison is None:
         return None
     subset = comparison.subsets[0]

@@ -25,7 +25,7 @@ from likewise.files import DamageError, cannot_write
 from likewise.retrieval.lexical.bm25 import BM25Index, Segment
 from likewise.retrieval.lexical.postings import Postings, PostingsBuilder, merge_postings
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, searchable_text
-from likewise.stores.following import Following
+from likewise.stores.current_collection import CurrentCollection
 from likewise.stores.versions import current_version, new_version
 
 _MAX_SEGMENTS = 8
@@ -37,11 +37,11 @@ class LexicalIndex:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._following: Following[BM25Index] = Following(self._name, self._opened)
+        self._following: CurrentCollection[BM25Index] = CurrentCollection(self._name, self._opened)
 
     def current(self, *, asking: bool = False) -> BM25Index:
         """The index in use; empty where there is none, or where it is damaged."""
-        return self._following.current(asking=asking)
+        return self._following.get(refresh=asking)
 
     @contextmanager
     def update(self, *, wait: bool = True) -> Iterator["LexicalDraft"]:
@@ -110,7 +110,7 @@ class LexicalDraft:
     def remove(self, ids: Sequence[str]) -> None:
         """Remove items of the version before; unknown ids are ignored."""
         for part, alive in zip(self.before.parts, self._alive, strict=True):
-            rows = part.postings.rows_of(ids)
+            rows = part.postings.find_rows(ids)
             alive[rows[rows >= 0]] = False
 
     def add(self, ids: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> None:

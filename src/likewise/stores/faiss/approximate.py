@@ -7,11 +7,11 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.stores.faiss.exact import best_of, nearest
-from likewise.stores.faiss.faiss_calls import found_rows
-from likewise.stores.faiss.grouping import ListsOfRows
+from likewise.stores.faiss.exact import find_nearest, rank_candidates
+from likewise.stores.faiss.faiss_calls import search_index
+from likewise.stores.faiss.filters import Selection
 from likewise.stores.faiss.index_types import APPROXIMATE, Kind
-from likewise.stores.faiss.masks import Selection
+from likewise.stores.faiss.inverted_lists import InvertedLists
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
@@ -59,7 +59,7 @@ class Approximate:
         self._vectors = vectors
         self._effort = effort
         self._most = index.nlist if kind.lists else len(vectors)
-        self._lists = ListsOfRows(index) if kind.lists else None
+        self._lists = InvertedLists(index) if kind.lists else None
         self._usual: dict[int, Any] = {}
 
     def trying(self, effort: Effort) -> "Approximate":
@@ -77,7 +77,7 @@ class Approximate:
         k = min(k, count)
         scope, depth = self._planned(k, 1.0)
         if depth * 2 >= count or (among is not None and count <= self._exact_until(scope, count)):
-            return nearest(self._vectors, queries, k, None if among is None else among.rows)
+            return find_nearest(self._vectors, queries, k, None if among is None else among.rows)
         if among is None:
             rows = self._with_wider(queries, self.candidates(queries, depth, scope), scope, None)
         elif count >= _BROAD * total:
@@ -93,7 +93,7 @@ class Approximate:
             missing = np.flatnonzero((rows >= 0).sum(axis=1) < k)
             if len(missing):
                 return self._completed(queries, rows, k, among, missing)
-        return best_of(self._vectors, queries, k, rows)
+        return rank_candidates(self._vectors, queries, k, rows)
 
     def candidates(self, queries: np.ndarray, depth: int, scope: int, selector: Any = None) -> np.ndarray:
         """(q, depth) int64, the rows that the index finds nearest; −1 where it finds no more."""
@@ -102,7 +102,7 @@ class Approximate:
             parameters = self._parameters(scope, selector)
             if selector is None and len(self._usual) < 64:
                 self._usual[scope] = parameters
-        return found_rows(self._index, queries, depth, parameters)
+        return search_index(self._index, queries, depth, parameters)
 
     def _planned(self, k: int, share: float) -> tuple[int, int]:
         """Scope and depth for k hits where only a share of the rows around a query counts."""
@@ -175,9 +175,9 @@ class Approximate:
         self, queries: np.ndarray, rows: np.ndarray, k: int, among: Selection | None, missing: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The results where some queries did not meet k rows, and look at all of them instead."""
-        scores, found = best_of(self._vectors, queries, k, rows)
+        scores, found = rank_candidates(self._vectors, queries, k, rows)
         every = None if among is None else among.rows
-        scores[missing], found[missing] = nearest(self._vectors, np.ascontiguousarray(queries[missing]), k, every)
+        scores[missing], found[missing] = find_nearest(self._vectors, np.ascontiguousarray(queries[missing]), k, every)
         return scores, found
 
 

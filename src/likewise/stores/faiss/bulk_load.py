@@ -1,8 +1,8 @@
-"""A store while it is filled for the first time: items go straight into its segment, without journal and delta."""
+"""A store while it is filled for the first time: items go straight into its segment, past log and delta."""
 
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,32 +10,42 @@ import polars as pl
 
 from likewise.catalog.filters import Condition
 from likewise.files import cannot_write
-from likewise.stores.base import Batch, Found, Record
+from likewise.stores.base import Batch, Record, SearchResult, Store
 from likewise.stores.faiss import wal
-from likewise.stores.faiss.indexing import index_new
-from likewise.stores.faiss.replica import JOURNAL
+from likewise.stores.faiss.indexing import index_new_segment
+from likewise.stores.faiss.replica import WAL_FILE, Replica
 from likewise.stores.faiss.segment import SegmentWriter
-from likewise.stores.faiss.store import EmbeddedStore
-from likewise.stores.goal import Goal
-from likewise.stores.inputs import prepared_items
+from likewise.stores.inputs import prepare_items
 from likewise.stores.schema import ID, Schema
+from likewise.stores.search_target import SearchTarget
 from likewise.stores.versions import new_version
 
-_SETTLED = "settled"
+_ORDINARY = "ordinary"
 _ROWS_COPIED = 8192
 
 
-class Loading:
-    """A store that takes items; whatever else it is asked for turns it into an ordinary one, within its folder."""
+class BulkLoad:
+    """A store that takes items; anything else that is asked of it turns it into an ordinary one, within its folder.
 
-    def __init__(self, folder: Path, schema: Schema, goal: Goal | None) -> None:
+    Args:
+        open_ordinary: opens a store in a folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        schema: Schema,
+        target: SearchTarget | None,
+        open_ordinary: Callable[[Path], Store],
+    ) -> None:
         self._folder = folder
-        self._goal = goal
+        self._target = target
         self._schema = schema
         self._lock = threading.RLock()
         self._writer = SegmentWriter(folder, schema)
         self._ids: set[str] = set()
-        self._settled: EmbeddedStore | None = None
+        self._open_ordinary = open_ordinary
+        self._ordinary_store: Store | None = None
 
     @property
     def schema(self) -> Schema:
@@ -43,8 +53,8 @@ class Loading:
 
     def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         with self._lock:
-            if self._settled is None:
-                stored, unit = prepared_items(items, vectors, self._schema, field_vectors)
+            if self._ordinary_store is None:
+                stored, unit = prepare_items(items, vectors, self._schema, field_vectors)
                 ids = stored[ID].to_list()
                 if self._ids.isdisjoint(ids):
                     try:
@@ -58,7 +68,7 @@ class Loading:
     def delete(self, ids: Sequence[str]) -> int:
         return self._ordinary().delete(ids)
 
-    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[Found]:
+    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[SearchResult]:
         return self._ordinary().search(vectors, k, condition)
 
     def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
@@ -76,31 +86,31 @@ class Loading:
     def finish(self) -> None:
         """Leave a whole segment, and nothing else, in the folder."""
         with self._lock:
-            if self._settled is None:
+            if self._ordinary_store is None:
                 self._writer.finish()
             else:
-                self._settled.content().write_segment(self._folder)
-                self._settled.close()
-                shutil.rmtree(self._folder / _SETTLED)
-            index_new(self._folder, self._goal)
-            wal.create(self._folder / JOURNAL)
+                Replica(self._folder / _ORDINARY).content().write_segment(self._folder)
+                self._ordinary_store.close()
+                shutil.rmtree(self._folder / _ORDINARY)
+            index_new_segment(self._folder, self._target)
+            wal.create(self._folder / WAL_FILE)
 
     def close(self) -> None:
         """Let go of the files."""
         with self._lock:
             self._writer.close()
-            if self._settled is not None:
-                self._settled.close()
+            if self._ordinary_store is not None:
+                self._ordinary_store.close()
 
-    def _ordinary(self) -> EmbeddedStore:
+    def _ordinary(self) -> Store:
         with self._lock:
-            if self._settled is None:
+            if self._ordinary_store is None:
                 self._writer.finish()
                 written = list(self._folder.iterdir())
-                with new_version(self._folder / _SETTLED, unlisted=[JOURNAL]) as version:
+                with new_version(self._folder / _ORDINARY, unlisted=[WAL_FILE]) as version:
                     for file in written:
                         file.rename(version / file.name)
-                    wal.create(version / JOURNAL)
+                    wal.create(version / WAL_FILE)
                 self._ids.clear()
-                self._settled = EmbeddedStore(self._folder / _SETTLED)
-            return self._settled
+                self._ordinary_store = self._open_ordinary(self._folder / _ORDINARY)
+            return self._ordinary_store

@@ -54,7 +54,7 @@ class Delta:
         return self._field_vectors[row]
 
     def items(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
-        """Rows as they were written: a table as `prepared_items` gives it, and vectors."""
+        """Rows as they were written: a table as `prepare_items` gives it, and vectors."""
         documents = [self._fields[row] for row in rows.tolist()]
         columns = self.columns[rows].with_columns(pl.Series(FIELDS, documents, pl.String))
         if self._field_vectors:

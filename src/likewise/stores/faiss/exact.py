@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.stores.faiss.faiss_calls import products_with
+from likewise.stores.faiss.faiss_calls import inner_products
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
@@ -15,7 +15,7 @@ _NARROW = 256  # columns, which are sorted faster than divided into the best and
 _SHARE = 2_048  # rows; fewer are not worth a thread
 
 
-def nearest(
+def find_nearest(
     matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the rows with the highest inner products.
@@ -67,7 +67,7 @@ def _above(scores: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return better, place
 
 
-def merged(
+def merge_results(
     first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best of two results of the same queries; rows below 0 are gaps and come last."""
@@ -84,7 +84,7 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     return np.argpartition(scores, width - k, axis=1)[:, width - k :]
 
 
-def best_of(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rank_candidates(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The k best of the rows that were proposed for each query, by inner products without a copy of them.
 
     Args:
@@ -93,7 +93,7 @@ def best_of(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -
     Returns:
         Scores, descending, and row numbers; both (q, min(k, m)).
     """
-    products = products_with(matrix, queries, rows)
+    products = inner_products(matrix, queries, rows)
     if rows.shape[1] <= _NARROW:
         best = np.argsort(-products, axis=1)[:, :k]
     else:
@@ -108,9 +108,11 @@ def _visited(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) 
     """The k best of chosen rows for a few queries; threads share the rows of one query."""
     shares = min(_faiss.omp_get_max_threads(), len(rows) // _SHARE) if len(queries) == 1 else 1
     if shares < 2:
-        return best_of(matrix, queries, k, np.ascontiguousarray(np.broadcast_to(rows, (len(queries), len(rows)))))
+        return rank_candidates(
+            matrix, queries, k, np.ascontiguousarray(np.broadcast_to(rows, (len(queries), len(rows))))
+        )
     parts = np.full((shares, -(-len(rows) // shares)), -1, np.int64)
     parts.reshape(-1)[: len(rows)] = rows
-    scores, found = best_of(matrix, np.repeat(queries, shares, axis=0), k, parts)
+    scores, found = rank_candidates(matrix, np.repeat(queries, shares, axis=0), k, parts)
     best = np.argsort(-scores, axis=None, kind="stable")[:k]
     return scores.reshape(1, -1)[:, best], found.reshape(1, -1)[:, best]

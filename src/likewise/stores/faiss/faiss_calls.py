@@ -9,7 +9,7 @@ import numpy as np
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 
-def found_rows(index: Any, queries: np.ndarray, depth: int, parameters: Any = None) -> np.ndarray:
+def search_index(index: Any, queries: np.ndarray, depth: int, parameters: Any = None) -> np.ndarray:
     """(q, depth) int64, the rows that an index finds nearest to (q, dim) float32 queries; −1 where it finds no more."""
     rows = np.empty((len(queries), depth), np.int64)
     scores = np.empty((len(queries), depth), np.float32)
@@ -18,7 +18,7 @@ def found_rows(index: Any, queries: np.ndarray, depth: int, parameters: Any = No
     return rows
 
 
-def products_with(matrix: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def inner_products(matrix: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """(q, m) float32, each query's inner products with rows of its own; minus infinity where a number is below 0."""
     products = np.empty(rows.shape, np.float32)
     swig = _faiss.swig_ptr
@@ -27,7 +27,7 @@ def products_with(matrix: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> 
     return products
 
 
-def in_one_thread(call: Callable[..., None], *arguments: Any) -> None:
+def call_in_one_thread(call: Callable[..., None], *arguments: Any) -> None:
     """Let FAISS do something that is too small to share: other threads would have nothing to do, but are waited for."""
     threads = _faiss.omp_get_max_threads()
     _faiss.omp_set_num_threads(1)  # holds for the calling thread alone
@@ -42,4 +42,4 @@ def _shared_out(call: Callable[..., None], queries: int, *arguments: Any) -> Non
     if queries > 1:
         call(*arguments)
     else:
-        in_one_thread(call, *arguments)
+        call_in_one_thread(call, *arguments)

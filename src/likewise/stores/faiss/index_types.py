@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 
 from likewise.progress import Bar
-from likewise.stores.faiss.faiss_calls import in_one_thread
+from likewise.stores.faiss.faiss_calls import call_in_one_thread
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
@@ -85,17 +85,17 @@ def lists_of(count: int) -> int:
     return max(1, min(round(math.sqrt(count)), count // _FEWEST_POINTS))
 
 
-def new_quantiser(dim: int) -> Any:
+def build_quantiser(dim: int) -> Any:
     """What tells lists apart, before it has learned anything."""
     return _faiss.IndexFlatIP(dim)
 
 
-def trained(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
+def train_index(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
     """A FAISS index without rows that has learned from some of the vectors.
 
     Args:
         vectors: (n, dim) float32, mapped or in memory; at least one.
-        coarse: what `new_quantiser` has made; several kinds of lists over the same vectors share the work on it.
+        coarse: what `build_quantiser` has made; several kinds of lists over the same vectors share the work on it.
     """
     count, dim = vectors.shape
     if not kind.lists:
@@ -104,7 +104,7 @@ def trained(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
         index.train(_sample(vectors, 65_536))
         return index
     lists = lists_of(count)
-    quantiser = coarse if coarse is not None else new_quantiser(dim)
+    quantiser = coarse if coarse is not None else build_quantiser(dim)
     index = _of_lists(kind.name, quantiser, dim, lists, count)
     index.cp.niter, index.cp.spherical, index.cp.max_points_per_centroid = _ROUNDS, True, _POINTS
     points = max(256, min(_POINTS * lists, _SAMPLE // (4 * dim)))
@@ -116,11 +116,11 @@ def trained(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
         index.train_q1(len(sample), _faiss.swig_ptr(sample), False, _faiss.METRIC_INNER_PRODUCT)
     learned_from = min(_PIECE_SAMPLE, max(256, len(sample) // 8))
     # The pieces are so small that threads would only wait for each other.
-    in_one_thread(index.train, sample[:: max(1, len(sample) // learned_from)])
+    call_in_one_thread(index.train, sample[:: max(1, len(sample) // learned_from)])
     return index
 
 
-def fill(index: Any, vectors: np.ndarray, bar: Bar | None = None) -> None:
+def fill_index(index: Any, vectors: np.ndarray, bar: Bar | None = None) -> None:
     """Add rows to a trained index."""
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]

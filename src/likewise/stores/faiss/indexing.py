@@ -1,4 +1,4 @@
-"""How a finished segment gets the index that a goal leads to.
+"""How a finished segment gets the index that a target leads to.
 
 Kinds that fit into the memory compete on a part of the vectors; the winner is built over all of them and tuned there.
 """
@@ -20,12 +20,12 @@ from likewise.errors import UserError
 from likewise.files import reason
 from likewise.progress import Bar, say, track
 from likewise.stores.faiss.approximate import INDEX, Approximate, Effort, open_index
-from likewise.stores.faiss.exact import nearest
-from likewise.stores.faiss.index_types import APPROXIMATE, fill, new_quantiser, trained
-from likewise.stores.faiss.plan import Plan
+from likewise.stores.faiss.exact import find_nearest
+from likewise.stores.faiss.index_types import APPROXIMATE, build_quantiser, fill_index, train_index
+from likewise.stores.faiss.search_plan import SearchPlan
 from likewise.stores.faiss.segment import Segment
-from likewise.stores.faiss.tuning import NEIGHBOURS, Trial, cost, settled, tuned
-from likewise.stores.goal import Goal, show_bytes
+from likewise.stores.faiss.tuning import NEIGHBOURS, Trial, cost, settle_ties, tune
+from likewise.stores.search_target import SearchTarget, show_bytes
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
@@ -39,21 +39,21 @@ _LEAST_POWER = 0.2
 _WRITTEN_AT_ONCE = 2**22  # bytes
 
 
-def index_new(folder: Path, goal: Goal | None) -> None:
+def index_new_segment(folder: Path, target: SearchTarget | None) -> None:
     """Index a segment that was filled for the first time, and say what was chosen.
 
     Raises:
-        UserError: the goal cannot be reached.
+        UserError: the target cannot be reached.
     """
     segment = Segment(folder)
-    choice = _Choice(segment, goal, speaking=True)
+    choice = _IndexChoice(segment, target, speaking=True)
     plan = choice.plan()
     plan.write(folder, segment.count)
-    if goal is not None or plan.kind != "flat":
-        say(f"Searching {described(plan)}: {plan.why}")
+    if target is not None or plan.kind != "flat":
+        say(f"Searching {describe_plan(plan)}: {plan.why}")
 
 
-def index_again(folder: Path, before: Segment, *, appended: bool) -> None:
+def index_next_segment(folder: Path, before: Segment, *, appended: bool) -> None:
     """Index the segment that takes the place of another one, with its kind and what that has learned, if still apt.
 
     Args:
@@ -61,7 +61,7 @@ def index_again(folder: Path, before: Segment, *, appended: bool) -> None:
     """
     segment = Segment(folder)
     plan = before.plan
-    choice = _Choice(segment, plan.goal, speaking=False)
+    choice = _IndexChoice(segment, plan.target, speaking=False)
     if plan.chosen_at / 2 <= segment.count <= plan.chosen_at * 2 and choice.still_fits(plan.kind):
         new = choice.kept(before, appended=appended)
     else:
@@ -69,7 +69,7 @@ def index_again(folder: Path, before: Segment, *, appended: bool) -> None:
     new.write(folder, segment.count)
 
 
-def described(plan: Plan) -> str:
+def describe_plan(plan: SearchPlan) -> str:
     """A plan as a part of a sentence."""
     if plan.effort is None:
         return f"by comparing all items (flat, {show_bytes(plan.bytes)})"
@@ -77,31 +77,31 @@ def described(plan: Plan) -> str:
     return f"by {plan.kind} ({show_bytes(plan.bytes)}, finds {found} in {1000 * (plan.seconds or 0):.2f} ms)"
 
 
-class _Choice:
+class _IndexChoice:
     """The choice of an index for a segment.
 
     Args:
         speaking: show the progress.
     """
 
-    def __init__(self, segment: Segment, goal: Goal | None, *, speaking: bool) -> None:
+    def __init__(self, segment: Segment, target: SearchTarget | None, *, speaking: bool) -> None:
         self._segment = segment
         self._vectors = segment.vectors
-        self._wish = goal
-        self._goal = goal if goal is not None else Goal()
+        self._wish = target
+        self._target = target if target is not None else SearchTarget()
         self._speaking = speaking
         self._held = sum(file.stat().st_size for file in segment.folder.glob("ids.*"))
         self._count, self._dim = segment.vectors.shape
         self._trial: Trial | None = None
 
-    def plan(self, *, refusing: bool = True) -> Plan:
+    def plan(self, *, refusing: bool = True) -> SearchPlan:
         """Choose a kind and build it.
 
         Args:
-            refusing: a goal that cannot be reached is an error; otherwise the nearest to it is taken.
+            refusing: a target that cannot be reached is an error; otherwise the nearest to it is taken.
 
         Raises:
-            UserError: the goal cannot be reached.
+            UserError: the target cannot be reached.
         """
         if not self._count or (self._wish is None and self._count < MANY):
             return self._flat()
@@ -111,21 +111,21 @@ class _Choice:
                 raise self._too_large()
             names = ["flat"] if self._count < _FEWEST else ["rabitq"]
         if names == ["flat"] or ("flat" in names and self._count < _FEW):
-            return self._flat("asked for" if self._goal.kind == "flat" else Plan.why)
+            return self._flat("asked for" if self._target.kind == "flat" else SearchPlan.why)
         ranked = names if len(names) == 1 else self._competition(names)
-        best: Plan | None = None
+        best: SearchPlan | None = None
         for name in ranked:
             if name == "flat":
-                return self._flat(f"nothing is faster here and reaches a recall of {self._goal.recall:g}")
+                return self._flat(f"nothing is faster here and reaches a recall of {self._target.recall:g}")
             plan, met = self._built(name, self._reason(names))
             if met:
                 return plan
             if best is None or plan.recall > best.recall:
                 best = plan
-        if best is None or (refusing and self._goal.kind is None):
+        if best is None or (refusing and self._target.kind is None):
             raise self._too_little(best)
-        if self._goal.kind is not None:
-            return replace(best, why=f"asked for, though it does not surely reach a recall of {self._goal.recall:g}")
+        if self._target.kind is not None:
+            return replace(best, why=f"asked for, though it does not surely reach a recall of {self._target.recall:g}")
         return best if best is plan else self._built(best.kind, best.why)[0]
 
     def still_fits(self, kind: str) -> bool:
@@ -134,7 +134,7 @@ class _Choice:
             return False
         return self._count > 0 and kind in self._fitting()
 
-    def kept(self, before: Segment, *, appended: bool) -> Plan:
+    def kept(self, before: Segment, *, appended: bool) -> SearchPlan:
         """Build the kind of another segment again, from what that has learned, or onto the index that it has.
 
         Args:
@@ -149,27 +149,27 @@ class _Choice:
 
     def _fitting(self) -> list[str]:
         """The kinds that may be used: those that are asked for and fit into the memory."""
-        asked = [self._goal.kind] if self._goal.kind else ["flat", *APPROXIMATE]
+        asked = [self._target.kind] if self._target.kind else ["flat", *APPROXIMATE]
         if self._count < _FEWEST:
             asked = ["flat"]
-        memory = self._goal.memory
+        memory = self._target.memory
         return [name for name in asked if memory is None or self._size(name) + self._held <= memory]
 
     def _size(self, name: str) -> int:
         return 4 * self._count * self._dim if name == "flat" else APPROXIMATE[name].size(self._count, self._dim)
 
-    def _flat(self, why: str = Plan.why) -> Plan:
+    def _flat(self, why: str = SearchPlan.why) -> SearchPlan:
         for name in (INDEX, _TRAINED):
             (self._segment.folder / name).unlink(missing_ok=True)
-        return Plan("flat", self._size("flat"), self._count, why=why, goal=self._wish)
+        return SearchPlan("flat", self._size("flat"), self._count, why=why, target=self._wish)
 
     def _reason(self, names: list[str]) -> str:
-        if self._goal.kind is not None:
+        if self._target.kind is not None:
             return "asked for"
-        within = f" within {show_bytes(self._goal.memory)}" if self._goal.memory is not None else ""
+        within = f" within {show_bytes(self._target.memory)}" if self._target.memory is not None else ""
         if len(names) == 1:
             return f"the only kind{within}"
-        return f"the fastest here{within} that reaches a recall of {self._goal.recall:g}"
+        return f"the fastest here{within} that reaches a recall of {self._target.recall:g}"
 
     def _competition(self, names: list[str]) -> list[str]:
         """Kinds by the time that they would take over all vectors, measured on some of them; the fastest first.
@@ -182,10 +182,10 @@ class _Choice:
         trial, growth = Trial(some), self._count / len(some)
         times: dict[str, float] = {}
         again: dict[str, Callable[[], float]] = {}
-        coarse = new_quantiser(self._dim)
+        coarse = build_quantiser(self._dim)
         for name in track(names, "Comparing kinds of index") if self._speaking else names:
             if name == "flat":
-                alone, together = trial.seconds_of(lambda queries: nearest(some, queries, NEIGHBOURS), slow=True)
+                alone, together = trial.seconds_of(lambda queries: find_nearest(some, queries, NEIGHBOURS), slow=True)
                 times[name] = growth * cost(alone, together)
             elif APPROXIMATE[name].lists:
                 times[name], again[name] = self._tried(name, some, trial, coarse, growth**0.4)
@@ -193,7 +193,7 @@ class _Choice:
                 (whole, _), part = self._tried(name, some, trial), np.ascontiguousarray(some[::_PART])
                 power = math.log(whole / self._tried(name, part, Trial(part))[0]) / math.log(_PART)
                 times[name] = growth ** max(power, _LEAST_POWER) * whole
-        times = settled(times, again)
+        times = settle_ties(times, again)
         return sorted(times, key=lambda name: times[name])
 
     def _tried(
@@ -201,16 +201,16 @@ class _Choice:
     ) -> tuple[float, Callable[[], float]]:
         """Seconds that a kind takes over a few vectors, and a way to measure them again.
 
-        They are more than any other takes where the goal is not reached.
+        They are more than any other takes where the target is not reached.
 
         Args:
             factor: what they are multiplied by, for more vectors.
         """
         kind = APPROXIMATE[name]
-        index = trained(kind, vectors, coarse)
-        fill(index, vectors)
+        index = train_index(kind, vectors, coarse)
+        fill_index(index, vectors)
         entrant = Approximate(index, kind, vectors, Effort(1, 1))
-        measured = tuned(entrant, kind, trial, len(vectors), self._goal.recall)
+        measured = tune(entrant, kind, trial, len(vectors), self._target.recall)
         if not measured.met:
             lost = 1e6 * (2 - measured.recall)
             return lost, lambda: lost
@@ -218,7 +218,7 @@ class _Choice:
         search = partial(best.search, k=NEIGHBOURS, among=None)
         return factor * measured.cost, lambda: factor * cost(*trial.seconds_of(search))
 
-    def _built(self, name: str, why: str, start: Path | None = None) -> tuple[Plan, bool]:
+    def _built(self, name: str, why: str, start: Path | None = None) -> tuple[SearchPlan, bool]:
         """Build an index over all vectors, and tune it.
 
         Args:
@@ -227,36 +227,36 @@ class _Choice:
         kind = APPROXIMATE[name]
         folder = self._segment.folder
         if start is None:
-            index = trained(kind, self._vectors)
+            index = train_index(kind, self._vectors)
             _write(index, folder / _TRAINED)
         else:
             index = _read(start)
         with Bar("Indexing items", self._count) if self._speaking else nullcontext() as bar:
-            fill(index, self._vectors[index.ntotal :], bar)
+            fill_index(index, self._vectors[index.ntotal :], bar)
         _write(index, folder / INDEX)
         del index  # what is measured is what will be searched: the file
         size = (folder / INDEX).stat().st_size
         if self._trial is None:
             self._trial = Trial(self._vectors)
         opened = open_index(folder, name, Effort(1, 1), size, self._vectors)
-        measured = tuned(opened, kind, self._trial, self._count, self._goal.recall)
-        plan = Plan(
-            name, size, self._count, measured.effort, measured.recall, measured.seconds, why=why, goal=self._wish
+        measured = tune(opened, kind, self._trial, self._count, self._target.recall)
+        plan = SearchPlan(
+            name, size, self._count, measured.effort, measured.recall, measured.seconds, why=why, target=self._wish
         )
         return plan, measured.met
 
     def _too_large(self) -> UserError:
-        names = [self._goal.kind] if self._goal.kind else ["flat"] if self._count < _FEWEST else [*APPROXIMATE]
+        names = [self._target.kind] if self._target.kind else ["flat"] if self._count < _FEWEST else [*APPROXIMATE]
         smallest = min(names, key=self._size)
         return UserError(
             f"{self._count:,} items in {self._dim} dimensions cannot be searched within "
-            f"{show_bytes(self._goal.memory or 0)}: {smallest} takes {show_bytes(self._size(smallest) + self._held)}"
+            f"{show_bytes(self._target.memory or 0)}: {smallest} takes {show_bytes(self._size(smallest) + self._held)}"
         )
 
-    def _too_little(self, best: Plan | None) -> UserError:
+    def _too_little(self, best: SearchPlan | None) -> UserError:
         reached = f"{best.kind} reaches {best.recall:.3f}" if best else "none was built"
         return UserError(
-            f"no index that may be used here reaches a recall of {self._goal.recall:g} ({reached}): "
+            f"no index that may be used here reaches a recall of {self._target.recall:g} ({reached}): "
             "allow more memory or aim lower"
         )
 

@@ -37,7 +37,7 @@ def map_array(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @contextmanager
-def refusing_damage(folder: Path) -> Iterator[None]:
+def explain_damage_in(folder: Path) -> Iterator[None]:
     """Turn what reading a damaged store raises into its sentence."""
     try:
         yield

@@ -15,13 +15,13 @@ from likewise.errors import UserError
 from likewise.files import DamageError, acquire_lock, cannot_write
 from likewise.stores.damage import explain_damaged_store
 from likewise.stores.faiss import wal
-from likewise.stores.faiss.content import Content
-from likewise.stores.faiss.indexing import index_again
+from likewise.stores.faiss.indexing import index_next_segment
 from likewise.stores.faiss.segment import Segment
-from likewise.stores.faiss.writes import Delete, Upsert, decode, encode
+from likewise.stores.faiss.snapshot import Snapshot
+from likewise.stores.faiss.wal_records import Delete, Upsert, decode, encode
 from likewise.stores.versions import WRITE_LOCK, current_version, new_version
 
-JOURNAL = "journal"
+WAL_FILE = "wal"
 _GLANCE = 0.3  # seconds between looks at what others have written
 _LONGEST_DELTA = 10_000  # items, or a part of the segment, that are searched one by one before they join it
 _LONGEST_PART = 0.02
@@ -43,11 +43,11 @@ class Replica:
         self._version = folder
         self._end = wal.Position()
         self._glanced = 0.0
-        self._content: Content
+        self._content: Snapshot
         with self._writing:
             self._follow()
 
-    def content(self) -> Content:
+    def content(self) -> Snapshot:
         """The content as of now; what other processes wrote may be a moment late."""
         if time.monotonic() - self._glanced > _GLANCE and self._writing.acquire(blocking=False):
             try:
@@ -56,7 +56,7 @@ class Replica:
                 self._writing.release()
         return self._content
 
-    def located(self, ids: Sequence[str]) -> tuple[Content, list[int | None]]:
+    def located(self, ids: Sequence[str]) -> tuple[Snapshot, list[int | None]]:
         """The content and the rows of some ids in it."""
         self.content()
         with self._publishing:
@@ -80,7 +80,7 @@ class Replica:
                     return 0
                 write = Delete(present)
             try:
-                end = wal.append(self._version / JOURNAL, self._end, encode(write))
+                end = wal.append(self._version / WAL_FILE, self._end, encode(write))
             except OSError as error:
                 raise cannot_write(self._folder, error) from None
             self._apply(write, end)
@@ -98,16 +98,16 @@ class Replica:
         """
         try:
             with ExitStack() as switching:
-                with new_version(self._folder, wait=wait, unlisted=[JOURNAL]) as building:
+                with new_version(self._folder, wait=wait, unlisted=[WAL_FILE]) as building:
                     with self._only_writer():
                         before, version, end = self._content, self._version, self._end
                     before.write_segment(building)
-                    index_again(building, before.segment, appended=before.dead is None)
+                    index_next_segment(building, before.segment, appended=before.dead is None)
                     switching.enter_context(self._only_writer())
                     if self._version != version:
                         raise _OvertakenError
-                    written_meanwhile = (record for record, _ in wal.read(version / JOURNAL, end))
-                    wal.create(building / JOURNAL, written_meanwhile)
+                    written_meanwhile = (record for record, _ in wal.read(version / WAL_FILE, end))
+                    wal.create(building / WAL_FILE, written_meanwhile)
                 self._follow()
         except (_OvertakenError, Timeout):
             return
@@ -156,12 +156,12 @@ class Replica:
         return None
 
     def _open(self, version: Path) -> None:
-        content, end = Content.of(Segment(version, IndexManifest(version))), wal.Position()
+        content, end = Snapshot.of(Segment(version, IndexManifest(version))), wal.Position()
         with self._alone_if_possible() as alone:
-            for record, after in wal.read(version / JOURNAL, end, beyond=alone):
+            for record, after in wal.read(version / WAL_FILE, end, beyond=alone):
                 content, end = content.after(decode(record, content.schema.dim)), after
             if alone:
-                wal.recover(version / JOURNAL, end)
+                wal.recover(version / WAL_FILE, end)
         with self._publishing:
             self._content, self._version, self._end = content, version, end
 
@@ -179,7 +179,7 @@ class Replica:
             self._file_lock.release()
 
     def _read_on(self, *, alone: bool) -> None:
-        path = self._version / JOURNAL
+        path = self._version / WAL_FILE
         if not alone and wal.end_of(path) == self._end:
             return
         before = self._end
@@ -197,7 +197,7 @@ class _OvertakenError(Exception):
     """Another version came into use before ours was finished."""
 
 
-def _is_long(content: Content) -> bool:
+def _is_long(content: Snapshot) -> bool:
     rows = content.segment.count
     dead = 0 if content.dead is None else int(content.dead.sum())
     return len(content.delta) > max(_LONGEST_DELTA, _LONGEST_PART * rows) or dead > max(

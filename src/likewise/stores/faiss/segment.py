@@ -27,10 +27,10 @@ from likewise import checksums
 from likewise.catalog.filters import Condition
 from likewise.checksums import Blocks, IndexManifest
 from likewise.stores.faiss.approximate import Approximate, open_index
-from likewise.stores.faiss.exact import nearest
-from likewise.stores.faiss.masks import Selection, columns_of, mask_of
+from likewise.stores.faiss.exact import find_nearest
+from likewise.stores.faiss.filters import Selection, evaluate_condition, find_columns
 from likewise.stores.faiss.mmap import map_array
-from likewise.stores.faiss.plan import Plan
+from likewise.stores.faiss.search_plan import SearchPlan
 from likewise.stores.faiss.string_column import BYTES, TEXT, BytesColumn, ColumnWriter, StringColumn
 from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 
@@ -52,7 +52,7 @@ class SegmentWriter:
         self.count = 0
 
     def append(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
-        """Add rows: a table as `prepared_items` gives it, and as many unit vectors."""
+        """Add rows: a table as `prepare_items` gives it, and as many unit vectors."""
         for start in range(0, len(vectors), _COPIED):
             block = np.ascontiguousarray(vectors[start : start + _COPIED], "<f4")
             self._vectors.write(block.data)  # not `tofile`, which is silent about what a full disk does not take
@@ -75,12 +75,14 @@ class SegmentWriter:
         empty = pl.DataFrame(schema=self._schema.stored_types)
         columns = pl.concat([empty, *self._columns], rechunk=True)
         columns.write_ipc(self._folder / "columns.arrow", compression="lz4")
-        hashes = hashes_of(columns[ID])
+        hashes = hash_ids(columns[ID])
         order = np.argsort(hashes, kind="stable")
         (self._folder / "ids.hashes").write_bytes(hashes[order].astype("<u8").data)
         (self._folder / "ids.rows").write_bytes(order.astype("<i8").data)
         (self._folder / "schema.json").write_text(self._schema.to_json() + "\n", encoding="utf-8")
-        Plan("flat", bytes=4 * self.count * self._schema.dim, chosen_at=self.count).write(self._folder, self.count)
+        SearchPlan("flat", bytes=4 * self.count * self._schema.dim, chosen_at=self.count).write(
+            self._folder, self.count
+        )
 
 
 class Segment:
@@ -100,7 +102,7 @@ class Segment:
         self.schema = Schema.from_json((folder / "schema.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.count = int(about["count"])
-        self.plan = Plan.from_json(about)
+        self.plan = SearchPlan.from_json(about)
         self.vectors = map_array(folder / "vectors.f32", np.dtype("<f4"), (self.count, self.schema.dim))
         self._vector_blocks = self._blocks("vectors.f32", self.vectors.reshape(-1).view(np.uint8))
         self._verified = np.zeros(self.count, bool)  # vectors
@@ -136,7 +138,7 @@ class Segment:
     def _looked_up(self, ids: Sequence[str]) -> list[int | None]:
         if not self.count or not len(ids):
             return [None] * len(ids)
-        hashes = hashes_of(ids)
+        hashes = hash_ids(ids)
         places = np.searchsorted(self._hashes, hashes)
         first = np.minimum(places, self.count - 1)
         known = self._hashes[first] == hashes
@@ -166,7 +168,7 @@ class Segment:
         if self._index is not None:
             found = self._index.search(queries, k, among)
         else:
-            found = nearest(self.vectors, queries, k, None if among is None else among.rows)
+            found = find_nearest(self.vectors, queries, k, None if among is None else among.rows)
         self._check_vectors(found[1])
         return found
 
@@ -177,7 +179,7 @@ class Segment:
 
     def mask(self, condition: Condition) -> np.ndarray:
         """(count,) bool, the rows that meet a condition as conditions.py gives it."""
-        return mask_of(condition, self._columns_in_memory(list(columns_of(condition))))
+        return evaluate_condition(condition, self._columns_in_memory(list(find_columns(condition))))
 
     def vectors_at(self, rows: np.ndarray) -> np.ndarray:
         """(len(rows), dim) of some rows."""
@@ -185,7 +187,7 @@ class Segment:
         return self.vectors[rows]
 
     def items(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
-        """Rows as they were written: a table as `prepared_items` gives it, and vectors."""
+        """Rows as they were written: a table as `prepare_items` gives it, and vectors."""
         columns = self._columns_in_memory(list(self.schema.stored_types))[rows]
         columns = columns.with_columns(pl.Series(FIELDS, self.fields.many(rows), pl.String))
         if self.field_vectors is not None:
@@ -243,7 +245,7 @@ def _check_columns(path: Path) -> None:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def hashes_of(ids: Iterable[str]) -> np.ndarray:
+def hash_ids(ids: Iterable[str]) -> np.ndarray:
     """(n,) uint64, the same on every machine."""
     digests = b"".join([blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest() for id in ids])
     return np.frombuffer(digests, "<u8")

@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from likewise.stores.faiss.approximate import Approximate, Effort
-from likewise.stores.faiss.exact import nearest
-from likewise.stores.faiss.faiss_calls import products_with
+from likewise.stores.faiss.exact import find_nearest
+from likewise.stores.faiss.faiss_calls import inner_products
 from likewise.stores.faiss.index_types import Kind
 
 NEIGHBOURS = 10
@@ -19,7 +19,7 @@ _QUERIES = 800  # one half chooses, the other confirms
 _DRIFT = 0.4  # at most so much of another item is in a query
 _SURE = 1.28  # standard errors below the mean: nine times out of ten the truth is above
 _SAME = 1e-5  # cosines that differ by less are equal
-_COMPARED = 4  # efforts that reach the goal, of which the fastest is taken
+_COMPARED = 4  # efforts that reach the target, of which the fastest is taken
 _CONFIRMED = 6  # depths: those who choose may have had an easier half than those who confirm
 _NEAR = 1.3  # times as slow as the fastest: what is that near is timed again
 _ROUNDS = 3  # of that
@@ -36,7 +36,7 @@ class Measured:
 
     Attributes:
         recall: the mean of held-out queries that had no part in the choice.
-        met: whether the goal is reached.
+        met: whether the target is reached.
         seconds: the median of a single search for ten hits.
         seconds_in_batch: the median for each query of a batch.
     """
@@ -79,7 +79,7 @@ class Trial:
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)
         self.queries = np.ascontiguousarray(queries / np.maximum(lengths, 1e-9))
         self._wanted = min(NEIGHBOURS, count - 1)
-        scores, rows = nearest(vectors, self.queries, self._wanted + 1)
+        scores, rows = find_nearest(vectors, self.queries, self._wanted + 1)
         scores = np.where(rows == self._sources[:, None], -np.inf, scores)
         self._least = -np.sort(-scores, axis=1)[:, self._wanted - 1] - _SAME
 
@@ -88,7 +88,7 @@ class Trial:
         half = slice(int(confirming), None, 2)
         queries, least, sources = self.queries[half], self._least[half, None], self._sources[half, None]
         rows = index.candidates(np.ascontiguousarray(queries), depth + 1, scope)
-        hits = products_with(self._vectors, np.ascontiguousarray(queries), rows) >= least
+        hits = inner_products(self._vectors, np.ascontiguousarray(queries), rows) >= least
         others = np.argsort(rows == sources, axis=1, kind="stable")[:, :depth]
         return np.minimum(np.cumsum(np.take_along_axis(hits, others, axis=1), axis=1) / self._wanted, 1.0)
 
@@ -103,7 +103,9 @@ class Trial:
         """Seconds that it takes to compare a query with one vector, of many that lie anywhere."""
         random, count = np.random.default_rng(2), min(_VISITED, len(self._vectors))
         rows = iter([np.sort(random.choice(len(self._vectors), count, replace=False)) for _ in range(20)])
-        return _timed(lambda query: nearest(self._vectors, query, NEIGHBOURS, next(rows)), self.queries[:20]) / count
+        return (
+            _timed(lambda query: find_nearest(self._vectors, query, NEIGHBOURS, next(rows)), self.queries[:20]) / count
+        )
 
 
 def _timed(search: Callable[[np.ndarray], object], queries: np.ndarray, batch: int = 1) -> float:
@@ -115,7 +117,7 @@ def _timed(search: Callable[[np.ndarray], object], queries: np.ndarray, batch: i
     return float(np.median(spans)) / batch
 
 
-def tuned(index: Approximate, kind: Kind, trial: Trial, count: int, recall: float) -> Measured:
+def tune(index: Approximate, kind: Kind, trial: Trial, count: int, recall: float) -> Measured:
     """The fastest effort that reaches a recall, or the best there is."""
     deepest = [depth for depth in kind.depths if depth <= count] or [count]
     reaching: list[Measured] = []
@@ -139,7 +141,7 @@ def tuned(index: Approximate, kind: Kind, trial: Trial, count: int, recall: floa
             break  # whoever reads more finds no more
     if reaching:
         costs = {measured.effort: measured.cost for measured in reaching}
-        costs = settled(costs, {effort: partial(_cost, index, trial, effort) for effort in costs})
+        costs = settle_ties(costs, {effort: partial(_cost, index, trial, effort) for effort in costs})
         return min(reaching, key=lambda measured: costs[measured.effort])
     effort = best[1]
     confirmed = trial.recalls(index, effort.scope, effort.depth, confirming=True)[:, -1]
@@ -151,7 +153,7 @@ def _surely(recalls: np.ndarray) -> float:
     return float(recalls.mean() - _SURE * recalls.std() / np.sqrt(len(recalls)))
 
 
-def settled(costs: Mapping[_Key, float], again: Mapping[_Key, Callable[[], float]]) -> dict[_Key, float]:
+def settle_ties(costs: Mapping[_Key, float], again: Mapping[_Key, Callable[[], float]]) -> dict[_Key, float]:
     """Costs, of which those near the least are measured again, where that can be done.
 
     What else the machine does meanwhile comes and goes: in turns, it meets all alike.

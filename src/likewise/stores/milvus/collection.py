@@ -1,6 +1,6 @@
 """Items in Milvus: `milvus:///path/file.db` through Milvus Lite in this process, `milvus://host:19530/db` elsewhere.
 
-A store is an alias, `?collection=NAME`, of the collection that holds its content (see contents.py). A collection's
+A store is an alias, `?collection=NAME`, of the collection in use (see collection_swap.py). A collection's
 property "likewise" holds the schema. Its primary key and its texts are keys (see filters.py); the field "fields"
 holds an item's JSON, cut into strings of a length that Milvus takes; "field_vectors" holds those in base64.
 """
@@ -8,7 +8,7 @@ holds an item's JSON, cut into strings of a length that Milvus takes; "field_vec
 import base64
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,14 @@ import polars as pl
 
 from likewise.catalog.filters import Condition
 from likewise.errors import UserError
-from likewise.stores.base import Batch, Found, Record
-from likewise.stores.conditions import normal_form
-from likewise.stores.contents import parcels, replacing
+from likewise.stores.base import SearchResult
+from likewise.stores.collection_store import CollectionStore, StoredItem, open_collection_store
+from likewise.stores.collection_swap import replace_collection, split_by_size
+from likewise.stores.current_collection import PATIENCE
 from likewise.stores.damage import explain_damaged_store
-from likewise.stores.field_vectors import unpack_field_vectors
-from likewise.stores.following import PATIENCE, Following
-from likewise.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.stores.milvus.connection import Connection, connect
 from likewise.stores.milvus.filters import LONGEST_KEY, LONGEST_TEXT, expression, key_text, text_key
-from likewise.stores.results import found, in_order, nothing, record
+from likewise.stores.results import no_results, rank_hits
 from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 from likewise.stores.uri import Credentials, Location
 
@@ -44,229 +42,144 @@ _MOST_PARTS = 4_096
 _WAIT = 60.0  # seconds for an answer
 
 
-def open_store(location: Location, credentials: Credentials) -> "MilvusStore":
+def open_store(location: Location, credentials: Credentials) -> CollectionStore:
     """See base.py."""
     connection = connect(location, credentials, create=False)
-
-    def name() -> str:
-        used = connection.used_content()
-        if used is None:
-            raise UserError(f"there is no store at {location}: build it with `likewise index --store {location}`")
-        return used
-
     patience = 0 if connection.alone else PATIENCE
-    store = MilvusStore(connection, Following(name, lambda name: _opened(connection, name), patience=patience))
-    try:
-        _ = store.schema
-    except BaseException:
-        store.close()
-        raise
-    return store
+    return open_collection_store(connection, lambda name: _open(connection, name), patience=patience)
 
 
-@contextmanager
-def replace_store(location: Location, schema: Schema, credentials: Credentials) -> Iterator["MilvusStore"]:
+def replace_store(
+    location: Location, schema: Schema, credentials: Credentials
+) -> AbstractContextManager[CollectionStore]:
     """See base.py."""
     connection = connect(location, credentials, create=True)
-    with replacing(connection) as name:
-        with connection.speaking():
-            content = _created(connection, name, schema)
-        store = MilvusStore(connection, Following(lambda: name, lambda _: content))
-        yield store
-        store.optimise()
-
-
-class MilvusStore:
-    """A `Store`; several processes may read and write one on a server at a time."""
-
-    def __init__(self, connection: Connection, following: Following["_Content"]) -> None:
-        self._connection, self._following = connection, following
-
-    @property
-    def schema(self) -> Schema:
-        with self._connection.speaking():
-            return self._following.current().schema
-
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
-        with self._connection.speaking():
-            content = self._following.current(asking=True)
-            stored, unit = prepared_items(items, vectors, content.schema, field_vectors)
-            _check_lengths(stored)
-            written = 0
-            for some, their_vectors in parcels(stored, unit, _BYTES_AT_ONCE):
-                with self._connection.speaking(
-                    after=f"{written:,} of {len(stored):,} items are written" * bool(written)
-                ):
-                    self._connection.client.upsert(content.name, _rows(some, their_vectors), timeout=_WAIT)
-                written += len(some)
-
-    def delete(self, ids: Sequence[str]) -> int:
-        deleted = 0
-        with self._connection.speaking():
-            content = self._following.current(asking=True)
-            for keys in _chunks(ids):
-                # Milvus counts what it was asked to delete, whether it was there or not.
-                there = [row[ID] for row in content.rows(keys, [ID], consistency_level="Strong")]
-                if there:
-                    content.client.delete(content.name, ids=there, timeout=_WAIT)
-                deleted += len(there)
-        return deleted
-
-    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
-        with self._connection.speaking():
-            return self._following.read(lambda content: _search(content, vectors, checked_k(k), condition))
-
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
-        def read(content: _Content) -> list[Record | None]:
-            columns = [ID, FIELDS] + [_VECTOR] * vectors
-            columns += [FIELD_VECTORS] * (field_vectors and bool(content.schema.field_vectors))
-            rows = [row for keys in _chunks(ids) for row in content.rows(keys, columns)]
-            records = [
-                record(
-                    key_text(row[ID]),
-                    "".join(row[FIELDS]),
-                    row.get(_VECTOR),
-                    content.field_vectors(row) if field_vectors else None,
-                )
-                for row in rows
-            ]
-            return in_order(ids, {record.id: record for record in records})
-
-        with self._connection.speaking():
-            return self._following.read(read)
-
-    def count(self, condition: Condition | None = None) -> int:
-        with self._connection.speaking():
-            return self._following.read(lambda content: content.count(_filter(condition, content.schema)))
-
-    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
-        with self._connection.speaking():
-            content = self._following.current()
-            columns = [ID, FIELDS] + [_VECTOR] * vectors
-            pages = content.walk("", columns, min(batch, _ROWS_AT_ONCE))
-        while True:
-            with self._connection.speaking():
-                rows = next(pages, None)
-            if rows is None:
-                return
-            records = [record(key_text(row[ID]), "".join(row[FIELDS])) for row in rows]
-            ids, fields = [record.id for record in records], [record.fields for record in records]
-            yield Batch(ids, fields, np.array([row.get(_VECTOR, ()) for row in rows], dtype=np.float32))
-
-    def optimise(self) -> None:
-        with self._connection.speaking():
-            content = self._following.current(asking=True)
-            content.client.flush(content.name)
-            while content.client.describe_index(content.name, _VECTOR)["state"] in ("Unissued", "InProgress"):
-                time.sleep(PATIENCE)
-
-    def close(self) -> None:
-        self._connection.close()
+    return replace_collection(connection, lambda name: _create(connection, name, schema))
 
 
 @dataclass(frozen=True)
-class _Content:
-    """A collection."""
+class MilvusCollection:
+    """A collection; several processes may read and write one on a server at a time."""
 
-    client: Any
+    connection: Connection
     name: str
     schema: Schema
 
-    def rows(self, keys: Sequence[str], columns: list[str], consistency_level: str = "Session") -> list[dict[str, Any]]:
-        """Those of some items that are there, by their keys."""
-        return self.client.get(
-            self.name, ids=list(keys), output_fields=columns, timeout=_WAIT, consistency_level=consistency_level
-        )
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+        _check_lengths(items)
+        written = 0
+        for some, their_vectors in split_by_size(items, vectors, _BYTES_AT_ONCE):
+            with self.connection.explain_errors(
+                after=f"{written:,} of {len(items):,} items are written" * bool(written)
+            ):
+                self._client.upsert(self.name, _rows(some, their_vectors), timeout=_WAIT)
+            written += len(some)
 
-    def field_vectors(self, row: dict[str, Any]) -> dict[str, np.ndarray]:
-        """The vectors of a row's fields, if it was read with them."""
-        if not self.schema.field_vectors:
-            return {}
-        blob = base64.b64decode("".join(row[FIELD_VECTORS]))
-        return unpack_field_vectors(blob, self.schema.field_vectors, self.schema.dim)
+    def delete(self, ids: list[str]) -> int:
+        deleted = 0
+        for keys in _chunks(ids):
+            # Milvus counts what it was asked to delete, whether it was there or not.
+            there = [row[ID] for row in self._rows(keys, [ID], consistency_level="Strong")]
+            if there:
+                self._client.delete(self.name, ids=there, timeout=_WAIT)
+            deleted += len(there)
+        return deleted
 
-    def count(self, limit: str | bool) -> int:
-        if limit is False:
-            return 0
-        (row,) = self.client.query(
+    def search(self, queries: np.ndarray, k: int, condition: Condition | None, *, exact: bool) -> list[SearchResult]:
+        limit = "" if condition is None else expression(condition)
+        if exact or k > _MOST_HITS:
+            return self._compare(queries, k, limit)
+        results: list[SearchResult] = []
+        at_once = min(max(1, _HITS_AT_ONCE // k), _MOST_HITS)
+        for start in range(0, len(queries), at_once):
+            results += self._search(queries[start : start + at_once], k, limit)
+        return results
+
+    def fetch(self, ids: list[str], *, vectors: bool, field_vectors: bool) -> Iterator[StoredItem]:
+        columns = [ID, FIELDS] + [_VECTOR] * vectors + [FIELD_VECTORS] * field_vectors
+        for keys in _chunks(ids):
+            yield from map(_stored_item, self._rows(keys, columns))
+
+    def count(self, condition: Condition | None) -> int:
+        (row,) = self._client.query(
             self.name,
-            filter="" if limit is True else limit,
+            filter="" if condition is None else expression(condition),
             output_fields=["count(*)"],
             timeout=_WAIT,
             consistency_level="Session",
         )
         return int(row["count(*)"])
 
-    def walk(self, limit: str, columns: list[str], rows: int) -> Iterator[list[dict[str, Any]]]:
-        """All items that meet a filter, some at a time, as they are at this moment."""
-        iterator = self.client.query_iterator(
+    def walk(self, size: int, *, vectors: bool) -> Iterator[list[StoredItem]]:
+        pages = self._walk("", [ID, FIELDS] + [_VECTOR] * vectors, min(size, _ROWS_AT_ONCE))
+        return (list(map(_stored_item, page)) for page in pages)
+
+    def optimise(self) -> None:
+        self._client.flush(self.name)
+        while self._client.describe_index(self.name, _VECTOR)["state"] in ("Unissued", "InProgress"):
+            time.sleep(PATIENCE)
+
+    @property
+    def _client(self) -> Any:
+        return self.connection.client
+
+    def _rows(
+        self, keys: Sequence[str], columns: list[str], consistency_level: str = "Session"
+    ) -> list[dict[str, Any]]:
+        """Those of some items that are there, by their keys."""
+        return self._client.get(
+            self.name, ids=list(keys), output_fields=columns, timeout=_WAIT, consistency_level=consistency_level
+        )
+
+    def _walk(self, limit: str, columns: list[str], rows: int) -> Iterator[list[dict[str, Any]]]:
+        """All items that meet a filter, some at a time, as they are at the call."""
+        iterator = self._client.query_iterator(
             self.name, filter=limit or f'{ID} != ""', output_fields=columns, batch_size=rows, timeout=_WAIT
         )
-        try:
-            while page := iterator.next():
-                yield page
-        finally:
-            iterator.close()
+
+        def pages() -> Iterator[list[dict[str, Any]]]:
+            try:
+                while page := iterator.next():
+                    yield page
+            finally:
+                iterator.close()
+
+        return pages()
+
+    def _search(self, queries: np.ndarray, k: int, limit: str) -> list[SearchResult]:
+        found = self._client.search(
+            self.name,
+            data=list(queries),
+            limit=k,
+            filter=limit,
+            output_fields=[ID],
+            search_params={"metric_type": "IP", "params": {"ef": max(_CANDIDATES, 2 * k)}},
+            timeout=_WAIT,
+            consistency_level="Session",
+        )
+        return [rank_hits([key_text(hit[ID]) for hit in hits], [hit["distance"] for hit in hits], k) for hits in found]
+
+    def _compare(self, queries: np.ndarray, k: int, limit: str) -> list[SearchResult]:
+        """Compare the queries with every item that meets a filter, here."""
+        best = no_results(len(queries))
+        for rows in self._walk(limit, [ID, _VECTOR], _ROWS_AT_ONCE):
+            ids = [key_text(row[ID]) for row in rows]
+            cosines = queries @ np.array([row[_VECTOR] for row in rows], dtype=np.float32).T
+            best = [
+                rank_hits(before.ids + ids, np.concatenate([before.scores, scores]), k)
+                for before, scores in zip(best, cosines, strict=True)
+            ]
+        return best
 
 
-def _search(content: _Content, vectors: np.ndarray, k: int, condition: Condition | None) -> list[Found]:
-    queries = unit_vectors(vectors, content.schema.dim)
-    limit = _filter(condition, content.schema)
-    if len(queries) == 0 or limit is False:
-        return nothing(len(queries))
-    limit = "" if limit is True else limit
-    if k > _MOST_HITS:
-        return _exact_hits(content, queries, k, limit)
-    results: list[Found] = []
-    at_once = min(max(1, _HITS_AT_ONCE // k), _MOST_HITS)
-    for start in range(0, len(queries), at_once):
-        results += _hits(content, queries[start : start + at_once], k, limit)
-    missing = [number for number, result in enumerate(results) if len(result.ids) < k]
-    if missing:
-        wanted = min(k, content.count(limit or True))
-        missing = [number for number in missing if len(results[number].ids) < wanted]
-    if missing:  # the graph did not lead to them
-        for number, result in zip(missing, _exact_hits(content, queries[missing], k, limit), strict=True):
-            results[number] = result
-    return results
-
-
-def _hits(content: _Content, queries: np.ndarray, k: int, limit: str) -> list[Found]:
-    found_by_query = content.client.search(
-        content.name,
-        data=list(queries),
-        limit=k,
-        filter=limit,
-        output_fields=[ID],
-        search_params={"metric_type": "IP", "params": {"ef": max(_CANDIDATES, 2 * k)}},
-        timeout=_WAIT,
-        consistency_level="Session",
-    )
-    return [found([key_text(hit[ID]) for hit in hits], [hit["distance"] for hit in hits], k) for hits in found_by_query]
-
-
-def _exact_hits(content: _Content, queries: np.ndarray, k: int, limit: str) -> list[Found]:
-    """Compare the queries with every item that meets a filter, here."""
-    best = nothing(len(queries))
-    for rows in content.walk(limit, [ID, _VECTOR], _ROWS_AT_ONCE):
-        ids = [key_text(row[ID]) for row in rows]
-        cosines = queries @ np.array([row[_VECTOR] for row in rows], dtype=np.float32).T
-        best = [
-            found(before.ids + ids, np.concatenate([before.scores, scores]), k)
-            for before, scores in zip(best, cosines, strict=True)
-        ]
-    return best
-
-
-def _filter(condition: Condition | None, schema: Schema) -> str | bool:
-    form = True if condition is None else normal_form(condition, schema)
-    return form if isinstance(form, bool) else expression(form)
+def _stored_item(row: dict[str, Any]) -> StoredItem:
+    blob = base64.b64decode("".join(row[FIELD_VECTORS])) if FIELD_VECTORS in row else None
+    return StoredItem(key_text(row[ID]), "".join(row[FIELDS]), row.get(_VECTOR), blob)
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
-    keys = [text_key(id) for id in dict.fromkeys(ids)]
-    for start in range(0, len(keys), _IDS_AT_ONCE):
-        yield keys[start : start + _IDS_AT_ONCE]
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        yield [text_key(id) for id in ids[start : start + _IDS_AT_ONCE]]
 
 
 def _check_lengths(stored: pl.DataFrame) -> None:
@@ -297,7 +210,7 @@ def _parts(text: str, length: int = _PART_OF_FIELDS) -> list[str]:
     return [text[start : start + length] for start in range(0, len(text), length)]
 
 
-def _created(connection: Connection, name: str, schema: Schema) -> _Content:
+def _create(connection: Connection, name: str, schema: Schema) -> MilvusCollection:
     """A new, empty collection."""
     from pymilvus import DataType, MilvusClient
 
@@ -323,14 +236,14 @@ def _created(connection: Connection, name: str, schema: Schema) -> _Content:
         properties={_SCHEMA: schema.to_json()},
         consistency_level="Strong",
     )
-    return _Content(connection.client, name, schema)
+    return MilvusCollection(connection, name, schema)
 
 
-def _opened(connection: Connection, name: str) -> _Content:
+def _open(connection: Connection, name: str) -> MilvusCollection:
     about = connection.client.describe_collection(name)
     try:
         schema = Schema.from_json(about["properties"][_SCHEMA])
     except (ValueError, KeyError, TypeError) as error:
         raise explain_damaged_store(connection.location, error) from None
     connection.client.load_collection(name)
-    return _Content(connection.client, name, schema)
+    return MilvusCollection(connection, name, schema)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.errors import MissingExtraError, UserError
-from likewise.stores.sharing import Sharing
+from likewise.stores.shared_database import SharedDatabases
 from likewise.stores.uri import Credentials, Location
 
 CONNECTING = 5.0  # seconds
@@ -16,7 +16,7 @@ _LONGEST_REASON = 300
 
 
 class Connection:
-    """What one handle of a store speaks through; see `Engine` in contents.py.
+    """What one handle of a store speaks through; see `AliasedConnection` in collection_swap.py.
 
     Attributes:
         client: a pymilvus `MilvusClient`.
@@ -26,11 +26,11 @@ class Connection:
         self.location = location
         self.alone = not location.host
         self.building: set[str] = set()
-        self._secrets = [secret for secret in (credentials.password, credentials.token) if secret]
+        self._credentials = credentials
         self._lock: Any = nullcontext()
         self._let_go = lambda: None
         try:
-            with self.speaking():
+            with self.explain_errors():
                 self.client = self._client(credentials)
         except BaseException:
             self._let_go()
@@ -50,12 +50,11 @@ class Connection:
             raise UserError(f"{self.location} names no Milvus server: {error}") from None
 
     @contextmanager
-    def speaking(self, *, after: str = "", silently: bool = False) -> Iterator[None]:
+    def explain_errors(self, *, after: str = "") -> Iterator[None]:
         """Turn what goes wrong with Milvus into one sentence; with Milvus Lite, one thread at a time.
 
         Args:
             after: what has been done before.
-            silently: do not raise it.
         """
         import grpc
         from pymilvus.exceptions import MilvusException
@@ -64,10 +63,9 @@ class Connection:
             try:
                 yield
             except (MilvusException, grpc.RpcError, grpc.FutureTimeoutError) as error:
-                if not silently:
-                    raise UserError("; ".join(filter(None, (self._sentence(error), after)))) from None
+                raise UserError("; ".join(filter(None, (self._sentence(error), after)))) from None
 
-    def used_content(self) -> str | None:
+    def current_name(self) -> str | None:
         """The collection that the alias names, or None where there is none."""
         from pymilvus.exceptions import MilvusException
 
@@ -78,9 +76,9 @@ class Connection:
                 return None
             raise
 
-    def use_content(self, name: str, instead_of: str | None) -> None:
+    def move_alias(self, name: str, previous: str | None) -> None:
         """Let the alias name another collection."""
-        if instead_of is None:
+        if previous is None:
             self.client.create_alias(name, self.location.collection)
         else:
             self.client.alter_alias(name, self.location.collection)
@@ -90,11 +88,11 @@ class Connection:
         """Whether indexes pay. Milvus Lite compares with everything, also where it runs as a server of its own."""
         return not self.alone and not str(self.client.get_server_version()).startswith("milvus_lite")
 
-    def contents(self) -> list[str]:
+    def collection_names(self) -> list[str]:
         """All collections of the database."""
         return list(self.client.list_collections())
 
-    def drop_content(self, name: str) -> None:
+    def drop_collection(self, name: str) -> None:
         """Remove a collection."""
         self.client.drop_collection(name)
 
@@ -104,9 +102,7 @@ class Connection:
         self._let_go()
 
     def _sentence(self, error: Exception) -> str:
-        reason = " ".join(str(getattr(error, "message", "") or error).split())
-        for secret in self._secrets:
-            reason = reason.replace(secret, "…")
+        reason = self._credentials.mask(" ".join(str(getattr(error, "message", "") or error).split()))
         if self.alone:
             return f"the store at {self.location} cannot be read or written: {reason[:_LONGEST_REASON]}"
         lower = reason.lower()
@@ -171,7 +167,7 @@ def _stop_lite(started: tuple[Any, Any, int]) -> None:
     database.close()
 
 
-_lite = Sharing(_start_lite, _stop_lite)
+_lite = SharedDatabases(_start_lite, _stop_lite)
 
 
 def _library() -> Any:

@@ -1,144 +1,262 @@
-"""Items in MongoDB, searched with `$vectorSearch`; `mongodb://host:27017/database?collection=name`.
+"""Items in MongoDB, searched with `$vectorSearch`; `mongodb://host:27017/database?collection=name`. Experimental.
 
 The URI is MongoDB's own, so `mongodb+srv://` and options such as `?authSource=admin` work as well. What a store is made
-of there is told in mongo/connection.py and mongo/documents.py.
+of there is told in connection.py and filters.py.
+
+mongod answers at once from what was written; mongot follows it a little later, so a write waits for it. And mongot's
+graph may miss items that meet a condition: what is missing is looked for by mongot in all vectors, and if that is too
+few still, here. No test has met a mongot yet, which is why this engine is experimental.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Condition
 from likewise.errors import UserError
-from likewise.stores.base import Batch, Found, Record
-from likewise.stores.conditions import normal_form
-from likewise.stores.contents import LINGER, replacing
+from likewise.progress import say
+from likewise.stores.base import SearchResult
+from likewise.stores.collection_store import CollectionStore, StoredItem, open_collection_store
+from likewise.stores.collection_swap import replace_collection
 from likewise.stores.damage import explain_damaged_store
-from likewise.stores.following import PATIENCE, Following
-from likewise.stores.inputs import checked_k, prepared_items, unit_vectors
 from likewise.stores.mongodb.connection import Connection
-from likewise.stores.mongodb.content import MOST_DIMENSIONS, Content
-from likewise.stores.results import in_order, nothing
-from likewise.stores.schema import Schema
+from likewise.stores.mongodb.filters import (
+    INDEX,
+    KEY,
+    MARK,
+    MARK_VECTOR,
+    MOST_CANDIDATES,
+    VECTOR,
+    Filter,
+    bson_vector,
+    build_documents,
+    cosine,
+    index_definition,
+    index_filter,
+    item_key,
+    mark_pipeline,
+    match_filter,
+    nearest_pipeline,
+    read_vectors,
+)
+from likewise.stores.results import rank_hits
+from likewise.stores.schema import FIELD_VECTORS, FIELDS, ID, Schema
 from likewise.stores.uri import Credentials, Location
+
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection
 
 Result = TypeVar("Result")
 
-_INDEXED = " indexed"
+EXPERIMENTAL = "The MongoDB store is experimental: its vector search has not been tested against a server yet"
+MOST_DIMENSIONS = 8_192  # that mongot takes
+INDEX_FROM = 500  # items; the vectors of fewer come here as quickly as mongot answers
+
+_ABOUT = {KEY: "about"}  # the document that describes the collection; items have binary keys
+_AT_ONCE = 1_000  # ids in a filter, vectors in a batch
+_QUERIES_AT_ONCE = 8
+_INDEX_SECONDS = 2 * 3_600  # until an index has been built
+_FOLLOWING_SECONDS = 60  # until mongot has seen a write; it is behind by about one
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 
-def open_store(location: Location, credentials: Credentials) -> "MongoStore":
+def open_store(location: Location, credentials: Credentials) -> CollectionStore:
     """See base.py."""
+    say(EXPERIMENTAL)
     connection = Connection(location, credentials)
-    store = MongoStore(connection, Following(lambda: _name(connection), lambda name: _opened(connection, name)))
-    try:
-        _ = store.schema
-    except BaseException:
-        store.close()
-        raise
-    return store
+    return open_collection_store(connection, lambda name: _open(connection, name))
 
 
 @contextmanager
-def replace_store(location: Location, schema: Schema, credentials: Credentials) -> Iterator["MongoStore"]:
+def replace_store(location: Location, schema: Schema, credentials: Credentials) -> Iterator[CollectionStore]:
     """See base.py."""
     if schema.dim > MOST_DIMENSIONS:
         raise UserError(f"MongoDB searches vectors of at most {MOST_DIMENSIONS:,} dimensions, not {schema.dim:,}")
+    say(EXPERIMENTAL)
     connection = Connection(location, credentials)
-    with replacing(connection) as name:
-        with connection.speaking():
-            content = Content.created(connection.database, name, schema)
-        store = MongoStore(connection, Following(lambda: "", lambda _: content))
+    with replace_collection(connection, lambda name: _create(connection, name, schema)) as store:
         yield store
-        store.optimise()
 
 
-class MongoStore:
-    """A `Store`; several processes may read and write it at a time."""
+class MongoCollection:
+    """The items of a collection, which has a document about them as well: {schema: …, indexed: …, mark: …}.
 
-    def __init__(self, connection: Connection, following: Following[Content]) -> None:
-        self._connection, self._following = connection, following
+    Args:
+        indexed: mongot has an index of them.
+        building: nobody else sees it yet.
+    """
 
-    @property
-    def schema(self) -> Schema:
-        return self._read(lambda content: content.schema)
+    def __init__(
+        self, collection: "Collection[dict[str, Any]]", schema: Schema, indexed: bool, building: bool = False
+    ) -> None:
+        self.schema, self._indexed = schema, indexed
+        self._collection, self._building = collection, building
 
-    def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
-        def write(content: Content) -> None:
-            content.upsert(*prepared_items(items, vectors, content.schema, field_vectors))
-            content.wait_for_index()
+    def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
+        from pymongo import ReplaceOne
 
-        self._write(write)
+        documents = build_documents(items, vectors, self.schema)
+        writes = [ReplaceOne({KEY: one[KEY]}, one, upsert=True) for one in documents]
+        self._all_or_none(lambda session: self._collection.bulk_write(writes, ordered=False, session=session))
+        self.wait_for_index()
 
-    def delete(self, ids: Sequence[str]) -> int:
-        return self._write(lambda content: content.delete(ids))  # what mongod lacks is not found, index or not
+    def delete(self, ids: list[str]) -> int:  # what mongod lacks is not found, index or not
+        def remove(session: "ClientSession | None") -> int:
+            return sum(
+                self._collection.delete_many({KEY: {"$in": keys}}, session=session).deleted_count for keys in _keys(ids)
+            )
 
-    def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> list[Found]:
-        def read(content: Content) -> list[Found]:
-            queries = unit_vectors(vectors, content.schema.dim)
-            limit = _normal_form(condition, content.schema)
-            if len(queries) == 0 or limit is False:
-                return nothing(len(queries))
-            return content.search(queries, checked_k(k), limit)
+        return self._all_or_none(remove)
 
-        return self._read(read)
+    def search(self, queries: np.ndarray, k: int, condition: Condition | None, *, exact: bool) -> list[SearchResult]:
+        limit = index_filter(condition, self.schema) if self._is_indexed() else None
+        if limit is None or (exact and k > MOST_CANDIDATES):
+            return self._compare(queries, k, condition)
+        results = self._search(queries, k, limit, exact or k > MOST_CANDIDATES)
+        if exact:
+            wanted = min(k, self.count(condition))
+            short = [number for number, result in enumerate(results) if len(result.ids) < wanted]
+            if short:
+                for number, result in zip(short, self._compare(queries[short], k, condition), strict=True):
+                    results[number] = result
+        return results
 
-    def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
-        return in_order(ids, self._read(lambda content: content.fetch(ids, vectors, field_vectors)))
+    def fetch(self, ids: list[str], *, vectors: bool, field_vectors: bool) -> Iterator[StoredItem]:
+        columns = _columns(vectors, field_vectors)
+        for keys in _keys(ids):
+            for one in self._collection.find({KEY: {"$in": keys}}, columns):
+                yield self._stored_item(one)
 
-    def count(self, condition: Condition | None = None) -> int:
-        return self._read(lambda content: content.count(_normal_form(condition, content.schema)))
+    def count(self, condition: Condition | None) -> int:
+        # The index of keys counts the items alone without reading them.
+        limit = {KEY: {"$type": "binData"}} if condition is None else match_filter(condition)
+        return int(self._collection.count_documents(limit))
 
-    def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
-        with self._connection.speaking():
-            yield from self._following.current(asking=True).batches(batch, vectors)
+    def walk(self, size: int, *, vectors: bool) -> Iterator[list[StoredItem]]:
+        for some in self._batches(match_filter(None), _columns(vectors), size):
+            yield [self._stored_item(one) for one in some]
 
     def optimise(self) -> None:
-        with self._connection.speaking():
-            self._following.current(asking=True).optimise()
-            self._following.current(asking=True)
+        """Have mongot index the items if they are many, and it has not yet."""
+        if self._is_indexed() or self.count(None) < INDEX_FROM:
+            return
+        from pymongo.operations import SearchIndexModel
 
-    def close(self) -> None:
-        self._connection.close()
+        if not list(self._collection.list_search_indexes(INDEX)):
+            definition = index_definition(self.schema)
+            self._collection.create_search_index(SearchIndexModel(definition, name=INDEX, type="vectorSearch"))
+        self._wait_for(self._is_queryable, _INDEX_SECONDS, "is still building the index")
+        self._collection.update_one(_ABOUT, {"$set": {"indexed": True}})
 
-    def _read(self, operation: Callable[[Content], Result]) -> Result:
-        """Run something, and again if the content may have gone meanwhile: MongoDB answers as from an empty one."""
-        with self._connection.speaking():
-            while True:
-                content, begun = self._following.current(), time.monotonic()
-                result = self._following.read(operation)
-                if time.monotonic() - begun < LINGER - PATIENCE or self._following.current(asking=True) is content:
-                    return result
+    def wait_for_index(self) -> None:
+        """Wait until searches through the index see what has been written until now."""
+        if not self._is_indexed():
+            return
+        from pymongo import ReturnDocument
 
-    def _write(self, operation: Callable[[Content], Result]) -> Result:
-        """Run something, and again if the content was replaced meanwhile: it may have come too late to be copied."""
-        with self._connection.speaking():
-            while True:
-                content = self._following.current(asking=True)
-                result = operation(content)
-                if self._following.current(asking=True) is content:
-                    return result
+        one_more = {"$inc": {MARK: 1}, "$set": {MARK_VECTOR: bson_vector(np.ones(1))}}
+        now = self._collection.find_one_and_update(_ABOUT, one_more, return_document=ReturnDocument.AFTER)
+        pipeline = mark_pipeline(now[MARK])
+        self._wait_for(
+            lambda: bool(list(self._collection.aggregate(pipeline))),
+            _FOLLOWING_SECONDS,
+            "has what was written, but its index has not followed yet",
+        )
+
+    def _all_or_none(self, write: Callable[["ClientSession | None"], Result]) -> Result:
+        if self._building:
+            return write(None)
+        with self._collection.database.client.start_session() as session:
+            return session.with_transaction(write)
+
+    def _search(self, queries: np.ndarray, k: int, limit: Filter, exact: bool) -> list[SearchResult]:
+        """What mongot finds."""
+
+        def ask(query: np.ndarray) -> SearchResult:
+            hits = list(self._collection.aggregate(nearest_pipeline(query, k, limit, exact=exact)))
+            return rank_hits([hit[ID] for hit in hits], [cosine(hit["score"]) for hit in hits], k)
+
+        if len(queries) == 1:
+            return [ask(queries[0])]
+        with ThreadPoolExecutor(_QUERIES_AT_ONCE) as threads:
+            return list(threads.map(ask, queries))
+
+    def _compare(self, queries: np.ndarray, k: int, condition: Condition | None) -> list[SearchResult]:
+        """The same from the vectors of all items that meet a condition, compared here."""
+        ids = np.empty((len(queries), 0), dtype=object)
+        scores = np.empty((len(queries), 0), dtype=np.float32)
+        for some in self._batches(match_filter(condition), {KEY: 0, ID: 1, VECTOR: 1}, _AT_ONCE):
+            new = np.array([one[ID] for one in some], dtype=object)
+            ids = np.concatenate([ids, np.broadcast_to(new, (len(queries), len(new)))], axis=1)
+            scores = np.concatenate([scores, queries @ self._matrix(some).T], axis=1)
+            if scores.shape[1] > k:
+                best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+                ids, scores = np.take_along_axis(ids, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        return [rank_hits(*hits, k) for hits in zip(ids, scores, strict=True)]
+
+    def _batches(self, limit: Filter, columns: dict[str, int], size: int) -> Iterator[list[dict[str, Any]]]:
+        with self._collection.find(limit, columns, batch_size=size) as documents:
+            while some := list(itertools.islice(documents, size)):
+                yield some
+
+    def _matrix(self, some: list[dict[str, Any]]) -> np.ndarray:
+        return read_vectors([one[VECTOR] for one in some], self.schema.dim)
+
+    def _stored_item(self, document: dict[str, Any]) -> StoredItem:
+        vector = self._matrix([document])[0] if VECTOR in document else None
+        return StoredItem(document[ID], document[FIELDS], vector, document.get(FIELD_VECTORS))
+
+    def _is_indexed(self) -> bool:
+        """Whether mongot has an index, which any handle may have had it made."""
+        if not self._indexed:
+            about = self._collection.find_one(_ABOUT, {"indexed": 1})
+            self._indexed = about is not None and bool(about.get("indexed"))
+        return self._indexed
+
+    def _is_queryable(self) -> bool:
+        for index in self._collection.list_search_indexes(INDEX):
+            if index.get("status") == "FAILED":
+                name, message = self._collection.name, index.get("message")
+                raise UserError(f"MongoDB could not build the index of {name}: {message}")
+            return bool(index.get("queryable"))
+        return False  # it has been asked for, but is not on the list yet
+
+    def _wait_for(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise UserError(f"MongoDB {otherwise} after {seconds:,.0f} seconds: look at the log of mongot")
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _name(connection: Connection) -> str:
-    """The content in use, by a name that changes once it has an index, so that handles follow that as well."""
-    used = connection.used_content()
-    if used is None:
-        location = connection.location
-        raise UserError(f"there is no store at {location}: build it with `likewise index --store {location}`")
-    return used + (_INDEXED if Content.is_indexed(connection.database[used]) else "")
+def _create(connection: Connection, name: str, schema: Schema) -> MongoCollection:
+    """A new, empty collection."""
+    collection = connection.database.create_collection(name)
+    collection.insert_one(_ABOUT | {"schema": schema.to_json(), "indexed": False})
+    return MongoCollection(collection, schema, indexed=False, building=True)
 
 
-def _opened(connection: Connection, name: str) -> Content:
+def _open(connection: Connection, name: str) -> MongoCollection:
+    collection = connection.database[name]
+    about = collection.find_one(_ABOUT)
     try:
-        return Content.opened(connection.database[name.removesuffix(_INDEXED)])
+        return MongoCollection(collection, Schema.from_json(about["schema"]), bool(about["indexed"]))
     except (ValueError, KeyError, TypeError) as error:
         raise explain_damaged_store(connection.location, error) from None
 
 
-def _normal_form(condition: Condition | None, schema: Schema) -> Condition | bool:
-    return True if condition is None else normal_form(condition, schema)
+def _columns(vectors: bool, field_vectors: bool = False) -> dict[str, int]:
+    columns = [ID, FIELDS] + [VECTOR] * vectors + [FIELD_VECTORS] * field_vectors
+    return {KEY: 0} | dict.fromkeys(columns, 1)
+
+
+def _keys(ids: Sequence[str]) -> Iterator[list[Any]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield [item_key(id) for id in ids[start : start + _AT_ONCE]]

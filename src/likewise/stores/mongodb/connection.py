@@ -1,11 +1,11 @@
-"""A connection to MongoDB: which content is in use there, and what it refuses in one sentence.
+"""A connection to MongoDB: which collection is in use there, and what it refuses in one sentence.
 
-likewise_stores        {_id: "products", content: the collection in use}; see stores/contents.py for how that changes
-products_2026…_3f9a…   a content: items, and a document about them
+likewise_stores        {_id: "products", content: the collection in use}; see collection_swap.py for how that changes
+products_2026…_3f9a…   a collection: items, and a document about them
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -48,7 +48,7 @@ class Connection:
             settings["password"] = credentials.password
         if not any(name.lower() == "w" for name, _ in options):
             settings["w"] = "majority"  # what has been acknowledged survives the loss of a server
-        with self.speaking():
+        with self.explain_errors():
             try:
                 self._client = pymongo.MongoClient(f"{location.scheme}://{location.host}/{question}", **settings)
             except ValueError as error:
@@ -62,27 +62,27 @@ class Connection:
                 raise
 
     @contextmanager
-    def speaking(self, *, silently: bool = False) -> Iterator[None]:
-        """Where MongoDB is used: what it refuses becomes a sentence, or nothing."""
-        with suppress(*[UserError] * silently), _refusals(self.location):
+    def explain_errors(self) -> Iterator[None]:
+        """Turn what MongoDB refuses into one sentence."""
+        with _refusals(self.location):
             yield
 
-    def contents(self) -> list[str]:
-        """All collections that may be contents of this store."""
+    def collection_names(self) -> list[str]:
+        """All collections that may be ours, under this name."""
         return self.database.list_collection_names(filter={"name": {"$regex": f"^{self.location.collection}_"}})
 
-    def used_content(self) -> str | None:
-        """The content in use."""
+    def current_name(self) -> str | None:
+        """The collection in use."""
         store = self.database[_STORES].find_one({"_id": self.location.collection})
         return None if store is None else str(store["content"])
 
-    def use_content(self, name: str, instead_of: str | None) -> None:
-        """Have all handles use another content from now on."""
+    def move_alias(self, name: str, previous: str | None) -> None:
+        """Have all handles use another collection from now on."""
         key = {"_id": self.location.collection}
         self.database[_STORES].update_one(key, {"$set": {"content": name}}, upsert=True)
 
-    def drop_content(self, name: str) -> None:
-        """Remove a content, and its index with it."""
+    def drop_collection(self, name: str) -> None:
+        """Remove a collection, and its index with it."""
         self.database.drop_collection(name)
 
     def close(self) -> None:

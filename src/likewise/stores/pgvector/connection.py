@@ -2,6 +2,7 @@
 
 import os
 import selectors
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,14 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+import numpy as np
+
 from likewise.errors import MissingExtraError, UserError
-from likewise.stores.pgvector.content import CANDIDATES
-from likewise.stores.pgvector.values import register_vectors
 from likewise.stores.uri import Credentials, Location
 
 if TYPE_CHECKING:
     import psycopg
 
+_HEADER = struct.Struct(">HH")
 _OLDEST = (0, 8)  # the first with iterative scans
 _KEPT = 8  # idle connections; more are closed when they come back
 _SECONDS = 10  # for a connection; libpq's option connect_timeout says otherwise
@@ -30,10 +32,14 @@ _WITHHELD = {
     "sslcertmode": "disable",
     "gssencmode": "disable",
 }
+# How many candidates a search of the graph looks at. Of the true ten best among 50,000 clustered vectors in 512
+# dimensions, 100 find 93 %, 200 find 98 % and 300 find 99 %, with the graph of collection.py. In pgvector's own graph
+# (m = 16, ef_construction = 64) they find 83, 94 and 97 %.
+CANDIDATES = 200
 _SETTINGS = f"SET hnsw.ef_search = {CANDIDATES}; SET hnsw.iterative_scan = strict_order"
 
 
-class Connections:
+class ConnectionPool:
     """A pool without a thread of its own.
 
     Args:
@@ -59,16 +65,16 @@ class Connections:
         Raises:
             UserError: the server cannot be reached or refuses; anything else as psycopg says it.
         """
-        connection = self._taken()
+        connection = self._take()
         try:
             yield connection
         except self._refusals as error:
             raise UserError(f"PostgreSQL at {self._location} refuses: {_sentence(error)}") from None
         finally:
-            self._given_back(connection)
+            self._give_back(connection)
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         """Hold the lock of a name for the length of a block; whoever else wants it, in any process, waits."""
         with self.use() as connection:
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
@@ -94,7 +100,7 @@ class Connections:
     def _refusals(self) -> tuple[type[Exception], ...]:
         return self._psycopg.OperationalError, self.errors.InsufficientPrivilege, self.errors.ReadOnlySqlTransaction
 
-    def _taken(self) -> "psycopg.Connection":
+    def _take(self) -> "psycopg.Connection":
         while True:
             with self._lock:
                 if self._closed:
@@ -102,12 +108,12 @@ class Connections:
                 if not self._idle:
                     break
                 connection = self._idle.pop()
-            if not connection.closed and not _has_spoken(connection):
+            if not connection.closed and not _has_input(connection):
                 return connection
             connection.close()
-        return self._connected()
+        return self._connect()
 
-    def _given_back(self, connection: "psycopg.Connection") -> None:
+    def _give_back(self, connection: "psycopg.Connection") -> None:
         usable = not connection.closed and connection.info.transaction_status.name == "IDLE"
         with self._lock:
             if usable and not self._closed and len(self._idle) < _KEPT:
@@ -115,7 +121,7 @@ class Connections:
                 return
         connection.close()
 
-    def _connected(self) -> "psycopg.Connection":
+    def _connect(self) -> "psycopg.Connection":
         try:
             connection = self._psycopg.connect(**self._settings)
         except self._psycopg.Error as error:
@@ -141,7 +147,7 @@ class Connections:
                 raise UserError(f"the database at {self._location} is encoded in {encoding}: make one with UTF8")
             if _number(version) < _OLDEST:
                 raise UserError(_with_old_pgvector(connection, self._location, version))
-            register_vectors(connection, oid)
+            _register_vectors(connection, oid)
             # pgvector's operators are found wherever it was installed; tables are still made where they would be.
             path = "concat_ws(', ', nullif(current_setting('search_path'), ''), %s::text)"
             connection.execute(f"SELECT set_config('search_path', {path}, false)", (schema,))
@@ -150,7 +156,36 @@ class Connections:
             raise UserError(f"PostgreSQL at {self._location} refuses: {_sentence(error)}") from None
 
 
-def _has_spoken(connection: "psycopg.Connection") -> bool:
+def _register_vectors(connection: "psycopg.Connection", oid: int) -> None:
+    """Let a connection take and give vectors as (dim,) float32.
+
+    A vector travels as pgvector's `vector_send` writes it: its dimensions and a zero, 16 bits each, then float32, all
+    of it big-endian.
+
+    Args:
+        oid: of the type `vector` in this database.
+    """
+    from psycopg.adapt import Buffer, Dumper, Loader
+    from psycopg.pq import Format
+
+    class VectorDumper(Dumper):
+        format = Format.BINARY
+
+        def dump(self, obj: np.ndarray) -> Buffer:
+            return _HEADER.pack(len(obj), 0) + obj.astype(">f4").tobytes()
+
+    class VectorLoader(Loader):
+        format = Format.BINARY
+
+        def load(self, data: Buffer) -> np.ndarray:
+            return np.frombuffer(data, ">f4", offset=_HEADER.size).astype(np.float32)
+
+    VectorDumper.oid = oid
+    connection.adapters.register_dumper(np.ndarray, VectorDumper)
+    connection.adapters.register_loader(oid, VectorLoader)
+
+
+def _has_input(connection: "psycopg.Connection") -> bool:
     """Whether an idle connection has something to read: most likely that the server has hung up."""
     with selectors.DefaultSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)

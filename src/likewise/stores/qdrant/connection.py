@@ -13,7 +13,7 @@ _LONGEST_REASON = 300
 
 
 class Connection:
-    """What one handle of a store speaks through; see `Engine` in contents.py.
+    """What one handle of a store speaks through; see `AliasedConnection` in collection_swap.py.
 
     Attributes:
         client: a `QdrantClient`.
@@ -24,18 +24,17 @@ class Connection:
     def __init__(self, location: Location, credentials: Credentials) -> None:
         self.location = location
         self.building: set[str] = set()
-        self._secrets = [secret for secret in (credentials.password, credentials.token) if secret]
+        self._credentials = credentials
         self.client = _client(location, credentials.token or credentials.password)
-        with self.speaking():
+        with self.explain_errors():
             self.client.get_aliases()
 
     @contextmanager
-    def speaking(self, *, after: str = "", silently: bool = False) -> Iterator[None]:
+    def explain_errors(self, *, after: str = "") -> Iterator[None]:
         """Turn what goes wrong with Qdrant into one sentence.
 
         Args:
             after: what has been done before.
-            silently: do not raise it.
         """
         from qdrant_client.common.client_exceptions import QdrantException
         from qdrant_client.http.exceptions import ApiException
@@ -43,31 +42,30 @@ class Connection:
         try:
             yield
         except (ApiException, QdrantException) as error:
-            if not silently:
-                raise UserError("; ".join(filter(None, (self._sentence(error), after)))) from None
+            raise UserError("; ".join(filter(None, (self._sentence(error), after)))) from None
 
-    def contents(self) -> list[str]:
+    def collection_names(self) -> list[str]:
         """All collections."""
         return [collection.name for collection in self.client.get_collections().collections]
 
-    def used_content(self) -> str | None:
+    def current_name(self) -> str | None:
         """The collection that the alias names, or None where there is none."""
         names = {alias.alias_name: alias.collection_name for alias in self.client.get_aliases().aliases}
         return names.get(self.location.collection)
 
-    def use_content(self, name: str, instead_of: str | None) -> None:
+    def move_alias(self, name: str, previous: str | None) -> None:
         """Let the alias name another collection."""
         from qdrant_client import models
 
         alias = self.location.collection
         changes: list[Any] = []
-        if instead_of is not None:
+        if previous is not None:
             changes.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
         create = models.CreateAlias(collection_name=name, alias_name=alias)
         changes.append(models.CreateAliasOperation(create_alias=create))
         self.client.update_collection_aliases(changes)
 
-    def drop_content(self, name: str) -> None:
+    def drop_collection(self, name: str) -> None:
         """Remove a collection."""
         self.client.delete_collection(name)
 
@@ -78,9 +76,7 @@ class Connection:
     def _sentence(self, error: Exception) -> str:
         import httpx  # comes with qdrant-client
 
-        reason = _reason(error)
-        for secret in self._secrets:
-            reason = reason.replace(secret, "…")
+        reason = self._credentials.mask(_reason(error))
         status = getattr(error, "status_code", None)
         if status in (401, 403):
             return f"Qdrant at {self.location} does not accept the API key: set LIKEWISE_STORE_TOKEN"

@@ -6,7 +6,7 @@ the value of a column, an item's payload holds two whole numbers that a range ca
     of a text          its first and its second six bytes
     of a huge integer  its upper and its lower 32 bits; others have none
 
-Texts that agree in twelve bytes are told apart by reading them (`Ties`). Blank cells have no entry in a payload.
+Texts that agree in twelve bytes are compared by reading them (`Ties`). Blank cells have no entry in a payload.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _HUGE = 2**53
 _BYTES = 6  # in one number, as digits from 1 to 256; 0 stands behind the end
 
 
-def payload_of(column: str, value: Value) -> dict[str, Any]:
+def payload_for(column: str, value: Value) -> dict[str, Any]:
     """What a filled cell adds to an item's payload."""
     if isinstance(value, str):
         return {column: _text_value(value)} | dict(zip(_halves(column), _text_halves(value), strict=True))

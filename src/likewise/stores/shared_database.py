@@ -11,13 +11,13 @@ Database = TypeVar("Database")
 
 
 @dataclass(eq=False)
-class Shared(Generic[Database]):
+class SharedDatabase(Generic[Database]):
     """A database that some handles of this process have open.
 
     Attributes:
         lock: for databases that do not bear several threads at once.
-        building: the names of contents that are being written at this moment; others without use are left from
-            processes that died.
+        building: the names of the collections that are being written; others that are not in use were left by processes
+            that died.
     """
 
     database: Database
@@ -25,20 +25,20 @@ class Shared(Generic[Database]):
     building: set[str] = field(default_factory=set)
 
 
-class Sharing(Generic[Database]):
+class SharedDatabases(Generic[Database]):
     """The open databases of one engine, by their place.
 
     Args:
-        opened: opens the one at a place; what it raises reaches whoever asked.
-        closed: closes one.
+        open_database: opens the one at a place; what it raises reaches whoever asked.
+        close_database: closes one.
     """
 
-    def __init__(self, opened: Callable[[Path], Database], closed: Callable[[Database], None]) -> None:
-        self._opened, self._closed = opened, closed
+    def __init__(self, open_database: Callable[[Path], Database], close_database: Callable[[Database], None]) -> None:
+        self._open_database, self._close_database = open_database, close_database
         self._lock = threading.RLock()  # an owner may be forgotten in the middle of anything
-        self._open: dict[Path, tuple[Shared[Database], list[object]]] = {}
+        self._open: dict[Path, tuple[SharedDatabase[Database], list[object]]] = {}
 
-    def take(self, place: Path, owner: object) -> tuple[Shared[Database], Callable[[], None]]:
+    def take(self, place: Path, owner: object) -> tuple[SharedDatabase[Database], Callable[[], None]]:
         """Open a database, or join those who have it open.
 
         Returns:
@@ -50,7 +50,7 @@ class Sharing(Generic[Database]):
         with self._lock:
             while ticket not in self._open.get(place, (None, []))[1]:
                 if place not in self._open:
-                    self._open[place] = Shared(self._opened(place)), []
+                    self._open[place] = SharedDatabase(self._open_database(place)), []
                 self._open[place][1].append(ticket)
             shared = self._open[place][0]
         return shared, weakref.finalize(owner, self._give_back, place, ticket)
@@ -61,4 +61,4 @@ class Sharing(Generic[Database]):
             tickets.remove(ticket)
             if not tickets:
                 del self._open[place]
-                self._closed(shared.database)
+                self._close_database(shared.database)

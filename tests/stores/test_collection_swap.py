@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from likewise.stores.contents import abandoned, parcels
-from likewise.stores.sharing import Sharing
+from likewise.stores.collection_swap import find_abandoned, split_by_size
+from likewise.stores.shared_database import SharedDatabases
 
 
 def name(collection: str, age: timedelta) -> str:
@@ -23,9 +23,9 @@ def test_what_a_dead_process_left_is_told_from_the_work_of_others() -> None:
     )
     others = ["shop", "shop_2", name("shop_2", timedelta(days=2)), "shop_99999999T999999_0123abc", "other"]
     everything = [young, old, used, *others]
-    assert abandoned(everything, "shop", {used}, alone=False) == [old]
-    assert abandoned(everything, "shop", {used}, alone=True) == [young, old]
-    assert abandoned(everything, "shop", {used, young}, alone=True) == [old]
+    assert find_abandoned(everything, "shop", {used}, alone=False) == [old]
+    assert find_abandoned(everything, "shop", {used}, alone=True) == [young, old]
+    assert find_abandoned(everything, "shop", {used, young}, alone=True) == [old]
 
 
 def test_parcels_hold_everything_once_in_order_and_no_more_than_they_may() -> None:
@@ -33,15 +33,15 @@ def test_parcels_hold_everything_once_in_order_and_no_more_than_they_may() -> No
         {"id": [str(row) for row in range(50)], "text": ["x" * (row * 37 % 400) for row in range(50)]}
     )
     unit = np.arange(200, dtype=np.float32).reshape(50, 4)
-    parts = list(parcels(stored, unit, 500))
+    parts = list(split_by_size(stored, unit, 500))
     assert pl.concat([rows for rows, _ in parts]).equals(stored)
     np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in parts]), unit)
     sizes = [
         rows["text"].str.len_bytes().sum() + rows["id"].str.len_bytes().sum() + 16 * len(rows) for rows, _ in parts
     ]
     assert max(sizes) <= 500 < sizes[0] + sizes[1]
-    assert [len(rows) for rows, _ in parcels(stored, unit, 1)] == [1] * 50, "what is too large goes alone"
-    assert list(parcels(stored[:0], unit[:0], 500)) == []
+    assert [len(rows) for rows, _ in split_by_size(stored, unit, 1)] == [1] * 50, "what is too large goes alone"
+    assert list(split_by_size(stored[:0], unit[:0], 500)) == []
 
 
 class _Owner:
@@ -50,7 +50,7 @@ class _Owner:
 
 def test_a_database_is_open_once_and_closed_by_the_last_who_lets_go(tmp_path: Path) -> None:
     opened, closed = list[Path](), list[Path]()
-    sharing = Sharing(lambda place: opened.append(place) or place, closed.append)
+    sharing = SharedDatabases(lambda place: opened.append(place) or place, closed.append)
     owners = [_Owner(), _Owner(), _Owner()]
     first, let_go = sharing.take(tmp_path / "a", owners[0])
     assert sharing.take(tmp_path / "b" / ".." / "a", owners[1])[0] is first
@@ -73,7 +73,7 @@ def test_a_database_that_cannot_be_opened_can_be_tried_again(tmp_path: Path) -> 
             raise next_one
         return next_one
 
-    sharing, owner = Sharing(opened, lambda database: None), _Owner()
+    sharing, owner = SharedDatabases(opened, lambda database: None), _Owner()
     with pytest.raises(OSError, match="broken"):
         sharing.take(tmp_path, owner)
     assert sharing.take(tmp_path, owner)[0].database == "whole"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from likewise.stores.faiss.approximate import Effort
-from likewise.stores.goal import Goal
+from likewise.stores.search_target import SearchTarget
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What was chosen, and why.
 
     Attributes:
@@ -22,7 +22,7 @@ class Plan:
         recall: the share of the true neighbours of held-out queries that searches found.
         seconds: that such a search took then.
         why: the reason, as a part of a sentence.
-        goal: what was wished for; None: nothing.
+        target: what was wished for; None: nothing.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Plan:
     recall: float = 1.0
     seconds: float | None = None
     why: str = "few items are quickly compared one by one"
-    goal: Goal | None = None
+    target: SearchTarget | None = None
 
     def write(self, folder: Path, count: int) -> None:
         """Write it into a segment of so many items."""
@@ -47,7 +47,7 @@ class Plan:
         return about | {"bytes": self.bytes, "why": self.why}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Plan":
+    def from_json(cls, content: Mapping[str, Any]) -> "SearchPlan":
         """What stands in segment.json.
 
         Raises:
@@ -58,5 +58,5 @@ class Plan:
         if (effort is None) != (values["kind"] == "flat"):
             raise ValueError(f"a {values['kind']} index cannot be searched with the effort {effort}")
         values["effort"] = None if effort is None else Effort(**{name: int(value) for name, value in effort.items()})
-        values["goal"] = Goal.from_json(values["goal"])
+        values["target"] = SearchTarget.from_json(values["target"])
         return cls(**values)

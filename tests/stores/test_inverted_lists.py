@@ -5,14 +5,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.stores.faiss.grouping import Groups, ListsOfRows
-from likewise.stores.faiss.masks import Selection
+from likewise.stores.faiss.filters import Selection
+from likewise.stores.faiss.inverted_lists import InvertedLists, RowsByList
 
 
 @given(st.lists(st.integers(0, 4), max_size=30), st.lists(st.lists(st.integers(-1, 4), min_size=3, max_size=3)))
 def test_exactly_the_rows_of_the_lists_come_back(list_of_row, asked):
     rows = np.arange(len(list_of_row)) * 3
-    groups = Groups(rows, np.array(list_of_row, np.int32), 5)
+    groups = RowsByList(rows, np.array(list_of_row, np.int32), 5)
     for wanted in asked:
         wanted = list(dict.fromkeys(wanted))
         found = groups.within(np.array([wanted], np.int64), least=2)
@@ -22,7 +22,7 @@ def test_exactly_the_rows_of_the_lists_come_back(list_of_row, asked):
 
 
 def test_queries_of_a_batch_are_told_apart():
-    groups = Groups(np.array([10, 11, 12, 13]), np.array([0, 1, 1, 2]), 3)
+    groups = RowsByList(np.array([10, 11, 12, 13]), np.array([0, 1, 1, 2]), 3)
     found = groups.within(np.array([[0], [1], [2]]), least=1)
     assert found.tolist() == [[10, -1], [11, 12], [13, -1]]
 
@@ -34,7 +34,7 @@ def test_rows_that_count_are_those_near_the_query():
     index.train(vectors)
     index.add(vectors)
     mask = random.random(2000) < 0.02
-    lists = ListsOfRows(index)
+    lists = InvertedLists(index)
     everywhere = lists.around(vectors[:3], 20, Selection(mask), least=1)
     for found in everywhere:
         assert sorted(found[found >= 0].tolist()) == np.flatnonzero(mask).tolist()

@@ -14,8 +14,8 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "
 
 
 @dataclass(frozen=True)
-class Goal:
-    """A wish; without one, few items are searched exactly and many by what a default goal leads to.
+class SearchTarget:
+    """A wish; without one, few items are searched exactly and many by what a default target leads to.
 
     Attributes:
         recall: the share of the ten true neighbours that a search has to find, above 0 and at most 1.
@@ -39,8 +39,8 @@ class Goal:
             raise UserError(f"there is no kind of index {self.kind!r}: use auto or one of {', '.join(KINDS)}")
 
     @classmethod
-    def of(cls, options: Mapping[str, str]) -> "Goal | None":
-        """The goal in a store's URI, such as `faiss:index?target_recall=0.95&memory=2GB`; None where there is none.
+    def of(cls, options: Mapping[str, str]) -> "SearchTarget | None":
+        """The target in a store's URI, such as `faiss:index?target_recall=0.95&memory=2GB`; None where there is none.
 
         Raises:
             UserError: a value cannot be read or makes no sense.
@@ -57,8 +57,8 @@ class Goal:
         return cls(recall, memory, None if kind == "auto" else kind)
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any] | None) -> "Goal | None":
-        """What `dataclasses.asdict` made of a goal."""
+    def from_json(cls, content: Mapping[str, Any] | None) -> "SearchTarget | None":
+        """What `dataclasses.asdict` made of a target."""
         return None if content is None else cls(**content)
 
 

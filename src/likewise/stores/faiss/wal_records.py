@@ -1,4 +1,4 @@
-"""What the journal says: items written, or ids deleted, as bytes."""
+"""What the write-ahead log says: items written, or ids deleted, as bytes."""
 
 import io
 import json
@@ -14,7 +14,7 @@ _LENGTH = struct.Struct("<Q")
 
 @dataclass(frozen=True)
 class Upsert:
-    """Items as `prepared_items` gives them, and their unit vectors."""
+    """Items as `prepare_items` gives them, and their unit vectors."""
 
     items: pl.DataFrame
     vectors: np.ndarray

@@ -41,11 +41,11 @@ class Selection:
         return _faiss.IDSelectorBitmap(self.bits)
 
 
-def mask_of(condition: Condition, columns: pl.DataFrame) -> np.ndarray:
+def evaluate_condition(condition: Condition, columns: pl.DataFrame) -> np.ndarray:
     """Evaluate a condition as conditions.py gives it.
 
     Args:
-        columns: at least those that `columns_of` names.
+        columns: at least those that `find_columns` names.
 
     Returns:
         (rows,) bool.
@@ -53,14 +53,14 @@ def mask_of(condition: Condition, columns: pl.DataFrame) -> np.ndarray:
     return columns.select(_expression(condition).alias("meets")).to_series().to_numpy()
 
 
-def columns_of(condition: Condition) -> Iterator[str]:
+def find_columns(condition: Condition) -> Iterator[str]:
     """The columns that a condition looks at; some may repeat."""
     match condition:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from columns_of(part)
+                yield from find_columns(part)
         case Not(part):
-            yield from columns_of(part)
+            yield from find_columns(part)
         case _:
             yield condition.column
 

@@ -13,11 +13,11 @@ from likewise.catalog.filters import Condition
 from likewise.stores.base import Batch, Record
 from likewise.stores.conditions import normal_form
 from likewise.stores.faiss.delta import Delta
-from likewise.stores.faiss.exact import merged, nearest
-from likewise.stores.faiss.lazy_results import Hits
-from likewise.stores.faiss.masks import Selection, mask_of
+from likewise.stores.faiss.exact import find_nearest, merge_results
+from likewise.stores.faiss.filters import Selection, evaluate_condition
+from likewise.stores.faiss.lazy_results import LazyResults
 from likewise.stores.faiss.segment import Segment, SegmentWriter
-from likewise.stores.faiss.writes import Delete, Upsert
+from likewise.stores.faiss.wal_records import Delete, Upsert
 from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.schema import Schema
 
@@ -26,7 +26,7 @@ _ROWS_COPIED = 8192
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
+class Snapshot:
     """One moment's rows: those of the segment come first, then those of the delta.
 
     All methods but `place_of` and `after` may be called from any thread at any time; those two look at places that a
@@ -43,7 +43,7 @@ class Content:
     _selections: dict[str, tuple[Selection, Selection]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, segment: Segment) -> "Content":
+    def of(cls, segment: Segment) -> "Snapshot":
         """The content of a store to which nothing was written since its segment."""
         return cls(segment, Delta.empty(segment.schema))
 
@@ -61,16 +61,16 @@ class Content:
         """The number of items that meet a condition."""
         return sum(part.count for part in self._selected(condition))
 
-    def search(self, queries: np.ndarray, k: int, condition: Condition | None) -> Hits:
+    def search(self, queries: np.ndarray, k: int, condition: Condition | None) -> LazyResults:
         """As `Store.search`, of unit vectors."""
         among = self._alive if condition is None else self._selected(condition)
         everything = condition is None and self.dead is None
         found = self.segment.search(queries, k, None if everything else among[0])
         if among[1].count:
             in_delta = None if among[1].count == len(self.delta) else among[1].rows
-            scores, rows = nearest(self.delta.vectors, queries, k, in_delta)
-            found = merged(found, (scores, rows + self.segment.count), k)
-        return Hits(self.segment, self.delta, np.maximum(np.minimum(found[0], 1.0), -1.0), found[1])
+            scores, rows = find_nearest(self.delta.vectors, queries, k, in_delta)
+            found = merge_results(found, (scores, rows + self.segment.count), k)
+        return LazyResults(self.segment, self.delta, np.maximum(np.minimum(found[0], 1.0), -1.0), found[1])
 
     def places_of(self, ids: Sequence[str]) -> list[int | None]:
         """Each item's row, or None where there is no such item."""
@@ -139,18 +139,18 @@ class Content:
         finally:
             writer.close()
 
-    def after(self, write: Upsert | Delete) -> "Content":
+    def after(self, write: Upsert | Delete) -> "Snapshot":
         """The content after a write, which is the only one that may be written to from then on."""
         return self._upserted(write.items, write.vectors) if isinstance(write, Upsert) else self._deleted(write.ids)
 
-    def _upserted(self, items: pl.DataFrame, vectors: np.ndarray) -> "Content":
+    def _upserted(self, items: pl.DataFrame, vectors: np.ndarray) -> "Snapshot":
         ids = items["id"].to_list()
         new = self._deleted(ids)
         first = len(new.delta)
         self._places.update(zip(ids, range(first, first + len(ids)), strict=True))
         return replace(new, delta=new.delta.grown(items, vectors))
 
-    def _deleted(self, ids: Sequence[str]) -> "Content":
+    def _deleted(self, ids: Sequence[str]) -> "Snapshot":
         in_delta = [row for row in (self._places.pop(id, None) for id in ids) if row is not None]
         in_segment = [row for row in self.segment.rows_of(ids) if row is not None]
         dead = self.dead
@@ -184,7 +184,7 @@ class Content:
         old = self.segment.mask(form)
         if self.dead is not None:
             old = old & ~self.dead
-        return Selection(old), Selection(mask_of(form, self.delta.columns) & self.delta.alive)
+        return Selection(old), Selection(evaluate_condition(form, self.delta.columns) & self.delta.alive)
 
 
 def _batch(ids: list[str], documents: list[str], vectors: np.ndarray) -> Batch:

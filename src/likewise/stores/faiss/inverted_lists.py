@@ -11,13 +11,13 @@ from weakref import WeakKeyDictionary
 import faiss
 import numpy as np
 
-from likewise.stores.faiss.faiss_calls import found_rows
-from likewise.stores.faiss.masks import Selection
+from likewise.stores.faiss.faiss_calls import search_index
+from likewise.stores.faiss.filters import Selection
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
 
-class Groups:
+class RowsByList:
     """Rows by the list in which they are.
 
     Args:
@@ -52,20 +52,20 @@ class Groups:
         return rows
 
 
-class ListsOfRows:
+class InvertedLists:
     """Which row is in which list of an index, found out when it is first asked for."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
-        self._groups: WeakKeyDictionary[Selection, Groups] = WeakKeyDictionary()
+        self._groups: WeakKeyDictionary[Selection, RowsByList] = WeakKeyDictionary()
 
     def around(self, queries: np.ndarray, scope: int, among: Selection, least: int) -> np.ndarray:
-        """The rows of a selection in the `scope` lists nearest to each query, as `Groups.within` gives them."""
+        """The rows of a selection in the `scope` lists nearest to each query, as `RowsByList.within` gives them."""
         groups = self._groups.get(among)
         if groups is None:
-            groups = Groups(among.rows, self._list_of_row[among.rows], self._index.nlist)
+            groups = RowsByList(among.rows, self._list_of_row[among.rows], self._index.nlist)
             self._groups[among] = groups
-        return groups.within(found_rows(self._index.quantizer, queries, scope), least)
+        return groups.within(search_index(self._index.quantizer, queries, scope), least)
 
     @cached_property
     def _list_of_row(self) -> np.ndarray:
