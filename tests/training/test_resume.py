@@ -123,7 +123,7 @@ def test_finishing_drops_the_state_and_what_killed_writers_left(run, catalogue):
 def test_one_training_writes_into_a_run_at_a_time(run, catalogue):
     with resume.lock(run):
         resume.open_run(run, CONFIG, catalogue)
-        with pytest.raises(UserError, match="another training is writing into"), resume.lock(run):
+        with pytest.raises(UserError, match="another training is writing to"), resume.lock(run):
             pass
     with resume.lock(run):
         pass
