@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from likewise.catalog.images.picture import PictureError
 from likewise.errors import UserError
-from likewise.retrieval.query import SAME_FROM, Term, build_query, parse_weighted
+from likewise.retrieval.query import DUPLICATE_COSINE, Term, build_query, parse_weighted
 from likewise.retrieval.query_vector import _read_image
 
 
@@ -46,7 +46,7 @@ def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
     assert build_query("tea", minus=["sugar", ("salt", 2)]).minus == (Term("sugar", 0.5), Term("salt", 2.0))
     assert build_query("tea", facet="brand").facets == ("brand",)
     assert build_query("tea", facet=["brand", "price"]).facets == ("brand", "price")
-    assert build_query("tea", hide_duplicates=True).duplicate_threshold == SAME_FROM
+    assert build_query("tea", hide_duplicates=True).duplicate_threshold == DUPLICATE_COSINE
     assert build_query("tea", hide_duplicates=0.9).duplicate_threshold == 0.9
     assert build_query("tea").duplicate_threshold is None
 

@@ -1,26 +1,11 @@
 """The engines that the conformance suite runs on. To add one, add an entry to ENGINES."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 from stores import postgres, qdrant_server
 
-
-@dataclass(frozen=True)
-class Engine:
-    """An engine under test.
-
-    Attributes:
-        new_place: the URI of a place without a store, given a folder that is the test's own.
-        processes: several processes may have one store open at a time.
-    """
-
-    name: str
-    new_place: Callable[[Path], str]
-    processes: bool = False
+from likewise.testing.stores import Engine
 
 
 def _server(name: str, variable: str) -> list[Engine]:

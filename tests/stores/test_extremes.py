@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from stores.engines import ENGINES, Engine
+from stores.engines import ENGINES
 
 from likewise.catalog.filters import Compare, OneOf, Or, parse_filter
 from likewise.catalog.filters_polars import match_rows
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
+from likewise.testing.stores import Engine
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES, ids=[engine.name for engine in ENGINES])
 

@@ -18,8 +18,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores.test_conformance import DIM, ITEMS, VECTORS
-from stores.test_conformance import _conditions as conditions
 
 from likewise.catalog.filters import Compare, Condition, Not, OneOf, Or, parse_filter
 from likewise.catalog.filters_polars import match_rows
@@ -45,6 +43,7 @@ from likewise.stores.mongodb.filters import (
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import Credentials, parse_location
+from likewise.testing.stores import CONDITIONS, DIM, ITEMS, VECTORS
 
 SCHEMA = Schema.of(ITEMS, DIM)
 
@@ -146,7 +145,7 @@ def test_searches_are_those_of_the_manual() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(condition=conditions)
+@given(condition=CONDITIONS)
 def test_any_filter_is_one_that_vector_search_takes(condition: Condition) -> None:
     form = normal_form(condition, SCHEMA)
     if not isinstance(form, bool):
@@ -185,7 +184,7 @@ def _found(limit: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(condition=conditions)
+@given(condition=CONDITIONS)
 def test_both_halves_of_mongodb_mean_what_the_catalogue_means(condition: Condition) -> None:
     expected = SOME.filter(match_rows(SOME, condition))["id"].to_list()
     form = normal_form(condition, SCHEMA)

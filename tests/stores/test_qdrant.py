@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from qdrant_client import models
 from qdrant_client.http.exceptions import UnexpectedResponse
 from stores.qdrant_server import QdrantServer
-from stores.test_conformance import ITEMS, VECTORS, _conditions
 from stores.test_extremes import STRANGE
 
 from likewise.catalog.filters import Compare, Condition, Operator
@@ -28,6 +27,7 @@ from likewise.stores.qdrant.filters import indexed_fields, qdrant_filter
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import Credentials, parse_location
+from likewise.testing.stores import CONDITIONS, ITEMS, VECTORS
 
 SECRET = "s3cret-api-key"
 
@@ -94,7 +94,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shard:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
-@given(condition=_conditions.filter(lambda condition: "sold" not in str(condition)))
+@given(condition=CONDITIONS.filter(lambda condition: "sold" not in str(condition)))
 def test_any_filter_means_the_same_in_qdrants_own_engine(shop: Shard, condition: Condition) -> None:
     """But for "sold": the package's Python side takes true for the number 1."""
     assert shop.count(condition) == match_rows(ITEMS, condition).sum()

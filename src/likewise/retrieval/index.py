@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self, cast
+from typing import Self, Unpack, cast
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,6 @@ from likewise.catalog.filters import Compare, Condition, parse_filter
 from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
-from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.ingest import (
     CatalogSnapshot,
     Changes,
@@ -27,7 +26,7 @@ from likewise.retrieval.items import BookkeepingColumns, Hits, Item, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.location import NO_AIMS, IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
-from likewise.retrieval.query import ImageSource, OneOrMany, build_query, parse_duplicate_threshold
+from likewise.retrieval.query import OneOrMany, QueryParameters, build_query, parse_duplicate_threshold
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommend
 from likewise.retrieval.search import answer
@@ -212,70 +211,22 @@ class Index:
             changes = Changes.compare(snapshot, store, self._bookkeeping)
         return not (changes.new or changes.changed or changes.removed)
 
-    def search(
-        self,
-        text: OneOrMany[str] | None = None,
-        *,
-        image: OneOrMany[ImageSource] | None = None,
-        like: OneOrMany[str] | None = None,
-        minus: OneOrMany[str] | None = None,
-        image_weight: float = 0.5,
-        where: str | Condition | None = None,
-        hybrid: bool | Hybrid = False,
-        k: int = 10,
-        offset: int = 0,
-        min_score: float | None = None,
-        group_by: str | None = None,
-        hide_duplicates: bool | float = False,
-        diversity: float = 0.0,
-        boost: str | None = None,
-        facet: str | Sequence[str] = (),
-    ) -> Hits:
+    def search(self, text: OneOrMany[str] | None = None, **parameters: Unpack[QueryParameters]) -> Hits:
         """Find the items most like some words, a picture, other items, or several of these.
 
         Args:
-            text: words, or words with a weight such as ("in blue", 0.5), or a list of these; blank ones do not count.
-            image: likewise pictures: a path, an open binary file, or a picture.
-            like: likewise ids of items, which are left out themselves.
-            minus: likewise words for what is not wanted; they weigh 0.5 unless said otherwise.
-            image_weight: the pictures' share where there are words or items too, in [0, 1].
-            where: a filter that hits have to meet, such as 'price < 50 and brand is not null'.
-            hybrid: look for the very words, too, by BM25 over all texts, ids and codes of an item; a `Hybrid` says
-                how both are put together.
-            k: how many hits; fewer come back where there are fewer items.
-            offset: how many hits to pass over: k, 2k, … for the pages after the first.
-            min_score: the least score of a hit.
-            group_by: a column of whose values each gets its best hit only; items whose cell is blank count as they are.
-            hide_duplicates: leave out items that are nearly the same as a hit before them; a number instead of True is
-                the cosine from which on two items count as such.
-            diversity: how much hits have to differ from those before them, in [0, 1).
-            boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
-            facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
+            text: words, words with a weight such as ("in blue", 0.5), or a list of these; blank ones do not count.
+            parameters: the other parts of the query: `image`, `like`, `where`, `hybrid`, `k` and more; see
+                `likewise.retrieval.query.QueryParameters`.
 
         Returns:
-            Hits by descending score; with diversity in an order of its own.
+            Hits by descending score; with diversity, by score and variety.
 
         Raises:
             UserError: nothing to search for, a part that makes no sense, or a column that is not there.
             PictureError: a picture cannot be read.
         """
-        query = build_query(
-            text,
-            image,
-            like,
-            minus,
-            image_weight=image_weight,
-            where=where,
-            hybrid=hybrid,
-            k=k,
-            offset=offset,
-            min_score=min_score,
-            group_by=group_by,
-            hide_duplicates=hide_duplicates,
-            diversity=diversity,
-            boost=boost,
-            facet=facet,
-        )
+        query = build_query(text, **parameters)
         self._check_model()
         with self._handle.use() as store:
             return answer(query, self._model, store, self._bookkeeping, lambda: self._current_lexical(store))

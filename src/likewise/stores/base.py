@@ -1,17 +1,16 @@
 """What a store is: items known by their ids, searched by cosine, filtered by their fields.
 
-An engine is a module with two functions, listed in registry.py:
+An engine is a module with two functions, found by engines.py:
 
     open_store(location, credentials) -> Store
         The store at a place. UserError where there is none, or where it is damaged; the sentence says which.
     replace_store(location, schema, credentials) -> ContextManager[Store]
         Yields a new, empty store. When the block ends without an error it becomes the store at that place, in one
         step; whatever was there before serves until then, and stays if the block fails or the process dies. Handles
-        that are open elsewhere, in this process or another, answer from the new content a second later at most.
+        that are open elsewhere, in this process or another, answer from the new store a second later at most.
 
-What each engine has to do is checked by tests/stores/test_conformance.py. Work that all share is done by
-inputs.py (what to write for items, unit vectors) and conditions.py (filters); an engine calls those at the top of its
-methods, so that the same mistakes give the same sentences everywhere.
+What each engine has to do is checked by likewise.testing.stores. All but FAISS build on collection_store.py, which does
+once what they share; docs/stores/writing_an_engine.md shows how.
 """
 
 from collections.abc import Iterator, Sequence

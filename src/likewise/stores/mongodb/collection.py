@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -69,7 +70,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 def open_store(location: Location, credentials: Credentials) -> CollectionStore:
     """See base.py."""
-    say(EXPERIMENTAL)
+    _announce()
     connection = Connection(location, credentials)
     return open_collection_store(connection, lambda name: _open(connection, name))
 
@@ -79,7 +80,7 @@ def replace_store(location: Location, schema: Schema, credentials: Credentials) 
     """See base.py."""
     if schema.dim > MOST_DIMENSIONS:
         raise UserError(f"MongoDB searches vectors of at most {MOST_DIMENSIONS:,} dimensions, not {schema.dim:,}")
-    say(EXPERIMENTAL)
+    _announce()
     connection = Connection(location, credentials)
     with replace_collection(connection, lambda name: _create(connection, name, schema)) as store:
         yield store
@@ -234,6 +235,12 @@ class MongoCollection:
             if time.monotonic() > deadline:
                 raise UserError(f"MongoDB {otherwise} after {seconds:,.0f} seconds: look at the log of mongot")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+@cache
+def _announce() -> None:
+    """Say once what the user has to know about this engine."""
+    say(EXPERIMENTAL)
 
 
 def _create(connection: Connection, name: str, schema: Schema) -> MongoCollection:

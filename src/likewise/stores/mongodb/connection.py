@@ -104,13 +104,13 @@ def _refusals(location: Location) -> Iterator[None]:
             raise UserError(f"the store at {location} was replaced meanwhile: begin again") from None
         if error.code in _WITHOUT_SEARCH:
             raise UserError(
-                f"MongoDB at {location} has no vector search: use Atlas, or MongoDB 8.2 or newer with mongot beside it"
+                f"MongoDB (experimental) at {location} has no vector search: use Atlas, or MongoDB 8.2 with mongot"
             ) from None
-        raise UserError(f"MongoDB at {location} refuses: {_sentence(error)}") from None
+        raise UserError(f"MongoDB (experimental) at {location} refuses: {_sentence(error)}") from None
     except errors.ConnectionFailure as error:
-        raise UserError(f"MongoDB at {location} cannot be reached: {_sentence(error)}") from None
+        raise UserError(f"MongoDB (experimental) at {location} cannot be reached: {_sentence(error)}") from None
     except errors.PyMongoError as error:
-        raise UserError(f"MongoDB at {location} cannot do this: {_sentence(error)}") from None
+        raise UserError(f"MongoDB (experimental) at {location} cannot do this: {_sentence(error)}") from None
 
 
 def _sentence(error: Exception) -> str:

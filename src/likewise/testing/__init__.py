@@ -1,0 +1,1 @@
+"""Test suites with which engines of other packages prove themselves; they need pytest and Hypothesis."""
