@@ -168,7 +168,7 @@ def load(script: Path) -> ModuleType:
 def test_the_python_of_a_page_runs(page: Path, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("index", "runs/products", "--data", "products.csv", "--store", "faiss:index")
     model = lw.Model.load("runs/products")
-    mine = SimpleNamespace(MyImage=SimpleNamespace(pretrained=lambda: "mine"))
+    mine = SimpleNamespace(MyImage=SimpleNamespace(from_pretrained=lambda: "mine"))
     monkeypatch.setitem(sys.modules, "likewise.encoders.my_image", mine)
     monkeypatch.setattr(registry, "_KNOWN", dict(registry._KNOWN))
     names = {"lw": lw, "model": model, "catalog": lw.Catalog.read("products.csv"), **vars(registry)}
@@ -221,5 +221,6 @@ def test_the_forms_of_the_repository_are_whole() -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"])
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(((?!http)[^)#]+)\)", page.read_text(encoding="utf-8"))
+    prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    targets = re.findall(r"\]\(((?!http)[^)#]+)\)", prose)
     assert not [target for target in targets if not (page.parent / target).exists()]
