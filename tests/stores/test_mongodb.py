@@ -265,6 +265,12 @@ def _collections(place: str) -> list[str]:
     return [name for name in names if name.startswith(parse_location(place)[0].collection)]
 
 
+def test_a_store_says_once_that_it_is_experimental(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    collections._announce.cache_clear()
+    _filled(place, 1).close()
+    assert capsys.readouterr().err.count("experimental") == 1
+
+
 def test_items_are_found_by_comparing_all_of_them(place: str) -> None:
     store = _filled(place, 300)
     condition = parse_filter('tag != "shoes" and price < 60')
