@@ -265,6 +265,12 @@ def _collections(place: str) -> list[str]:
     return [name for name in names if name.startswith(parse_location(place)[0].collection)]
 
 
+def test_a_store_says_once_that_it_is_experimental(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    collections._announce.cache_clear()
+    _filled(place, 1).close()
+    assert capsys.readouterr().err.count("experimental") == 1
+
+
 def test_items_are_found_by_comparing_all_of_them(place: str) -> None:
     store = _filled(place, 300)
     condition = parse_filter('tag != "shoes" and price < 60')
@@ -495,7 +501,7 @@ def test_a_uri_that_cannot_be_read_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("code", "message", "sentence"),
     [
-        (31082, "additional configuration", "no vector search: use Atlas, or MongoDB 8.2 with mongot"),
+        (31082, "additional configuration", "no vector search: use Atlas, or MongoDB 8.2 or newer with mongot"),
         (40324, "Unrecognized pipeline stage name: '$vectorSearch'", "no vector search"),
         (18, "Authentication failed.", "refuses: Authentication failed."),
         (13, "not authorized on shop to execute command\nmore", "refuses: not authorized on shop to execute command"),

@@ -104,7 +104,8 @@ def _refusals(location: Location) -> Iterator[None]:
             raise UserError(f"the store at {location} was replaced meanwhile: begin again") from None
         if error.code in _WITHOUT_SEARCH:
             raise UserError(
-                f"MongoDB (experimental) at {location} has no vector search: use Atlas, or MongoDB 8.2 with mongot"
+                f"MongoDB (experimental) at {location} has no vector search: "
+                "use Atlas, or MongoDB 8.2 or newer with mongot"
             ) from None
         raise UserError(f"MongoDB (experimental) at {location} refuses: {_sentence(error)}") from None
     except errors.ConnectionFailure as error:
