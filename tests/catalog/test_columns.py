@@ -48,7 +48,7 @@ def test_a_given_column_wins_over_guesses() -> None:
 
 
 def test_mistakes_are_one_sentence_with_a_way_out() -> None:
-    with pytest.raises(UserError, match=r"columns found are price, colour.*--map title="):
+    with pytest.raises(UserError, match=r"columns are price, colour.*--map title="):
         map_columns(["price", "colour"])
     with pytest.raises(UserError, match='no column "product_nme"; did you mean product_name'):
         map_columns(["product_name", "price"], {"title": "product_nme"})
