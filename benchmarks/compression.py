@@ -13,8 +13,8 @@ from likewise.catalog.catalog import Catalog
 from likewise.config import Quantization, TrainConfig
 from likewise.evaluation.comparison import relevance_by_key
 from likewise.evaluation.metrics import cosine_scores, per_query_metrics
+from likewise.model.matryoshka import build_variants
 from likewise.model.model import Model
-from likewise.training.forms import forms_of
 
 _DIMS = (512, 256, 128, 64)
 _BITS: dict[str, Quantization | None] = {"32 bits": None, "8 bits": "int8", "1 bit": "binary"}
@@ -82,7 +82,7 @@ def _by_form(queries: np.ndarray, items: np.ndarray, relevant: list[np.ndarray],
     """Queries and items are both in the form that they are named by."""
     found = {}
     for bits, quantization in _BITS.items():
-        forms = forms_of(TrainConfig(matryoshka=_DIMS[1:], quantization=quantization))[-len(_DIMS) :]
+        forms = build_variants(TrainConfig(matryoshka=_DIMS[1:], quantization=quantization))[-len(_DIMS) :]
         for dim, form in zip(_DIMS, forms, strict=True):
             seen = (form(torch.from_numpy(vectors)).numpy() for vectors in (queries, items))
             mean = np.nanmean(per_query_metrics(cosine_scores(*seen), relevant)[metric])

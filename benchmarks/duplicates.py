@@ -16,7 +16,7 @@ import polars as pl
 from measuring import likewise, record
 from PIL import Image
 
-from likewise.training.augmentation import augmented
+from likewise.training.augmentation import augment
 
 _WORDINGS = ("{}", "{}, new", "Set of 2: {}")
 _BATCH_SIZES = (128, 1024)
@@ -62,7 +62,7 @@ def _listings(catalogue: Path, folder: Path) -> Path:
             picture.paste(opened, mask=opened.getchannel("A") if opened.mode == "RGBA" else None)
         for copy, wording in enumerate(_WORDINGS):
             path = folder / "pictures" / f"{number}-{copy}.png"
-            (augmented(picture, rng) if copy else picture).save(path)
+            (augment(picture, rng) if copy else picture).save(path)
             listing = {"id": f"{row['id']}-{copy}", "title": wording.format(row["title"]), "image_url": str(path)}
             rows.append(listing | {"description": row["description"], "product": row["id"], "part": parts[number]})
     path = folder / "listings.csv"

@@ -66,7 +66,7 @@ def _photo_to_title(run: Path, data: Path, folder: Path) -> dict[str, Any]:
 def _ask(run: Path, data: Path, folder: Path, *question: str, metric: str) -> dict[str, Any]:
     command = ("evaluate", run, "--data", data, "--where", _TEST, "--json", "--cache", folder / "cache", *question)
     result = json.loads(likewise(*command).output)
-    systems = {"trained": result["metrics"], **result["rivals"]}
+    systems = {"trained": result["metrics"], **result["baselines"]}
     return {
         metric: {name: round(metrics[metric]["mean"], 4) for name, metrics in systems.items()},
         "95 % interval of trained": [round(systems["trained"][metric][end], 4) for end in ("low", "high")],

@@ -140,10 +140,10 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
             table[name] |= {"all, each kind a third": round(float(np.mean(list(table[name].values()))), 3)}
         # A kind with few queries counts as much as one with many, so each query is weighed by its kind.
         weight = np.array([weights[kind] for kind in kinds]) * len(kinds) / len(weights)
-        for rival in list(systems)[2:]:
-            gain = (metrics["hybrid"][metric] - metrics[rival][metric]) * weight
+        for baseline in list(systems)[2:]:
+            gain = (metrics["hybrid"][metric] - metrics[baseline][metric]) * weight
             interval = bootstrap_interval(gain, products)
-            table[f"hybrid - {rival}"] = {
+            table[f"hybrid - {baseline}"] = {
                 "difference": round(interval.mean, 3),
                 "95 % interval": [round(interval.low, 3), round(interval.high, 3)],
                 "verdict": verdict(interval),
@@ -155,15 +155,16 @@ def measure(run: Path, items: pl.DataFrame, questions: list[Question]) -> dict[s
 def _bm25s_scores(queries: list[str], texts: list[str]) -> np.ndarray:
     """(queries, texts) float32: plain words scored by the package bm25s, with its own parameters."""
     import bm25s
-    from likewise.catalog.words import tokens
+
+    from likewise.catalog.text import split_words
 
     vocabulary: dict[str, int] = {}
-    documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in tokens(text)] for text in texts]
+    documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in split_words(text)] for text in texts]
     index = bm25s.BM25(method="lucene", backend="numpy")
     index.index((documents, dict(vocabulary)), show_progress=False)
     scores = np.zeros((len(queries), len(texts)), np.float32)
     for row, query in enumerate(queries):
-        known = [vocabulary[word] for word in tokens(query) if word in vocabulary]
+        known = [vocabulary[word] for word in split_words(query) if word in vocabulary]
         if known:
             scores[row] = index.get_scores_from_ids(known)
     return scores

@@ -23,9 +23,8 @@ from likewise.catalog.identity import Identity
 from likewise.config import ModelSettings, TrainConfig
 from likewise.model.model import Model
 from likewise.training.batches import TrainingSet
-from likewise.training.contrast import Contrast, Side
 from likewise.training.features import LiveFeatures
-from likewise.training.losses import symmetric_nt_xent
+from likewise.training.losses import CodedEmbeddings, ContrastiveBatch, symmetric_nt_xent
 from likewise.training.objective import Objective
 from likewise.training.views import RowTexts
 
@@ -83,7 +82,7 @@ def _loss(batch: int, tiled: bool) -> dict[str, float]:
 
     def step() -> None:
         if tiled:
-            contrast = Contrast(*(Side(vectors, codes, none) for vectors in sides))
+            contrast = ContrastiveBatch(*(CodedEmbeddings(vectors, codes, none) for vectors in sides))
             loss = symmetric_nt_xent(contrast, log_scale.exp())
         else:
             loss = _plain(sides[0], sides[1], log_scale.exp())
@@ -108,10 +107,10 @@ def _step(data: Path, batch: int, grad_cache_chunk: int | None) -> dict[str, flo
         catalog = Catalog.read(data, max_items=batch + 64, cache=Path(cache))
         config = TrainConfig(regime="full", batch_size=batch, grad_cache_chunk=grad_cache_chunk)
         model = Model.create(ModelSettings(), "cpu", {"text": "float32", "image": "float32"})
-        texts = RowTexts.of(catalog, model.fields, 0)
+        texts = RowTexts.collect(catalog, model.fields, 0)
         shown = np.array([bool(pictures) for pictures in catalog.pictures])
         rows = np.flatnonzero(shown)[:batch]
-        data_set = TrainingSet.of(rows, texts, Identity.read(catalog), shown)
+        data_set = TrainingSet.build(rows, texts, Identity.read(catalog), shown)
         model.network.requires_grad_(True)
         objective = Objective(model.network, LiveFeatures(model, catalog, texts.texts), data_set, config).train()
         warm = Objective(model.network, objective.features, data_set, config.model_copy(update={"grad_cache_chunk": 8}))

@@ -121,7 +121,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for name, file in files.items():
         figures[name] = _compare(bench, name, file, arguments.systems, arguments.seeds, tuned)
     sections = [f"## {name}\n\n{measured['about']}\n\n{measured['table']}" for name, measured in figures.items()]
-    page = "\n\n".join(["# Quality beside peers", LEGEND, *sections]) + "\n"
+    page = "\n\n".join(["# Quality compared with peers", LEGEND, *sections]) + "\n"
     print(page)
     if arguments.quick:
         return

@@ -123,7 +123,7 @@ def test_tables_of_figures_show_columns_runs_and_queries_as_they_are(label, name
         queries=3,
         candidates=4,
         systems=systems,
-        rival="first",
+        baseline="first",
         differences=dict.fromkeys(METRICS, interval),
     )
     assert shown_wholly(comparison_table(Comparison(metric="mrr", subsets=[subset, subset])), label, name)

@@ -52,12 +52,30 @@ def test_the_python_example_runs_with_the_default_preset(shop, monkeypatch):
     assert "title" in hits[0].fields
 
 
-def test_every_command_of_the_readme_exists(capsys):
-    from likewise.cli.app import app
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
 
-    commands = set(re.findall(r"^    likewise (\w+)", README.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    assert commands
-    assert commands <= {name for name in app if not name.startswith("-")}
+
+def test_the_figures_beside_peers_are_those_of_the_benchmark():
+    readme = rows(README.read_text(encoding="utf-8").partition("## How good is it?")[2])
+    results = (README.parent / "benchmarks" / "results" / "quality.md").read_text(encoding="utf-8")
+    systems = readme[0][1:]
+    catalogues = {"groceries": "grocery", "emoji": "openmoji", "stamps": "stamps"}
+    compared = 0
+    for name, *figures in readme[2:]:
+        catalogue, _, seen_by = name.partition(" (")[0].partition(", ")
+        if catalogue not in catalogues:
+            break
+        heading, _, *measured = rows(results.partition(f"## {catalogues[catalogue]}\n")[2].partition("\n## ")[0])
+        column = next(place for place, cell in enumerate(heading) if cell.startswith(seen_by))
+        by_system = {row[0]: row[column] for row in measured}
+        for system, figure in zip(systems, figures, strict=True):
+            value, _, mark = figure.partition(" ")
+            assert by_system[system].startswith(value), (name, system)
+            shown = by_system[system].rpartition(" ")[2]
+            assert mark == (shown if shown in "=▼" else ""), (name, system)
+            compared += 1
+    assert compared == 9 * 6
 
 
 def test_links_of_the_readme_lead_somewhere():

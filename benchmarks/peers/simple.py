@@ -1,4 +1,4 @@
-"""Rivals that do not train: likewise's encoders as they come, and a closed-form map from pictures to texts."""
+"""Baselines that do not train: likewise's encoders as they come, and a closed-form map from pictures to texts."""
 
 import numpy as np
 import torch

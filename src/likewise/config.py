@@ -93,7 +93,14 @@ def _keys_at(settings: type[BaseModel], path: tuple[int | str, ...]) -> list[str
 
 
 class ImageSettings(Settings):
-    """Where pictures may be read from, and the limits on downloading and decoding them."""
+    """Where pictures may be read from, and the limits on downloading and decoding them.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv", images=lw.ImageSettings(per_item=2, timeout=5))
+        >>> catalog.images.max_bytes
+        20000000
+    """
 
     root: Path | None = None  # read local pictures from this folder only
     allow_private_hosts: bool = False
@@ -107,7 +114,14 @@ class ImageSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The network: its encoders, its fields and the width of the shared space."""
+    """The network: its encoders, its fields and the width of the shared space.
+
+    Example:
+        >>> import likewise as lw
+        >>> settings = lw.ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=64)
+        >>> lw.Model.create(settings).dim
+        64
+    """
 
     text_encoder: str = Field(default="lite-text", max_length=4_096)
     image_encoder: str = Field(default="lite-image", max_length=4_096)
@@ -128,7 +142,13 @@ PRESETS: dict[str, ModelSettings] = {
 
 
 class DataSettings(Settings):
-    """The catalogue and the rows of it that were used."""
+    """The catalogue and the rows of it that were used.
+
+    Example:
+        >>> import likewise as lw
+        >>> lw.Catalog.read("products.csv", where="price < 20").settings.where
+        'price < 20'
+    """
 
     file: Path | None = None
     columns: dict[str, str] = {}  # our name → the file's name
@@ -138,7 +158,18 @@ class DataSettings(Settings):
 
 
 class TrainConfig(Settings):
-    """All settings of a training; saved as `run/config.yaml`, which reproduces it."""
+    """All settings of a training; saved as `run/config.yaml`, which reproduces it.
+
+    Example:
+        >>> import likewise as lw
+        >>> config = lw.TrainConfig(epochs=20, model=lw.ModelSettings(dim=256))
+        >>> config.write("config.yaml")
+        >>> lw.TrainConfig.read("config.yaml") == config
+        True
+        >>> lw.TrainConfig.parse({"epoch": 20})
+        Traceback (most recent call last):
+        likewise.errors.UserError: settings: unknown key epoch; did you mean epochs?
+    """
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()

@@ -190,7 +190,7 @@ def acquire_lock(lock: FileLock, *, wait: bool = True) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder with its parents, unless it is there.
+    """Create a folder and its parents if they do not exist.
 
     Raises:
         UserError: it cannot be made.
@@ -281,7 +281,7 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporary files of `path` whose process is no more."""
+    """Remove temporary files of `path` whose process has ended."""
     name = _shortened(path.name)
     for leftover in path.parent.glob(f".{glob.escape(name)}.*.tmp"):
         match = _TEMPORARY.fullmatch(leftover.name)

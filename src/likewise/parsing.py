@@ -15,7 +15,7 @@ _MOST_DIGITS = 400  # of an integer; Python itself takes quadratic time from the
 
 
 def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
-    """The value in a JSON file.
+    """Read a JSON file.
 
     Raises:
         OSError: it cannot be read.
@@ -25,7 +25,7 @@ def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """`json.loads`, with one kind of error for whatever is wrong.
+    """`json.loads` with a single type of error.
 
     Raises:
         ValueError: it is nested too deeply, or no JSON.
@@ -41,7 +41,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
-    """A whole file, if it is a plain one of at most so many bytes.
+    """Read a regular file of at most `most_bytes`.
 
     Raises:
         OSError: it cannot be read.
@@ -57,7 +57,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
 
 
 def read_yaml(path: Path) -> Any:
-    """The value in a YAML file of settings.
+    """Read a YAML file of settings.
 
     Aliases are refused: a few of them, each naming the one before it several times, stand for billions of values.
 

@@ -27,7 +27,7 @@ _SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw a bar on
 
 
 def printable(text: str) -> str:
-    """Text with every character that a terminal would obey in its escaped form, such as `\\x1b` or `\\u202e`.
+    """Escape every control character in a text, such as `\\x1b` or `\\u202e`.
 
     Line feeds and tabs stay.
     """
@@ -79,7 +79,7 @@ console = Terminal(stderr=True, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """Tell the user one fact on stderr, on one line."""
+    """Print one message on stderr, on one line."""
     console.print(_on_one_line(message))
 
 
@@ -124,7 +124,7 @@ def quiet() -> Iterator[None]:
 
 
 class Bar:
-    """A counted piece of work; use it as a context manager and call `advance`."""
+    """Progress bar; use it as a context manager and call `advance`."""
 
     def __init__(self, description: str, total: int | None) -> None:
         self.description = _on_one_line(description)
@@ -170,7 +170,7 @@ class Bar:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate over `items` under a progress bar that says how long is left."""
+    """Iterate over `items` with a progress bar that shows the remaining time."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     with Bar(description, total) as bar:

@@ -49,8 +49,8 @@ def test_who_knows_more_is_better_and_the_same_is_no_difference(judge: Judge) ->
     assert cells["likewise"][first].verdict is None
     assert cells["as good"][first].verdict == "no difference"
     assert cells["a guess"][first].verdict == "better"
-    worse = judge.compare({"likewise": answers["a guess"], "rival": answers["likewise"]})
-    assert worse["rival"][first].verdict == "worse"
+    worse = judge.compare({"likewise": answers["a guess"], "baseline": answers["likewise"]})
+    assert worse["baseline"][first].verdict == "worse"
 
 
 def test_queries_are_averaged_over_the_seeds(judge: Judge) -> None:

@@ -148,13 +148,13 @@ def test_encode_cuts_vectors_short(workplace, capsys):
         (("--answers", "column:part"), 3),
     ],
 )
-def test_evaluate_measures_the_run_beside_its_rivals(workplace, capsys, question, candidates):
+def test_evaluate_measures_the_run_beside_its_baselines(workplace, capsys, question, candidates):
     command = ("evaluate", workplace / "run", "--data", workplace / "shapes.csv", "--cache", workplace / "cache")
     figures = printed_json(capsys, *command, *question, "--json")
     assert figures["candidates"] == candidates
     assert 0 <= figures["metrics"]["recall@10"]["low"] <= figures["metrics"]["recall@10"]["high"] <= 1
-    assert {"untrained", "ridge"} <= set(figures["rivals"])
-    assert ("BM25" in figures["rivals"]) == ("image" not in question)
+    assert {"untrained", "ridge"} <= set(figures["baselines"])
+    assert ("BM25" in figures["baselines"]) == ("image" not in question)
     assert figures["verdict"] in ("better", "no difference", "worse")
 
 
@@ -172,7 +172,7 @@ def test_evaluate_hides_the_field_that_is_asked_for(workplace, capsys):
     hidden = printed_json(capsys, *command, "--queries", "column:title", "--json")
     shown = printed_json(capsys, *command, "--queries", "column:title", "--fields", "title", "--json")
     assert "title" not in hidden["on"].split(", asked")[0]
-    assert shown["rivals"]["BM25"]["recall@1"]["mean"] > hidden["rivals"]["BM25"]["recall@1"]["mean"]
+    assert shown["baselines"]["BM25"]["recall@1"]["mean"] > hidden["baselines"]["BM25"]["recall@1"]["mean"]
 
 
 def test_demo_serves_a_page(workplace, capsys):
@@ -195,7 +195,7 @@ def test_demo_serves_a_page(workplace, capsys):
         (("train", "{data}", "--output", "{new}", "--split", "size"), "size"),
         (("train", "{data}", "--output", "{new}", "--map", "title"), "title=product_name"),
         (("train", "{data}", "--output", "{new}", "--map", "title=tilte"), "title"),
-        (("train", "{data}", "--output", "{folder}"), "holds no training"),
+        (("train", "{data}", "--output", "{folder}"), "is not a run folder"),
         (("train", "{data}", "--output", "{run}", "--preset", "scratch", "--epochs", "9"), "another training"),
         (("index", "{folder}", "--data", "{data}"), "model.safetensors"),
         (("search", "{run}"), "words, a picture or both"),
@@ -206,7 +206,7 @@ def test_demo_serves_a_page(workplace, capsys):
         (("evaluate", "{run}", "--data", "{data}", "--queries", "column:nothing"), "nothing"),
         (("evaluate", "{run}", "--data", "{data}", "--answers", "titles"), "column:NAME"),
         (("encode", "{run}", "--data", "{data}", "--output", "{data}/x.parquet"), "x.parquet"),
-        (("encode", "{run}", "--data", "{data}", "--output", "{new}", "--dim", "0"), "dim must lie between 1 and"),
+        (("encode", "{run}", "--data", "{data}", "--output", "{new}", "--dim", "0"), "dim must be between 1 and"),
         (("index", "{run}", "--data", "{data}", "--update", "--dim", "8"), "--update keeps the dimensions"),
         (("sample", "animals", "{new}"), "openmoji"),
         (("demo", "{run}", "--host", "0.0.0.0"), "127.0.0.1"),

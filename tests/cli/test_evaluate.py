@@ -100,7 +100,7 @@ def test_trec_files_and_a_beir_folder(workplace, capsys):
     status, out, _ = run(workplace, capsys, "evaluate", "--data", beir, "--json")
     figures = json.loads(out)
     assert (figures["queries"], figures["candidates"]) == (2, 20)
-    assert figures["rivals"]["BM25"]["recall@1"]["mean"] == 1
+    assert figures["baselines"]["BM25"]["recall@1"]["mean"] == 1
 
 
 def test_queries_by_picture_and_what_is_left_out_is_said(workplace, capsys):

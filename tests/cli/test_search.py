@@ -167,11 +167,11 @@ def test_an_update_says_what_it_did(shop, capsys, tmp_path, monkeypatch):
     changed.write_csv(tmp_path / "products.csv")
     # pictures lie elsewhere now, which is metadata; only the new title is new to the model
     encoded: list[str] = []
-    encode = Model.encode_items
+    encode = Model.encode_items_with_fields
     monkeypatch.setattr(
         Model,
-        "encode_items",
-        lambda self, catalog, fields=None: (encoded.extend(catalog.ids), encode(self, catalog))[1],
+        "encode_items_with_fields",
+        lambda self, catalog: (encoded.extend(catalog.ids), encode(self, catalog))[1],
     )
     sentence = said(capsys, "index", run, "--data", tmp_path / "products.csv", "--update", "--cache", shop / "cache")
     assert "0 new, 1 changed, 28 with other metadata, 1 removed, 0 unchanged" in sentence
@@ -247,9 +247,9 @@ def test_demo_serves_the_page_over_a_store(shop, capsys):
         (("search", "{run}", "red", "--facet", "brnd"), "did you mean brand?"),
         (("search", "{run}", "red", "--boost", "brand * 2"), "holds no numbers"),
         (("search", "{run}", "red", "--boost", "price *"), "syntax error in the boost at the arrow"),
-        (("search", "{run}", "red", "--diversity", "1"), "diversity must lie between 0 and 1"),
+        (("search", "{run}", "red", "--diversity", "1"), "diversity must be at least 0 and below 1"),
         (("search", "{run}", "red", "--image-weight", "2"), "between 0 and 1"),
-        (("search", "{run}", "red", "--hybrid", "--words-weight", "2"), "weight of the words must lie between 0 and 1"),
+        (("search", "{run}", "red", "--hybrid", "--words-weight", "2"), "weight of the words must be between 0 and 1"),
         (("search", "{run}", "red", "--hybrid", "--fusion", "luck"), "fusion"),
         (("search", "{run}", "--like", "sku-1003", "--hybrid"), "a hybrid search needs words"),
         (

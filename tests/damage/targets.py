@@ -270,7 +270,7 @@ def _build_stopped_run(work: Path) -> None:
 
 def _resumed(work: Path, run: Path) -> Any:
     """What the training would go on from."""
-    environment = resume.begin(run, CONFIG.model_copy(update={"data": _shapes(work).settings}), _shapes(work))
+    environment = resume.open_run(run, CONFIG.model_copy(update={"data": _shapes(work).settings}), _shapes(work))
     state = TrainingState.read(run, Model.create(SCRATCH, "cpu", FLOAT32).device)
     if state is None:
         raise UserError("there is nothing to go on from, so that the training begins afresh")

@@ -87,7 +87,7 @@ def test_only_encoders_from_hugging_face(peft):
 
 
 def test_convolutions_are_not_adapted(tmp_path, peft):
-    with pytest.raises(UserError, match="hold no linear layers"):
+    with pytest.raises(UserError, match="have no linear layers"):
         add_lora(load_encoder(str(save_resnet(tmp_path)), "image"))
 
 

@@ -104,11 +104,11 @@ def test_impossible_resolutions_are_named(tmp_path):
         load_encoder("lite-image", "image", resolution=250)
     with pytest.raises(UserError, match="scratch-image takes pictures whose side is a multiple of 12 pixels, not 100"):
         load_encoder("scratch-image", "image", resolution=100)
-    with pytest.raises(UserError, match="cannot see pictures at 2 pixels"):
+    with pytest.raises(UserError, match="cannot process pictures of 2 pixels"):
         load_encoder(str(save_vit(tmp_path / "vit")), "image", resolution=2)
-    with pytest.raises(UserError, match="cannot see pictures at 2 pixels"):
+    with pytest.raises(UserError, match="cannot process pictures of 2 pixels"):
         load_encoder(str(save_clip(tmp_path / "clip")), "image", resolution=2)
-    with pytest.raises(UserError, match="cannot see pictures at 64 pixels"):
+    with pytest.raises(UserError, match="cannot process pictures of 64 pixels"):
         load_encoder(str(save_siglip2(tmp_path / "free")), "image", resolution=64)  # pictures of any shape
     with pytest.raises(UserError, match="lite-text has one input size only: omit resolution"):
         load_encoder("lite-text", "text", resolution=256)

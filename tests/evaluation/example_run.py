@@ -18,11 +18,11 @@ from likewise.evaluation.results import (
 )
 from likewise.evaluation.subsets import SUBSETS, describe
 
-RIVALS = ("untrained", "BM25", "ridge")
+BASELINES = ("untrained", "BM25", "ridge")
 
 
-def example_comparison(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str, ...] = RIVALS) -> Comparison:
-    """A comparison on simulated scores: `gain` above 0 makes the trained model better than all rivals."""
+def example_comparison(*, gain: float = 1.0, queries: int = 120, baselines: tuple[str, ...] = BASELINES) -> Comparison:
+    """A comparison on simulated scores: `gain` above 0 makes the trained model better than all baselines."""
     random = np.random.default_rng(0)
     truth = np.eye(queries)
     relevant = [[row] for row in range(queries)]
@@ -37,7 +37,7 @@ def example_comparison(*, gain: float = 1.0, queries: int = 120, rivals: tuple[s
                 relevant,
                 range(queries),
             )
-            for name in ("trained", *rivals)
+            for name in ("trained", *baselines)
         }
         trained = systems.pop("trained")
         label = describe(subset, "title")
@@ -45,7 +45,7 @@ def example_comparison(*, gain: float = 1.0, queries: int = 120, rivals: tuple[s
     return Comparison(metric="recall@10", subsets=subsets)
 
 
-def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str, ...] = RIVALS) -> RunMetrics:
+def example_metrics(*, gain: float = 1.0, queries: int = 120, baselines: tuple[str, ...] = BASELINES) -> RunMetrics:
     """All of a run's metrics: 20 epochs, a catalogue with problems, settings and timings."""
     history = [Epoch(epoch=0, step=0, validation=0.41, temperature=0.05, seconds=1.2)]
     for epoch in range(1, 21):
@@ -74,7 +74,7 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
             split="drawn at random by identity: rows with an equal id, picture or title and description stay together",
             query="title",
         ),
-        comparison=example_comparison(gain=gain, queries=queries, rivals=rivals),
+        comparison=example_comparison(gain=gain, queries=queries, baselines=baselines),
         validation_metric="recall@10",
         history=history,
         best_epoch=15,
@@ -98,13 +98,13 @@ def example_metrics(*, gain: float = 1.0, queries: int = 120, rivals: tuple[str,
             EncoderNote(name="lite-image", modality="image"),
         ],
         software={"likewise": "0.1.0", "torch": "2.10.0", "Python": "3.11.7"},
-        seconds={"encode pictures": 24.1, "encode texts": 6.3, "rivals": 2.2, "train": 50.4, "evaluate": 3.0},
+        seconds={"encode pictures": 24.1, "encode texts": 6.3, "baselines": 2.2, "train": 50.4, "evaluate": 3.0},
         notes=["The catalogue has fewer than 200 identities, so validation rows were drawn row by row."],
     )
 
 
 def example_errors() -> ErrorAnalysis:
-    """Two queries that went wrong, the one with pictures, and a map."""
+    """Two queries that went wrong, the one with pictures."""
     pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
     cards = [Card(f"item {number} with quite a long name", pixel) for number in range(4)]
     worded = [Card("a-word-without-any-place-to-break-it-" * 2)] * 4
@@ -112,9 +112,14 @@ def example_errors() -> ErrorAnalysis:
         FailedQuery(Card("red shoes & <b>bold</b> laces", pixel), 1313, Card("wanted", pixel), cards),
         FailedQuery(Card("x" * 90), 7, Card("wanted"), worded),
     ]
+    return ErrorAnalysis(failed)
+
+
+def example_space() -> SpaceMap:
+    """A map of random points."""
     points = np.random.default_rng(0).normal(size=(3, 40, 2))
     kinds = ("texts", "pictures", "whole items")
-    return ErrorAnalysis(failed, SpaceMap(dict(zip(kinds, points, strict=True)), "PCA", "umap-learn is not installed"))
+    return SpaceMap(dict(zip(kinds, points, strict=True)), "PCA", "umap-learn is not installed")
 
 
 def _catalogue_report() -> Report:

@@ -1,4 +1,4 @@
-"""The rivals do what a careful person would have them do."""
+"""The baselines do what a careful person would have them do."""
 
 import numpy as np
 import pytest

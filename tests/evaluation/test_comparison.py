@@ -1,4 +1,4 @@
-"""Trained against rivals: the strongest is found, the verdict is right, results survive the disk, the table fits."""
+"""Trained against baselines: the strongest is found, the verdict is right, results survive the disk, the table fits."""
 
 import io
 
@@ -25,12 +25,12 @@ def system(name, hits, groups=None):
     return evaluate_system(name, scores, [[0]] * len(hits), range(len(hits)) if groups is None else groups)
 
 
-def compared(trained, *rivals):
-    subset = compare("all", describe("all", "title"), trained, rivals, metric="recall@10", candidates=30)
+def compared(trained, *baselines):
+    subset = compare("all", describe("all", "title"), trained, baselines, metric="recall@10", candidates=30)
     return Comparison(metric="recall@10", subsets=[subset])
 
 
-def test_the_sentence_names_the_strongest_rival_and_the_figures():
+def test_the_sentence_names_the_strongest_baseline_and_the_figures():
     hits = np.arange(100)
     comparison = compared(
         system("trained", hits < 71),
@@ -40,11 +40,11 @@ def test_the_sentence_names_the_strongest_rival_and_the_figures():
     )
     assert comparison.verdict == "better"
     assert comparison.sentence.startswith(
-        "Verdict: BETTER than the strongest rival (ridge) on all fields but the title: "
+        "Verdict: BETTER than the strongest baseline (ridge) on all fields but the title: "
         "recall@10 0.71 vs 0.62, difference +0.09 ["
     )
     subset = comparison.subsets[0]
-    assert subset.rival == "ridge"
+    assert subset.baseline == "ridge"
     assert subset.system("untrained").metrics["recall@1"].mean == pytest.approx(0.30)
     assert subset.differences["recall@10"].mean == pytest.approx(0.09)
     assert set(subset.differences) == set(METRICS)
@@ -55,7 +55,7 @@ def test_worse_and_no_difference():
     assert compared(system("trained", hits < 50), system("ridge", hits < 60)).verdict == "worse"
     even = compared(system("trained", hits % 2 == 0), system("ridge", hits % 2 == 1))
     assert even.verdict == "no difference"
-    assert "NO DIFFERENCE from the strongest rival (ridge)" in even.sentence
+    assert "NO DIFFERENCE from the strongest baseline (ridge)" in even.sentence
 
 
 def test_few_identities_are_said_aloud():
@@ -66,8 +66,8 @@ def test_few_identities_are_said_aloud():
     assert few.sentence.endswith("7 identities are too few to tell")
 
 
-def test_no_rival_and_no_answer_are_said_aloud():
-    assert "no rival was measured" in compared(system("trained", [True] * 20)).sentence
+def test_no_baseline_and_no_answer_are_said_aloud():
+    assert "no baseline was measured" in compared(system("trained", [True] * 20)).sentence
     empty = [evaluate_system(name, np.ones((12, 3)), [[]] * 12, range(12)) for name in ("trained", "ridge")]
     comparison = compared(*empty)
     assert comparison.verdict == "no difference"

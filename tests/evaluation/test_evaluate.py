@@ -1,4 +1,4 @@
-"""Runs on a small catalogue: beside rivals, by parts of the fields, with pictures as queries, and two compared."""
+"""Runs on a small catalogue: beside baselines, by parts of the fields, with pictures as queries, and two compared."""
 
 import io
 
@@ -160,11 +160,11 @@ def test_a_run_without_pictures_can_be_compared_with_one_that_has_them(catalog, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"topics": "topics.tsv"}, "--topics goes with --queries FILE"),
+        ({"topics": "topics.tsv"}, "--topics needs --queries FILE"),
         ({"fields": ["smell"]}, "unknown field 'smell'; this model's fields are: title, description, image"),
         ({"fields": []}, "name at least one field"),
         ({"answers": "column:title", "queries": "column:part"}, "omit --queries"),
-        ({"answers": "column:title", "relevance": "part"}, "--relevance goes with --answers items"),
+        ({"answers": "column:title", "relevance": "part"}, "--relevance applies to --answers items only"),
     ],
 )
 def test_options_that_do_not_fit_together(catalog, options, message):

@@ -37,5 +37,5 @@ def test_the_python_runs():
     vectors = np.random.default_rng(0).normal(size=(20, 4))
     scope = {"query_titles": titles, "item_titles": titles, "item_texts": titles, "queries": vectors, "items": vectors}
     exec(block("python"), scope)
-    assert scope["result"].rival == "BM25"
+    assert scope["result"].baseline == "BM25"
     assert scope["result"].trained.metrics["recall@1"].mean == 1

@@ -31,7 +31,7 @@ def test_the_outcome_is_that_of_a_plain_sort(seed, items):
             assert found.best[row] == -1
 
 
-def test_what_is_excluded_is_no_rival():
+def test_what_is_excluded_is_no_baseline():
     found = rank_candidates(np.array([[0.9, 0.5, 0.3]] * 2), [[1], []], [[0], [0]], places=2)
     assert found.rank[0] == 1
     assert found.first.tolist() == [[1, 2], [1, 2]]

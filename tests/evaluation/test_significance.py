@@ -49,14 +49,14 @@ def test_same_seed_same_interval():
 
 def test_pairing_finds_a_small_steady_gain_that_two_intervals_would_hide():
     random = np.random.default_rng(0)
-    rival = random.random(300)
-    ours = rival + 0.02 + random.normal(scale=0.05, size=300)
+    baseline = random.random(300)
+    ours = baseline + 0.02 + random.normal(scale=0.05, size=300)
     groups = np.arange(300)
-    assert bootstrap_interval(ours, groups).low < bootstrap_interval(rival, groups).high
-    difference = bootstrap_interval(ours - rival, groups)
+    assert bootstrap_interval(ours, groups).low < bootstrap_interval(baseline, groups).high
+    difference = bootstrap_interval(ours - baseline, groups)
     assert verdict(difference) == "better"
-    assert verdict(bootstrap_interval(rival - ours, groups)) == "worse"
-    assert verdict(bootstrap_interval(rival - random.permutation(rival), groups)) == "no difference"
+    assert verdict(bootstrap_interval(baseline - ours, groups)) == "worse"
+    assert verdict(bootstrap_interval(baseline - random.permutation(baseline), groups)) == "no difference"
 
 
 def test_too_few_identities_show_nothing():

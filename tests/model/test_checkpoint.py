@@ -17,7 +17,7 @@ from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.packaged import PackagedWeights
 from likewise.errors import UserError
 from likewise.model.checkpoint import load_picture_map, save_picture_map
-from likewise.model.kernel import KernelMap
+from likewise.model.heads import KernelMap
 from likewise.model.model import Model
 from likewise.model.run_folder import check_run, seal_run
 

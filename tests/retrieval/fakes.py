@@ -10,6 +10,7 @@ import polars as pl
 from PIL import Image
 
 from likewise.catalog.images.picture import Picture
+from likewise.model.field_embeddings import FieldEmbeddings
 
 _COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}  # words that mean what pictures show
 
@@ -34,14 +35,21 @@ class FakeModel:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def encode_items(self, catalog: "FakeCatalog") -> np.ndarray:
+        return self.encode_items_with_fields(catalog)[0]
+
+    def encode_items_with_fields(self, catalog: "FakeCatalog") -> tuple[np.ndarray, FieldEmbeddings]:
         self.encoded += catalog.table["id"].to_list()
-        vectors = np.full((len(catalog.table), self.dim), np.nan, dtype=np.float32)
+        fields = np.full((len(catalog.table), len(self.fields), self.dim), np.nan, dtype=np.float32)
         for row, (title, pictures) in enumerate(zip(catalog.table["title"], catalog.pictures, strict=True)):
-            parts = [self._encode_text(title)] if title else []
-            parts += [self.encode_images([Image.open(picture.path).convert("RGB")])[0] for picture in pictures]
-            if parts:
-                vectors[row] = np.sum(parts, axis=0) / np.linalg.norm(np.sum(parts, axis=0))
-        return vectors
+            if title:
+                fields[row, 0] = self._encode_text(title)
+            if pictures:
+                shown = self.encode_images([Image.open(picture.path).convert("RGB") for picture in pictures])
+                fields[row, 1] = shown.sum(axis=0) / np.linalg.norm(shown.sum(axis=0))
+        sums = np.nansum(fields, axis=1)
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            return (sums / norms).astype(np.float32), FieldEmbeddings(self.fields, fields.astype(np.float16))
 
     def _encode_text(self, text: str) -> np.ndarray:
         vector = np.zeros(self.dim, dtype=np.float32)

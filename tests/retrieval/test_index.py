@@ -209,7 +209,7 @@ def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
     items = pl.DataFrame({"id": ["a"]})
     with replace_store("faiss:index", Schema.of(items, MODEL.dim), folder=tmp_path) as store:
         store.upsert(items, np.ones((1, MODEL.dim)))
-    with pytest.raises(UserError, match="was not made by likewise index"):
+    with pytest.raises(UserError, match="was made by another program or version"):
         Index.open(tmp_path, MODEL)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from likewise.catalog.images.picture import PictureError
 from likewise.errors import UserError
-from likewise.retrieval.query import SAME_FROM, Term, build_query, parse_weighted
+from likewise.retrieval.query import DUPLICATE_COSINE, Term, build_query, parse_weighted
 from likewise.retrieval.query_vector import _read_image
 
 
@@ -46,7 +46,7 @@ def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
     assert build_query("tea", minus=["sugar", ("salt", 2)]).minus == (Term("sugar", 0.5), Term("salt", 2.0))
     assert build_query("tea", facet="brand").facets == ("brand",)
     assert build_query("tea", facet=["brand", "price"]).facets == ("brand", "price")
-    assert build_query("tea", hide_duplicates=True).duplicate_threshold == SAME_FROM
+    assert build_query("tea", hide_duplicates=True).duplicate_threshold == DUPLICATE_COSINE
     assert build_query("tea", hide_duplicates=0.9).duplicate_threshold == 0.9
     assert build_query("tea").duplicate_threshold is None
 
@@ -60,16 +60,16 @@ def test_parts_may_be_one_or_several_with_or_without_weights() -> None:
         ({"text": "tea", "k": 0}, "k must be at least 1"),
         ({"text": "tea", "offset": -1}, "offset must be at least 0"),
         ({"text": "tea", "image_weight": 1.5}, "between 0 and 1"),
-        ({"text": "tea", "diversity": 1.0}, "diversity must lie between 0 and 1"),
-        ({"text": "tea", "diversity": -0.1}, "diversity must lie between 0 and 1"),
-        ({"text": "tea", "hide_duplicates": 1.5}, "the cosine of near-duplicates lies between 0 and 1, not 1.5"),
+        ({"text": "tea", "diversity": 1.0}, "diversity must be at least 0 and below 1"),
+        ({"text": "tea", "diversity": -0.1}, "diversity must be at least 0 and below 1"),
+        ({"text": "tea", "hide_duplicates": 1.5}, "the cosine of near-duplicates is between 0 and 1, not 1.5"),
         ({"text": "tea", "min_score": float("nan")}, "min_score must be a number"),
         ({"text": ("tea", 0)}, "a weight must be a number above 0, not 0"),
         ({"text": ("tea", float("inf"))}, "a weight must be a number above 0"),
         ({"text": "tea", "minus": ("sugar", -1)}, "a weight must be a number above 0, not -1"),
         ({"like": "a", "hybrid": True}, "a hybrid search needs words"),
-        ({"text": "tea", "boost": "price *"}, "the boost cannot be read"),
-        ({"text": "tea", "where": "price <"}, "the filter cannot be read"),
+        ({"text": "tea", "boost": "price *"}, "syntax error in the boost at the arrow"),
+        ({"text": "tea", "where": "price <"}, "syntax error in the filter at the arrow"),
     ],
 )
 def test_a_mistake_is_one_sentence(parts: dict, sentence: str) -> None:

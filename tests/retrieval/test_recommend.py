@@ -74,7 +74,7 @@ def test_a_small_index_recommends_what_there_is() -> None:
         ({"k": 0}, "k must be at least 1"),
         ({"where": "stok > 1"}, "did you mean stock"),
         ({"where": "_likewise is null"}, 'no column "_likewise"'),
-        ({"hide_duplicates": 2.0}, "near-duplicates have a cosine"),
+        ({"hide_duplicates": 2.0}, "the cosine of near-duplicates"),
     ],
 )
 def test_a_mistake_is_one_sentence(index: Index, options: dict, sentence: str) -> None:

@@ -30,7 +30,7 @@ def test_a_vector_of_nothing_but_what_was_cut_is_zero() -> None:
 
 @pytest.mark.parametrize("dim", [0, -1, 65])
 def test_a_model_has_only_so_many_dimensions(dim: int) -> None:
-    with pytest.raises(UserError, match=f"dim must lie between 1 and the model's 64, not {dim}"):
+    with pytest.raises(UserError, match=f"dim must be between 1 and the model's 64, not {dim}"):
         TruncatedModel(FakeModel(), dim)
 
 

@@ -138,10 +138,10 @@ def test_items_without_content_leave_the_index_and_come_back(tmp_path: Path, way
 
 def test_an_item_that_cannot_be_encoded_any_more_goes(tmp_path: Path, way: str) -> None:
     class Failing(FakeModel):
-        def encode_items(self, catalog):
-            vectors = super().encode_items(catalog)
+        def encode_items_with_fields(self, catalog):
+            vectors, fields = super().encode_items_with_fields(catalog)
             vectors[[title == "broken" for title in catalog.table["title"]]] = float("nan")
-            return vectors
+            return vectors, fields
 
     index = Index.build(Failing(), shop(), tmp_path)
     index.update(shop(item3="broken", item11="broken"))

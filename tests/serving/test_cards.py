@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from likewise.catalog.images.picture import Picture
 from likewise.retrieval.items import Hit, Item
-from likewise.serving.cards import details_html, notice_html, results_html, title_of
+from likewise.serving.cards import choose_title, details_html, notice_html, results_html
 
 _PICTURE = Picture(key="a" * 64, path=Path("/originals/photo.jpg"))
 _OWN_TAGS = {"h2", "ul", "li", "button", "span", "div", "img", "p", "article", "dl", "dt", "dd"}
@@ -77,7 +77,7 @@ def test_an_item_without_picture_gets_a_card_with_its_title() -> None:
     ],
 )
 def test_every_item_has_a_name(fields: dict, title: str) -> None:
-    assert title_of(Item("item-7", fields, None)) == title
+    assert choose_title(Item("item-7", fields, None)) == title
 
 
 def test_details_show_every_field_that_holds_something() -> None:

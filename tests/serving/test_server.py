@@ -203,7 +203,7 @@ def test_a_taken_port_is_one_sentence() -> None:
     page = create_page(Index.build(FakeModel(), catalog_of("tea")))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} is taken"), serving(page, port=port):
+        with pytest.raises(UserError, match=f"port {port} is in use"), serving(page, port=port):
             pass
     with pytest.raises(UserError, match="between 1 and 65535"), serving(page, port=99_999):
         pass

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from likewise.training.contrast import Contrast, Side
+from likewise.training.losses import CodedEmbeddings, ContrastiveBatch
 
 
 def shares(rows: Tensor, columns: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def one_way(
     return (target * cross_entropy).sum(dim=1), counts
 
 
-def plain(contrast: Contrast, scale: Tensor, bias: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+def plain(contrast: ContrastiveBatch, scale: Tensor, bias: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """() NT-Xent, or the sigmoid loss where there is a bias, both ways, of one process."""
     own = relevance = torch.ones(len(contrast.items), dtype=contrast.items.vectors.dtype)
     graded = torch.zeros(len(contrast.items), dtype=torch.bool)
@@ -59,10 +59,10 @@ def plain(contrast: Contrast, scale: Tensor, bias: Tensor | None = None, smoothi
     weight = torch.where(graded[:, None], relevance[None, :], 1.0)
     total = torch.zeros(())
     for asking, answering, weights, beside in (
-        (anchors, items, weight, contrast.beside_items),
-        (items, anchors, weight.T, contrast.beside_anchors),
+        (anchors, items, weight, contrast.extra_items),
+        (items, anchors, weight.T, contrast.extra_anchors),
     ):
-        candidates = answering if beside is None else Side.joined([answering, beside])
+        candidates = answering if beside is None else CodedEmbeddings.concatenate([answering, beside])
         ones = torch.ones(len(asking), len(candidates) - len(answering)).to(weights)
         losses, counts = one_way(
             asking.vectors,

@@ -3,12 +3,17 @@
 import subprocess
 import sys
 
-import torch
+import numpy as np
 from model.shape_catalogue import write_catalogue
+from training.toy_network import toy_objective, unlike
 
 from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
 from likewise.training.distributed import Processes
+from likewise.training.loop import fit
+from likewise.training.optimizer import build_optimizer
+from likewise.training.planner import Stage
+from likewise.training.training_state import TrainingState
 
 
 def test_two_processes_train_one_model(tmp_path, tiny):
@@ -28,11 +33,14 @@ def test_two_processes_train_one_model(tmp_path, tiny):
     assert not list((tmp_path / "run").rglob("*.new"))
 
 
-def test_alone_nothing_is_exchanged():
-    alone = Processes.joined("cpu")
+def test_alone_nothing_is_exchanged(monkeypatch, tmp_path):
+    alone = Processes.join("cpu")
     assert alone == Processes.ALONE and alone.leads
-    vectors = torch.randn(3, 4, requires_grad=True)
-    assert alone.gathered(vectors, [3]) is vectors
+    for name in ("gather", "sum_number", "sum_gradients"):
+        monkeypatch.setattr(Processes, name, None)  # calling it fails
+    objective = toy_objective(unlike(8), epochs=1, processes=alone)
+    optimizer = build_optimizer(objective, objective.network, objective.config)
+    fit(objective, optimizer, Stage("", objective.config), tmp_path, TrainingState(), lambda: np.zeros(3))
     assert alone.from_leader({"a": 1}) == {"a": 1}
     with alone.one_after_the_other():
         pass

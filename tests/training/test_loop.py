@@ -10,9 +10,15 @@ from training.toy_network import toy_objective, unlike
 
 from likewise.errors import UserError
 from likewise.training import loop
-from likewise.training.loop import as_good_as, fit, schedule
-from likewise.training.recipe import Stage
+from likewise.training.loop import fit, is_as_good
+from likewise.training.optimizer import build_optimizer
+from likewise.training.planner import Stage
 from likewise.training.training_state import FILE, TrainingState
+
+
+def fit_stage(objective, stage, *arguments, **options):
+    """Train through one stage with the optimizer that its settings ask for."""
+    fit(objective, build_optimizer(objective, objective.network, stage.config), stage, *arguments, **options)
 
 
 def fitted(run, scores=None, rows=12, **settings):
@@ -22,7 +28,7 @@ def fitted(run, scores=None, rows=12, **settings):
     history = []
     state = TrainingState.read(run, objective.log_scale.device) or TrainingState()
     if state.stage == 0:
-        fit(
+        fit_stage(
             objective,
             Stage("", objective.config),
             run,
@@ -146,17 +152,17 @@ def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path):
     with torch.no_grad():
         objective.features.table[:, 0] = float("nan")
     with pytest.raises(UserError, match=r"training stopped at step 0: the loss is not a number; lower learning_rate"):
-        fit(objective, Stage("", objective.config), tmp_path, TrainingState(), lambda: np.zeros(3))
+        fit_stage(objective, Stage("", objective.config), tmp_path, TrainingState(), lambda: np.zeros(3))
 
 
 def test_patience_ends_a_training_that_no_longer_gets_better(tmp_path, capsys):
     objective = toy_objective(unlike(12), epochs=30, patience=2)
     scores = iter([0.0, 0.2, 0.9] + [0.1] * 40)
     state = TrainingState()
-    fit(objective, Stage("", objective.config), tmp_path, state, lambda: np.full(8, float(next(scores))))
+    fit_stage(objective, Stage("", objective.config), tmp_path, state, lambda: np.full(8, float(next(scores))))
     every = 2  # 30 epochs are evaluated 15 times
     assert state.best_epoch == 2 * every and state.history[-1]["epoch"] == (2 + 2) * every
-    assert "Nothing better in 4 epochs: training ends here" in capsys.readouterr().err
+    assert "No improvement in 4 epochs: stopping early" in capsys.readouterr().err
 
 
 def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_path, capsys):
@@ -164,9 +170,9 @@ def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_pa
     state, scores = TrainingState(), count()
     state.minutes = 2.0  # trained before
     stage = Stage("heads", objective.config, until_minute=2.0)
-    fit(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
+    fit_stage(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
     assert len(state.history) == 2 and state.best_epoch in (0, 1)
-    assert "The time is up after 1 of 30 epochs" in capsys.readouterr().err
+    assert "The time budget is used up after 1 of 30 epochs" in capsys.readouterr().err
 
 
 def test_a_stage_that_wins_nothing_leaves_the_weights_that_it_began_with(tmp_path):
@@ -174,7 +180,7 @@ def test_a_stage_that_wins_nothing_leaves_the_weights_that_it_began_with(tmp_pat
     before = weights_of(objective)
     state = TrainingState()
     scores = iter([np.array([0.5] * 8), *[np.array([0.5] * 7 + [0.4])] * 3])  # no worse than chance, and no better
-    fit(objective, Stage("", objective.config), tmp_path, state, lambda: next(scores))
+    fit_stage(objective, Stage("", objective.config), tmp_path, state, lambda: next(scores))
     assert state.best_epoch == 0
     assert_equal(weights_of(objective), before)
 
@@ -184,7 +190,7 @@ def test_no_epoch_begins_that_would_end_past_the_time(tmp_path, monkeypatch):
     objective = toy_objective(unlike(12), epochs=30)
     state, scores = TrainingState(), count()
     stage = Stage("heads", objective.config, until_minute=5.0)
-    fit(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
+    fit_stage(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
     assert 1 < len(state.history) < 30
     assert state.minutes <= 5.0 < state.minutes + state.history[-1]["seconds"] / 60
 
@@ -193,13 +199,13 @@ def test_a_second_stage_goes_on_from_the_first_one_and_counts_on(tmp_path):
     objective = toy_objective(unlike(12))
     state, scores = TrainingState(), count()
     validate = lambda: np.full(8, float(next(scores)))  # noqa: E731
-    fit(objective, Stage("heads", objective.config), tmp_path, state, validate)
+    fit_stage(objective, Stage("heads", objective.config), tmp_path, state, validate)
     after = weights_of(objective)
     assert_equal(after, state.weights)
     second = toy_objective(unlike(12), seed=1)
-    fit(second, Stage("more", second.config.model_copy(update={"epochs": 0})), tmp_path, state, validate)
+    fit_stage(second, Stage("more", second.config.model_copy(update={"epochs": 0})), tmp_path, state, validate)
     assert_equal(weights_of(second), after)
-    fit(second, Stage("more", second.config), tmp_path, state, validate)
+    fit_stage(second, Stage("more", second.config), tmp_path, state, validate)
     assert [entry["epoch"] for entry in state.history] == [0, 1, 2, 3, 4, 5, 6]
     assert [entry["step"] for entry in state.history] == [3 * epoch for epoch in range(7)]
     assert [entry["stage"] for entry in state.history] == ["heads"] * 4 + ["more"] * 3
@@ -211,7 +217,7 @@ def test_the_best_model_so_far_is_kept_for_use(tmp_path, monkeypatch):
     objective = toy_objective(unlike(12))
     kept, scores = [], iter([0.1, 0.5, 0.4, 0.9])
     stage, state = Stage("", objective.config), TrainingState()
-    fit(
+    fit_stage(
         objective,
         stage,
         tmp_path,
@@ -223,20 +229,12 @@ def test_the_best_model_so_far_is_kept_for_use(tmp_path, monkeypatch):
     assert_equal(kept[-1], state.best)
 
 
-def test_the_schedule_rises_to_the_peak_and_falls_to_nothing():
-    shares = [schedule(step, 100, 0.1) for step in range(100)]
-    assert shares[9] == shares[10] == 1.0
-    assert shares[:10] == sorted(shares[:10]) and shares[0] > 0
-    assert shares[10:] == sorted(shares[10:], reverse=True) and shares[-1] < 0.01
-    assert schedule(0, 1, 0.0) > 0 and schedule(0, 1, 1.0) > 0
-
-
 def test_a_later_checkpoint_replaces_the_best_unless_it_is_worse_by_more_than_chance():
     peak = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
     one_lost = peak.clone()
     one_lost[0] = 0.0
-    assert as_good_as(peak, peak)
-    assert as_good_as(one_lost, peak)  # one question of eight is chance
-    assert not as_good_as(peak - 0.1, peak)  # a little worse on every question is not
-    assert not as_good_as(torch.zeros(8), peak)
-    assert as_good_as(torch.zeros(0), torch.zeros(0))
+    assert is_as_good(peak, peak)
+    assert is_as_good(one_lost, peak)  # one question of eight is chance
+    assert not is_as_good(peak - 0.1, peak)  # a little worse on every question is not
+    assert not is_as_good(torch.zeros(8), peak)
+    assert is_as_good(torch.zeros(0), torch.zeros(0))

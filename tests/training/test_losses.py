@@ -3,17 +3,18 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 from training.plain_losses import one_way, plain
+from training.toy_network import toy_objective, unlike
 
 from likewise.config import TrainConfig
-from likewise.training.contrast import Contrast, Grades, Side
-from likewise.training.forms import forms_of
-from likewise.training.losses import in_every_form, pairwise_sigmoid, symmetric_nt_xent
+from likewise.model.matryoshka import build_variants
+from likewise.training.losses import CodedEmbeddings, ContrastiveBatch, Grades, pairwise_sigmoid, symmetric_nt_xent
 
 DIM = 8
 BIAS = torch.tensor(-3.0, dtype=torch.float64)
@@ -26,7 +27,7 @@ def unit(rows, dim=DIM, seed=0):
 
 def side(vectors, generator, kinds=(2, 3), most=4):
     same, related = (torch.randint(-1, most, (len(vectors), kind), generator=generator) for kind in kinds)
-    return Side(vectors, same, related)
+    return CodedEmbeddings(vectors, same, related)
 
 
 @st.composite
@@ -50,13 +51,13 @@ def contrasts(draw, most=9, graded=True):
         relevance = torch.rand(pairs, generator=generator, dtype=torch.float64)
         relevance[torch.rand(pairs, generator=generator) < 0.3] = 0.0
         grades = Grades(torch.rand(pairs, generator=generator) < 0.6, relevance)
-    return Contrast(anchors, items, beside[0], beside[1], grades)
+    return ContrastiveBatch(anchors, items, beside[0], beside[1], grades)
 
 
 def differentiable(contrast, scale):
     """A copy whose vectors ask for gradients, and all that do."""
     sides = {}
-    for name in ("anchors", "items", "beside_items", "beside_anchors"):
+    for name in ("anchors", "items", "extra_items", "extra_anchors"):
         one = getattr(contrast, name)
         sides[name] = one and dataclasses.replace(one, vectors=one.vectors.clone().requires_grad_())
     scale = torch.tensor(scale, dtype=torch.float64, requires_grad=True)
@@ -100,11 +101,11 @@ def test_the_comparison_is_not_an_empty_one():
     """Where many are alike there are answers, ignored pairs and negatives, and gradients that are not 0."""
     generator = torch.Generator().manual_seed(3)
     anchors, items = (side(unit(30, seed=n), generator) for n in range(2))
-    contrast, scale, inputs = differentiable(Contrast(anchors, items), 9.0)
+    contrast, scale, inputs = differentiable(ContrastiveBatch(anchors, items), 9.0)
     whole = symmetric_nt_xent(contrast, scale)
     assert whole.item() > 0.5
     assert all(grad.norm() > 1e-3 for grad in gradients(whole, inputs))
-    strangers = Contrast(*(dataclasses.replace(one, related=one.related.fill_(-1)) for one in (anchors, items)))
+    strangers = ContrastiveBatch(*(dataclasses.replace(one, related=one.related.fill_(-1)) for one in (anchors, items)))
     assert symmetric_nt_xent(strangers, scale).item() != pytest.approx(whole.item(), rel=1e-3)
 
 
@@ -135,7 +136,8 @@ def test_the_masked_form_equals_the_formula_word_by_word(seed, rows, columns, sc
 
 
 def in_forms(contrast, scale, **options):
-    return in_every_form(lambda one: symmetric_nt_xent(one, scale), contrast, forms_of(TrainConfig(**options)))
+    variants = build_variants(TrainConfig(**options))
+    return torch.stack([symmetric_nt_xent(contrast.transform(variant), scale) for variant in variants]).mean()
 
 
 LOSSES = {
@@ -160,11 +162,11 @@ def test_the_order_of_pairs_and_candidates_does_not_matter(loss, contrast, rando
 
     order = torch.tensor(random.sample(range(len(contrast.items)), len(contrast.items)))
     grades = contrast.grades and Grades(contrast.grades.graded[order], contrast.grades.relevance[order])
-    mixed = Contrast(
+    mixed = ContrastiveBatch(
         contrast.anchors[order],
         contrast.items[order],
-        shuffled(contrast.beside_items),
-        shuffled(contrast.beside_anchors),
+        shuffled(contrast.extra_items),
+        shuffled(contrast.extra_anchors),
         grades,
     )
     assert torch.allclose(loss(mixed, scale), loss(contrast, scale), rtol=1e-9, atol=1e-9)
@@ -200,9 +202,9 @@ def test_two_listings_of_one_thing_are_not_pushed_apart(loss):
 
     def pull(same, related):
         """How strongly the first anchor draws the second item."""
-        anchors = Side(torch.eye(6, DIM).double(), same, related)
-        items = Side(unit(6, seed=5).requires_grad_(), same, related)
-        result = loss(Contrast(anchors, items), torch.tensor(7.0, dtype=torch.float64))
+        anchors = CodedEmbeddings(torch.eye(6, DIM).double(), same, related)
+        items = CodedEmbeddings(unit(6, seed=5).requires_grad_(), same, related)
+        result = loss(ContrastiveBatch(anchors, items), torch.tensor(7.0, dtype=torch.float64))
         return -torch.autograd.grad(result, items.vectors)[0][1, 0].item()
 
     assert pull(codes, none) < -1e-3
@@ -216,38 +218,40 @@ def test_a_batch_of_one_thing_gives_0_and_no_gradient(loss, kind):
     vectors = unit(5).requires_grad_()
     scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
     one, own = torch.zeros(5, 1, dtype=torch.long), torch.arange(5)[:, None]
-    of = Side(vectors, one, own) if kind == "same" else Side(vectors, own, one)
-    result = loss(Contrast(of, of), scale)
+    of = CodedEmbeddings(vectors, one, own) if kind == "same" else CodedEmbeddings(vectors, own, one)
+    result = loss(ContrastiveBatch(of, of), scale)
     assert result.item() == 0
     assert all((grad == 0).all() for grad in gradients(result, [vectors, scale]))
 
 
 @every_loss
 def test_no_pairs_at_all_give_0(loss):
-    none = Side(unit(0), torch.zeros(0, 1, dtype=torch.long), torch.zeros(0, 1, dtype=torch.long))
-    assert loss(Contrast(none, none), torch.tensor(7.0, dtype=torch.float64)).item() == 0
+    none = CodedEmbeddings(unit(0), torch.zeros(0, 1, dtype=torch.long), torch.zeros(0, 1, dtype=torch.long))
+    assert loss(ContrastiveBatch(none, none), torch.tensor(7.0, dtype=torch.float64)).item() == 0
 
 
 def test_a_row_that_drops_out_changes_nothing_for_others():
     """Its item is related to all others, so it has no negative, and is none."""
     vectors, codes = unit(4), torch.arange(4)[:, None]
     related = torch.tensor([[0, -1, -1], [-1, 0, -1], [-1, -1, 0], [0, 0, 0]])
-    of = Side(vectors, codes, related)
+    of = CodedEmbeddings(vectors, codes, related)
     scale = torch.tensor(7.0, dtype=torch.float64)
     for loss in LOSSES.values():
-        assert torch.allclose(loss(Contrast(of, of), scale), loss(Contrast(of[:3], of[:3]), scale))
+        assert torch.allclose(loss(ContrastiveBatch(of, of), scale), loss(ContrastiveBatch(of[:3], of[:3]), scale))
 
 
 def test_relevance_decides_which_answer_is_drawn_nearer():
     """Two items answer one query; the gradient pulls the one that was clicked more often."""
     query, items = unit(1, seed=1).expand(2, -1), unit(2, seed=2).requires_grad_()
-    strangers = Side(unit(5, seed=3), torch.full((5, 1), -1), torch.full((5, 1), -1))
+    strangers = CodedEmbeddings(unit(5, seed=3), torch.full((5, 1), -1), torch.full((5, 1), -1))
     codes, none = torch.zeros(2, 1, dtype=torch.long), torch.full((2, 1), -1)
     scale = torch.tensor(5.0, dtype=torch.float64)
 
     def pull(relevance, loss):
         grades = Grades(torch.ones(2, dtype=torch.bool), torch.tensor(relevance, dtype=torch.float64))
-        contrast = Contrast(Side(query, codes, none), Side(items, codes, none), strangers, strangers, grades)
+        contrast = ContrastiveBatch(
+            CodedEmbeddings(query, codes, none), CodedEmbeddings(items, codes, none), strangers, strangers, grades
+        )
         return -(torch.autograd.grad(loss(contrast, scale), items)[0] * query).sum(dim=1)
 
     for loss in (LOSSES["nt_xent"], LOSSES["sigmoid"]):
@@ -259,7 +263,7 @@ def test_relevance_decides_which_answer_is_drawn_nearer():
 @given(st.floats(1.0, 30.0), st.integers(0, 50))
 def test_the_temperatures_gradient_is_the_slope_of_the_loss(scale, seed):
     generator = torch.Generator().manual_seed(seed)
-    contrast = Contrast(*(side(unit(6, seed=seed + n), generator) for n in range(2)))
+    contrast = ContrastiveBatch(*(side(unit(6, seed=seed + n), generator) for n in range(2)))
     variable = torch.tensor(scale, dtype=torch.float64, requires_grad=True)
     symmetric_nt_xent(contrast, variable).backward()
     step = 1e-5
@@ -274,51 +278,55 @@ def test_logits_far_apart_overflow_nowhere():
     vectors = torch.cat([unit(20), -unit(20)]).float()
     codes = torch.arange(40)[:, None]
     for tile in (None, (3, 7)):
-        of = Side(vectors.clone().requires_grad_(), codes, codes % 20)
+        of = CodedEmbeddings(vectors.clone().requires_grad_(), codes, codes % 20)
         scale = torch.tensor(1000.0, requires_grad=True)
-        loss = symmetric_nt_xent(Contrast(of, of), scale, tile=tile)
+        loss = symmetric_nt_xent(ContrastiveBatch(of, of), scale, tile=tile)
         loss.backward()
         assert math.isfinite(loss.item()) and torch.isfinite(of.vectors.grad).all() and math.isfinite(scale.grad)
 
 
-def test_every_form_of_the_vectors_counts_the_same():
-    generator = torch.Generator().manual_seed(0)
-    contrast = Contrast(*(side(unit(6, seed=n), generator) for n in range(4)))
-    forms = forms_of(TrainConfig(matryoshka=(4, 2), quantization="binary"))
-    found, seen = [], []
+def test_every_variant_of_the_vectors_counts_the_same(monkeypatch):
+    objective = toy_objective(unlike(6), matryoshka=(4, 2), quantization="binary")
+    batch = objective.draw(np.arange(6), 0)
+    towers = {each.tower: objective.encode(each) for each in batch.inputs}
+    whole = objective.build_contrastive_batch(batch, towers)
+    compute, losses, seen = objective._compute_loss, [], []
 
     def noted(one):
-        sides = (one.anchors, one.items, one.beside_items, one.beside_anchors)
+        sides = (one.anchors, one.items, one.extra_items, one.extra_anchors)
         for vectors in (side.vectors for side in sides):
-            assert torch.allclose(vectors.norm(dim=1), torch.ones(6).double())
+            assert torch.allclose(vectors.norm(dim=1), torch.ones(len(vectors)), atol=1e-5)
         seen.append(sides)
-        found.append(symmetric_nt_xent(one, torch.tensor(5.0)).item())
-        return torch.tensor(found[-1])
+        losses.append(compute(one))
+        return losses[-1]
 
-    mean = in_every_form(noted, contrast, forms)
-    assert [[side.vectors.shape[1] for side in sides] for sides in seen] == [[dim] * 4 for dim in (8, 4, 2, 8, 4, 2)]
-    assert seen[0][1].vectors is contrast.items.vectors
-    assert len(set(found)) == 6 and found[0] == symmetric_nt_xent(contrast, torch.tensor(5.0)).item()
-    assert mean.item() == pytest.approx(sum(found) / 6)
+    monkeypatch.setattr(objective, "_compute_loss", noted)
+    mean = objective.loss(batch, towers)
+    assert [[side.vectors.shape[1] for side in sides] for sides in seen] == [[dim] * 4 for dim in (16, 4, 2, 16, 4, 2)]
+    assert torch.equal(seen[0][1].vectors, whole.items.vectors)
+    assert len({loss.item() for loss in losses}) == 6 and losses[0].item() == compute(whole).item()
+    assert mean.item() == pytest.approx(sum(loss.item() for loss in losses) / 6)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @settings(max_examples=15, deadline=None)
 @given(contrast=contrasts(), cut=st.integers(0, 9))
 def test_the_shares_of_processes_add_up_to_the_loss_and_its_gradients(loss, contrast, cut):
-    alone = dataclasses.replace(contrast, beside_items=None, beside_anchors=None)
+    alone = dataclasses.replace(contrast, extra_items=None, extra_anchors=None)
     alone, scale, inputs = differentiable(alone, 7.0)
     whole = loss(alone, scale)
     cut = min(cut, len(alone.items))
     parts = [dataclasses.replace(alone, own=own) for own in (slice(0, cut), slice(cut, len(alone.items)))]
     noted = []
     for part in parts:  # what each process would put into the common sums
-        loss(dataclasses.replace(part, summed=lambda number: noted.append(number) or number), scale)
+        loss(dataclasses.replace(part, sum_over_processes=lambda number: noted.append(number) or number), scale)
     sums = [sum(pair) for pair in zip(noted[: len(noted) // 2], noted[len(noted) // 2 :], strict=True)]
     shares = []
     for part in parts:
         answers = iter(sums)
-        shares.append(loss(dataclasses.replace(part, summed=lambda number, answers=answers: next(answers)), scale))
+        shares.append(
+            loss(dataclasses.replace(part, sum_over_processes=lambda _, answers=answers: next(answers)), scale)
+        )
     assert torch.allclose(sum(shares), whole, rtol=1e-9, atol=1e-9)
     for mine, theirs in zip(gradients(sum(shares), inputs), gradients(whole, inputs), strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-8, atol=1e-9)

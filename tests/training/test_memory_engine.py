@@ -19,7 +19,7 @@ ROWS = 24
 BATCH = np.arange(16)
 # Rows share titles, descriptions and pictures; some queries have graded answers.
 IDENTITY = identity_of([n // 2 for n in range(ROWS)], [n // 3 for n in range(ROWS)], [n % 11 for n in range(ROWS)])
-LOG = QueryLog.of(ROWS, np.arange(ROWS).repeat(2), np.arange(2 * ROWS) % 13, 0.5 + np.arange(2 * ROWS) % 5)
+LOG = QueryLog.from_entries(ROWS, np.arange(ROWS).repeat(2), np.arange(2 * ROWS) % 13, 0.5 + np.arange(2 * ROWS) % 5)
 LOSSES = {
     "nt-xent": {},
     "smoothed": {"label_smoothing": 0.1},
@@ -59,9 +59,9 @@ def gradients(objective):
 def plain_gradients(grad_cache_chunk=None, **options):
     """With all activations in memory, encoded in the same parts, since these have their own crops and dropout."""
     objective = objective_of(**options)
-    plan = objective.plan(BATCH, 3)
+    plan = objective.draw(BATCH, 3)
     towers = {
-        job.tower: torch.cat([objective.encode(part) for part in job.parts(grad_cache_chunk)]) for job in plan.jobs
+        job.tower: torch.cat([objective.encode(part) for part in job.parts(grad_cache_chunk)]) for job in plan.inputs
     }
     loss = objective.loss(plan, towers)
     loss.backward()
@@ -99,12 +99,12 @@ def test_cached_gradients_equal_plain_ones(loss, dropout, grad_cache_chunk, tile
 
 def test_parts_are_parts_and_dropout_drops():
     objective = objective_of(0.4, grad_cache_chunk=5)
-    plan = objective.plan(BATCH, 3)
-    image = next(job for job in plan.jobs if job.tower == "image")
+    plan = objective.draw(BATCH, 3)
+    image = next(job for job in plan.inputs if job.tower == "image")
     assert [len(part.values) for part in image.parts(5)] == [5] * (len(image.values) // 5) + [len(image.values) % 5]
     first, again = objective.encode(image), objective.encode(image)
     assert first.equal(again)
-    other = next(job for job in objective.plan(BATCH, 4).jobs if job.tower == "image")
+    other = next(job for job in objective.draw(BATCH, 4).inputs if job.tower == "image")
     shared = np.intersect1d(image.values, other.values)
     places = [torch.from_numpy(np.searchsorted(job.values, shared)) for job in (image, other)]
     assert not torch.allclose(first[places[0]], objective.encode(other)[places[1]], atol=1e-3)
@@ -125,7 +125,7 @@ def _train_in_process(rank, count, store, options, results):
     loss = objective.backward(BATCH, 3)
     trained = list(objective.named_parameters())
     objective.processes.sum_gradients(weight for _, weight in trained if weight.requires_grad)
-    own = objective.plan(BATCH, 3)
+    own = objective.draw(BATCH, 3)
     results.put(
         (rank, loss.item(), {name: grad.numpy() for name, grad in gradients(objective).items()}, len(own.items.row))
     )

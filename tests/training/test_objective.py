@@ -12,8 +12,8 @@ from training.plain_losses import shares
 from training.toy_network import toy_objective, unlike
 
 from likewise.evaluation.judgments.query_log import QueryLog
-from likewise.training.positives import anchor_codes, item_codes, title_negative_codes
-from likewise.training.views import KINDS
+from likewise.training.batches import KINDS
+from likewise.training.positives import code_anchors, code_items, code_title_negatives, list_queries
 
 ALONE = {"negatives": 0, "title_negatives": 0}  # the batch is told apart from nothing but itself
 
@@ -38,7 +38,7 @@ def test_a_batch_of_one_thing_has_nothing_to_say(identity):
     assert loss_of(toy_objective(unlike(3), **ALONE), [0, 1, 2]).item() > 0.1
 
 
-def test_further_negatives_and_titles_of_the_same_thing_say_nothing_either():
+def test_extra_negatives_and_titles_of_the_same_thing_say_nothing_either():
     objective = toy_objective(identity_of([0] * 6, [0] * 6), negatives=64, title_negatives=64)
     assert all(loss_of(objective, [0, 1, 2], seed).item() == 0 for seed in range(5))
 
@@ -52,7 +52,7 @@ def test_what_is_told_apart_has_nothing_in_common_and_everything_unlike_is(rows,
     title, picture, description, named = (np.array(column) for column in zip(*rows, strict=True))
     identity = identity_of(title, picture, description, named)
     objective = toy_objective(identity, **ALONE)
-    plan = objective.plan(np.arange(len(rows)), step)
+    plan = objective.draw(np.arange(len(rows)), step)
 
     def equal(code):
         return ((code[:, None] == code[None, :]) & (code >= 0)[:, None])[plan.row][:, plan.row]
@@ -64,7 +64,7 @@ def test_what_is_told_apart_has_nothing_in_common_and_everything_unlike_is(rows,
     described_alone = (plan.items.title < 0) & ~plan.items.picture
     related |= equal(description) & (asked_by_description[:, None] | described_alone[None, :])
     related = torch.from_numpy(related)
-    anchors, items = anchor_codes(objective.data, plan), item_codes(objective.data, plan)
+    anchors, items = code_anchors(objective.data, plan), code_items(objective.data, plan)
     same = shares(torch.from_numpy(anchors.same), torch.from_numpy(items.same))
     ignored = shares(torch.from_numpy(anchors.related), torch.from_numpy(items.related))
     assert not same[~related].any(), "an answer has something in common with its question"
@@ -85,8 +85,8 @@ def test_what_shares_a_description_is_told_apart_by_what_else_it_shows():
 
 
 def kinds_of_pairs(objective, step=0):
-    plan = objective.plan(objective.data.rows, step)
-    codes = anchor_codes(objective.data, plan), item_codes(objective.data, plan)
+    plan = objective.draw(objective.data.rows, step)
+    codes = code_anchors(objective.data, plan), code_items(objective.data, plan)
     same, related = (shares(*(torch.from_numpy(getattr(one, name)) for one in codes)) for name in ("same", "related"))
     return plan, same, related
 
@@ -115,7 +115,7 @@ def test_a_named_identity_joins_rows_that_share_nothing_else():
 
 def test_a_row_answers_all_its_logged_queries_and_is_no_negative_of_any():
     """Queries 0 and 1 both found row 0; row 1 answers query 1 alone."""
-    log = QueryLog.of(4, np.array([0, 0, 1, 2]), np.array([0, 1, 1, 3]), np.array([3.0, 1.0, 2.0, 1.0]))
+    log = QueryLog.from_entries(4, np.array([0, 0, 1, 2]), np.array([0, 1, 1, 3]), np.array([3.0, 1.0, 2.0, 1.0]))
     objective = toy_objective(unlike(4), asked=log, **ALONE)
     for step in range(6):
         plan, same, related = kinds_of_pairs(objective, step)
@@ -126,7 +126,7 @@ def test_a_row_answers_all_its_logged_queries_and_is_no_negative_of_any():
             query = plan.pairs.query[place]
             answers = {row for row in range(3) if drawn[row] == query}
             assert set(plan.row[same[place].numpy()]) == answers
-            known = {row for row in range(4) if query in log.all_of(np.array([row]), 9)}
+            known = {row for row in range(4) if query in list_queries(log, np.array([row]), 9)}
             assert set(plan.row[(same | related)[place].numpy()]) == known | {plan.row[place]}
         weight = {(0, 0): 3.0, (0, 1): 1.0, (1, 1): 2.0, (2, 3): 1.0}
         for place in asking:
@@ -135,8 +135,8 @@ def test_a_row_answers_all_its_logged_queries_and_is_no_negative_of_any():
 
 def test_titles_as_prototypes_tell_pictures_apart_and_pass_over_text_queries():
     objective = toy_objective(unlike(6), negatives=0)
-    plan = objective.plan(np.arange(4), 0)
-    anchors, title_negatives = anchor_codes(objective.data, plan), title_negative_codes(objective.data, plan)
+    plan = objective.draw(np.arange(4), 0)
+    anchors, title_negatives = code_anchors(objective.data, plan), code_title_negatives(objective.data, plan)
     same = shares(torch.from_numpy(anchors.same), torch.from_numpy(title_negatives.same))
     ignored = shares(torch.from_numpy(anchors.related), torch.from_numpy(title_negatives.related))
     is_picture = plan.pairs.kind == KINDS.index("picture")
@@ -145,7 +145,7 @@ def test_titles_as_prototypes_tell_pictures_apart_and_pass_over_text_queries():
     assert (~(same | ignored)).sum(dim=1).numpy()[is_picture].tolist() == [5] * is_picture.sum()
 
 
-def test_further_negatives_come_from_the_training_rows_alone():
+def test_extra_negatives_come_from_the_training_rows_alone():
     objective = toy_objective(unlike(20), rows=range(10), negatives=256, title_negatives=256)
     objective.features.table[10:20] = float("nan")
     objective.features.table[30:40] = float("nan")

@@ -7,7 +7,7 @@ from torch import nn
 from training.toy_network import toy_objective, unlike
 
 from likewise.errors import UserError
-from likewise.training.optimizer import parameter_groups, trained_parameters
+from likewise.training.optimizer import find_trained_parameters, group_parameters
 
 
 def objective_with(**settings):
@@ -21,8 +21,8 @@ def objective_with(**settings):
 
 
 def groups_of(objective, scale=1.0):
-    trained = trained_parameters(objective, objective.config)
-    groups = parameter_groups(trained, objective.network, objective.config, scale)
+    trained = find_trained_parameters(objective, objective.config)
+    groups = group_parameters(trained, objective.network, objective.config, scale)
     assert sum(len(group["params"]) for group in groups) == len(trained)
 
     def group_of(weight):
@@ -60,12 +60,12 @@ def test_earlier_blocks_learn_more_slowly():
 def test_in_a_recipe_a_rate_may_be_for_what_trains_in_a_later_stage():
     objective = objective_with(lr_scales={"encoders.text": 0.5})
     objective.network.encoders.requires_grad_(False)
-    with pytest.raises(UserError, match=r"nothing that trains is named 'encoders\.text'"):
-        trained_parameters(objective, objective.config)
-    assert trained_parameters(objective, objective.config.model_copy(update={"effort": "best"}))
+    with pytest.raises(UserError, match=r"no trainable parameter matches 'encoders\.text'"):
+        find_trained_parameters(objective, objective.config)
+    assert find_trained_parameters(objective, objective.config.model_copy(update={"effort": "best"}))
     unknown = objective.config.model_copy(update={"effort": "best", "lr_scales": {"encoder.text": 0.5}})
-    with pytest.raises(UserError, match=r"nothing that trains is named 'encoder\.text'"):
-        trained_parameters(objective, unknown)
+    with pytest.raises(UserError, match=r"no trainable parameter matches 'encoder\.text'"):
+        find_trained_parameters(objective, unknown)
 
 
 def test_a_table_of_rates_slows_parts_down_and_freezes_others():
@@ -81,15 +81,15 @@ def test_a_table_of_rates_slows_parts_down_and_freezes_others():
 
 def test_a_pattern_that_fits_nothing_is_one_sentence():
     objective = objective_with(lr_scales={"heads.picture": 0.1})
-    with pytest.raises(UserError, match=r"nothing that trains is named 'heads.picture'; there are .*heads.image"):
-        trained_parameters(objective, objective.config)
+    with pytest.raises(UserError, match=r"no trainable parameter matches 'heads.picture'; the names are .*heads.image"):
+        find_trained_parameters(objective, objective.config)
 
 
 def test_frozen_parts_do_not_move():
     objective = objective_with(lr_scales={"heads.title": None})
     weights = [weight.clone() for weight in objective.network.heads["title"].parameters()]
-    trained = trained_parameters(objective, objective.config)
-    optimizer = torch.optim.AdamW(parameter_groups(trained, objective.network, objective.config, 1.0))
+    trained = find_trained_parameters(objective, objective.config)
+    optimizer = torch.optim.AdamW(group_parameters(trained, objective.network, objective.config, 1.0))
     objective.backward(np.arange(4), 0)
     optimizer.step()
     for before, after in zip(weights, objective.network.heads["title"].parameters(), strict=True):

@@ -13,11 +13,10 @@ from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
 
 from likewise.config import TrainConfig
 from likewise.progress import quiet
-from likewise.training.clock import Clock
-from likewise.training.context import prepare_training
+from likewise.training.context import Clock, prepare_training
 from likewise.training.distributed import Processes
+from likewise.training.features import take_rows
 from likewise.training.freezing import cut_encoders
-from likewise.training.indexing import take_rows
 from likewise.training.objective import Objective
 from likewise.training.resume import Environment
 from likewise.training.train import train

@@ -30,15 +30,15 @@ def run(tmp_path):
 
 
 def test_a_new_folder_is_made_and_the_same_call_goes_on(run, catalogue):
-    first = resume.begin(run, CONFIG, catalogue)
+    first = resume.open_run(run, CONFIG, catalogue)
     assert first.threads == 1 and first.precision == {"text": "float32", "image": "float32"}
-    assert resume.begin(run, CONFIG, catalogue) == first
+    assert resume.open_run(run, CONFIG, catalogue) == first
     assert TrainConfig.read(run / "config.yaml") == CONFIG
 
 
 def test_threads_and_tensorboard_may_change_and_the_first_threads_count(run, catalogue):
-    resume.begin(run, CONFIG, catalogue)
-    again = resume.begin(run, CONFIG.model_copy(update={"threads": 7, "tensorboard": True}), catalogue)
+    resume.open_run(run, CONFIG, catalogue)
+    again = resume.open_run(run, CONFIG.model_copy(update={"threads": 7, "tensorboard": True}), catalogue)
     assert again.threads == 1
 
 
@@ -53,25 +53,25 @@ def test_threads_and_tensorboard_may_change_and_the_first_threads_count(run, cat
     ],
 )
 def test_a_changed_setting_is_named(run, catalogue, change, message):
-    resume.begin(run, CONFIG, catalogue)
+    resume.open_run(run, CONFIG, catalogue)
     changed = TrainConfig.parse({**CONFIG.model_dump(exclude_unset=True), **change})
     with pytest.raises(UserError, match=message + r"\): choose another folder, or --restart to replace it"):
-        resume.begin(run, changed, catalogue)
+        resume.open_run(run, changed, catalogue)
 
 
 def test_a_changed_catalogue_is_named(run, catalogue):
-    resume.begin(run, CONFIG, catalogue)
+    resume.open_run(run, CONFIG, catalogue)
     with pytest.raises(UserError, match="the catalogue's rows have changed since"):
-        resume.begin(run, CONFIG, catalogue.select([0, 1]))
+        resume.open_run(run, CONFIG, catalogue.select([0, 1]))
 
 
 @pytest.mark.parametrize("name", ["holiday.txt", "config.yaml", "training/notes.txt"])
 def test_a_folder_of_something_else_is_refused_and_left_alone(run, catalogue, name):
     (run / name).parent.mkdir(parents=True)
     (run / name).write_text("mine")
-    with pytest.raises(UserError, match="is not empty and holds no training"), resume.lock(run):
+    with pytest.raises(UserError, match="is not empty and is not a run folder"), resume.lock(run):
         pass
-    with pytest.raises(UserError, match="is not empty and holds no training"):
+    with pytest.raises(UserError, match="is not empty and is not a run folder"):
         resume.clear(run)
     assert [path for path in run.rglob("*") if path.is_file()] == [run / name]
     assert (run / name).read_text() == "mine"
@@ -87,11 +87,11 @@ def test_a_file_in_the_way_is_refused(run, catalogue):
 def test_an_empty_folder_is_taken(run, catalogue):
     run.mkdir()
     resume.clear(run)
-    resume.begin(run, CONFIG, catalogue)
+    resume.open_run(run, CONFIG, catalogue)
 
 
 def finished_run(run, catalogue):
-    resume.begin(run, CONFIG, catalogue)
+    resume.open_run(run, CONFIG, catalogue)
     for name in ("model.safetensors", "metrics.json", "report.html", "README.md", "index/current", "encoders/text/x"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("ours")
@@ -122,8 +122,8 @@ def test_finishing_drops_the_state_and_what_killed_writers_left(run, catalogue):
 
 def test_one_training_writes_into_a_run_at_a_time(run, catalogue):
     with resume.lock(run):
-        resume.begin(run, CONFIG, catalogue)
-        with pytest.raises(UserError, match="another training is writing into"), resume.lock(run):
+        resume.open_run(run, CONFIG, catalogue)
+        with pytest.raises(UserError, match="another training is writing to"), resume.lock(run):
             pass
     with resume.lock(run):
         pass
@@ -169,10 +169,10 @@ def killed_at(monkeypatch, step, work):
 
 @pytest.mark.parametrize("step", range(1, 12))
 def test_a_begin_that_is_killed_anywhere_can_begin_again(run, catalogue, monkeypatch, step):
-    killed_at(monkeypatch, step, lambda: resume.begin(run, CONFIG, catalogue))
-    resume.begin(run, CONFIG, catalogue)
+    killed_at(monkeypatch, step, lambda: resume.open_run(run, CONFIG, catalogue))
+    resume.open_run(run, CONFIG, catalogue)
     assert TrainConfig.read(run / "config.yaml") == CONFIG
-    resume.begin(run, CONFIG, catalogue)
+    resume.open_run(run, CONFIG, catalogue)
 
 
 @pytest.mark.parametrize("step", range(1, 30))
@@ -183,7 +183,7 @@ def test_a_restart_that_is_killed_anywhere_can_restart_again(run, catalogue, mon
 
     def restart():
         resume.clear(run)
-        resume.begin(run, changed, catalogue)
+        resume.open_run(run, changed, catalogue)
 
     killed_at(monkeypatch, step, restart)
     assert not (run / STATE).exists() or (run / "config.yaml").exists(), "a state is never read under other settings"
@@ -193,13 +193,13 @@ def test_a_restart_that_is_killed_anywhere_can_restart_again(run, catalogue, mon
 
 
 def test_a_damaged_record_is_one_sentence(run, catalogue):
-    resume.begin(run, CONFIG, catalogue)
+    resume.open_run(run, CONFIG, catalogue)
     for content in ("{", "[1]", '{"unknown": 1}'):
         (run / resume.ENVIRONMENT).write_text(content)
         with pytest.raises(UserError, match=r"cannot resume.*--restart"):
-            resume.begin(run, CONFIG, catalogue)
+            resume.open_run(run, CONFIG, catalogue)
     resume.clear(run)
-    resume.begin(run, CONFIG, catalogue)
+    resume.open_run(run, CONFIG, catalogue)
     shutil.rmtree(run)
 
 
@@ -210,5 +210,5 @@ def test_versions_are_known_without_an_installed_likewise(monkeypatch):
         return "1"
 
     monkeypatch.setattr("likewise.training.resume.version", only_others)
-    assert resume.software()["likewise"] == "not installed"
-    assert resume.software()["torch"] == "1"
+    assert resume.list_software()["likewise"] == "not installed"
+    assert resume.list_software()["torch"] == "1"

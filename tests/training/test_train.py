@@ -165,7 +165,7 @@ def test_a_cut_that_is_not_there_is_one_sentence(shapes, tiny, tmp_path):
 
 def test_the_regime_partial_needs_pictures(shapes, tiny, tmp_path):
     words = tiny.model.model_copy(update={"fields": ("title", "description")})
-    with pytest.raises(UserError, match="trains the picture encoder, but fields has no image: use frozen or full"):
+    with pytest.raises(UserError, match="trains the image encoder, but fields has no image: use frozen or full"):
         train(shapes, tmp_path / "run", brief(tiny, regime="partial", model=words))
 
 

@@ -13,8 +13,8 @@ from likewise.evaluation.metrics import METRICS, unit_rows
 from likewise.evaluation.subsets import list_modality_subsets
 from likewise.evaluation.task import TaskOptions
 from likewise.model.field_embeddings import FieldEmbeddings
+from likewise.model.matryoshka import build_variants
 from likewise.model.model import Model
-from likewise.training.forms import forms_of
 from likewise.training.validation import score_validation
 
 ITEMS = 40
@@ -34,7 +34,7 @@ def test_validation_is_the_mean_over_the_forms_in_which_vectors_will_be_kept(tmp
     def mean(forms):
         return score_validation(embeddings, subsets, forms).mean
 
-    forms = forms_of(TrainConfig(matryoshka=(4,), quantization="binary"))
+    forms = build_variants(TrainConfig(matryoshka=(4,), quantization="binary"))
     whole, short, bits, _ = ([form] for form in forms)
     assert mean(whole) == 1.0
     assert mean(short) < 0.5 and mean(bits) < 0.5
@@ -54,4 +54,4 @@ def test_the_table_of_a_training_is_that_of_likewise_evaluate_on_the_same_rows(t
         for metric in METRICS:
             assert ours.metrics[metric] == theirs.metrics[metric], (ours.name, metric)
     assert evaluated.differences == reported.differences
-    assert evaluated.rival == reported.rival
+    assert evaluated.baseline == reported.baseline

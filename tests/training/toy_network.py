@@ -68,7 +68,7 @@ def toy_objective(
     none = np.full(count, -1, np.int64)
     title = np.arange(count) if titled else none
     description = np.arange(count, 2 * count) if described else none
-    asked = QueryLog.one_each(none) if asked is None else asked
+    asked = QueryLog.from_column(none) if asked is None else asked
     texts = RowTexts([f"text {n}" for n in range(2 * count)], title, description, description, none, none, asked)
     generator = torch.Generator().manual_seed(1)
     features = ToyFeatures(
@@ -77,7 +77,7 @@ def toy_objective(
     shown = np.ones(count, bool) if pictured is None else np.array(pictured, bool)
     config = TrainConfig.model_validate({"batch_size": 4, "epochs": 3, "text_lr_scale": 0.1, **settings})
     training_rows = np.arange(count) if rows is None else np.array(rows, np.int64)
-    data = TrainingSet.of(training_rows, texts, identity, shown)
+    data = TrainingSet.build(training_rows, texts, identity, shown)
     return Objective(toy_network(fields), features, data, config, processes)
 
 

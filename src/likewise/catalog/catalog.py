@@ -29,7 +29,7 @@ _ROWS_PER_DIGEST = 10_000
 
 
 class Catalog:
-    """Items in a fixed order; a selection of rows is a catalogue, too, and shares the resolved pictures.
+    """Items in a fixed order. A selection of rows is a catalogue too, and shares the resolved pictures.
 
     Attributes:
         table: "id" (unique strings), "title", "description" (String, null where blank), "image" (List(String) of
@@ -39,6 +39,18 @@ class Catalog:
         source: the file that it was read from; relative paths of pictures start from its folder.
         images: where pictures may come from.
         cache: the folder of downloads and thumbnails.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> catalog
+        Catalog('products.csv', 30 items, fields title, description, image)
+        >>> catalog.texts("title")[0], catalog.column("price")[1]
+        ('red circle shirt', 13.0)
+        >>> len(catalog.where("price < 50 and brand is not null")), len(catalog.select([0, 2]))
+        (10, 2)
+        >>> catalog.report.as_dict()["problems"]
+        {}
     """
 
     def __init__(
@@ -73,12 +85,20 @@ class Catalog:
             columns: our name → the file's name, such as {"title": "product_name"}; others are guessed, which the
                 report notes.
             where: a filter that rows have to meet, such as 'split == "train" and price < 20'.
-            max_items: at most so many items, drawn with `seed` and spread over titles.
-            images: where pictures may come from, and how much they may cost.
+            max_items: use a random sample of at most this many items, drawn with `seed` and spread over titles.
+            images: where pictures may come from, and limits on them.
             cache: the folder of downloads and thumbnails; None: the user's cache folder.
 
         Raises:
-            UserError: the file is no table, has no title column, or no item is left; or the filter is not valid.
+            UserError: the file is not a table, has no title column or no usable item, or the filter is not valid.
+
+        Example:
+            >>> import likewise as lw
+            >>> catalog = lw.Catalog.read(
+            ...     "products.csv", columns={"title": "title", "id": "model"}, where="stock > 0", max_items=10
+            ... )
+            >>> len(catalog), catalog.ids[0]
+            (10, 'XJ-903B')
         """
         report = Report()
         source = Path(path).expanduser()
@@ -209,7 +229,7 @@ class Catalog:
 
 
 def default_cache() -> Path:
-    """The folder in which this user's downloads and thumbnails are kept."""
+    """The user's cache folder for downloads and thumbnails."""
     return Path(platformdirs.user_cache_dir("likewise", appauthor=False))
 
 

@@ -1,4 +1,4 @@
-"""Which characters the bytes of a text file stand for."""
+"""Detection of the character encoding of text files."""
 
 import codecs
 import io
@@ -26,7 +26,7 @@ _MULTIBYTE = frozenset({"utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp932", "
 
 
 def detect_encoding(data: bytes) -> str:
-    """The name of the codec that reads `data`: a byte order mark decides, then validity as UTF-8, then statistics.
+    """Detect the codec of `data`: by byte order mark, then validity as UTF-8, then statistics.
 
     Mostly valid UTF-8 with some stray bytes is still UTF-8; `decode_lines` repairs the rest.
     """
@@ -47,12 +47,12 @@ def detect_encoding(data: bytes) -> str:
 
 
 def decode_lines(data: bytes, encoding: str) -> "DecodedLines":
-    """Iterate over the lines of `data` with their line ends; stray bytes are read as Windows-1252."""
+    """Iterate over the lines of `data`, including line ends; stray bytes are read as Windows-1252."""
     return DecodedLines(data, encoding)
 
 
 class DecodedLines(Iterator[str]):
-    """Lines of text; `repaired` counts those so far that did not fit the encoding."""
+    """Iterator over decoded lines; `repaired` counts those so far with bytes that are invalid in the encoding."""
 
     def __init__(self, data: bytes, encoding: str) -> None:
         self.repaired = 0

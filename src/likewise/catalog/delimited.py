@@ -1,4 +1,4 @@
-"""CSV and its relatives, read tolerantly: every record is used, repaired or counted, and none ends the reading.
+"""Tolerant reader of CSV and similar formats: every record is used, repaired or counted, and none stops the reading.
 
 One strict parser reads all files. Where it stumbles over a quotation mark, only that line is repaired or given up, and
 reading goes on with the next: an unclosed quote never swallows the rest of the file.
@@ -27,7 +27,7 @@ _LONGEST_CELL = 2**31 - 1
 
 @dataclass(frozen=True)
 class RawTable:
-    """A file's cells as text, null where a row has none.
+    """The cells of a file as text; null where a row has none.
 
     Attributes:
         cells: one String column for each column of the file (Parquet keeps numbers and booleans typed).
@@ -39,7 +39,7 @@ class RawTable:
 
 
 class _Lines(Iterator[str]):
-    """Lines for a csv reader; those of the current record can be taken back."""
+    """Line iterator for a csv reader that can push back the lines of the current record."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -54,7 +54,7 @@ class _Lines(Iterator[str]):
         return line
 
     def take_back_all_but_first(self) -> str:
-        """Return the record's first line; the others will be read again."""
+        """Return the first line of the record, and push back the others."""
         self._returned.extendleft(reversed(self.record[1:]))
         return self.record[0]
 
@@ -96,7 +96,7 @@ def read_delimited(data: bytes, *, encoding: str, name: str, default_separator: 
 
 
 def _read_sound(data: bytes, encoding: str, separator: str, report: Report) -> RawTable | None:
-    """Read a file without any fault, three times as fast as `_read_tolerantly`; None at the first fault."""
+    """Read a well-formed file, three times as fast as `_read_tolerantly`; None at the first error."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
     reader = csv.reader(text, delimiter=separator, strict=True)
     frames: list[pl.DataFrame] = []
@@ -138,7 +138,7 @@ def _build_frame(names: Iterable[str], rows: Sequence[Sequence[str | None]]) -> 
 
 
 def _iterate_records(lines: _Lines, separator: str) -> Iterator[list[str] | str]:
-    """Yield the cells of each record (none for a blank line), or the bare line where its quotes are unsound."""
+    """Yield the cells of each record (none for a blank line), or the bare line if its quotes are unbalanced."""
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
         lines.record.clear()
@@ -174,7 +174,7 @@ def _check_rows(
 
 
 def _repair_quotes(line: str, separator: str, width: int) -> list[str] | None:
-    """Read one line whose quotation marks are unsound; None if no reading gives `width` cells."""
+    """Read one line with unbalanced quotation marks; None if no reading gives `width` cells."""
     literal = [cell.strip().strip('"').replace('""', '"') for cell in line.split(separator)]
     if len(literal) == width:
         return literal

@@ -26,7 +26,7 @@ Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 
 @dataclass(frozen=True)
 class Compare:
-    """The cell compared with a value; false for a blank cell, except that "!=" is true for it."""
+    """Comparison of a cell with a value; false for a blank cell, except that "!=" is true for it."""
 
     column: str
     operator: Operator
@@ -38,7 +38,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The cell equals one of the values; false for a blank cell."""
+    """Whether the cell equals one of the values; false for a blank cell."""
 
     column: str
     values: tuple[Value, ...]
@@ -49,7 +49,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class IsNull:
-    """The cell is blank; a list without elements is, too."""
+    """Whether the cell is blank; an empty list is blank, too."""
 
     column: str
 
@@ -59,7 +59,7 @@ class IsNull:
 
 @dataclass(frozen=True)
 class Not:
-    """The opposite of a condition."""
+    """Negation of a condition."""
 
     part: "Condition"
 
@@ -77,7 +77,7 @@ class Not:
 
 @dataclass(frozen=True)
 class And:
-    """All of two or more conditions, none of which is an And itself."""
+    """Conjunction of two or more conditions, none of which is an And itself."""
 
     parts: tuple["Condition", ...]
 
@@ -87,7 +87,7 @@ class And:
 
 @dataclass(frozen=True)
 class Or:
-    """Any of two or more conditions, none of which is an Or itself."""
+    """Disjunction of two or more conditions, none of which is an Or itself."""
 
     parts: tuple["Condition", ...]
 
@@ -128,7 +128,7 @@ def _parser() -> Lark:
 
 @v_args(inline=True)
 class _ToTree(Transformer[Token, Condition]):
-    """Builds the tree while parsing, from the leaves up."""
+    """Transformer that builds the tree while parsing, bottom-up."""
 
     def start(self, condition: Condition) -> Condition:
         return condition

@@ -1,4 +1,4 @@
-"""A filter's tree → the rows of a table for which it is true."""
+"""Evaluation of filters on Polars tables."""
 
 from collections.abc import Sequence
 

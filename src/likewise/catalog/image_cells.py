@@ -1,4 +1,4 @@
-"""The cell of an image column → the sources that it names: one, a JSON list, or several in a row."""
+"""Parser of image cells: one source, a JSON list of sources, or several separated ones."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""JSON Lines, or one JSON list of objects: every object is a row, whatever its keys."""
+"""Reader of JSON Lines, or of one JSON list of objects: every object is a row."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) -> RawTable:
-    """Read objects, one a line or all in one list; a line that is no object is counted.
+    """Read objects, one per line or all in one list; lines that are not objects are counted.
 
     Raises:
         UserError: there is no object at all, or there are thousands of different keys.
@@ -51,7 +51,7 @@ def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) ->
 
 
 def format_cell(value: Any) -> str | None:
-    """A JSON value as the text of a cell: lists and objects stay JSON, null and NaN are blank."""
+    """Format a JSON value as the text of a cell: lists and objects stay JSON, null and NaN are blank."""
     match value:
         case None:
             return None
@@ -69,7 +69,7 @@ def format_cell(value: Any) -> str | None:
 
 
 def _convert_value(value: object) -> str | None:
-    """Parquet's values that JSON lacks: dates as text; bytes (embedded pictures) are left out."""
+    """Convert Parquet values that JSON lacks: dates to text, bytes (embedded pictures) to null."""
     return None if isinstance(value, bytes) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Pictures that stand in for a missing one: the same file under many titles that have nothing in common."""
+"""Detection of placeholder pictures: one file that many unrelated titles share."""
 
 import itertools
 import re
@@ -37,7 +37,7 @@ def drop_placeholders(
 
 
 def find_placeholders(pictures: Sequence[tuple[Picture, ...]], titles: Sequence[str | None]) -> Mapping[str, int]:
-    """The keys of placeholder pictures, each with the number of different titles that share it."""
+    """Find placeholder pictures: key → number of different titles that share it."""
     sharing: defaultdict[str, set[str]] = defaultdict(set)
     for of_item, title in zip(pictures, titles, strict=True):
         for picture in of_item:
@@ -51,7 +51,7 @@ def find_placeholders(pictures: Sequence[tuple[Picture, ...]], titles: Sequence[
 
 
 def compute_mean_overlap(titles: Sequence[str]) -> float:
-    """The mean Jaccard index of the titles' words over all pairs, in [0, 1]; of many titles some are compared."""
+    """Compute the mean Jaccard index of the titles' words over all pairs, in [0, 1]; long lists are subsampled."""
     step = max(1, len(titles) // _TITLES_COMPARED)
     words = [_split_words(title) for title in titles[::step][:_TITLES_COMPARED]]
     overlaps = [len(one & other) / max(len(one | other), 1) for one, other in itertools.combinations(words, 2)]

@@ -1,4 +1,4 @@
-"""What was wrong with a catalogue, counted by cause, and what was assumed about it."""
+"""Report of the problems of a catalogue, counted by cause, and of the assumptions made about it."""
 
 import threading
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ CONSEQUENCES: dict[str, str] = {
 
 @dataclass
 class Problem:
-    """One cause with the number of times it occurred, and the first few rows (or ids) where it did."""
+    """A cause, the number of times it occurred, and the first few rows (or ids) with it."""
 
     cause: str
     count: int = 0
@@ -74,7 +74,7 @@ class Problem:
 
     @property
     def consequence(self) -> str:
-        """What happens to what was counted, as a sentence without a full stop."""
+        """The consequence for the affected rows, as a sentence without a full stop."""
         if self.cause in CONSEQUENCES:
             return CONSEQUENCES[self.cause]
         if self.cause in PICTURE_CAUSES or self.cause.startswith("http-"):
@@ -83,7 +83,7 @@ class Problem:
 
 
 class Report:
-    """Counts problems by cause; its size does not grow with the catalogue.
+    """Problem counts by cause; the size does not grow with the catalogue.
 
     Attributes:
         rows: rows of data in the file, blank and unreadable ones included.
@@ -103,7 +103,7 @@ class Report:
         return f"Report(rows={self.rows}, usable={self.usable}, problems={self.as_dict()['problems']})"
 
     def count(self, cause: str, example: str | int | None = None, count: int = 1) -> None:
-        """Count `cause` `count` times more; `example` is a row number or an id. Safe to call from several threads."""
+        """Add `count` to the count of `cause`; `example` is a row number or an id. Thread-safe."""
         if count < 1:
             return
         with self._lock:
@@ -153,7 +153,7 @@ def _format_examples(examples: list[str | int]) -> str:
 
 
 def describe_picture_cause(cause: str) -> str:
-    """Say a cause as the end of a sentence that starts with "the picture"."""
+    """Describe a cause as the end of a sentence that starts with "the picture"."""
     if cause.startswith("http-"):
         return f"was refused by its server with status {cause.removeprefix('http-')}"
     return PICTURE_CAUSES.get(cause, "cannot be used")

@@ -1,4 +1,4 @@
-"""A sample catalogue that needs no network: OpenMoji's pictures under the names that Unicode gives them."""
+"""Sample catalogue that needs no network: OpenMoji pictures with their Unicode names."""
 
 import csv
 import shutil
@@ -67,14 +67,14 @@ class _Row:
 
 
 def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
-    """Render about 1,900 OpenMoji pictures (all emoji but variants of skin tone) with a table of names beside them.
+    """Render about 1,900 OpenMoji pictures (all emoji except skin tone variants), and write a table of their names.
 
-    The folder appears when all is done; an interrupted call is taken up where it stopped, and a finished folder is
-    used as it is.
+    The folder appears when everything is done. An interrupted call is resumed by the next one, and a finished folder
+    is used as it is.
 
     Args:
         folder: written to; must not exist yet, be empty, or be an earlier sample.
-        limit: only the first so many emoji.
+        limit: only the first `limit` emoji; None: all.
 
     Returns:
         The path of the CSV, with the columns id, title, description, image_url, category, emoji, emoji_version, licence
@@ -134,7 +134,7 @@ def _list_base_emoji() -> list[str]:
 
 
 def _find_drawing(text: str, drawings: dict[str, object]) -> str | None:
-    """The drawing's name: code points in hexadecimal digits, variation selectors only where OpenMoji keeps them."""
+    """File name of the drawing: hexadecimal code points, with variation selectors only where OpenMoji keeps them."""
     points = [f"{ord(character):04X}" for character in text]
     candidates = ("-".join(points), "-".join(point for point in points if point != "FE0F"))
     return next((code for code in candidates if code in drawings), None)
@@ -166,7 +166,7 @@ def _build_row(text: str, code: str) -> _Row:
 
 
 def _build_description(text: str, title: str, aliases: list[str]) -> str:
-    """Other names, and what a composed emoji is composed of; empty where its title says it all."""
+    """Other names, and the parts of a composed emoji; empty if they add nothing to the title."""
     parts = [unicodedata.name(character, "").lower() for character in text if character not in _JOINERS]
     others = [_read_shortcode(alias) for alias in aliases]
     if len(parts) == 1:

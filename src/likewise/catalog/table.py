@@ -1,4 +1,4 @@
-"""A catalogue file → its cells. What the bytes are decides how they are read; the name is only a hint."""
+"""Reader of catalogue files. The contents decide the format; the name is only a hint."""
 
 import codecs
 import difflib

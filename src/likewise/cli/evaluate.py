@@ -8,12 +8,12 @@ from cyclopts import Parameter
 
 from likewise.cli.options import (
     CATALOG_DEFAULTS,
-    TASK_DEFAULTS,
+    EVALUATION_DEFAULTS,
     AsJson,
     CatalogOptions,
     Data,
     Device,
-    QuestionOptions,
+    EvaluationOptions,
     Run,
     Switch,
     Where,
@@ -27,7 +27,7 @@ def evaluate(
     *,
     data: Data,
     where: Where = None,
-    asked: QuestionOptions = TASK_DEFAULTS,
+    options: EvaluationOptions = EVALUATION_DEFAULTS,
     ablations: Switch = False,
     report: Path | None = None,
     fail_under: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -59,7 +59,7 @@ def evaluate(
     if report is not None:
         prepare_target(report)
     model = Model.load(run, device)
-    task = asked.task(data, catalog, where, model.fields)
+    task = options.build_task(data, catalog, where, model.fields)
     evaluation = evaluate_run(run, model, task, ablations=ablations)
     if report is not None:
         say(f"The report is {write_evaluation(report, run, model, evaluation)}")
@@ -82,7 +82,7 @@ def compare(
     *,
     data: Data,
     where: Where = None,
-    asked: QuestionOptions = TASK_DEFAULTS,
+    options: EvaluationOptions = EVALUATION_DEFAULTS,
     as_json: AsJson = False,
     device: Device = "auto",
     catalog: CatalogOptions = CATALOG_DEFAULTS,
@@ -100,7 +100,7 @@ def compare(
     from likewise.model.model import Model
 
     first, second = Model.load(run, device), Model.load(other, device)
-    task = asked.task(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
+    task = options.build_task(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
     result = compare_runs(task, (run, first), (other, second))
     if as_json:
         print_json(result.model_dump(mode="json"))

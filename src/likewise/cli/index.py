@@ -32,6 +32,7 @@ def index(
     target_recall: float | None = None,
     memory: str | None = None,
     index_kind: Literal["auto", "flat", "hnsw-sq8", "ivf-sq8", "ivf-pq", "rabitq"] | None = None,
+    field_vectors: bool = True,
     device: Device = "auto",
     catalog: CatalogOptions = CATALOG_DEFAULTS,
 ) -> None:
@@ -51,9 +52,12 @@ def index(
         For faiss: maximum memory of the index, such as 2GB.
     index_kind
         For faiss: type of index; auto picks the fastest that reaches --target-recall within --memory.
+    field_vectors
+        Also keep the vector of each field of an item; --no-field-vectors makes the index smaller.
     """
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
+    from likewise.stores.search_target import show_bytes
 
     credentials = read_credentials()
     model = Model.load(run, device)
@@ -62,6 +66,8 @@ def index(
             raise UserError(
                 "--target-recall, --memory and --index-kind apply when an index is built: omit them with --update"
             )
+        if not field_vectors:
+            raise UserError("--no-field-vectors applies to a new index: --update keeps what it has")
         if dim is not None:
             raise UserError("--dim applies to a new index: --update keeps the dimensions that it has")
         opened = Index.open(run, model, store=store, credentials=credentials)
@@ -78,8 +84,11 @@ def index(
         target_recall=target_recall,
         memory=memory,
         kind=index_kind,
+        field_vectors=field_vectors,
     )
     say(f"{len(built):,} items can be searched; {built.metadata.left_out:,} have no content")
+    if field_vectors:
+        say(f"The vectors of single fields take {show_bytes(built.metadata.field_vector_bytes)} (--no-field-vectors)")
 
 
 def encode(
@@ -113,7 +122,7 @@ def encode(
     model = Model.load(run, device)
     shortened = TruncatedModel(model, model.dim if dim is None else dim)
     items = catalog.read(data, where)
-    written = write_vectors(output, items.ids, shortened.cut(model.encode_items(items, split_names(fields))))
+    written = write_vectors(output, items.ids, shortened.truncate(model.encode_items(items, split_names(fields))))
     say(f"{written:,} vectors of {shortened.dim} dimensions in {output}")
     if written < len(items):
         say(f"{len(items) - written:,} items have none of the fields and were skipped")

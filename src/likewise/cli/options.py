@@ -104,7 +104,7 @@ class CatalogOptions:
 
 @Parameter(name="*", group=Group("Evaluation", sort_key=5))
 @dataclass(frozen=True)
-class QuestionOptions:
+class EvaluationOptions:
     """What is evaluated.
 
     Attributes:
@@ -122,7 +122,7 @@ class QuestionOptions:
     fields: str | None = None
     relevance: str | None = None
 
-    def task(
+    def build_task(
         self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
     ) -> "RetrievalTask":
         """Read the catalogue and the queries; a folder in BEIR's layout holds both."""
@@ -144,7 +144,7 @@ class QuestionOptions:
 
 
 CATALOG_DEFAULTS = CatalogOptions()
-TASK_DEFAULTS = QuestionOptions()
+EVALUATION_DEFAULTS = EvaluationOptions()
 
 
 def read_credentials() -> "Credentials":

@@ -1,5 +1,6 @@
 """The command that trains."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,9 +72,7 @@ def train(
     restart
         Start from scratch even if the run folder holds a training.
     """
-    from likewise.training.clock import Clock
-
-    clock = Clock()  # before PyTorch is imported, which counts, too
+    started = time.monotonic()  # before PyTorch is imported, which counts, too
     from likewise.training.train import train as train_run
 
     settings = build_config(
@@ -93,7 +92,7 @@ def train(
     )
     where = where if where is not None else settings.data.where
     max_items = max_items if max_items is not None else settings.data.max_items
-    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart, clock=clock)
+    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart, started=started)
     say(f"Saved to {output}; report.html in it shows the training and the results")
 
 

@@ -171,8 +171,8 @@ class Encoder(nn.Module):
         named = dict(self.named_parameters())
         with torch.enable_grad():
             states = self.forward_to(self.example_here(2), cut)
-            below = _reached(states, named)
-            above = _reached(self.forward_from(states.detach(), cut), named)
+            below = _find_reached(states, named)
+            above = _find_reached(self.forward_from(states.detach(), cut), named)
         trained = [name for name in named if name in above - below]
         self.requires_grad_(False)
         for name in trained:
@@ -243,7 +243,7 @@ class Encoder(nn.Module):
         return digest.hexdigest()
 
 
-def _reached(output: Tensor, named: dict[str, nn.Parameter]) -> set[str]:
+def _find_reached(output: Tensor, named: dict[str, nn.Parameter]) -> set[str]:
     """The names of the parameters that `output` depends on."""
     if not output.requires_grad:
         return set()

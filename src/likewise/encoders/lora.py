@@ -62,12 +62,12 @@ def add_lora(
 
 def has_lora(encoder: Encoder) -> bool:
     """Whether `add_lora` has put something in that `merge_lora` has not taken out yet."""
-    return bool(_adapted(encoder))
+    return bool(_adapt(encoder))
 
 
 def merge_lora(encoder: Encoder) -> None:
     """Add what `add_lora` put in and training has learned to the plain weights, and take it out again."""
-    for name, layer in _adapted(encoder):
+    for name, layer in _adapt(encoder):
         layer.merge()
         plain = layer.get_base_layer()
         plain.weight = nn.Parameter(plain.weight.detach().clone())  # peft writes past the version that caches look at
@@ -77,7 +77,7 @@ def merge_lora(encoder: Encoder) -> None:
         del encoder.network.peft_config
 
 
-def _adapted(encoder: Encoder) -> list[tuple[str, Any]]:
+def _adapt(encoder: Encoder) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in encoder.named_modules() if hasattr(module, "lora_A")]
 
 

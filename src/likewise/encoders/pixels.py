@@ -27,7 +27,7 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def patches_of(name: str, side: int, patch: int) -> int:
+def count_patches(name: str, side: int, patch: int) -> int:
     """How many patches stand side by side in a picture of `side` pixels.
 
     Raises:

@@ -52,11 +52,11 @@ def load_encoder(name: str, modality: Modality, *, seed: int = 0, resolution: in
     Raises:
         UserError: no such encoder, of the other modality, it cannot be loaded, or not see at that resolution.
     """
-    encoder = _loaded(name, modality, seed)
+    encoder = _load_encoder(name, modality, seed)
     return encoder if resolution is None else encoder.with_resolution(resolution)
 
 
-def _loaded(name: str, modality: Modality, seed: int) -> Encoder:
+def _load_encoder(name: str, modality: Modality, seed: int) -> Encoder:
     if name in _KNOWN:
         known = _KNOWN[name]
         if known.modality != modality:
@@ -91,7 +91,7 @@ def restore_encoder(folder: Path, modality: Modality) -> Encoder:
         try:
             encoder_class.saved.model_validate(content.description)
         except ValidationError as error:
-            raise _damaged(folder / DESCRIPTION_FILE, _first_fault(error)) from None
+            raise _damage_error(folder / DESCRIPTION_FILE, _first_fault(error)) from None
     try:
         encoder = encoder_class.restore(folder, content.name, modality, content.description)
         if isinstance(encoder, HuggingFaceEncoder):
@@ -99,11 +99,11 @@ def restore_encoder(folder: Path, modality: Modality) -> Encoder:
     except UserError:
         raise
     except Exception as error:  # transformers and tokenizers raise whatever they stumble over
-        raise _damaged(folder, _first_line(error)) from None
+        raise _damage_error(folder, _first_line(error)) from None
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of Rust, which tokenizers are written in
             raise
-        raise _damaged(folder, _first_line(error)) from None
+        raise _damage_error(folder, _first_line(error)) from None
     return encoder
 
 
@@ -133,7 +133,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _damaged(path: Path, reason: str) -> UserError:
+def _damage_error(path: Path, reason: str) -> UserError:
     return UserError(f"the encoder in {path} is damaged ({reason}): train the model again, or get it again")
 
 
@@ -156,13 +156,13 @@ def _hugging_face(name: str, modality: Modality) -> Encoder:
 
     config = read_config(model_folder(name), name)
     if config.model_type in DUAL_MODELS:
-        return DualTextEncoder.pretrained(name) if modality == "text" else DualImageEncoder.pretrained(name)
+        return DualTextEncoder.from_pretrained(name) if modality == "text" else DualImageEncoder.from_pretrained(name)
     if hasattr(config, "vision_config"):
         raise UserError(
             f"the encoder {name} is of the type {config.model_type}, which likewise does not support: "
             f"of the models for both texts and pictures it knows {', '.join(DUAL_MODELS)}"
         )
-    return TextEncoder.pretrained(name) if modality == "text" else VisionEncoder.pretrained(name)
+    return TextEncoder.from_pretrained(name) if modality == "text" else VisionEncoder.from_pretrained(name)
 
 
 def _known(name: str, modality: Modality) -> Callable[[Callable[[int], Encoder]], Callable[[int], Encoder]]:
@@ -178,14 +178,14 @@ def _lite_text(seed: int) -> Encoder:
     from likewise.encoders.packaged import MINILM
     from likewise.encoders.text import TextEncoder
 
-    return TextEncoder.pretrained("lite-text", source=str(MINILM.locate().parent))
+    return TextEncoder.from_pretrained("lite-text", source=str(MINILM.locate().parent))
 
 
 @_known("lite-image", "image")
 def _lite_image(seed: int) -> Encoder:
     from likewise.encoders.efficientnet import EfficientNetLite0
 
-    return EfficientNetLite0.pretrained()
+    return EfficientNetLite0.from_pretrained()
 
 
 @_known("scratch-text", "text")

@@ -11,7 +11,7 @@ from likewise.errors import UserError
 _OPTION = "interpolate_pos_encoding"
 
 
-def resized(processor: Any, side: int, name: str) -> Any:
+def resize_processor(processor: Any, side: int, name: str) -> Any:
     """An image processor that makes squares of `side` pixels; what it crops off keeps its share.
 
     Raises:
@@ -39,6 +39,6 @@ def cannot_see(name: str, side: int) -> str:
     return f"the encoder {name} cannot process pictures of {side} pixels: choose another resolution, or omit it"
 
 
-def between_positions(network: Any) -> dict[str, bool]:
+def interpolate_positions(network: Any) -> dict[str, bool]:
     """The option that lets a network place its learned positions on another grid; some do so unasked."""
     return {_OPTION: True} if _OPTION in inspect.signature(network.forward).parameters else {}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from likewise.encoders.base import Encoder, Modality
-from likewise.encoders.pixels import SquareDescription, patches_of, square_pixels
+from likewise.encoders.pixels import SquareDescription, count_patches, square_pixels
 from likewise.encoders.transformer import Transformer, random_positions
 
 SIDE = 96
@@ -28,7 +28,7 @@ class ScratchImage(Encoder):
     learning_rate = 1e-3  # random weights
 
     def __init__(self, name: str = "scratch-image", side: int = SIDE) -> None:
-        rows = patches_of(name, side, PATCH)
+        rows = count_patches(name, side, PATCH)
         super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=side)
         self._side = side
         self.patches = nn.Linear(3 * PATCH * PATCH, WIDTH)

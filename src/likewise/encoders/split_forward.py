@@ -40,7 +40,7 @@ class Blocks:
         def stop(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Reached(args[0] if args else kwargs["hidden_states"])
 
-        with _hooked(self.blocks[cut], stop):
+        with _record_blocks(self.blocks[cut], stop):
             try:
                 run()
             except _Reached as reached:
@@ -57,7 +57,7 @@ class Blocks:
         for number, forward in passed.items():
             self.blocks[number].forward = forward  # in front of the class's own
         try:
-            with _hooked(self.blocks[cut], replace):
+            with _record_blocks(self.blocks[cut], replace):
                 return run()
         finally:
             for number in passed:
@@ -101,7 +101,7 @@ def _passing(others: int | None) -> Callable[..., Any]:
 
 
 @contextmanager
-def _hooked(block: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+def _record_blocks(block: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
     handle = block.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
@@ -114,7 +114,7 @@ def _find_blocks(network: nn.Module) -> list[nn.Module]:
     stacks = list(_outermost_lists(network))
     if not stacks:
         return []
-    return [block for stage in max(stacks, key=_weights) for block in _blocks_of(stage)]
+    return [block for stage in max(stacks, key=_weights) for block in _list_blocks(stage)]
 
 
 def _outermost_lists(module: nn.Module) -> Iterator[nn.ModuleList]:
@@ -125,7 +125,7 @@ def _outermost_lists(module: nn.Module) -> Iterator[nn.ModuleList]:
             yield from _outermost_lists(child)
 
 
-def _blocks_of(stage: nn.Module) -> list[nn.Module]:
+def _list_blocks(stage: nn.Module) -> list[nn.Module]:
     """The blocks of a stage (of ConvNeXt, ResNet, Swin); of anything else, itself."""
     stacks = [child for child in stage.children() if isinstance(child, nn.ModuleList | nn.Sequential)]
     alike = [stack for stack in stacks if len({type(block) for block in stack}) == 1]

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from likewise.encoders.base import Description, Modality
-from likewise.encoders.hub import guarded, load_network, model_folder, read_config
+from likewise.encoders.hub import guard_remote_code, load_network, model_folder, read_config
 from likewise.encoders.hugging_face import HuggingFaceEncoder, Width
 from likewise.encoders.sentence_modules import (
     ACTIVATIONS,
@@ -67,7 +67,7 @@ class TextEncoder(HuggingFaceEncoder):
         self.eval()
 
     @classmethod
-    def pretrained(cls, name: str, source: str | None = None) -> Self:
+    def from_pretrained(cls, name: str, source: str | None = None) -> Self:
         """Load a folder or hub id.
 
         Args:
@@ -79,7 +79,7 @@ class TextEncoder(HuggingFaceEncoder):
         """
         folder = model_folder(source or name)
         config = read_config(folder, name)
-        description = guarded(name, lambda: read_description(folder, name))
+        description = guard_remote_code(name, lambda: read_description(folder, name))
         network = load_network(AutoModel, folder, name, config, **without_pooler(config))
         tokenizer = load_tokenizer(folder, name)
         description["max_length"] = description["max_length"] or maximal_length(network, tokenizer)
@@ -87,7 +87,7 @@ class TextEncoder(HuggingFaceEncoder):
         description["tokenizer"] = batch_tokenizer.digest()
         description["architecture"] = architecture(config)
         encoder = cls(name, network, batch_tokenizer, description)
-        guarded(name, lambda: load_dense_weights(encoder.head, folder))
+        guard_remote_code(name, lambda: load_dense_weights(encoder.head, folder))
         return encoder
 
     @classmethod
@@ -136,7 +136,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
     Raises:
         UserError: there is none, or it needs a library that is not installed.
     """
-    tokenizer = guarded(
+    tokenizer = guard_remote_code(
         name, lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     )
     if tokenizer is None:

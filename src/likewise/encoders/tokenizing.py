@@ -33,7 +33,7 @@ class BatchTokenizer:
         self.pad_to_maximum = pad_to_maximum
         self.names = tuple(tokenizer.model_input_names)
         self._lock = threading.Lock()
-        self._backend = _frozen_backend(tokenizer, max_length, pad_to_maximum)
+        self._backend = _freeze_backend(tokenizer, max_length, pad_to_maximum)
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """{"input_ids": (n, length) int64, "attention_mask": …}, as the model's forward names them."""
@@ -89,7 +89,7 @@ class BatchTokenizer:
         return dict(batch)
 
 
-def _frozen_backend(tokenizer: Any, max_length: int, pad_to_maximum: bool) -> Tokenizer | None:
+def _freeze_backend(tokenizer: Any, max_length: int, pad_to_maximum: bool) -> Tokenizer | None:
     if not tokenizer.is_fast:
         return None
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())

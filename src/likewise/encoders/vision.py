@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
 from likewise.encoders.base import Description, Modality
-from likewise.encoders.hub import guarded, load_network, model_folder, read_config
+from likewise.encoders.hub import guard_remote_code, load_network, model_folder, read_config
 from likewise.encoders.hugging_face import HuggingFaceEncoder, Width
 from likewise.encoders.pixels import as_rgb
-from likewise.encoders.resolution import between_positions, cannot_see, resized
+from likewise.encoders.resolution import cannot_see, interpolate_positions, resize_processor
 from likewise.encoders.text import architecture, without_pooler
 from likewise.errors import UserError
 
@@ -61,7 +61,7 @@ class VisionEncoder(HuggingFaceEncoder):
         self.eval()
 
     @classmethod
-    def pretrained(cls, name: str) -> Self:
+    def from_pretrained(cls, name: str) -> Self:
         """Load a folder or hub id.
 
         Raises:
@@ -77,7 +77,7 @@ class VisionEncoder(HuggingFaceEncoder):
         return cls(name, network, processor, description)
 
     def with_resolution(self, side: int) -> Self:
-        processor, options = resized(self.preparation, side, self.name), between_positions(self.network)
+        processor, options = resize_processor(self.preparation, side, self.name), interpolate_positions(self.network)
         try:
             layout = _layout(self.name, self.network, processor, options)
         except UserError:
@@ -148,7 +148,7 @@ def load_processor(folder: Path, name: str) -> Any:
     """
     if not any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
         raise UserError(f"the encoder {name} holds no preprocessor_config.json: it is not for pictures, or incomplete")
-    return guarded(
+    return guard_remote_code(
         name,
         lambda: AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=False, local_files_only=True
@@ -184,7 +184,7 @@ def _layout(name: str, network: Any, processor: Any, options: dict[str, bool]) -
             f"the image processor of {name} does not resize pictures to a fixed size; choose another encoder"
         ) from None
     with torch.no_grad():
-        output, again = (guarded(name, lambda: network(pixel_values=pixels, **options)) for _ in range(2))
+        output, again = (guard_remote_code(name, lambda: network(pixel_values=pixels, **options)) for _ in range(2))
     if not torch.allclose(output.last_hidden_state, again.last_hidden_state, rtol=1e-3, atol=1e-4):
         raise UserError(f"the encoder {name} is not deterministic; choose another")
     states, pooled = _sequence(output.last_hidden_state), getattr(output, "pooler_output", None)

@@ -1,1 +1,1 @@
-"""How good the search is: metrics, rivals, intervals, a verdict, and the report that shows them."""
+"""How good the search is: metrics, baselines, intervals, a verdict, and the report that shows them."""

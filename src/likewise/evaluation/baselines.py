@@ -71,10 +71,10 @@ def bm25_scores(queries: Sequence[str | None], texts: Sequence[str | None]) -> C
     """
     builder = PostingsBuilder()
     builder.add([str(row) for row in range(len(texts))], (lexical_tokens(text or "") for text in texts))
-    words = BM25Index([Segment("texts", builder.build(), np.ones(len(texts), bool))])
+    index = BM25Index([Segment("texts", builder.build(), np.ones(len(texts), bool))])
 
     def score(rows: slice) -> np.ndarray:
-        matches = [words.match([(query or "", 1.0)]).all_scores for query in queries[rows]]
+        matches = [index.match([(query or "", 1.0)]).all_scores for query in queries[rows]]
         return np.stack(matches) if matches else np.zeros((0, len(texts)), np.float32)
 
     return score

@@ -1,4 +1,4 @@
-"""Puts a trained model beside its rivals: the same queries, the same answers, paired by query."""
+"""Comparison of a trained model with its baselines on the same queries, paired by query."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -46,26 +46,26 @@ def compare(
     subset: str,
     label: str,
     trained: SystemMetrics,
-    rivals: Sequence[SystemMetrics],
+    baselines: Sequence[SystemMetrics],
     *,
     metric: str,
     candidates: int,
     seed: int = 0,
 ) -> SubsetResult:
-    """The trained model against its rivals on one subset.
+    """The trained model against its baselines on one subset.
 
-    The strongest rival is the one with the highest mean of `metric` on these very queries, which favours the rivals.
+    The strongest baseline is the one with the highest mean of `metric` on these queries, which favours the baselines.
 
     Args:
         subset, label: the key of the subset and its description (`subsets.describe`).
-        trained, rivals: measured on the same queries.
+        trained, baselines: measured on the same queries.
         metric: the headline metric, one of `METRICS`.
         candidates: items that were ranked.
     """
-    systems = [trained, *rivals]
+    systems = [trained, *baselines]
     if any(len(system.groups) != len(trained.groups) for system in systems):
         raise ValueError("systems can only be compared on the same queries")
-    strongest = max(rivals, key=lambda rival: _mean(rival, metric), default=None)
+    strongest = max(baselines, key=lambda baseline: _mean(baseline, metric), default=None)
     columns = [system.metrics[name] for system in systems for name in METRICS]
     if strongest is not None:
         columns += [trained.metrics[name] - strongest.metrics[name] for name in METRICS]
@@ -80,7 +80,7 @@ def compare(
             SystemResult(name=system.name, metrics=metrics, ranks=rank_histogram(system.metrics["mrr"]))
             for system, metrics in zip(systems, by_system, strict=False)
         ],
-        rival=strongest.name if strongest is not None else None,
+        baseline=strongest.name if strongest is not None else None,
         differences=by_system[-1] if strongest is not None else {},
     )
 

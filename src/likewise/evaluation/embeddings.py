@@ -44,6 +44,14 @@ class TaskEmbeddings:
         texts, images = (self.items.fuse(self.network, fields) for fields in (subset.texts, subset.images))
         return mixed_index(texts, images, seed=subset.mix_seed)[0]
 
+    def fuse_by_modality(self, subset: FieldSubset) -> dict[str, Vectors]:
+        """The items' texts and pictures apart, and where there are both also the whole items: (items, dim) each."""
+        parts = {"texts": subset.texts, "pictures": subset.images}
+        views = {name: self.items.fuse(self.network, fields) for name, fields in parts.items() if fields}
+        if len(views) > 1:
+            views["whole items"] = self.fuse(subset)
+        return views
+
     def score(self, subset: FieldSubset) -> tuple[Scores, list[np.ndarray]]:
         """The cosine of every query with every candidate, and the positions of the right answers.
 
@@ -86,7 +94,7 @@ def embed_queries(
 ) -> Vectors:
     """(q, dim) vectors of queries by words, by a picture, or halfway between the two where a query has both.
 
-    A query whose picture cannot be decoded, or that asks nothing, is NaN.
+    A query whose picture cannot be decoded, or that is empty, is NaN.
 
     Args:
         catalog: opens the pictures.

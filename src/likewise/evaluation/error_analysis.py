@@ -1,4 +1,4 @@
-"""Error analysis: the queries that went worst, with pictures, a map of the space, and items that may be duplicates."""
+"""Error analysis: the queries that went worst, with pictures, and items that may be duplicates."""
 
 import base64
 import dataclasses
@@ -13,7 +13,6 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.evaluation.evaluate import Evaluation
 from likewise.evaluation.ranks import Rankings
-from likewise.evaluation.report.space_map import SpaceMap, draw_map
 
 _MOST_QUERIES = 12
 _SIDE = 112  # pixels of a thumbnail: sharp at half the size
@@ -42,7 +41,7 @@ class FailedQuery:
 
 @dataclass(frozen=True)
 class PossibleDuplicate:
-    """Two items that may be the same thing although no identity says so, and why that is suspected."""
+    """Two items that may be the same although their identities differ, and the reason."""
 
     first: Card
     second: Card
@@ -54,25 +53,21 @@ class ErrorAnalysis:
     """What a report shows besides figures."""
 
     failed: list[FailedQuery]
-    space: SpaceMap | None
     duplicates: Sequence[PossibleDuplicate] = ()
 
 
 Drawer = Callable[[int], Card]
 
 
-def analyse_errors(
-    evaluation: Evaluation, duplicates: Sequence[PossibleDuplicate] = (), *, fine_map: bool = True
-) -> ErrorAnalysis:
-    """Find the worst queries of an evaluation and draw a map of the space, the items seen through all fields.
+def analyse_errors(evaluation: Evaluation, duplicates: Sequence[PossibleDuplicate] = ()) -> ErrorAnalysis:
+    """Find the worst queries of an evaluation, the items seen through all fields.
 
     Args:
         evaluation: a model's results.
         duplicates: pairs of items, drawn with `build_item_drawer`.
-        fine_map: a finer map where umap-learn is installed, which takes half a minute.
     """
-    task, embeddings, subset = evaluation.task, evaluation.embeddings, evaluation.subset
-    draw_item = build_item_drawer(task.catalog, pictured=bool(subset.images))
+    task = evaluation.task
+    draw_item = build_item_drawer(task.catalog, pictured=bool(evaluation.subset.images))
     thumbnails = _Thumbnails(task.catalog)
 
     def draw_text(row: int) -> Card:
@@ -81,11 +76,7 @@ def analyse_errors(
 
     draw = (draw_text, draw_item) if task.direction == "items" else (draw_item, draw_text)
     failed = find_worst_queries(evaluation.rankings, evaluation.relevant, task.groups, *draw)
-    parts = {"texts": subset.texts, "pictures": subset.images}
-    views = {name: embeddings.items.fuse(embeddings.network, fields) for name, fields in parts.items() if fields}
-    if len(views) > 1:
-        views["whole items"] = embeddings.fuse(subset)
-    return ErrorAnalysis(failed, draw_map(views, fine=fine_map), duplicates)
+    return ErrorAnalysis(failed, duplicates)
 
 
 def find_worst_queries(

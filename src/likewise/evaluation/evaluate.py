@@ -1,4 +1,4 @@
-"""Evaluation of a model beside its baselines: one table for every subset of the fields, and a verdict."""
+"""Evaluation of a model against its baselines: one table for every subset of the fields, and a verdict."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -62,9 +62,9 @@ class Evaluation:
             "queries": subset.queries,
             "candidates": subset.candidates,
             "metrics": systems.pop("trained"),
-            "rivals": systems,
+            "baselines": systems,
             "metric": self.comparison.metric,
-            "strongest_rival": subset.rival,
+            "strongest_baseline": subset.baseline,
             "difference": result["differences"].get(self.comparison.metric),
             "verdict": self.comparison.verdict_on(subset),
         }

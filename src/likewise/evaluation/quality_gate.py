@@ -42,6 +42,6 @@ def parse_gates(options: Sequence[str]) -> list[QualityGate]:
         except ValueError:
             minimum = -1.0
         if not 0.0 <= minimum <= 1.0:
-            raise UserError(f"--fail-under {option}: {figure or 'nothing'} is not a figure between 0 and 1")
+            raise UserError(f"--fail-under {option}: {figure or 'nothing'} is not a number between 0 and 1")
         gates.append(QualityGate(metric, minimum))
     return gates

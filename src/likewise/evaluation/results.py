@@ -1,4 +1,4 @@
-"""What an evaluation and a training leave behind: the contents of a run's `metrics.json`, typed."""
+"""Typed results of evaluations and trainings: the contents of a run's `metrics.json`."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -43,15 +43,15 @@ class SystemResult(Result):
 
 
 class SubsetResult(Result):
-    """The trained model beside its rivals on one subset of the fields; the first system is the trained one."""
+    """Results of the trained model, which comes first, and its baselines on one subset of the fields."""
 
     subset: str  # a key, such as "all" or "image"
     label: str  # the same in words that follow "on"
     queries: int  # queries that have an answer
     candidates: int
     systems: list[SystemResult]
-    rival: str | None  # the strongest one by the headline metric
-    differences: dict[str, Interval]  # trained - strongest rival, for each metric, paired by query
+    baseline: str | None  # the strongest one by the headline metric
+    differences: dict[str, Interval]  # trained - strongest baseline, for each metric, paired by query
 
     def system(self, name: str) -> SystemResult:
         """The result of the system called `name`."""
@@ -59,7 +59,7 @@ class SubsetResult(Result):
 
     @property
     def trained(self) -> SystemResult:
-        """The system that all others are rivals of."""
+        """The trained model's result."""
         return self.systems[0]
 
 
@@ -72,7 +72,7 @@ class Comparison(Result):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
-        """Better, no difference or worse than the strongest rival, on the first subset by the headline metric."""
+        """Better, no difference or worse than the strongest baseline, on the first subset by the headline metric."""
         return self.verdict_on(self.subsets[0])
 
     @computed_field  # type: ignore[prop-decorator]
@@ -83,20 +83,20 @@ class Comparison(Result):
 
     def verdict_on(self, subset: SubsetResult) -> Verdict:
         """The verdict of one subset."""
-        return verdict(subset.differences[self.metric]) if subset.rival else "no difference"
+        return verdict(subset.differences[self.metric]) if subset.baseline else "no difference"
 
     def sentence_on(self, subset: SubsetResult) -> str:
         """The verdict of one subset with its figures, in one line."""
         ours = subset.trained.metrics[self.metric]
         if not subset.queries:
             return f"NO DIFFERENCE can be shown on {subset.label}: no query has an answer"
-        if subset.rival is None:
-            return f"no rival was measured on {subset.label}: {self.metric} {ours.mean:.2f}"
-        theirs, difference = subset.system(subset.rival).metrics[self.metric], subset.differences[self.metric]
+        if subset.baseline is None:
+            return f"no baseline was measured on {subset.label}: {self.metric} {ours.mean:.2f}"
+        theirs, difference = subset.system(subset.baseline).metrics[self.metric], subset.differences[self.metric]
         words = {
-            "better": f"BETTER than the strongest rival ({subset.rival})",
-            "worse": f"WORSE than the strongest rival ({subset.rival})",
-            "no difference": f"NO DIFFERENCE from the strongest rival ({subset.rival})",
+            "better": f"BETTER than the strongest baseline ({subset.baseline})",
+            "worse": f"WORSE than the strongest baseline ({subset.baseline})",
+            "no difference": f"NO DIFFERENCE from the strongest baseline ({subset.baseline})",
         }[self.verdict_on(subset)]
         figures = (
             f"{self.metric} {ours.mean:.2f} vs {theirs.mean:.2f}, "
@@ -174,7 +174,7 @@ class DataNote(Result):
 class RunMetrics(Result):
     """Everything that `report.html` and the model card show."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str  # of the run folder
     created: str  # ISO 8601
     data: DataNote

@@ -33,7 +33,7 @@ class Change(Result):
 
 
 class RunComparison(Result):
-    """The second run beside the first, paired by query."""
+    """The second run compared with the first, paired by query."""
 
     metric: str
     subset: SubsetResult  # systems: the second run, then the first; differences: second - first
@@ -50,7 +50,7 @@ class RunComparison(Result):
 
     @property
     def verdict(self) -> Verdict:
-        """Better, no difference or worse: the second run beside the first."""
+        """Better, no difference or worse: the second run against the first."""
         return verdict(self.subset.differences[self.metric])
 
     @property
@@ -74,9 +74,9 @@ class RunComparison(Result):
 
 
 def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[Path, Model]) -> RunComparison:
-    """Ask two models the same questions.
+    """Evaluate two models on the same task.
 
-    Each model sees those of the task's fields that it knows: a run that learned from pictures may be compared with
+    Each model uses those of the task's fields that it knows: a run that learned from pictures may be compared with
     one that did not.
 
     Args:
@@ -122,7 +122,7 @@ def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[P
 
 
 def query_in_words(task: RetrievalTask, query: int) -> str:
-    """A query as a person recognises it: its words, the name of its picture, or the item that asks."""
+    """A query as a person recognises it: its words, the name of its picture, or the item that is the query."""
     if task.direction == "texts":
         return f"item {task.catalog.ids[query]}"
     picture = task.pictures[query]
@@ -137,7 +137,7 @@ def run_comparison_table(result: RunComparison) -> Group:
         f"By {result.metric}, {second} answers {result.wins:,} queries better than {first} and {result.losses:,} "
         f"worse; {result.equal:,} are equal."
     )
-    parts: list[RenderableType] = [subset_table(result.subset, mark_rival=False), "", plain_text(counts), ""]
+    parts: list[RenderableType] = [subset_table(result.subset, mark_baseline=False), "", plain_text(counts), ""]
     for title, changes in ((f"{second} gains most on", result.gained), (f"{second} loses most on", result.lost)):
         if changes:
             parts += [_changes_table(title, changes, result), ""]

@@ -1,6 +1,6 @@
 """Is a difference more than luck? Percentile bootstrap over identities, paired between two systems.
 
-Queries about the same thing succeed and fail together, so whole identities are drawn, not single queries: an interval
+Queries for the same identity succeed and fail together, so whole identities are drawn, not single queries: an interval
 over queries alone would be too narrow wherever a catalogue repeats itself (Field and Welsh, "Bootstrapping clustered
 data", 2007).
 """

@@ -35,7 +35,7 @@ class RetrievalTask:
         relevant: per query the positions of its answers, in the catalogue or in `texts`.
         gains: graded relevance of the same shape, or None.
         exclude: per query the positions that its ranking omits, or None: an item that shows the query's very picture
-            would rank first whatever the model has learned, so it counts only where it is judged an answer.
+            would always rank first, so it counts only where it is judged an answer.
         groups: the identity of each query, for the bootstrap.
         fields: through which the items are seen.
         source: where the queries come from, in words that follow "asked for by".
@@ -132,17 +132,17 @@ class TaskOptions:
         """
         from_file = self.queries is not None and not self.queries.startswith(_COLUMN)
         if self.topics is not None and not from_file:
-            raise UserError("--topics goes with --queries FILE: it holds the words of queries that the file names")
+            raise UserError("--topics needs --queries FILE: it holds the texts of the queries in that file")
         if self.answers != "items":
             if self.queries is not None:
-                raise UserError("--answers column:NAME makes the items the queries: omit --queries")
+                raise UserError("with --answers column:NAME the items are the queries: omit --queries")
             return self._items_to_texts(_column(self.answers, "--answers"))
         if from_file:
-            return self._judged(Path(str(self.queries)))
+            return self._build_judged_task(Path(str(self.queries)))
         return self._texts_to_items(_column(self.queries, "--queries") if self.queries is not None else "title")
 
     def _texts_to_items(self, column: str) -> RetrievalTask:
-        shown = self._shown_fields(column)
+        shown = self._choose_fields(column)
         if column == "title" and self.relevance is None:
             pictured = "image" in self.model_fields  # or else pictures are not even looked up
             return build_title_task(self.catalog, Identity.read(self.catalog, pictures=pictured), shown)
@@ -151,8 +151,8 @@ class TaskOptions:
 
     def _items_to_texts(self, column: str) -> RetrievalTask:
         if self.relevance is not None:
-            raise UserError("--relevance goes with --answers items: an item's own value is its answer here")
-        shown = self._shown_fields(column)
+            raise UserError("--relevance applies to --answers items only: here an item's own value is the answer")
+        shown = self._choose_fields(column)
         values = self.catalog.texts(column)
         texts, keys = _distinct_texts(values), _normalize(values)
         return RetrievalTask(
@@ -168,7 +168,7 @@ class TaskOptions:
             hidden=column if column not in shown else None,
         )
 
-    def _judged(self, path: Path) -> RetrievalTask:
+    def _build_judged_task(self, path: Path) -> RetrievalTask:
         judged = read_queries(path, self.catalog.ids, topics=self.topics)
         pictures = self._pictures(judged, path)
         lost = [image is not None and picture is None for image, picture in zip(judged.images, pictures, strict=True)]
@@ -186,7 +186,7 @@ class TaskOptions:
             gains=judged.gains
             and [none.astype(float) if out else row for out, row in zip(lost, judged.gains, strict=True)],
             groups=range(len(judged)),
-            fields=self._shown_fields(None),
+            fields=self._choose_fields(None),
             source=f"the queries of {path.name}",
             exclude=self._same_pictures(pictures, judged.relevant) if any(judged.images) else None,
         )
@@ -196,7 +196,7 @@ class TaskOptions:
         if not any(judged.images):
             return [None] * len(judged)
         if "image" not in self.model_fields:
-            raise UserError(f"{path} asks with pictures, but this model has no field image")
+            raise UserError(f"{path} has pictures as queries, but this model has no field image")
         found = resolve_pictures(
             [[image] if image is not None else [] for image in judged.images],
             base=path if path.is_dir() else path.parent,
@@ -222,7 +222,7 @@ class TaskOptions:
         keys = self.catalog.column(column)
         return [str(key) if isinstance(key, list | dict) else key for key in keys]
 
-    def _shown_fields(self, asked: str | None) -> tuple[str, ...]:
+    def _choose_fields(self, asked: str | None) -> tuple[str, ...]:
         """The named fields, else all but the one that is asked for."""
         if self.fields is not None:
             unknown = [field for field in self.fields if field not in self.model_fields]
@@ -232,12 +232,12 @@ class TaskOptions:
             return tuple(field for field in self.model_fields if field in self.fields)
         seen = tuple(field for field in self.model_fields if field != asked)
         if not seen:
-            raise UserError(f"nothing is left of an item without its {asked}: name what is seen with --fields")
+            raise UserError(f"items have no field but {asked}: choose the fields to use with --fields")
         return seen
 
 
 def build_title_task(catalog: Catalog, identity: Identity, fields: tuple[str, ...]) -> RetrievalTask:
-    """A task in which every distinct title looks for the items that are the same thing.
+    """Build a task in which every distinct title is a query for the items with its identity.
 
     Args:
         catalog: the items.
@@ -251,7 +251,7 @@ def build_title_task(catalog: Catalog, identity: Identity, fields: tuple[str, ..
 def build_log_task(
     catalog: Catalog, rows: np.ndarray, log: QueryLog, texts: Sequence[str], fields: tuple[str, ...]
 ) -> RetrievalTask | None:
-    """A task of the logged queries that some items answer; None where no query does.
+    """Build a task from the logged queries that some items answer; None where there are none.
 
     Args:
         catalog: the items.
@@ -288,7 +288,7 @@ def _build_text_task(
     groups: np.ndarray | None,
     fields: tuple[str, ...],
 ) -> RetrievalTask:
-    """Every distinct text of a column looks for the items that have one of its keys.
+    """Every distinct text of a column is a query for the items that have one of its keys.
 
     Args:
         keys: of each item.

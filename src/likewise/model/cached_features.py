@@ -1,6 +1,6 @@
-"""Features of a catalogue's pictures on disk, so that whatever reads them again need not run the encoder."""
+"""Cached features of a catalogue's pictures, on disk, so that the encoder runs over each picture once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,57 +23,19 @@ class CachedPictures:
     """Features of a catalogue's pictures on disk.
 
     Attributes:
-        cache: by content.
-        slots: (rows,) where each row's first picture lies in it; −1 where none can be decoded.
+        features: (pictures, …) float16, memory-mapped.
+        slots: (rows,) where each row's first picture lies in them; −1 where none can be decoded.
     """
 
-    cache: FeatureCache
+    features: NDArray[np.float16]
     slots: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class PictureSides:
-    """Cached features of pictures as they are, and of their mirror images where these are cached, too."""
-
-    plain: CachedPictures
-    mirrored: CachedPictures | None = None
-
-    def read(
-        self,
-        rows: NDArray[np.int64],
-        mirror: NDArray[np.bool_] | None,
-        gather: Callable[[CachedPictures, NDArray[np.int64]], NDArray[np.float16]],
-    ) -> NDArray[np.float16]:
-        """Features (n, …) of some rows' pictures, of which some are seen mirrored.
-
-        Args:
-            rows: (n,) rows of the catalogue; every one must have a picture.
-            mirror: (n,) which are mirrored; None: none.
-            gather: reads the features at some places of `rows` from one of the sides.
-        """
-        everywhere = np.arange(len(rows))
-        if mirror is None or self.mirrored is None or not mirror.any():
-            return gather(self.plain, everywhere)
-        if mirror.all():
-            return gather(self.mirrored, everywhere)
-        places = np.flatnonzero(~mirror), np.flatnonzero(mirror)
-        plain, mirrored = gather(self.plain, places[0]), gather(self.mirrored, places[1])
-        features = np.empty((len(rows), *plain.shape[1:]), np.float16)
-        features[places[0]], features[places[1]] = plain, mirrored
-        return features
-
-
-def cache_sides(model: Model, catalog: Catalog, cut: int | None = None, *, mirror: bool) -> PictureSides:
-    """`cache_pictures`, and their mirror images where `mirror` says so."""
-    plain = cache_pictures(model, catalog, cut)
-    return PictureSides(plain, cache_pictures(model, catalog, cut, mirror=True) if mirror else None)
 
 
 def cache_pictures(model: Model, catalog: Catalog, cut: int | None = None, mirror: bool = False) -> CachedPictures:
     """Run the picture encoder once over all distinct pictures of a catalogue, or read what an earlier run cached.
 
     Args:
-        cut: cache what lies before this block of the encoder (see `Encoder.lower`) instead of its features.
+        cut: cache what lies before this block of the encoder (see `Encoder.forward_to`) instead of its features.
         mirror: see the pictures mirrored.
 
     Raises:
@@ -94,7 +56,7 @@ def cache_pictures(model: Model, catalog: Catalog, cut: int | None = None, mirro
     slots = np.full(len(rows_with_picture), -1, np.int64)
     known = [row for row, key in enumerate(rows_with_picture) if key is not None]
     slots[known] = cache.slots([cast(str, rows_with_picture[row]) for row in known])
-    return CachedPictures(cache, slots)
+    return CachedPictures(cache.features, slots)
 
 
 def _contents(cut: int | None, mirror: bool) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from likewise.errors import UserError
 from likewise.files import replace_file
-from likewise.model.kernel import empty_map
+from likewise.model.heads import empty_map
 from likewise.model.network import Network
 from likewise.model.run_folder import PICTURE_MAP
 
@@ -83,7 +83,7 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
 
 
 def save_picture_map(run: Path, picture_map: tuple[Tensor, Tensor]) -> None:
-    """Keep the closed-form rival of a run: weight (dim, width) and bias (dim,) of its picture map."""
+    """Keep the closed-form baseline of a run: weight (dim, width) and bias (dim,) of its picture map."""
     weight, bias = picture_map
     with replace_file(run / PICTURE_MAP, SafetensorError) as temporary:
         save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)

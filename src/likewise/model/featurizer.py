@@ -91,7 +91,7 @@ class Featurizer:
         ]
 
     def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
-        """Features (n, width) float32 of n texts; equal texts are encoded once, short ones beside short ones."""
+        """Features (n, width) float32 of n texts; equal texts are encoded once, in batches of similar length."""
         new = {text for text in texts if (prompt, text) not in self._recent}
         # equal lengths by the alphabet: a set's own order, and with it the last bits, would change with the process
         unknown = sorted(new, key=lambda text: (len(text), text))

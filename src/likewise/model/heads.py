@@ -5,13 +5,12 @@ an isometry, so the untrained text space is the encoder's own. Training replaces
 of descriptions, what a closed form finds (`Network.set_base_map`).
 """
 
+from collections.abc import Mapping
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from likewise.model.kernel import KernelMap
 
 _LEAST_VARIANCE = 1e-6  # its root has a gradient
 
@@ -44,13 +43,55 @@ class PictureMap(nn.Linear):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, weight: Tensor, bias: Tensor) -> Self:
+    def from_weights(cls, weight: Tensor, bias: Tensor) -> Self:
         """With these values: weight (dim, width), bias (dim,)."""
         dim, width = weight.shape
         linear = cls(width, dim)
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         return linear
+
+
+class KernelMap(nn.Module):
+    """x → base(x) + weight · k(x, examples) + bias, with k(x, e) = exp(-|u(x) - u(e)|²).
+
+    u standardises every feature and scales the vector to unit length, so k is an exponential of the cosine. Examples
+    and their statistics stand still; weight and bias can train on.
+
+    Attributes:
+        base: a linear map to which the kernel is added; None: there is none.
+        examples: (n, width) of unit length, as u sees them.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    examples: Tensor
+
+    def __init__(self, width: int, dim: int, examples: int, base: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.base = base
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("examples", torch.zeros(examples, width))
+        self.weight = nn.Parameter(torch.zeros(dim, examples))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(…, width) → (…, dim)."""
+        cosines = functional.normalize((features - self.centre) / self.scale, dim=-1) @ self.examples.T
+        mapped = functional.linear(torch.exp(2 * (cosines - 1)), self.weight, self.bias)
+        return mapped if self.base is None else mapped + self.base(features)
+
+
+def empty_map(weights: Mapping[str, Tensor], module: str, dim: int) -> KernelMap | None:
+    """A map with room for what these weights hold of a `KernelMap`; None where they hold none of this width.
+
+    It takes no more memory than the weights do, which may come from anyone.
+    """
+    examples, weight = weights.get(f"{module}.examples"), weights.get(f"{module}.weight")
+    if examples is None or weight is None or examples.ndim != 2 or weight.shape != (dim, len(examples)):
+        return None
+    return KernelMap(examples.shape[1], dim, len(examples))
 
 
 class VectorHead(nn.Module):

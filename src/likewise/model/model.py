@@ -18,8 +18,8 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture
 from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
-from likewise.encoders.building import bounded_by
-from likewise.encoders.device import has_native_bfloat16, remembered_precision, resolve_device
+from likewise.encoders.building import bound_parameters
+from likewise.encoders.device import has_native_bfloat16, recall_precision, resolve_device
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
@@ -47,6 +47,17 @@ class Model:
         settings: how the network was built.
         dim: the width of the shared space.
         fields: the item's fields.
+
+    Example:
+        >>> import likewise as lw
+        >>> model = lw.Model.load("runs/products")
+        >>> queries = model.encode_queries(["red shirt", "a blue circle"])
+        >>> queries.shape  # unit vectors
+        (2, 32)
+        >>> items = model.encode_items(lw.Catalog.read("products.csv"))
+        >>> similarity = queries @ items.T  # cosines
+        >>> similarity.shape
+        (2, 30)
     """
 
     def __init__(self, network: Network, settings: ModelSettings, device: torch.device, precision: dict[str, str]):
@@ -85,12 +96,12 @@ class Model:
             network = Network(settings, text, image)
         network.to(place)
         if precision is None:
-            precision = {name: remembered_precision(_encoder(network, name), place, cache) for name in MODALITIES}
+            precision = {name: recall_precision(_encoder(network, name), place, cache) for name in MODALITIES}
         return cls(network, settings, place, precision)
 
     @classmethod
     def load(cls, run: Path | str, device: Device = "auto") -> "Model":
-        """Open the model of a run folder; needs no weights from anywhere else.
+        """Load the model of a run folder; no other files are needed.
 
         Raises:
             UserError: the folder holds no model, or its files do not fit together.
@@ -102,12 +113,12 @@ class Model:
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
-        with bounded_by(*count_weights(run / WEIGHTS), source=str(run / WEIGHTS)):
+        with bound_parameters(*count_weights(run / WEIGHTS), source=str(run / WEIGHTS)):
             text, image = (restore_encoder(run / ENCODERS / name, name) for name in MODALITIES)
             network = Network(settings, text, image)
         read_weights(run / WEIGHTS, network)
         network.to(place)
-        return cls(network, settings, place, _recorded_precision(run, place))
+        return cls(network, settings, place, _read_precision(run, place))
 
     def save(self, run: Path | str) -> None:
         """Write weights, tokenizer, preprocessing and precision to a run folder, and last the manifest of its files.
@@ -207,8 +218,7 @@ class Model:
         vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
         for rows, embeddings in self._embed_windows(catalog, self.network.check_fields(fields)):
             vectors[rows] = embeddings.fuse(self.network)
-        for row in np.flatnonzero(np.isnan(vectors[:, 0])):
-            catalog.report.count("no-field", example=catalog.ids[row])
+        self._count_empty(catalog, vectors)
         return vectors
 
     def encode_fields(
@@ -226,6 +236,21 @@ class Model:
         for rows, embeddings in self._embed_windows(catalog, seen):
             vectors[rows] = embeddings.vectors
         return FieldEmbeddings(seen, vectors)
+
+    def encode_items_with_fields(self, catalog: Catalog) -> tuple[Vectors, FieldEmbeddings]:
+        """Item embeddings as of `encode_items`, and the float16 embeddings of their fields, in one pass."""
+        vectors = np.empty((len(catalog), self.dim), dtype=np.float32)
+        by_field = np.empty((len(catalog), len(self.fields), self.dim), np.float16)
+        for rows, embeddings in self._embed_windows(catalog, self.fields):
+            vectors[rows] = embeddings.fuse(self.network)
+            by_field[rows] = embeddings.vectors
+        self._count_empty(catalog, vectors)
+        return vectors, FieldEmbeddings(self.fields, by_field)
+
+    @staticmethod
+    def _count_empty(catalog: Catalog, vectors: Vectors) -> None:
+        for row in np.flatnonzero(np.isnan(vectors[:, 0])):
+            catalog.report.count("no-field", example=catalog.ids[row])
 
     def _embed_windows(self, catalog: Catalog, fields: tuple[str, ...]) -> Iterator[tuple[slice, FieldEmbeddings]]:
         """Rows of a catalogue and what the towers make of them, a window at a time."""
@@ -289,7 +314,7 @@ def _check_links(run: Path) -> None:
             raise UserError(f"{run / name} is a link that points outside the run: put the file itself there")
 
 
-def _recorded_precision(run: Path, device: torch.device) -> dict[str, str]:
+def _read_precision(run: Path, device: torch.device) -> dict[str, str]:
     """The precision that a run used where this device has it natively, float32 elsewhere."""
     source = run / ENCODERS / "precision.json"
     try:

@@ -10,8 +10,7 @@ from likewise.config import ModelSettings
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
 from likewise.model.fusion import MaskedFusion
-from likewise.model.heads import GridHead, PictureMap, VectorHead, isometry
-from likewise.model.kernel import KernelMap
+from likewise.model.heads import GridHead, KernelMap, PictureMap, VectorHead, isometry
 
 PictureHead = GridHead | VectorHead
 FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}
@@ -88,7 +87,7 @@ class Network(nn.Module):
         With an untrained network, that is the closed-form baseline.
         """
         own = self.base_map("image")
-        self.set_base_map("image", PictureMap.of(weight, bias))
+        self.set_base_map("image", PictureMap.from_weights(weight, bias))
         try:
             yield
         finally:

@@ -23,7 +23,7 @@ from likewise.catalog.images.picture import KEY_PATTERN, Picture, PictureError
 from likewise.catalog.images.thumbnails import add_thumbnail, make_thumbnail, thumbnail_path
 from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings
-from likewise.encoders.building import bounded_by
+from likewise.encoders.building import bound_parameters
 from likewise.encoders.device import has_native_bfloat16, resolve_device
 from likewise.encoders.registry import restore_encoder
 from likewise.encoders.saved_files import is_known_kind
@@ -56,7 +56,7 @@ class EncodedItems:
     pictures: Sequence[Picture | None]
 
 
-class _Content(BaseModel):
+class _PortableFile(BaseModel):
     """What is in the file: tensors, strings, numbers, lists and dictionaries of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -148,7 +148,7 @@ def load_portable(path: Path | str, unpacked: Path, device: Device = "auto") -> 
     return model, EncodedItems(content.vectors.float().numpy(), table, pictures)
 
 
-def _read(path: Path) -> _Content:
+def _read(path: Path) -> _PortableFile:
     if not path.is_file():
         raise UserError(f"there is no {path} yet: make it with python train.py --data FILE.csv")
     try:
@@ -163,21 +163,21 @@ def _read(path: Path) -> _Content:
     if isinstance(loaded["likewise"], int) and loaded["likewise"] > _FORMAT:
         raise UserError(f"{path} was written by a newer version of likewise: update likewise")
     try:
-        return _Content.model_validate(loaded)
+        return _PortableFile.model_validate(loaded)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         what = ".".join(map(str, first["loc"][:1])) or first["msg"].removeprefix("Value error, ")
         raise UserError(f"{path} is damaged, or of another version of likewise ({what}): {_AGAIN}") from None
 
 
-def _restore(content: _Content, device: Device, source: str) -> Model:
+def _restore(content: _PortableFile, device: Device, source: str) -> Model:
     place = resolve_device(device)
     with TemporaryDirectory(prefix="likewise-encoders-") as temporary:
         for name, packed in content.encoders.items():
             file = Path(temporary, name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(_bytes(packed))
-        with bounded_by(_numbers(content.weights), len(content.weights), source):
+        with bound_parameters(_numbers(content.weights), len(content.weights), source):
             text, image = (restore_encoder(Path(temporary, name), name) for name in MODALITIES)
             network = Network(content.settings, text, image)
     set_weights(network, content.weights, source)

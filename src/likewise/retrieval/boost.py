@@ -64,7 +64,7 @@ class Boost:
         for name in self.columns:
             column = schema.column(name)
             if not _holds_numbers(column):
-                raise UserError(f'the column "{name}" holds no numbers, so that it cannot boost anything')
+                raise UserError(f'the column "{name}" holds no numbers to boost with')
 
     def values(self, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """(len(items),) float32, finite.
@@ -160,10 +160,10 @@ class _ToProgram(Transformer[Token, _Program]):
 
     def call(self, name: Token, *arguments: _Program) -> _Program:
         if name not in _FUNCTIONS:
-            raise UserError(f"a boost knows no {name}(): it knows {', '.join(_FUNCTIONS)}")
+            raise UserError(f"a boost has no function {name}(); it has {', '.join(_FUNCTIONS)}")
         arity, _ = _FUNCTIONS[name]
         if len(arguments) != arity:
-            raise UserError(f"{name}() in the boost takes {arity} values, not {len(arguments)}")
+            raise UserError(f"{name}() in the boost takes {arity} arguments, not {len(arguments)}")
         return (*(step for argument in arguments for step in argument), Operation(str(name)))
 
     def negative(self, value: _Program) -> _Program:

@@ -19,7 +19,7 @@ class Groups:
 
     def __init__(self, column: Column) -> None:
         if column.kind in ("list", "other"):
-            raise UserError(f'the column "{column.name}" holds lists, not texts or numbers to group by')
+            raise UserError(f'cannot group by the column "{column.name}": its cells are not texts or numbers')
         self._column = column.name
         self._seen: dict[Any, None] = {}
 

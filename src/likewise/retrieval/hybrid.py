@@ -12,13 +12,19 @@ _CONSTANT = 60  # of reciprocal rank fusion, as its authors chose it
 
 @dataclass(frozen=True)
 class Hybrid:
-    """How much words count beside vectors.
+    """How a hybrid search combines keyword search (BM25) with vector search.
 
     Attributes:
         by: "weights" adds both scores, each on its own scale from 0 to 1; "ranks" looks only at the two orders
             (reciprocal rank fusion; Cormack, Clarke and Büttcher, 2009).
         words: the share of the words, in [0, 1]. With more than a half, an item in which all of the query's words stand
             comes before those that are merely near.
+
+    Example:
+        >>> import likewise as lw
+        >>> index = lw.Index.open("runs/products", lw.Model.load("runs/products"))
+        >>> index.search("XJ-917B", hybrid=lw.Hybrid(words=0.8))[0].id
+        'sku-1017'
     """
 
     by: Literal["weights", "ranks"] = "weights"
@@ -26,9 +32,9 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         if self.by not in ("weights", "ranks"):
-            raise UserError(f"rankings are fused by weights or by ranks, not by {self.by}")
+            raise UserError(f"rankings are combined by weights or by ranks, not by {self.by}")
         if not 0.0 <= self.words <= 1.0:
-            raise UserError(f"the weight of the words must lie between 0 and 1, not at {self.words}")
+            raise UserError(f"the weight of the words must be between 0 and 1, not {self.words}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self, cast
+from typing import Self, Unpack, cast
 
 import numpy as np
 import polars as pl
@@ -13,13 +13,20 @@ from likewise.catalog.filters import Compare, Condition, parse_filter
 from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
-from likewise.retrieval.hybrid import Hybrid
-from likewise.retrieval.ingest import CatalogSnapshot, Changes, IndexItems, ItemModel, is_in_sync, rebuild_lexical
+from likewise.retrieval.ingest import (
+    CatalogSnapshot,
+    Changes,
+    IndexItems,
+    ItemEmbeddings,
+    ItemModel,
+    is_in_sync,
+    rebuild_lexical,
+)
 from likewise.retrieval.items import BookkeepingColumns, Hits, Item, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.location import NO_AIMS, IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
-from likewise.retrieval.query import ImageSource, OneOrMany, build_query, parse_duplicate_threshold
+from likewise.retrieval.query import OneOrMany, QueryParameters, build_query, parse_duplicate_threshold
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommend
 from likewise.retrieval.search import answer
@@ -33,10 +40,25 @@ _NOBODY = Credentials()
 
 
 class Index:
-    """Items found by words, by a picture, by both, or by their likeness to another item.
+    """A searchable index: finds items by words, by a picture, by both, or by similarity to another item.
 
-    Safe to use from several threads. Where another process builds the index anew or updates it, this one answers from
-    the new content a moment later.
+    Safe to use from several threads. If another process rebuilds or updates the index, this one answers from the new
+    content a moment later.
+
+    Example:
+        >>> import likewise as lw
+        >>> model = lw.Model.load("runs/products")
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> index = lw.Index.build(model, catalog)  # in memory; give a run folder to keep it
+        >>> len(index)
+        30
+        >>> hits = index.search("red shirt", image="photo.jpg", where="price < 50", k=3)
+        >>> len(hits), all(hit.fields["price"] < 50 for hit in hits)
+        (3, True)
+        >>> index.search(like="sku-1003", k=1)[0].id != "sku-1003"
+        True
+        >>> print(index.update(catalog.where("stock > 0")))
+        0 new, 0 changed, 0 with other metadata, 6 removed, 24 unchanged
     """
 
     def __init__(self, model: QueryModel, location: IndexLocation) -> None:
@@ -71,6 +93,7 @@ class Index:
         target_recall: float | None = None,
         memory: str | int | None = None,
         kind: str | None = None,
+        field_vectors: bool = True,
     ) -> "Index":
         """Encode a catalogue and make it searchable.
 
@@ -82,6 +105,8 @@ class Index:
             credentials: for a server; they count before those in the URI.
             target_recall, memory, kind: what searches of the faiss store should aim at: a share of the true
                 neighbours, bytes such as "2GB", and one of stores.goal.KINDS or "auto". They become part of the URI.
+            field_vectors: also keep what each field's tower makes of an item (half precision), which explanations and
+                field-weighted queries need.
 
         Raises:
             UserError: the store cannot be written or reached, the model has fewer dimensions, or no index does what
@@ -93,9 +118,9 @@ class Index:
         given = {name: str(value) for name, value in aims.items() if value is not None}
         location = _locate(run, store, credentials, given)
         location.check_writable(model.dim)
-        vectors = model.encode_items(catalog)
-        items = CatalogSnapshot.take(catalog, model.fields).select(range(len(catalog)), vectors)
-        ingest.build(location, model, items, catalog.fingerprint)
+        embeddings = ItemEmbeddings.encode(model, catalog, field_vectors=field_vectors)
+        items = CatalogSnapshot.take(catalog, model.fields).select(range(len(catalog)), embeddings)
+        ingest.build(location, model, items, catalog.fingerprint, model.fields if field_vectors else ())
         return cls(model, location)
 
     @classmethod
@@ -128,7 +153,7 @@ class Index:
                 f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
             )
         shown = list(pictures) if pictures is not None else [None] * len(items)
-        rows = IndexItems(items, vectors, shown, [None] * len(items), digest_rows(items, shown))
+        rows = IndexItems(items, ItemEmbeddings(vectors), shown, [None] * len(items), digest_rows(items, shown))
         location = _locate(run, store, credentials)
         ingest.build(location, model, rows, fingerprint)
         return cls(model, location)
@@ -186,70 +211,22 @@ class Index:
             changes = Changes.compare(snapshot, store, self._bookkeeping)
         return not (changes.new or changes.changed or changes.removed)
 
-    def search(
-        self,
-        text: OneOrMany[str] | None = None,
-        *,
-        image: OneOrMany[ImageSource] | None = None,
-        like: OneOrMany[str] | None = None,
-        minus: OneOrMany[str] | None = None,
-        image_weight: float = 0.5,
-        where: str | Condition | None = None,
-        hybrid: bool | Hybrid = False,
-        k: int = 10,
-        offset: int = 0,
-        min_score: float | None = None,
-        group_by: str | None = None,
-        hide_duplicates: bool | float = False,
-        diversity: float = 0.0,
-        boost: str | None = None,
-        facet: str | Sequence[str] = (),
-    ) -> Hits:
+    def search(self, text: OneOrMany[str] | None = None, **parameters: Unpack[QueryParameters]) -> Hits:
         """Find the items most like some words, a picture, other items, or several of these.
 
         Args:
-            text: words, or words with a weight such as ("in blue", 0.5), or a list of these; blank ones do not count.
-            image: likewise pictures: a path, an open binary file, or a picture.
-            like: likewise ids of items, which are left out themselves.
-            minus: likewise words for what is not wanted; they weigh 0.5 unless said otherwise.
-            image_weight: the pictures' share where there are words or items too, in [0, 1].
-            where: a filter that hits have to meet, such as 'price < 50 and brand is not null'.
-            hybrid: look for the very words, too, by BM25 over all texts, ids and codes of an item; a `Hybrid` says
-                how both are put together.
-            k: how many hits; fewer come back where there are fewer items.
-            offset: how many hits to pass over: k, 2k, … for the pages after the first.
-            min_score: the least score of a hit.
-            group_by: a column of whose values each gets its best hit only; items whose cell is blank count as they are.
-            hide_duplicates: leave out items that are nearly the same as a hit before them; a number instead of True is
-                the cosine from which on two items count as such.
-            diversity: how much hits have to differ from those before them, in [0, 1).
-            boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
-            facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
+            text: words, words with a weight such as ("in blue", 0.5), or a list of these; blank ones do not count.
+            parameters: the other parts of the query: `image`, `like`, `where`, `hybrid`, `k` and more; see
+                `likewise.retrieval.query.QueryParameters`.
 
         Returns:
-            Hits by descending score; with diversity in an order of its own.
+            Hits by descending score; with diversity, by score and variety.
 
         Raises:
             UserError: nothing to search for, a part that makes no sense, or a column that is not there.
             PictureError: a picture cannot be read.
         """
-        query = build_query(
-            text,
-            image,
-            like,
-            minus,
-            image_weight=image_weight,
-            where=where,
-            hybrid=hybrid,
-            k=k,
-            offset=offset,
-            min_score=min_score,
-            group_by=group_by,
-            hide_duplicates=hide_duplicates,
-            diversity=diversity,
-            boost=boost,
-            facet=facet,
-        )
+        query = build_query(text, **parameters)
         self._check_model()
         with self._handle.use() as store:
             return answer(query, self._model, store, self._bookkeeping, lambda: self._current_lexical(store))
@@ -292,6 +269,20 @@ class Index:
         if record is None:
             raise UserError(f"the index has no item {id!r}")
         return self._bookkeeping.build_item(record)
+
+    def field_vectors(self, id: str) -> dict[str, np.ndarray]:
+        """What the tower of each field made of an item: (dim,) float32 per field that the item has.
+
+        Raises:
+            UserError: there is no such item, or the index was built without field vectors.
+        """
+        with self._handle.use() as store:
+            if not store.schema.field_vectors:
+                raise UserError("this index keeps no field vectors: build it again without --no-field-vectors")
+            (record,) = store.fetch([id], field_vectors=True)
+        if record is None:
+            raise UserError(f"the index has no item {id!r}")
+        return dict(record.field_vectors or {})
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""

@@ -14,6 +14,7 @@ import polars as pl
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare
 from likewise.catalog.images.picture import Picture
+from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.progress import Bar
 from likewise.retrieval.items import BookkeepingColumns, digest, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index, Stamp
@@ -38,6 +39,60 @@ class ItemModel(QueryModel, Protocol):
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
 
+    def encode_items_with_fields(self, catalog: Catalog) -> tuple[np.ndarray, FieldEmbeddings]:
+        """The same, and the embeddings of every field, in one pass."""
+
+
+@dataclass(frozen=True)
+class ItemEmbeddings:
+    """What an index keeps of the model's output.
+
+    Attributes:
+        vectors: (n, dim) float32; NaN where an item has nothing to encode.
+        field_vectors: (n, fields, dim), NaN where an item lacks a field; None where the index keeps none.
+    """
+
+    vectors: np.ndarray
+    field_vectors: np.ndarray | None = None
+
+    @classmethod
+    def encode(cls, model: ItemModel, catalog: Catalog, *, field_vectors: bool) -> "ItemEmbeddings":
+        """Run the model over a catalogue."""
+        if not len(catalog):
+            return cls.allocate(0, model.dim, len(model.fields) if field_vectors else None)
+        if not field_vectors:
+            return cls(model.encode_items(catalog))
+        vectors, fields = model.encode_items_with_fields(catalog)
+        return cls(vectors, fields.vectors)
+
+    @classmethod
+    def allocate(cls, count: int, dim: int, fields: int | None) -> "ItemEmbeddings":
+        """Embeddings that are NaN throughout.
+
+        Args:
+            fields: how many fields have a vector; None: the index keeps no field vectors.
+        """
+        field_vectors = None if fields is None else np.full((count, fields, dim), np.nan, np.float16)
+        return cls(np.full((count, dim), np.nan, np.float32), field_vectors)
+
+    def select(self, rows: Sequence[int]) -> "ItemEmbeddings":
+        """Those of some items."""
+        places = list(rows)
+        return ItemEmbeddings(self.vectors[places], None if self.field_vectors is None else self.field_vectors[places])
+
+    def assign(self, rows: Sequence[int], others: "ItemEmbeddings") -> None:
+        """Overwrite those of some items."""
+        self.vectors[list(rows)] = others.vectors
+        if self.field_vectors is not None:
+            self.field_vectors[list(rows)] = others.field_vectors
+
+    @property
+    def field_vector_bytes(self) -> int:
+        """What the field vectors take in half precision."""
+        if self.field_vectors is None:
+            return 0
+        return int((~np.isnan(self.field_vectors[..., 0])).sum()) * self.field_vectors.shape[2] * 2
+
 
 @dataclass(frozen=True)
 class IndexItems:
@@ -45,12 +100,12 @@ class IndexItems:
 
     Attributes:
         table: n rows with "id".
-        vectors: (n, dim); NaN where an item has nothing to encode.
+        embeddings: of the items.
         pictures, input_digests, row_digests: see `BookkeepingColumns.add`.
     """
 
     table: pl.DataFrame
-    vectors: np.ndarray
+    embeddings: ItemEmbeddings
     pictures: Sequence[Picture | None]
     input_digests: Sequence[str | None]
     row_digests: Sequence[str]
@@ -62,7 +117,7 @@ class IndexItems:
         """Some of the items."""
         return IndexItems(
             self.table[list(rows)],
-            self.vectors[list(rows)],
+            self.embeddings.select(rows),
             [self.pictures[row] for row in rows],
             [self.input_digests[row] for row in rows],
             [self.row_digests[row] for row in rows],
@@ -70,7 +125,7 @@ class IndexItems:
 
     def drop_empty(self) -> "IndexItems":
         """The items that have a vector."""
-        finite = np.isfinite(self.vectors.sum(axis=1))
+        finite = np.isfinite(self.embeddings.vectors.sum(axis=1))
         return self if finite.all() else self.select(np.flatnonzero(finite).tolist())
 
     def split(self) -> Iterator["IndexItems"]:
@@ -108,11 +163,11 @@ class CatalogSnapshot:
         first = [shown[0] if shown else None for shown in pictures]
         return cls(catalog.table, first, inputs, digest_rows(catalog.table, first))
 
-    def select(self, rows: Sequence[int], vectors: np.ndarray) -> IndexItems:
-        """Some rows with the vector of each, ready to be written."""
+    def select(self, rows: Sequence[int], embeddings: ItemEmbeddings) -> IndexItems:
+        """Some rows with the embeddings of each, ready to be written."""
         return IndexItems(
             self.table[list(rows)],
-            vectors,
+            embeddings,
             [self.pictures[row] for row in rows],
             [self.input_digests[row] for row in rows],
             [self.row_digests[row] for row in rows],
@@ -144,7 +199,7 @@ class Changes:
         """Compare digests in one walk through the store."""
         known = {
             id: bookkeeping.digests(fields)
-            for batch in store.iterate()
+            for batch in store.iterate(vectors=False)
             for id, fields in zip(batch.ids, batch.fields, strict=True)
         }
         rows: dict[str, list[int]] = {"new": [], "changed": [], "rewritten": [], "unchanged": []}
@@ -184,17 +239,20 @@ class Changes:
         return ", ".join(f"{number:,} {what}" for what, number in parts.items())
 
 
-def build(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str) -> None:
+def build(
+    location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str, fields: Sequence[str] = ()
+) -> None:
     """Build a new index; items with a NaN vector are left out and counted.
 
     Args:
+        fields: the fields whose vectors the items have.
         fingerprint: of the catalogue that the items come from.
 
     Raises:
         UserError: the store cannot be written or reached.
     """
     with location.lexical.update() as draft:
-        _fill(location, model, items, fingerprint, draft)
+        _fill(location, model, items, fingerprint, fields, draft)
     location.remember()
 
 
@@ -215,20 +273,23 @@ def update(location: IndexLocation, model: ItemModel, catalog: Catalog) -> Chang
         bookkeeping = BookkeepingColumns(metadata.bookkeeping)
         changes = Changes.compare(snapshot, store, bookkeeping)
         rows = changes.to_encode
-        vectors = model.encode_items(catalog.select(rows)) if rows else np.empty((0, model.dim), np.float32)
+        fields = store.schema.field_vectors
+        encoded = ItemEmbeddings.encode(model, catalog.select(rows), field_vectors=bool(fields))
         if _is_small(changes, snapshot, store, bookkeeping):
             in_sync = is_in_sync(draft.before, store, bookkeeping, metadata.build)
             written = next_timestamp(draft.before.stamp.written)
-            _apply(store, bookkeeping, snapshot, changes, vectors, written, draft if in_sync else None)
+            _apply(store, bookkeeping, snapshot, changes, encoded, written, draft if in_sync else None)
             if in_sync:
                 draft.stamp = Stamp(metadata.build, written)
             else:
                 rebuild_lexical(store, bookkeeping, metadata.build, draft)
         else:
             kept = sorted([*changes.unchanged, *changes.rewritten])
-            every = np.full((len(catalog), model.dim), np.nan, np.float32)
-            every[rows], every[kept] = vectors, _fetch_vectors(store, snapshot, kept)
-            _fill(location, model, snapshot.select(range(len(catalog)), every), catalog.fingerprint, draft)
+            every = ItemEmbeddings.allocate(len(catalog), model.dim, len(fields) if fields else None)
+            every.assign(rows, encoded)
+            every.assign(kept, _fetch_embeddings(store, snapshot, kept))
+            items = snapshot.select(range(len(catalog)), every)
+            _fill(location, model, items, catalog.fingerprint, fields, draft)
     location.remember()
     return changes
 
@@ -251,14 +312,21 @@ def rebuild_lexical(store: Store, bookkeeping: BookkeepingColumns, build: str, d
     draft.clear()
     newest = 0
     with Bar("Reading words", store.count()) as bar:
-        for batch in store.iterate():
+        for batch in store.iterate(vectors=False):
             draft.add(batch.ids, [bookkeeping.strip(fields) for fields in batch.fields])
             newest = max([newest, *(int(fields.get(bookkeeping.written) or 0) for fields in batch.fields)])
             bar.advance(len(batch.ids))
     draft.stamp = Stamp(build, newest)
 
 
-def _fill(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str, draft: LexicalDraft) -> None:
+def _fill(
+    location: IndexLocation,
+    model: QueryModel,
+    items: IndexItems,
+    fingerprint: str,
+    fields: Sequence[str],
+    draft: LexicalDraft,
+) -> None:
     """Write items into a new store. It is swapped in here; its lexical index a moment later, by the caller."""
     bookkeeping = BookkeepingColumns.choose(items.table.columns)
     kept = items.drop_empty()
@@ -273,9 +341,10 @@ def _fill(location: IndexLocation, model: QueryModel, items: IndexItems, fingerp
         written=next_timestamp(),
         bookkeeping=bookkeeping.name,
         examples=sample_titles(kept.table),
+        field_vector_bytes=kept.embeddings.field_vector_bytes,
     )
     draft.clear()
-    with location.replace_store(_build_schema(kept.table, bookkeeping, model.dim, metadata.to_json())) as store:
+    with location.replace_store(_build_schema(kept.table, bookkeeping, model.dim, metadata.to_json(), fields)) as store:
         _write(store, bookkeeping, kept, metadata.written, draft)
     draft.stamp = Stamp(metadata.build, metadata.written)
 
@@ -287,7 +356,7 @@ def _write(
     with Bar("Storing items", len(items)) as bar:
         for batch in items.split():
             table = bookkeeping.add(batch.table, batch.pictures, batch.input_digests, batch.row_digests, written)
-            store.upsert(table, batch.vectors)
+            store.upsert(table, batch.embeddings.vectors, batch.embeddings.field_vectors)
             if draft is not None:
                 draft.add(batch.table["id"].to_list(), list(batch.table.iter_rows(named=True)))
             bar.advance(len(batch))
@@ -298,14 +367,14 @@ def _apply(
     bookkeeping: BookkeepingColumns,
     snapshot: CatalogSnapshot,
     changes: Changes,
-    vectors: np.ndarray,
+    embeddings: ItemEmbeddings,
     written: int,
     draft: LexicalDraft | None,
 ) -> None:
     """Write changes into the store in place, and into its lexical index where that knows the rest."""
-    encoded = snapshot.select(changes.to_encode, vectors)
+    encoded = snapshot.select(changes.to_encode, embeddings)
     kept = encoded.drop_empty()
-    rewritten = snapshot.select(changes.rewritten, _fetch_vectors(store, snapshot, changes.rewritten)).drop_empty()
+    rewritten = snapshot.select(changes.rewritten, _fetch_embeddings(store, snapshot, changes.rewritten)).drop_empty()
     for items in (kept, rewritten):
         _write(store, bookkeeping, items, written, draft)
     gone = [*changes.removed, *(set(encoded.table["id"]) - set(kept.table["id"]))]
@@ -334,18 +403,29 @@ def _is_compatible(items: Schema, store: Schema) -> bool:
     )
 
 
-def _build_schema(table: pl.DataFrame, bookkeeping: BookkeepingColumns, dim: int, about: dict[str, object]) -> Schema:
+def _build_schema(
+    table: pl.DataFrame,
+    bookkeeping: BookkeepingColumns,
+    dim: int,
+    about: dict[str, object],
+    fields: Sequence[str] = (),
+) -> Schema:
     """The schema of a table with the bookkeeping columns."""
     none = [None] * len(table)
-    return Schema.of(bookkeeping.add(table, none, none, [""] * len(table), 0), dim, about)
+    return Schema.of(bookkeeping.add(table, none, none, [""] * len(table), 0), dim, about, fields)
 
 
-def _fetch_vectors(store: Store, snapshot: CatalogSnapshot, rows: Sequence[int]) -> np.ndarray:
-    """(len(rows), dim) float32 from a store; NaN for an item that has just been removed."""
-    vectors = np.full((len(rows), store.schema.dim), np.nan, np.float32)
+def _fetch_embeddings(store: Store, snapshot: CatalogSnapshot, rows: Sequence[int]) -> ItemEmbeddings:
+    """The embeddings of rows from a store; NaN for an item that has just been removed."""
+    fields = store.schema.field_vectors
+    embeddings = ItemEmbeddings.allocate(len(rows), store.schema.dim, len(fields) if fields else None)
     for start in range(0, len(rows), _BATCH):
         ids = snapshot.table["id"][list(rows[start : start + _BATCH])].to_list()
-        for place, record in enumerate(store.fetch(ids, vectors=True), start):
-            if record is not None:
-                vectors[place] = record.vector
-    return vectors
+        for place, record in enumerate(store.fetch(ids, vectors=True, field_vectors=bool(fields)), start):
+            if record is None:
+                continue
+            embeddings.vectors[place] = record.vector
+            if embeddings.field_vectors is not None and record.field_vectors is not None:
+                for name, vector in record.field_vectors.items():
+                    embeddings.field_vectors[place, fields.index(name)] = vector
+    return embeddings

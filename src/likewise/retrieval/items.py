@@ -34,6 +34,13 @@ class Hit:
             vectors and words together, in [0, 1].
         fields: every column of the item's row.
         picture: its first usable picture.
+
+    Example:
+        >>> import likewise as lw
+        >>> index = lw.Index.open("runs/products", lw.Model.load("runs/products"))
+        >>> hit = index.search("XJ-917B", hybrid=True)[0]
+        >>> hit.id, hit.fields["model"], hit.fields["price"]
+        ('sku-1017', 'XJ-917B', 61.0)
     """
 
     id: str
@@ -48,6 +55,13 @@ class Hits(list[Hit]):
     Attributes:
         facets: for each column that was asked for, its values and how many of the best items have each, the most
             frequent first; see `Index.search`.
+
+    Example:
+        >>> import likewise as lw
+        >>> index = lw.Index.open("runs/products", lw.Model.load("runs/products"))
+        >>> hits = index.search("red shirt", k=5, facet="brand")
+        >>> len(hits), hits.facets
+        (5, {'brand': {'Acme': 8, 'Bolt': 8, 'Cord': 7}})
     """
 
     def __init__(self, hits: Iterable[Hit] = (), facets: Mapping[str, dict[Any, int]] | None = None) -> None:

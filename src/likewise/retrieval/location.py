@@ -97,8 +97,8 @@ class IndexLocation:
         outside = self.remembered and _leads_outside(self.folder, self.location)
         if outside and not (self.location.within(self.folder).file / "current").is_file():
             raise UserError(
-                f"{self.folder} remembers a store at {self.location}, where there is none: "
-                "to make one there, outside of the run, name it with --store"
+                f"{self.folder} remembers a store at {self.location}, but there is none: "
+                "to create one there, outside the run, give --store"
             )
         return registry.replace_store(self.location, schema, self.credentials, folder=self.folder)
 
@@ -132,16 +132,16 @@ def _announce(run: Path, location: Location, credentials: Credentials) -> Creden
     """Tell the user which store a run names, and choose the credentials that may go there."""
     if not location.hosts:
         if _leads_outside(run, location):
-            say(f"{run} remembers a store outside of its folder: {location}")
+            say(f"{run} remembers a store outside its folder: {location}")
         return credentials
     hosts = ",".join(f"{host}:{port}" if port else host for host, port in location.hosts)
     say(f"{run} remembers the store {location}")
     if not credentials.allowed_at(location):
         if credentials.are_given or location.has_credentials_elsewhere:
-            say(f"It gets no credentials: to send them, give --store, or set LIKEWISE_STORE_HOST={hosts}")
+            say(f"No credentials are sent: to send them, give --store or set LIKEWISE_STORE_HOST={hosts}")
         return Credentials(withheld=True)
     if location.option("sslmode", "") in WITHOUT_TLS and location.is_remote:
-        say("It gets no credentials, since a run alone cannot have them sent without TLS: give --store to send them")
+        say("No credentials are sent, because the run asks for a connection without TLS: give --store to send them")
         return Credentials(withheld=True)
     return credentials
 

@@ -27,6 +27,7 @@ class IndexMetadata:
         written: when, in microseconds, as in `BookkeepingColumns.written`.
         bookkeeping: the name of the first of the `BookkeepingColumns`.
         examples: some titles.
+        field_vector_bytes: what the vectors of single fields took when the index was built; 0: it keeps none.
     """
 
     model: str
@@ -39,6 +40,7 @@ class IndexMetadata:
     written: int
     bookkeeping: str
     examples: tuple[str, ...]
+    field_vector_bytes: int = 0
 
     @classmethod
     def from_schema(cls, schema: Schema) -> "IndexMetadata":
@@ -51,7 +53,7 @@ class IndexMetadata:
             about = dict(schema.about)
             return cls(**about | {"dim": schema.dim, "examples": tuple(about["examples"])})
         except (TypeError, KeyError):
-            raise UserError("this store was not made by likewise index, or by another version of it") from None
+            raise UserError("this store was made by another program or version of likewise: index again") from None
 
     def check_model(self, dim: int, fingerprint: str, folder: Path, way_out: str = "") -> None:
         """See that a model is the one that made the index.

@@ -1,11 +1,11 @@
-"""What can be asked of an index, checked before anything is computed."""
+"""Queries: their parameters, parsed and checked before anything is computed."""
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
 from PIL import Image
 
@@ -19,22 +19,59 @@ ImageSource = str | Path | Image.Image | BinaryIO
 # One of something, or one with a weight, or a list of these.
 OneOrMany: TypeAlias = T | tuple[T, float] | list[T | tuple[T, float]]
 
-SAME_FROM = 0.98  # cosine from which on two items are near-duplicates
+DUPLICATE_COSINE = 0.98  # cosine from which on two items are near-duplicates
 _MINUS = 0.5
 _WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(\d+(?:\.\d*)?|\.\d+)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Term(Generic[T]):
-    """A part of a query, and how much it counts beside the others."""
+    """A part of a query and its weight."""
 
     value: T
     weight: float
 
 
+class QueryParameters(TypedDict, total=False):
+    """The parts of a query that go with its words; `Index.search` takes them by name.
+
+    Attributes:
+        image: a picture to look for: a path, an open binary file, or an image; one with a weight; or a list of these.
+        like: likewise ids of items, which are not among the hits themselves.
+        minus: likewise words for what is not wanted; they weigh 0.5 unless they say otherwise.
+        image_weight: the pictures' share where there are words or items too, in [0, 1]; 0.5 by default.
+        where: a filter that hits must meet, such as 'price < 50 and brand is not null'.
+        hybrid: also search by keyword (BM25 over all texts, ids and codes); a `Hybrid` says how both are combined.
+        k: how many hits, 10 by default; fewer come back where fewer items qualify.
+        offset: how many hits to skip: k, 2k, … for the pages after the first.
+        min_score: the minimum score of a hit.
+        group_by: a column of which each value gets its best hit only; items with a blank cell count singly.
+        hide_duplicates: skip items that are nearly equal to a hit before them; a number instead of True is the cosine
+            from which on two items count as such.
+        diversity: how much hits must differ from those before them, in [0, 1).
+        boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
+        facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
+    """
+
+    image: OneOrMany[ImageSource] | None
+    like: OneOrMany[str] | None
+    minus: OneOrMany[str] | None
+    image_weight: float
+    where: str | Condition | None
+    hybrid: bool | Hybrid
+    k: int
+    offset: int
+    min_score: float | None
+    group_by: str | None
+    hide_duplicates: bool | float
+    diversity: float
+    boost: str | None
+    facet: str | Sequence[str]
+
+
 @dataclass(frozen=True)
 class Query:
-    """A question; `Index.search` says what each part means."""
+    """A parsed query; `QueryParameters` says what each part means."""
 
     texts: tuple[Term[str], ...] = ()
     images: tuple[Term[ImageSource], ...] = ()
@@ -58,9 +95,9 @@ class Query:
         if self.offset < 0:
             raise UserError(f"the offset must be at least 0, not {self.offset}")
         if not 0.0 <= self.image_weight <= 1.0:
-            raise UserError(f"the weight of the picture must lie between 0 and 1, not at {self.image_weight}")
+            raise UserError(f"the weight of the picture must be between 0 and 1, not {self.image_weight}")
         if not 0.0 <= self.diversity < 1.0:
-            raise UserError(f"the diversity must lie between 0 and 1, and below 1, not at {self.diversity}")
+            raise UserError(f"the diversity must be at least 0 and below 1, not {self.diversity}")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise UserError(f"min_score must be a number, not {self.min_score}")
         terms: list[Term[Any]] = [*self.texts, *self.images, *self.likes, *self.minus]
@@ -73,38 +110,29 @@ class Query:
             raise UserError("a hybrid search needs words")
 
 
-def build_query(
-    text: OneOrMany[str] | None,
-    image: OneOrMany[ImageSource] | None = None,
-    like: OneOrMany[str] | None = None,
-    minus: OneOrMany[str] | None = None,
-    *,
-    where: str | Condition | None = None,
-    hybrid: bool | Hybrid = False,
-    hide_duplicates: bool | float = False,
-    boost: str | None = None,
-    facet: str | Sequence[str] = (),
-    **rest: object,
-) -> Query:
-    """A query from the words of a person.
+def build_query(text: OneOrMany[str] | None = None, **parameters: Unpack[QueryParameters]) -> Query:
+    """Parse a query.
 
     Args:
-        rest: parts of a `Query` that are given as they are.
+        text: words, words with a weight such as ("in blue", 0.5), or a list of these; blank ones do not count.
 
     Raises:
         UserError: a part that makes no sense, or nothing to search for.
     """
+    rest: dict[str, Any] = dict(parameters)
+    where, boost, hybrid = rest.pop("where", None), rest.pop("boost", None), rest.pop("hybrid", False)
+    facet = rest.pop("facet", ())
     return Query(
         texts=_words(text, 1.0),
-        images=tuple(_terms(image, 1.0)),
-        likes=tuple(_terms(like, 1.0)),
-        minus=_words(minus, _MINUS),
+        images=tuple(_terms(rest.pop("image", None), 1.0)),
+        likes=tuple(_terms(rest.pop("like", None), 1.0)),
+        minus=_words(rest.pop("minus", None), _MINUS),
         where=parse_filter(where) if isinstance(where, str) else where,
         hybrid=hybrid if isinstance(hybrid, Hybrid) else Hybrid() if hybrid else None,
-        duplicate_threshold=parse_duplicate_threshold(hide_duplicates),
+        duplicate_threshold=parse_duplicate_threshold(rest.pop("hide_duplicates", False)),
         boost=parse_boost(boost) if boost is not None else None,
         facets=(facet,) if isinstance(facet, str) else tuple(facet),
-        **rest,  # type: ignore[arg-type]
+        **rest,
     )
 
 
@@ -134,7 +162,7 @@ def parse_duplicate_threshold(hide_duplicates: bool | float) -> float | None:
         UserError: it is no such cosine.
     """
     if isinstance(hide_duplicates, bool):
-        return SAME_FROM if hide_duplicates else None
+        return DUPLICATE_COSINE if hide_duplicates else None
     if not 0.0 < hide_duplicates <= 1.0:
-        raise UserError(f"the cosine of near-duplicates lies between 0 and 1, not {hide_duplicates}")
+        raise UserError(f"the cosine of near-duplicates is between 0 and 1, not {hide_duplicates}")
     return float(hide_duplicates)

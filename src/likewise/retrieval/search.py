@@ -106,8 +106,8 @@ class _Search:
         first, wanted = self._query.offset, self._query.offset + self._query.k
         kept: list[_Loaded] = []
         for block in self._blocks():
-            good = _good_enough(self._query, _boosted(self._query, self._loaded(block)))
-            for candidate in self._diversified(good):
+            good = _good_enough(self._query, _boost(self._query, self._load(block)))
+            for candidate in self._diversify(good):
                 if self._is_shown(candidate):
                     kept.append(candidate)
                 if len(kept) == wanted:
@@ -137,7 +137,7 @@ class _Search:
         """Groups that have had their hit need not be looked at any more."""
         return every(self._query.where, self._groups.others() if self._groups else None)
 
-    def _loaded(self, block: list[Candidate]) -> list[_Loaded]:
+    def _load(self, block: list[Candidate]) -> list[_Loaded]:
         vectors = self._distinct is not None or self._query.diversity > 0
         if not (vectors or self._groups or self._query.boost):
             return [_Loaded(candidate.id, candidate.score) for candidate in block]
@@ -148,7 +148,7 @@ class _Search:
             if record is not None  # deleted this very moment
         ]
 
-    def _diversified(self, block: list[_Loaded]) -> Iterator[_Loaded]:
+    def _diversify(self, block: list[_Loaded]) -> Iterator[_Loaded]:
         if not self._query.diversity or not block:
             yield from block
             return
@@ -174,7 +174,7 @@ def _without_last_ties(found: list[Candidate]) -> list[Candidate]:
     return [candidate for candidate in found if candidate.score > found[-1].score]
 
 
-def _boosted(query: Query, block: list[_Loaded]) -> list[_Loaded]:
+def _boost(query: Query, block: list[_Loaded]) -> list[_Loaded]:
     if query.boost is None:
         return block
     boosts = query.boost.values([candidate.fields for candidate in block])
@@ -193,7 +193,7 @@ def _facets(query: Query, store: Store, source: Source) -> dict[str, dict[Any, i
     best = without(source(COUNTED + len(liked), query.where), liked)[:COUNTED]
     records = _records(store, [_Loaded(candidate.id, candidate.score) for candidate in best])
     loaded = [_Loaded(one.id, one.score, records[one.id]) for one in best if one.id in records]
-    counted = [one.fields for one in _good_enough(query, _boosted(query, loaded))]
+    counted = [one.fields for one in _good_enough(query, _boost(query, loaded))]
     return {column: count_facets(counted, column) for column in query.facets}
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
+from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.retrieval.ingest import ItemModel
 from likewise.retrieval.query_vector import QueryModel
 
@@ -20,13 +21,13 @@ class TruncatedModel:
     """
 
     def __init__(self, model: QueryModel, dim: int) -> None:
-        """Cut a model's vectors.
+        """Truncate a model's vectors.
 
         Raises:
             UserError: the model has no so many dimensions.
         """
         if not 1 <= dim <= model.dim:
-            raise UserError(f"dim must lie between 1 and the model's {model.dim}, not {dim}")
+            raise UserError(f"dim must be between 1 and the model's {model.dim}, not {dim}")
         self._model = model
         self.dim = dim
 
@@ -40,17 +41,24 @@ class TruncatedModel:
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """(n, dim) float32, unit norm."""
-        return self.cut(self._model.encode_queries(texts))
+        return self.truncate(self._model.encode_queries(texts))
 
     def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, dim) float32, unit norm."""
-        return self.cut(self._model.encode_images(images))
+        return self.truncate(self._model.encode_images(images))
 
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
-        return self.cut(cast(ItemModel, self._model).encode_items(catalog))
+        return self.truncate(cast(ItemModel, self._model).encode_items(catalog))
 
-    def cut(self, vectors: np.ndarray) -> np.ndarray:
+    def encode_items_with_fields(self, catalog: Catalog) -> tuple[np.ndarray, FieldEmbeddings]:
+        """The same, and the embeddings of every field."""
+        vectors, fields = cast(ItemModel, self._model).encode_items_with_fields(catalog)
+        count, width, dim = fields.vectors.shape
+        flat = self.truncate(fields.vectors.astype(np.float32).reshape(-1, dim))
+        return self.truncate(vectors), FieldEmbeddings(fields.fields, flat.reshape(count, width, -1).astype(np.float16))
+
+    def truncate(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors of the whole model (n, model's dim) → (n, dim) of unit norm; NaN rows stay so."""
         if vectors.shape[1] == self.dim:
             return vectors

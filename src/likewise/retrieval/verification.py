@@ -51,7 +51,7 @@ def verify(target: str, progress: Progress = lambda count: None) -> list[Verifie
     if not folder.is_dir() and ":" in target:
         location, _ = parse_location(target)
         if location.scheme not in _LOCAL:
-            raise UserError(f"{target}: what a server keeps is for the server to verify")
+            raise UserError(f"{target}: a store on a server cannot be verified from here")
         folder = location.within(Path.cwd()).file
     if not _has_versions(folder):
         raise UserError(f"{target} is neither a run nor a store: name a run folder, or a store such as faiss:PATH")

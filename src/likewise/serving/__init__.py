@@ -1,1 +1,1 @@
-"""The search as a web page."""
+"""The search page and its server."""

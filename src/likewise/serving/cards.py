@@ -1,4 +1,4 @@
-"""Hits as HTML. Every word of an item comes from a stranger's file, so all of it is escaped, and nothing is a link."""
+"""HTML of hits. All contents of items are untrusted, so everything is escaped and nothing becomes a link."""
 
 import json
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ def results_html(heading: str, hits: Sequence[Hit]) -> str:
 
 
 def notice_html(sentence: str, kind: str = "hint") -> str:
-    """A state in place of results; `kind` is "hint" or "error"."""
+    """A message in place of results; `kind` is "hint" or "error"."""
     role = "alert" if kind == "error" else "status"
     return f'<p class="notice {kind}" role="{role}">{escape(sentence)}</p>'
 
 
 def details_html(item: Item, score: float | None) -> str:
-    """Everything that is known of an item, for the dialog that opens on a card."""
-    title = escape(title_of(item))
+    """All fields of an item, for the dialog that a click on a card opens."""
+    title = escape(choose_title(item))
     fields = {name: value for name, value in item.fields.items() if name not in {"title", "description"}}
     rows = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(_shown(value))}</dd>"
@@ -46,7 +46,7 @@ def details_html(item: Item, score: float | None) -> str:
     )
 
 
-def title_of(item: Item | Hit) -> str:
+def choose_title(item: Item | Hit) -> str:
     """The item's title, or else the beginning of its description, or else its id; on one line."""
     for text in (item.fields.get("title"), item.fields.get("description"), item.id):
         words = " ".join(str(text).split()) if text else ""
@@ -56,7 +56,7 @@ def title_of(item: Item | Hit) -> str:
 
 
 def _card(hit: Hit) -> str:
-    title = escape(title_of(hit))
+    title = escape(choose_title(hit))
     return (
         f'<li class="card" data-id="{escape(hit.id)}" data-score="{hit.score:.4f}">'
         f'<button class="open" type="button" data-open aria-label="Details of {title}">{_picture(hit)}'
@@ -69,7 +69,7 @@ def _card(hit: Hit) -> str:
 
 def _picture(item: Item | Hit) -> str:
     """The thumbnail over a neutral card with the title, which shows where there is no thumbnail."""
-    words = escape(title_of(item))
+    words = escape(choose_title(item))
     image = f'<img src="thumbnail?id={quote(item.id, safe="")}" alt="" draggable="false">' if item.picture else ""
     return f'<span class="picture"><span class="placeholder" aria-hidden="true">{words}</span>{image}</span>'
 

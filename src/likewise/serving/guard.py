@@ -1,4 +1,4 @@
-"""What the page's server answers at all: its own page, to this machine, and no file but what a visitor uploaded.
+"""Request guard: only requests of the page itself, from this machine, and for no files but the visitor's uploads.
 
 Gradio's server can do much more than this page needs: it fetches addresses, relays other sites and serves folders.
 """
@@ -35,7 +35,7 @@ class Guard:
         self._uploads = uploads.resolve()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403 or hand on."""
+        """Answer 403, or pass the request on."""
         if scope["type"] == "http":
             body: Message | None = None
             if scope["path"].rstrip("/") == _JOIN:

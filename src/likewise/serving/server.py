@@ -1,4 +1,4 @@
-"""A page on a port of this machine."""
+"""Local web server of the search page."""
 
 import errno
 import os
@@ -49,7 +49,7 @@ def serve(page: Page, host: str = "127.0.0.1", port: int = 7860, *, open_browser
 
 
 def check_page(page: Page, host: str = "127.0.0.1", port: int = 7860) -> str:
-    """Serve a page, ask for it once, and stop; returns its address.
+    """Serve a page, request it once, and stop; returns its address.
 
     Raises:
         UserError: it cannot be served, or does not answer as it should.

@@ -1,4 +1,4 @@
-"""The web page: type words, add a picture, look at what is most like them."""
+"""The search page, built with Gradio."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
 from likewise.retrieval.items import Hit, Item
-from likewise.serving.cards import details_html, notice_html, results_html, title_of
+from likewise.serving.cards import choose_title, details_html, notice_html, results_html
 
 _HERE = Path(__file__).parent
 _MOST_RESULTS = 60
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Searchable(Protocol):
-    """What the page needs of an index."""
+    """The methods of an index that the page uses."""
 
     def __len__(self) -> int: ...
 
@@ -67,7 +67,7 @@ class Page:
 
 
 def thumbnails_in(cache: Path) -> Callable[[Item], Path | None]:
-    """Thumbnails of items from a catalogue's cache folder, made when first asked for."""
+    """Build a function that finds the thumbnail of an item in a cache folder, or makes it."""
     making = threading.Semaphore(2)  # a large picture takes a core and much memory
 
     def find(item: Item) -> Path | None:
@@ -105,7 +105,7 @@ def create_page(
     examples: Sequence[str] = (),
     thumbnails: Callable[[Item], Path | None] = lambda item: None,
 ) -> Page:
-    """Make the search page over an index.
+    """Create the search page for an index.
 
     Args:
         index: an Index, or anything that searches like one.
@@ -214,7 +214,7 @@ _SHOW_WEIGHT = "(words, picture) => ({ __type__: 'update', visible: Boolean(pict
 
 
 class Answers:
-    """What the page shows for each thing that a visitor does."""
+    """Handlers of the page's events."""
 
     def __init__(self, index: Searchable) -> None:
         self._index = index
@@ -268,7 +268,7 @@ class Answers:
             return self._index.similar(id, int(k), where=_filter(where))
 
         try:
-            name = title_of(self._index.item(id))
+            name = choose_title(self._index.item(id))
         except UserError as error:
             return notice_html(str(error), "error")
         return self._found(find, f"more like “{_short(name)}”{_within(where)}")

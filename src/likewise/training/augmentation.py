@@ -1,4 +1,4 @@
-"""How a picture of a product may change and still show it: another section, light, angle; never another colour."""
+"""Image augmentation that keeps showing the product: random crop, light and rotation, never another colour."""
 
 import math
 
@@ -11,15 +11,15 @@ _LIGHT = 0.2  # brightness, contrast and saturation change by at most so much
 _DEGREES, _TURNED = 10.0, 0.3  # at most, and how often
 
 
-def augmented(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A random section of an RGB picture, perhaps turned a little, in another light.
+def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A random crop of an RGB picture, perhaps rotated a little, in another light.
 
-    Hue stays as it is and nothing is greyed, since people search for colours; small sections are left out, since they
-    show the shelf and not the thing.
+    Hue stays as it is and nothing is greyed, since people search for colours; small crops are avoided, since they
+    show the shelf and not the product.
     """
     if rng.random() < _TURNED:
         angle = float(rng.uniform(-_DEGREES, _DEGREES))
-        image = _turned(image, angle)
+        image = _rotate(image, angle)
     image = image.crop(_section(image.width, image.height, rng))
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(1 - _LIGHT, 1 + _LIGHT)))
@@ -36,8 +36,8 @@ def _section(width: int, height: int, rng: np.random.Generator) -> tuple[int, in
     return left, top, left + across, top + down
 
 
-def _turned(image: Image.Image, degrees: float) -> Image.Image:
-    """Turned about its middle, without the empty corners."""
+def _rotate(image: Image.Image, degrees: float) -> Image.Image:
+    """Rotate about the centre, without the empty corners."""
     turned = image.rotate(degrees, resample=Image.Resampling.BILINEAR)
     radians = math.radians(abs(degrees))
     # the largest centred rectangle of the same shape that lies within the turned picture

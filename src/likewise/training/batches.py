@@ -1,8 +1,18 @@
-"""What one step looks at: its pairs, what they are told apart from besides, and what each tower has to encode for that.
+"""Batches: the pairs and extra negatives of one step, and what each tower has to encode for them.
 
-A plan is drawn from row numbers and random numbers alone, before anything is encoded. So every process of a distributed
-training draws the same plan and encodes its own share of it, and a step whose activations do not fit into memory can be
-encoded part by part, twice, with the same crops and the same dropout.
+Every row gives up to four pairs a step, each with its own idea of identity:
+
+* its title as a query, against the item without its title;
+* a sentence of its description as a query, against the item without that sentence;
+* its picture, against the item's texts;
+* a query that the row answers, by the catalogue's column `query` or a query log, against the whole item.
+
+The item side of a pair shows all its fields in half of the draws, else a random part of them, so that every
+presence pattern is trained.
+
+A batch is drawn from row numbers and random numbers alone, before anything is encoded. So every process of a
+distributed training draws the same batch and encodes its own share of it, and a step whose activations do not fit into
+memory can be encoded part by part, twice, with the same crops and the same dropout.
 """
 
 import dataclasses
@@ -15,10 +25,15 @@ from numpy.typing import NDArray
 
 from likewise.catalog.identity import Codes, Identity
 from likewise.config import TrainConfig
+from likewise.evaluation.judgments.query_log import QueryLog, Weights
 from likewise.seeds import Stream, random_stream
-from likewise.training.views import Bools, Pairs, RowTexts, distinct_titles, draw_pairs, drop_fields
+from likewise.training.views import Bools, RowTexts
 
 Rows = NDArray[np.int64]
+
+KINDS = ("title", "sentence", "picture", "query")
+_SHOW_ALL = 0.5
+_MASK_COPIES = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,11 +45,16 @@ class TrainingSet:
     identity: Identity
     pictured: Bools  # (all rows,)
     title_negatives: tuple[Codes, Codes]  # text indices and title codes of the distinct titles
+    things: Codes  # (all rows,) what each row is (`Identity.thing`)
+    graded: bool  # whether some answers to logged queries are better than others
+    most_queries: int  # that any row answers
 
     @classmethod
-    def of(cls, rows: Rows, texts: RowTexts, identity: Identity, pictured: Bools) -> "TrainingSet":
-        """Collect; rows that show nothing in any pair stay, and simply give no pair."""
-        return cls(rows, texts, identity, pictured, distinct_titles(texts, identity.title, rows))
+    def build(cls, rows: Rows, texts: RowTexts, identity: Identity, pictured: Bools) -> "TrainingSet":
+        """Collect what training rows show; rows that show nothing in any pair stay, and give no pair."""
+        titles = list_titles(texts, identity.title, rows)
+        log = texts.query_log
+        return cls(rows, texts, identity, pictured, titles, identity.thing, log.graded, log.most_queries)
 
     def has_field(self, field: str, rows: Rows) -> Bools:
         """(n,) bool: which of some rows have a field."""
@@ -47,7 +67,102 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
-class Items:
+class TrainingPairs:
+    """The pairs of one step; every array is (pairs,).
+
+    Attributes:
+        kind: index into KINDS.
+        row: position in the batch of the row that the pair was made of.
+        query: text index of the anchor, −1 where the anchor is the row's picture.
+        title, description: text indices that the item side shows, −1 where it does not.
+        picture: whether the item side shows the picture.
+        row_query: the query that the row was drawn with, −1 for none. weight: how well the row answers that.
+    """
+
+    kind: NDArray[np.int64]
+    row: NDArray[np.int64]
+    query: Codes
+    title: Codes
+    description: Codes
+    picture: Bools
+    row_query: Codes
+    weight: Weights
+
+    def __getitem__(self, places: NDArray[np.int64]) -> "TrainingPairs":
+        return TrainingPairs(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
+
+
+def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: np.random.Generator) -> TrainingPairs:
+    """All pairs of a batch.
+
+    Args:
+        texts: of the whole catalogue.
+        rows: (batch,) row numbers.
+        pictured: (batch,) whether the row has a usable picture.
+        rng: decides what each item side shows.
+    """
+    title, description = texts.title[rows], texts.description[rows]
+    none = np.full(len(rows), -1)
+    asked, weight = _draw_queries(texts.query_log, rows, rng)
+    hidden_copies = np.where(rng.random(len(rows)) < _MASK_COPIES, texts.masked[rows], description)
+    yes, no = pictured, np.zeros(len(rows), bool)
+    candidates = [
+        (texts.title[rows], none, hidden_copies, yes),
+        (texts.sentence[rows], title, texts.remainder[rows], yes),
+        (none, title, description, no),
+        (asked, title, description, yes),
+    ]
+    drawn = []
+    for kind, (query, shown_title, shown_description, picture) in enumerate(candidates):
+        anchored = pictured if KINDS[kind] == "picture" else query >= 0
+        shown = np.stack([shown_title >= 0, shown_description >= 0, picture], axis=1)
+        keep = np.flatnonzero(anchored & shown.any(axis=1))
+        shown = drop_fields(shown[keep], rng)
+        drawn.append(
+            TrainingPairs(
+                np.full(len(keep), kind),
+                keep,
+                query[keep],
+                np.where(shown[:, 0], shown_title[keep], -1),
+                np.where(shown[:, 1], shown_description[keep], -1),
+                shown[:, 2],
+                asked[keep],
+                weight[keep],
+            )
+        )
+    names = TrainingPairs.__dataclass_fields__
+    return TrainingPairs(*(np.concatenate([getattr(pairs, name) for pairs in drawn]) for name in names))
+
+
+def drop_fields(present: Bools, rng: np.random.Generator) -> Bools:
+    """A random non-empty part of the present fields of each row (n, fields); all of them in half of the rows."""
+    scores = np.where(present, rng.random(present.shape), -1.0)
+    count = present.sum(axis=1)
+    keep = np.where(rng.random(len(present)) < _SHOW_ALL, count, 1 + (rng.random(len(present)) * count).astype(int))
+    keep = np.minimum(keep, count)
+    rank = (-scores).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+    return present & (rank < keep[:, None])
+
+
+def list_titles(texts: RowTexts, title_codes: Codes, rows: NDArray[np.int64]) -> tuple[Codes, Codes]:
+    """One text index and one identity code for every distinct title of `rows`."""
+    known = rows[texts.title[rows] >= 0]
+    found, first = np.unique(title_codes[known], return_index=True)
+    return texts.title[known[first]], found
+
+
+def _draw_queries(log: QueryLog, rows: Rows, rng: np.random.Generator) -> tuple[Codes, Weights]:
+    """One query of each row at random, and its weight; −1 and 1 for rows without any."""
+    count = log.starts[rows + 1] - log.starts[rows]
+    entry = log.starts[rows] + (rng.random(len(rows)) * count).astype(np.int64)
+    known = count > 0
+    text, weight = np.full(len(rows), -1), np.ones(len(rows))
+    text[known], weight[known] = log.text[entry[known]], log.weight[entry[known]]
+    return text, weight
+
+
+@dataclass(frozen=True)
+class ItemViews:
     """Items as they are shown: text indices, −1 where a text is hidden, and whether the picture is seen; each (n,)."""
 
     row: Rows
@@ -55,8 +170,8 @@ class Items:
     description: Codes
     picture: Bools
 
-    def __getitem__(self, places: slice) -> "Items":
-        return Items(self.row[places], self.title[places], self.description[places], self.picture[places])
+    def __getitem__(self, places: slice) -> "ItemViews":
+        return ItemViews(self.row[places], self.title[places], self.description[places], self.picture[places])
 
     def values(self, field: str) -> Rows:
         """(n,) what a field's tower encodes: text indices, or rows whose picture it is; −1 where it is not seen."""
@@ -66,7 +181,7 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Job:
+class TowerInput:
     """What one tower encodes in a step: distinct values in ascending order.
 
     Attributes:
@@ -74,7 +189,7 @@ class Job:
         values: (n,) text indices, or the rows of pictures.
         mirrored: (n,) which pictures are seen mirrored.
         seed: of crops and dropout.
-        start: the place of the first value in the whole job.
+        start: the place of the first value in the whole input.
     """
 
     tower: str
@@ -83,8 +198,8 @@ class Job:
     seed: int
     start: int = 0
 
-    def parts(self, size: int | None) -> Iterator["Job"]:
-        """The job in parts of at most `size` values, each with random numbers of its own."""
+    def parts(self, size: int | None) -> Iterator["TowerInput"]:
+        """Split the input into parts of at most `size` values, each with its own random seed."""
         for start in range(0, len(self.values), size or max(len(self.values), 1)):
             part = slice(start, start + (size or len(self.values)))
             yield dataclasses.replace(self, values=self.values[part], mirrored=self.mirrored[part], start=start)
@@ -96,49 +211,51 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Batch:
     """One step.
 
     Attributes:
         pairs: of all processes, those of one process together.
         row: (pairs,) the row that each pair was made of.
         shares: how many of the pairs belong to each process. own: which belong to this one.
-        further: other items, which answer nothing.
+        extra_negatives: other items, which answer nothing.
         title_negatives: text indices and title codes of distinct titles.
         fields: of the items.
-        seed: of what jobs draw.
+        seed: of what inputs draw.
     """
 
-    pairs: Pairs
+    pairs: TrainingPairs
     row: Rows
     shares: list[int]
     own: slice
-    further: Items
+    extra_negatives: ItemViews
     title_negatives: tuple[Codes, Codes]
     fields: tuple[str, ...]
     seed: int
 
     @property
-    def items(self) -> Items:
+    def items(self) -> ItemViews:
         """The item side of this process's pairs."""
         pairs = self.pairs
-        return Items(self.row, pairs.title, pairs.description, pairs.picture)[self.own]
+        return ItemViews(self.row, pairs.title, pairs.description, pairs.picture)[self.own]
 
     @cached_property
-    def jobs(self) -> list[Job]:
-        """What this process has to encode, one job for each tower."""
-        shown = [self.items, self.further]
+    def inputs(self) -> list[TowerInput]:
+        """What this process has to encode, one input for each tower."""
+        shown = [self.items, self.extra_negatives]
         asked = self.pairs.query[self.own]
         values = {"query": [asked, self.title_negatives[0]]}
         values |= {field: [items.values(field) for items in shown] for field in self.fields}
         if "image" in values:
             values["image"].append(self.row[self.own][asked < 0])
         distinct = {tower: np.unique(np.concatenate(parts)) for tower, parts in values.items()}
-        return [self._job(number, tower, found[found >= 0]) for number, (tower, found) in enumerate(distinct.items())]
+        return [self._input(number, tower, found[found >= 0]) for number, (tower, found) in enumerate(distinct.items())]
 
-    def _job(self, number: int, tower: str, values: Rows) -> Job:
+    def _input(self, number: int, tower: str, values: Rows) -> TowerInput:
         mirrored = _coins(values, self.seed) if tower == "image" else np.zeros(len(values), bool)
-        return Job(tower, values, mirrored, int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+        return TowerInput(
+            tower, values, mirrored, int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        )
 
 
 def _coins(rows: Rows, seed: int) -> Bools:
@@ -148,9 +265,9 @@ def _coins(rows: Rows, seed: int) -> Bools:
     return (mixed >> np.uint64(63)).astype(bool)
 
 
-def draw_plan(
+def draw_batch(
     data: TrainingSet,
-    batch: Rows,
+    rows: Rows,
     config: TrainConfig,
     step: int,
     *,
@@ -159,12 +276,12 @@ def draw_plan(
     cheap_pictures: bool,
     process: int = 0,
     processes: int = 1,
-) -> Plan:
-    """Decide what a step shows.
+) -> Batch:
+    """Draw the pairs and extra negatives of a step.
 
     Args:
         data: what there is.
-        batch: (n,) rows, of all processes.
+        rows: (n,) of all processes.
         config: negatives, title_negatives, seed.
         step: decides, with the seed, every random choice.
         fields: of the items.
@@ -172,28 +289,28 @@ def draw_plan(
         process, processes: each process takes a part of the batch, as even as can be.
     """
     rng = random_stream(config.seed, Stream.STEP, step)
-    pairs = draw_pairs(data.texts, batch, data.pictured[batch], rng)
-    bounds = np.linspace(0, len(batch), processes + 1).round()[1:-1]
+    pairs = draw_pairs(data.texts, rows, data.pictured[rows], rng)
+    bounds = np.linspace(0, len(rows), processes + 1).round()[1:-1]
     owner = np.searchsorted(bounds, pairs.row, side="right")
     if processes > 1:
         order = np.argsort(owner, kind="stable")
         pairs, owner = pairs[order], owner[order]
     starts = np.searchsorted(owner, np.arange(processes + 1)).tolist()
-    further = _further_items(data, config.negatives - len(batch) if cheap_pictures else 0, rng)
-    title_negatives = _title_negatives(data.title_negatives, config.title_negatives if cheap_texts else 0, rng)
-    return Plan(
+    extra_negatives = _draw_extra_negatives(data, config.negatives - len(rows) if cheap_pictures else 0, rng)
+    title_negatives = _draw_title_negatives(data.title_negatives, config.title_negatives if cheap_texts else 0, rng)
+    return Batch(
         pairs,
-        batch[pairs.row],
+        rows[pairs.row],
         shares=np.diff(starts).tolist(),
         own=slice(starts[process], starts[process + 1]),
-        further=further,
+        extra_negatives=extra_negatives,
         title_negatives=title_negatives,
         fields=fields,
         seed=int(rng.integers(2**32)),
     )
 
 
-def _further_items(data: TrainingSet, wanted: int, rng: np.random.Generator) -> Items:
+def _draw_extra_negatives(data: TrainingSet, wanted: int, rng: np.random.Generator) -> ItemViews:
     """Other training rows, seen through random fields, that fill a small batch up with negatives."""
     wanted = min(wanted, len(data.rows))
     rows = rng.choice(data.rows, wanted, replace=False) if wanted > 0 else np.empty(0, np.int64)
@@ -202,10 +319,12 @@ def _further_items(data: TrainingSet, wanted: int, rng: np.random.Generator) -> 
     rows, present = rows[present.any(axis=1)], present[present.any(axis=1)]
     shown = drop_fields(present, rng)
     title = np.where(shown[:, 0], texts.title[rows], -1)
-    return Items(rows, title, np.where(shown[:, 1], texts.description[rows], -1), shown[:, 2])
+    return ItemViews(rows, title, np.where(shown[:, 1], texts.description[rows], -1), shown[:, 2])
 
 
-def _title_negatives(title_negatives: tuple[Codes, Codes], most: int, rng: np.random.Generator) -> tuple[Codes, Codes]:
+def _draw_title_negatives(
+    title_negatives: tuple[Codes, Codes], most: int, rng: np.random.Generator
+) -> tuple[Codes, Codes]:
     """Text indices and title codes of distinct titles."""
     indices, title_codes = title_negatives
     if len(indices) <= most:

@@ -1,6 +1,9 @@
 """Training context: the rows and their split, texts, identities, the model and its features."""
 
 import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,6 @@ from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.progress import say
 from likewise.training.batches import TrainingSet
-from likewise.training.clock import Clock
 from likewise.training.distributed import Processes
 from likewise.training.features import CachedFeatures, cache_features
 from likewise.training.resume import Environment
@@ -22,6 +24,37 @@ from likewise.training.split import Split, split_rows
 from likewise.training.views import RowTexts
 
 _TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue counts as many pictures of few things
+
+
+class Clock:
+    """Wall time per stage, and since the start.
+
+    Attributes:
+        seconds: by stage.
+    """
+
+    def __init__(self, started: float | None = None) -> None:
+        """Start the clock.
+
+        Args:
+            started: the `time.monotonic()` of the start; None: now.
+        """
+        self.seconds: dict[str, float] = {}
+        self._started = time.monotonic() if started is None else started
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens inside the block to a stage."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
 
 @dataclass(frozen=True)
@@ -71,13 +104,13 @@ def prepare_training(
     model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
-    texts = RowTexts.of(catalog, model.fields, config.seed, split.train, config.queries)
+    texts = RowTexts.collect(catalog, model.fields, config.seed, split.train, config.queries)
     config = config.filled_in(_titles_repeat(texts, split))
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
         cached = cache_features(model, catalog, texts.texts, mirror=model.network.hflip_tta)
-    data = TrainingSet.of(split.train, texts, identity, cached.pictured(len(catalog)))
+    data = TrainingSet.build(split.train, texts, identity, cached.pictured(len(catalog)))
     if not data.has_pairs():
         raise UserError(
             "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
@@ -96,7 +129,7 @@ def _say_truncated(catalog: Catalog, model: Model, texts: RowTexts) -> None:
     cut = model.encoder("text").count_truncated(shown)
     if cut:
         catalog.report.count("text-cut-at-encoder-length", count=cut)
-        say(f"{cut:,} descriptions are longer than the text encoder reads; their ends are left out")
+        say(f"{cut:,} descriptions are longer than the text encoder reads and are truncated")
 
 
 def _say_foreign(model: Model, texts: RowTexts) -> None:

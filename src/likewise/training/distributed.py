@@ -33,11 +33,11 @@ class Processes:
     count: int = 1
 
     @classmethod
-    def joined(cls, device: Device) -> "Processes":
+    def join(cls, device: Device) -> "Processes":
         """Join those that were started together; one that was started by itself is alone.
 
         Args:
-            device: that they train on; of several graphics cards, each process gets one of its own.
+            device: that they train on; of several GPUs, each process gets a different one.
 
         Raises:
             UserError: the device is not available.
@@ -57,32 +57,26 @@ class Processes:
         """Whether this process speaks and writes for all."""
         return self.rank == 0
 
-    def gathered(self, vectors: Tensor, shares: Sequence[int]) -> Tensor:
+    def gather(self, vectors: Tensor, shares: Sequence[int]) -> Tensor:
         """The vectors of all processes, one process after the other; gradients find their way back.
 
         Args:
             vectors: (shares[rank], dim).
             shares: how many vectors each process has.
         """
-        if self.count == 1:
-            return vectors
         if torch.is_grad_enabled() and not vectors.requires_grad:
             vectors = vectors.clone().requires_grad_()  # all processes have to meet in the backward pass
         gathered: Tensor = _Gather.apply(vectors, list(shares), self.rank)
         return gathered
 
-    def summed(self, number: Tensor) -> Tensor:
-        """A number added up over all processes; it carries no gradient where there are several."""
-        if self.count == 1:
-            return number
+    def sum_number(self, number: Tensor) -> Tensor:
+        """A number added up over all processes, without its gradient."""
         total = number.detach().clone()
         dist.all_reduce(total)
         return total
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up every parameter's gradients over all processes; one that got none anywhere keeps none."""
-        if self.count == 1:
-            return
         weights = list(parameters)
         used = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.uint8)
         device = weights[0].device if weights else torch.device("cpu")

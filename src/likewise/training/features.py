@@ -1,7 +1,7 @@
 """Where a training step gets its features from: the cache (regime frozen) or the encoders themselves (regime full)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.base import Modality
 from likewise.encoders.feature_cache import FeatureCache
-from likewise.model.cached_features import CachedPictures, PictureSides, cache_sides
+from likewise.model.cached_features import CachedPictures, cache_pictures
 from likewise.model.featurizer import batches, prefetch
 from likewise.model.model import Model
 from likewise.progress import Bar
-from likewise.training.augmentation import augmented
-from likewise.training.indexing import take_rows
+from likewise.training.augmentation import augment
 
 Rows = NDArray[np.int64]
 PROMPTS = ("query", "document")
@@ -58,6 +58,52 @@ class Features(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class PictureSides:
+    """Cached features of pictures, and of their mirror images where these are cached, too."""
+
+    plain: CachedPictures
+    mirrored: CachedPictures | None = None
+
+    def read(
+        self,
+        rows: Rows,
+        mirror: NDArray[np.bool_] | None,
+        gather: Callable[[CachedPictures, Rows], NDArray[np.float16]],
+    ) -> NDArray[np.float16]:
+        """Features (n, …) of some rows' pictures, of which some are mirrored.
+
+        Args:
+            rows: (n,) rows of the catalogue; every one must have a picture.
+            mirror: (n,) which are mirrored; None: none.
+            gather: reads the features at some places of `rows` from one of the sides.
+        """
+        everywhere = np.arange(len(rows))
+        if mirror is None or self.mirrored is None or not mirror.any():
+            return gather(self.plain, everywhere)
+        if mirror.all():
+            return gather(self.mirrored, everywhere)
+        places = np.flatnonzero(~mirror), np.flatnonzero(mirror)
+        plain, mirrored = gather(self.plain, places[0]), gather(self.mirrored, places[1])
+        features = np.empty((len(rows), *plain.shape[1:]), np.float16)
+        features[places[0]], features[places[1]] = plain, mirrored
+        return features
+
+
+def cache_sides(model: Model, catalog: Catalog, cut: int | None = None, *, mirror: bool) -> PictureSides:
+    """`cache_pictures`, and their mirror images where `mirror` says so."""
+    plain = cache_pictures(model, catalog, cut)
+    return PictureSides(plain, cache_pictures(model, catalog, cut, mirror=True) if mirror else None)
+
+
+def gather_rows(features: NDArray[np.float16], slots: Rows) -> NDArray[np.float16]:
+    """Copies (n, …) of some rows of memory-mapped features, contiguous."""
+    found = np.empty((len(slots), *features.shape[1:]), np.float16)
+    if len(slots):
+        np.take(features, slots, axis=0, out=found, mode="clip")  # any other mode copies twice
+    return found
+
+
 @dataclass
 class CachedFeatures:
     """Features that were computed once.
@@ -89,7 +135,7 @@ class CachedFeatures:
             raise ValueError("the model has no pictures")
 
         def gather(side: CachedPictures, places: Rows) -> NDArray[np.float16]:
-            return side.cache.gather(side.slots[rows[places]])
+            return gather_rows(side.features, side.slots[rows[places]])
 
         return torch.from_numpy(self.sides.read(rows, mirror, gather)).to(self.device).float()
 
@@ -134,7 +180,7 @@ class LiveFeatures:
     def _open(self, row: int, mirror: bool, seed: int) -> Image.Image:
         image = self.catalog.open_picture(self.catalog.pictures[row][0], self.model.encoder("image").minimum_side)
         image = ImageOps.mirror(image) if mirror else image
-        return image if seed < 0 else augmented(image, np.random.default_rng(seed))
+        return image if seed < 0 else augment(image, np.random.default_rng(seed))
 
     def _encode(self, modality: Modality, inputs: dict[str, Tensor]) -> Tensor:
         device = self.model.device
@@ -221,3 +267,17 @@ def random_holes(count: int, tokens: int, prefix: int, dropout: float, rng: np.r
     blind = ~seen[:, prefix:].any(axis=1)
     seen[blind] = True
     return torch.from_numpy(seen)
+
+
+def take_rows(vectors: Tensor, places: Tensor) -> Tensor:
+    """`vectors[places]` (m, dim), with a gradient that has the same bits in every run.
+
+    Args:
+        vectors: (n, dim).
+        places: (m,) int64.
+
+    On the CPU, the backward pass of indexing adds up in several threads at once, in an order that changes, so the
+    gradient of a place that occurs twice differs in its last bits from call to call. That of an embedding lookup gives
+    every row to one thread (and sorts the places on the GPU, where that of `index_select` is the one without an order).
+    """
+    return functional.embedding(places, vectors)

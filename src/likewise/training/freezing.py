@@ -33,7 +33,7 @@ def cut_encoders(
     if config.regime == "full":
         return LiveFeatures(model, catalog, texts.texts, config.augment)
     if "image" not in model.fields:
-        raise UserError("the regime partial trains the picture encoder, but fields has no image: use frozen or full")
+        raise UserError("regime partial trains the image encoder, but fields has no image: use frozen or full")
     encoder = model.encoder("image")
     cut = encoder.blocks - 1 if config.image_cut is None else config.image_cut
     mirror = config.hflip_augment or model.network.hflip_tta
@@ -49,17 +49,17 @@ def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:
         add_lora(encoder, config.lora, cut=cut, seed=config.seed)
 
 
-def merge_maps(model: Model) -> None:
+def merge_lora_maps(model: Model) -> None:
     """Let low-rank maps become part of plain weights."""
     for name in MODALITIES:
         if has_lora(model.encoder(name)):
             merge_lora(model.encoder(name))
 
 
-def saved_model(model: Model) -> Model:
+def build_saved_model(model: Model) -> Model:
     """The model as it may be saved while it trains: a copy without low-rank maps, where there are any."""
     if not any(has_lora(model.encoder(name)) for name in MODALITIES):
         return model
     plain = Model(copy.deepcopy(model.network), model.settings, model.device, model.precision)
-    merge_maps(plain)
+    merge_lora_maps(plain)
     return plain

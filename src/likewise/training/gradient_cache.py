@@ -11,40 +11,40 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from likewise.training.batches import Job
+from likewise.training.batches import TowerInput
 
 
 def backward_in_parts(
-    jobs: Sequence[Job],
+    inputs: Sequence[TowerInput],
     size: int,
-    encode: Callable[[Job], Tensor],
-    loss_of: Callable[[Mapping[str, Tensor]], Tensor],
+    encode: Callable[[TowerInput], Tensor],
+    compute_loss: Callable[[Mapping[str, Tensor]], Tensor],
 ) -> Tensor:
-    """Add the gradients of `loss_of` to those of all parameters that `encode` and `loss_of` use.
+    """Add the gradients of `compute_loss` to those of all parameters that `encode` and `compute_loss` use.
 
     Args:
-        jobs: one for each tower.
-        size: values of a job whose activations are in memory at a time.
-        encode: a job, or a part of it, to vectors (values, dim); the same each time.
-        loss_of: the loss of the vectors of all towers.
+        inputs: one for each tower.
+        size: values of an input whose activations are in memory at a time.
+        encode: an input, or a part of it, to vectors (values, dim); the same each time.
+        compute_loss: the loss of the vectors of all towers.
 
     Returns:
         () the loss.
     """
-    parts = [list(job.parts(size)) for job in jobs]
+    parts = [list(each.parts(size)) for each in inputs]
     with torch.no_grad():
         vectors = {
-            job.tower: torch.cat([encode(part) for part in own]) if own else encode(job)
-            for job, own in zip(jobs, parts, strict=True)
+            each.tower: torch.cat([encode(part) for part in own]) if own else encode(each)
+            for each, own in zip(inputs, parts, strict=True)
         }
     for tower in vectors.values():
         tower.requires_grad_(True)
-    loss = loss_of(vectors)
+    loss = compute_loss(vectors)
     if not loss.requires_grad:
         return loss
     loss.backward()
-    for job, own in zip(jobs, parts, strict=True):
-        gradient = vectors[job.tower].grad
+    for each, own in zip(inputs, parts, strict=True):
+        gradient = vectors[each.tower].grad
         if gradient is None:
             continue
         for part in own:

@@ -1,9 +1,8 @@
-"""Hard negatives from the items themselves: rows that look alike and are other things, and pairs that are suspicious.
+"""Hard negatives, mined from the training rows: items that rank high for a row's title and have another identity.
 
-Every row's query (its title) looks for items among the training rows, as they would be found in an index. What stands
-high and is another thing is a hard negative, and is put into the same batch. What scores nearly as high as the row's
-own item is most likely an answer that nobody marked, so it is left out (the positive-aware margin of NV-Retriever,
-Moreira et al. 2024, https://arxiv.org/abs/2407.15831) and shown to a person instead.
+They are put into the row's batch. What scores nearly as high as the row's own item is most likely an answer that nobody
+marked, so it is omitted (the positive-aware margin of NV-Retriever, Moreira et al. 2024,
+https://arxiv.org/abs/2407.15831) and reported as suspect instead.
 """
 
 import csv
@@ -110,7 +109,7 @@ def mine_hard_negatives(
 
 
 def find_suspects(context: TrainingContext, features: Features) -> list[Suspect]:
-    """Find training rows that may be the same thing although no identity says so, and list them in `suspects.csv`."""
+    """Find training rows that may be the same although their identities differ, and list them in `suspects.csv`."""
     rng = random_stream(context.config.seed, Stream.SUSPECTS)
     suspects = mine_hard_negatives(context.model.network, features, context.data, 1, rng).suspects[:_LISTED]
     table = io.StringIO(newline="")

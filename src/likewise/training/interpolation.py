@@ -1,8 +1,8 @@
-"""Not forgetting: all weights on the line between where training began and where it ended.
+"""WiSE-FT: interpolation of all weights between the start and the end of training.
 
-Training gains on what it was shown and loses elsewhere; a point between the two ends often has most of both (WiSE-FT,
-Wortsman et al. 2022, https://arxiv.org/abs/2109.01903). Heads take part: they begin at a closed form, which knows of
-words that the catalogue does not have. Which point is chosen on the validation rows.
+Training improves on the data it sees and forgets elsewhere; a point between the two ends often keeps most of both
+(Wortsman et al. 2022, https://arxiv.org/abs/2109.01903). The heads are interpolated, too, as their closed-form start
+knows words that the catalogue lacks. The validation rows choose the point.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def copy_weights(network: Network) -> dict[str, Tensor]:
 def interpolate(
     network: Network, before: Mapping[str, Tensor], validate: Callable[[], ValidationScores]
 ) -> Frontier | None:
-    """Leave the weights at the point between `before` and now that validates best; of equals, at the most trained one.
+    """Set the weights to the point between `before` and now that validates best; of equals, at the most trained one.
 
     Args:
         before: `copy_weights` the network that training began with.

@@ -1,10 +1,12 @@
-"""Which parameters train, and how fast each part of the network learns."""
+"""Optimizer: which parameters train, and how fast each part of the network learns."""
 
+import math
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from likewise.config import TrainConfig
@@ -20,7 +22,26 @@ _TEXT_HEADS = (
 _NUMBER = re.compile(r"\.(\d+)\.")
 
 
-def trained_parameters(objective: nn.Module, config: TrainConfig) -> dict[str, nn.Parameter]:
+_REFERENCE_BATCH = 128  # the batch size that the configured learning rates are meant for
+
+
+def build_optimizer(objective: nn.Module, network: Network, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over the parameters that train; those that `config.lr_scales` freezes no longer require gradients.
+
+    Args:
+        objective: loss and network.
+        network: a part of the objective.
+        config: rates and weight decay; the rates are scaled by the root of the batch size.
+
+    Raises:
+        UserError: a pattern of `config.lr_scales` fits no parameter that trains.
+    """
+    trained = find_trained_parameters(objective, config)
+    groups = group_parameters(trained, network, config, math.sqrt(config.rows_per_batch / _REFERENCE_BATCH))
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+
+
+def find_trained_parameters(objective: nn.Module, config: TrainConfig) -> dict[str, nn.Parameter]:
     """The parameters that require gradients, by name; those that `config.lr_scales` freezes no longer do.
 
     Raises:
@@ -33,13 +54,13 @@ def trained_parameters(objective: nn.Module, config: TrainConfig) -> dict[str, n
         fitting = [name for name in trained if _fits(name, pattern)]
         if not any(_fits(name, pattern) for name in named):
             parts = sorted({".".join(name.removeprefix("network.").split(".")[:2]) for name in trained})
-            raise UserError(f"lr_scales: nothing that trains is named {pattern!r}; there are {', '.join(parts)}")
+            raise UserError(f"lr_scales: no trainable parameter matches {pattern!r}; the names are {', '.join(parts)}")
         for name in fitting if rate is None else ():
             trained.pop(name).requires_grad_(False)
     return trained
 
 
-def parameter_groups(
+def group_parameters(
     trained: dict[str, nn.Parameter], network: Network, config: TrainConfig, scale: float
 ) -> list[dict[str, Any]]:
     """Groups for the optimizer, each with its rate in "lr" and "peak".

@@ -1,8 +1,8 @@
-"""Which vectors of a step are the same thing, and which are too much alike to be told apart, as integer codes.
+"""Positives: which embeddings of a batch match, and which are too alike to be negatives, as integer codes.
 
-Two vectors that share a code of one kind in SAME are the same thing: an anchor asks by the identities that its kind of
+Two vectors that share a code of one kind in SAME are positives: an anchor carries the identities that its kind of
 view looks at, and an item answers by all that it has. Two that share one of a kind in RELATED are neither the same nor
-negatives of each other. (See contrast.py for how losses use them.)
+negatives of each other. (See losses.py for how losses use them.)
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from likewise.catalog.identity import Codes
-from likewise.training.batches import Items, Plan, Rows, TrainingSet
-from likewise.training.contrast import Side
-from likewise.training.views import KINDS, Pairs
+from likewise.evaluation.judgments.query_log import QueryLog
+from likewise.training.batches import KINDS, Batch, ItemViews, Rows, TrainingPairs, TrainingSet
+from likewise.training.losses import CodedEmbeddings
 
 _NOTHING = -1
 _TITLE, _SENTENCE, _PICTURE, _QUERY = range(len(KINDS))
@@ -27,20 +27,22 @@ _QUERIES_OF_A_ROW = 16  # that are known to fit it besides the one that it was d
 
 
 @dataclass(frozen=True)
-class SideCodes:
+class IdentityCodes:
     """The codes of n vectors: same (n, kinds) and related (n, other kinds), int64."""
 
     same: Codes
     related: Codes
 
-    def of(self, vectors: Tensor) -> Side:
+    def attach(self, vectors: Tensor) -> CodedEmbeddings:
         """The vectors (n, dim) with these codes, on their device."""
-        return Side(vectors, *(torch.from_numpy(table).to(vectors.device) for table in (self.same, self.related)))
+        return CodedEmbeddings(
+            vectors, *(torch.from_numpy(table).to(vectors.device) for table in (self.same, self.related))
+        )
 
 
-def anchor_codes(data: TrainingSet, plan: Plan) -> SideCodes:
-    """Of the anchors of a plan's pairs."""
-    rows, pairs, identity = plan.row, plan.pairs, data.identity
+def code_anchors(data: TrainingSet, batch: Batch) -> IdentityCodes:
+    """Codes of the anchors of a batch's pairs."""
+    rows, pairs, identity = batch.row, batch.pairs, data.identity
     is_picture, is_query = pairs.kind == _PICTURE, pairs.kind == _QUERY
     same = _table(
         _SAME,
@@ -53,13 +55,13 @@ def anchor_codes(data: TrainingSet, plan: Plan) -> SideCodes:
         query=_where(is_query, pairs.query),
         prototype=_where(is_picture, identity.title[rows]),
     )
-    queries = _where(is_query, pairs.query)[:, None].repeat(_widest(data), axis=1)
-    return SideCodes(same, _related(data, rows, queries, words=_where(~is_picture, np.zeros_like(rows))))
+    queries = _where(is_query, pairs.query)[:, None].repeat(_most_queries(data), axis=1)
+    return IdentityCodes(same, _related(data, rows, queries, words=_where(~is_picture, np.zeros_like(rows))))
 
 
-def item_codes(data: TrainingSet, plan: Plan) -> SideCodes:
-    """Of the items of a plan's pairs."""
-    rows, pairs, identity = plan.row, plan.pairs, data.identity
+def code_items(data: TrainingSet, batch: Batch) -> IdentityCodes:
+    """Codes of the items of a batch's pairs."""
+    rows, pairs, identity = batch.row, batch.pairs, data.identity
     same = _table(
         _SAME,
         len(rows),
@@ -71,21 +73,21 @@ def item_codes(data: TrainingSet, plan: Plan) -> SideCodes:
         query=pairs.row_query,
         prototype=_where(pairs.title < 0, identity.title[rows]),
     )
-    return SideCodes(same, _related_items(data, rows, pairs))
+    return IdentityCodes(same, _related_items(data, rows, pairs))
 
 
-def further_codes(data: TrainingSet, plan: Plan) -> SideCodes:
-    """Of the further items, which answer nothing."""
-    rows = plan.further.row
-    return SideCodes(_table(_SAME, len(rows)), _related_items(data, rows, plan.further))
+def code_extra_negatives(data: TrainingSet, batch: Batch) -> IdentityCodes:
+    """Codes of the extra negatives, which answer nothing."""
+    rows = batch.extra_negatives.row
+    return IdentityCodes(_table(_SAME, len(rows)), _related_items(data, rows, batch.extra_negatives))
 
 
-def title_negative_codes(data: TrainingSet, plan: Plan) -> SideCodes:
-    """Of the titles that pictures and items are told apart from."""
-    titles = plan.title_negatives[1]
+def code_title_negatives(data: TrainingSet, batch: Batch) -> IdentityCodes:
+    """Codes of the titles that are negatives of pictures and items."""
+    titles = batch.title_negatives[1]
     related = _table(_RELATED, len(titles), title=titles, words=np.zeros_like(titles))
-    queries = np.full((len(titles), _widest(data)), _NOTHING)
-    return SideCodes(_table(_SAME, len(titles), prototype=titles), np.concatenate([related, queries], axis=1))
+    queries = np.full((len(titles), _most_queries(data)), _NOTHING)
+    return IdentityCodes(_table(_SAME, len(titles), prototype=titles), np.concatenate([related, queries], axis=1))
 
 
 def _related(data: TrainingSet, rows: Rows, queries: Codes, **columns: Codes) -> Codes:
@@ -94,10 +96,10 @@ def _related(data: TrainingSet, rows: Rows, queries: Codes, **columns: Codes) ->
     return np.concatenate([_table(_RELATED, len(rows), **found), queries], axis=1)
 
 
-def _related_items(data: TrainingSet, rows: Rows, shown: Pairs | Items) -> Codes:
+def _related_items(data: TrainingSet, rows: Rows, shown: TrainingPairs | ItemViews) -> Codes:
     """Many things may share a description, such as "Birds": only an item that shows nothing else is any of them."""
     described = _where((shown.title < 0) & ~shown.picture, data.identity.description[rows])
-    return _related(data, rows, data.texts.asked.all_of(rows, _QUERIES_OF_A_ROW), description=described)
+    return _related(data, rows, list_queries(data.texts.query_log, rows, _most_queries(data)), description=described)
 
 
 def _table(names: tuple[str, ...], count: int, **columns: Codes) -> Codes:
@@ -112,5 +114,15 @@ def _where(condition: np.ndarray, codes: Codes) -> Codes:
     return np.where(condition, codes, _NOTHING)
 
 
-def _widest(data: TrainingSet) -> int:
-    return min(data.texts.asked.widest, _QUERIES_OF_A_ROW)
+def _most_queries(data: TrainingSet) -> int:
+    return min(data.most_queries, _QUERIES_OF_A_ROW)
+
+
+def list_queries(log: QueryLog, rows: Rows, most: int) -> Codes:
+    """(rows, most) the queries of each row, those of the greatest weight, −1 where there are fewer."""
+    table = np.full((len(rows), most), -1)
+    for place, row in enumerate(rows.tolist() if table.size else []):
+        entries = slice(log.starts[row], log.starts[row + 1])
+        best = np.argsort(-log.weight[entries], kind="stable")[:most]
+        table[place, : len(best)] = log.text[entries][best]
+    return table

@@ -1,4 +1,4 @@
-"""Going on with a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
+"""Resuming a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
 
 import json
 import os
@@ -38,7 +38,7 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Environment:
-    """What decides the bits of a result beside the settings; recorded once, reused when a run is resumed.
+    """What determines the bits of a result besides the settings; recorded once, reused when a run is resumed.
 
     Attributes:
         threads: of torch, on the CPU.
@@ -53,14 +53,14 @@ class Environment:
     catalogue: str | None = None
 
     @classmethod
-    def of(cls, run: Path) -> "Environment | None":
+    def read(cls, run: Path) -> "Environment | None":
         """What an earlier start of this run recorded."""
         try:
             return _environment.validate_json(json.dumps(read_record(run / ENVIRONMENT, _FORMAT)))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError):  # DamageError among them
-            raise UserError(f"cannot resume: {run / ENVIRONMENT} is damaged; begin afresh with --restart") from None
+            raise UserError(f"cannot resume: {run / ENVIRONMENT} is damaged; start over with --restart") from None
 
     def write(self, run: Path) -> None:
         """Record, in one step."""
@@ -78,14 +78,14 @@ def lock(run: Path) -> Iterator[None]:
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: choose another folder for the run")
     if not _is_free(run) and not (run / ENVIRONMENT).is_file():
-        raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
+        raise UserError(f"{run} is not empty and is not a run folder: choose another folder for the run")
     make_folder(run)
     with ExitStack() as held:
         try:
             held.enter_context(hold_lock(run / _LOCK, wait=False))
         except Timeout:
             raise UserError(
-                f"another training is writing into {run}: wait for its end, or choose another folder"
+                f"another training is writing to {run}: wait until it ends, or choose another folder"
             ) from None
         yield
 
@@ -93,13 +93,13 @@ def lock(run: Path) -> Iterator[None]:
 _environment = TypeAdapter(Environment)
 
 
-def begin(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
+def open_run(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
     """Open a run folder for a new training, or for going on with one.
 
     Raises:
         UserError: the folder holds something else, or a training with other settings or data.
     """
-    recorded = Environment.of(run)
+    recorded = Environment.read(run)
     if recorded is None or not (run / CONFIG).is_file():  # the latter where the next lines were interrupted
         threads = config.threads or torch.get_num_threads()
         environment = Environment(threads, _fixed(config), catalog.fingerprint)
@@ -125,7 +125,7 @@ def clear(run: Path) -> None:
     if _is_free(run):
         return
     if not (run / ENVIRONMENT).is_file() or (run / ENVIRONMENT).parent.is_symlink():
-        raise UserError(f"{run} is not empty and holds no training: choose another folder for the run")
+        raise UserError(f"{run} is not empty and is not a run folder: choose another folder for the run")
     # the state first, lest it be read under other settings, and last the file that says that the folder is ours
     for name in (STATE, MANIFEST, CONFIG, WEIGHTS, METRICS, "report.html", "README.md", "suspects.csv"):
         (run / name).unlink(missing_ok=True)
@@ -141,7 +141,7 @@ def clear(run: Path) -> None:
 
 
 def _is_free(run: Path) -> bool:
-    """Whether nothing lies here, or only what a `begin` or `clear` that was killed leaves."""
+    """Whether nothing lies here, or only what an `open_run` or `clear` that was killed leaves."""
     if not run.exists():
         return True
     left = (path for path in run.rglob("*") if path not in (run / "training", run / _LOCK))
@@ -186,7 +186,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def software() -> dict[str, str]:
+def list_software() -> dict[str, str]:
     """Versions that a result depends on."""
     names = ("likewise", "torch", "transformers", "numpy", "polars", "faiss-cpu")
     return {name: _version(name) for name in names} | {"cpus": str(os.cpu_count())}

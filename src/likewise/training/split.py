@@ -92,7 +92,7 @@ def _cut(rows: Rows, units: Codes, shares: Sequence[float], seed: int) -> list[R
     """Fill one part per share with whole shuffled units; the rest of the rows is one part more, the last.
 
     A unit too large for what is left of a share goes to the rest. A part that would be empty gets the smallest unit of
-    the rest, as long as two rows stay there to be told apart.
+    the rest, as long as two rows stay there.
     """
     distinct, unit_of_row, sizes = np.unique(units, return_inverse=True, return_counts=True)
     order = random_stream(seed, Stream.SPLIT).permutation(len(distinct))

@@ -12,10 +12,10 @@ from torch import Tensor
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.activation import Activation
 from likewise.encoders.base import Encoder
-from likewise.model.cached_features import CachedPictures, PictureSides, cache_sides
+from likewise.model.cached_features import CachedPictures
 from likewise.model.featurizer import batches
 from likewise.model.model import Model
-from likewise.training.features import CachedFeatures
+from likewise.training.features import CachedFeatures, PictureSides, cache_sides, gather_rows
 
 Rows = NDArray[np.int64]
 _EVALUATED_AT_ONCE = 64
@@ -24,7 +24,7 @@ _WIDEST = 4 / 3  # rectangles are at most this much wider than high, or higher t
 
 @dataclass
 class PartialFeatures:
-    """Frozen texts beside pictures from a cut; see `cut_pictures`."""
+    """Frozen texts, and pictures from a cut; see `cut_pictures`."""
 
     frozen: CachedFeatures
     cut: "CutPictures"
@@ -99,9 +99,9 @@ class CutPictures:
         def gather(side: CachedPictures, places: Rows) -> NDArray[np.float16]:
             slots = side.slots[rows[places]]
             if window is None:
-                return side.cache.gather(slots)
-            part = window.of(places)
-            return self.activation.rectangles(side.cache.features, slots, part.tops, part.lefts, part.size)
+                return gather_rows(side.features, slots)
+            part = window.select(places)
+            return self.activation.rectangles(side.features, slots, part.tops, part.lefts, part.size)
 
         return self.sides.read(rows, mirror, gather)
 
@@ -118,7 +118,7 @@ class Window:
     lefts: Rows
     size: tuple[int, int]  # height, width
 
-    def of(self, places: Rows) -> "Window":
+    def select(self, places: Rows) -> "Window":
         """Those of some of the pictures."""
         return Window(self.tops[places], self.lefts[places], self.size)
 
@@ -152,7 +152,7 @@ def forward_from_cut(model: Model, states: Tensor, cut: int) -> Tensor:
 def cut_pictures(
     model: Model, catalog: Catalog, cut: int, *, mirror: bool = True, smallest: float = 0.2
 ) -> CutPictures:
-    """Cache the activations of a catalogue's pictures before block `cut`, and of their mirror images beside them.
+    """Cache the activations of a catalogue's pictures before block `cut`, and of their mirror images.
 
     Raises:
         UserError: the encoder cannot be cut there, or the disk has no room.

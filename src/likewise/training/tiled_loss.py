@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from likewise.training.shared_codes import Exceptions, SharedCodes
-
 NO_PAIRS = -1e4  # the log-sum-exp of nothing: finite, so that it can be added to others without NaN in their gradients
+_NOTHING = -1  # a code that shares with nothing
+_NEITHER = -2  # what it becomes on one side, so that equality alone decides
 _TILES = {"cpu": (512, 2048), "other": (4096, 8192)}
 
 
 @dataclass(frozen=True)
 class Block:
-    """What is known of the pairs of some rows and columns, beside their vectors.
+    """Identities and grades of some rows and columns.
 
-    The weight of a pair of the same thing is 1, or the relevance of one side where the other is graded; a pair of
+    The weight of a pair of positives is 1, or the relevance of one side where the other is graded; a pair of
     weight 0 is a negative.
 
     Attributes:
@@ -45,8 +45,71 @@ class Block:
 
 
 @dataclass(frozen=True)
+class SpecialPairs:
+    """The pairs of a tile that are not negatives, each once.
+
+    Attributes:
+        row, column: (pairs,) places within the tile.
+        same: (pairs,) bool: the two are positives; otherwise they are ignored.
+    """
+
+    row: Tensor
+    column: Tensor
+    same: Tensor
+
+
+class PairFinder:
+    """Finds the positives and the ignored pairs of any tile of rows × columns, by a sorted join.
+
+    Almost all pairs of a batch share no identity. So a tile of the similarity matrix needs no mask, only a list of its
+    few special pairs. Sorting the columns' codes once makes that list cost O((rows + columns) log columns + pairs) a
+    tile, where comparing all codes costs O(rows · columns) for every kind.
+
+    A row and a column are *the same* if they share a code of any kind in `same`, else *related* if they share one of
+    any kind in `related`, else negatives.
+
+    Args:
+        rows: the codes (rows, kinds) int64 of the rows: same, and related.
+        columns: those of the columns, with the same kinds.
+        tile: columns per tile.
+    """
+
+    def __init__(self, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], tile: int) -> None:
+        self._same_kinds = rows[0].shape[1]
+        self._rows = torch.cat(rows, dim=1).T.contiguous()
+        self._rows[self._rows == _NOTHING] = _NEITHER
+        self._columns = torch.cat(columns, dim=1).T.contiguous()
+        self._tile = tile
+        self._sorted = [part.sort(dim=1, stable=True) for part in self._columns.split(tile, dim=1)]
+
+    def find(self, rows: slice, columns: slice) -> SpecialPairs:
+        """The special pairs of one tile; `columns` must be one that the given tile size makes."""
+        asked = self._rows[:, rows].contiguous()
+        held = self._columns[:, columns]
+        in_order, place = self._sorted[columns.start // self._tile]
+        first = torch.searchsorted(in_order, asked)
+        counts = torch.searchsorted(in_order, asked, right=True) - first
+        found_rows, found_columns, found_same = [], [], []
+        for kind in counts.any(dim=1).nonzero()[:, 0].tolist():
+            row = torch.arange(asked.shape[1], device=asked.device).repeat_interleave(counts[kind])
+            before = counts[kind].cumsum(0) - counts[kind]
+            within = torch.arange(len(row), device=row.device) - before[row]
+            column = place[kind][first[kind][row] + within]
+            for earlier in range(kind):  # a pair counts at the first kind that it shares
+                new = asked[earlier][row] != held[earlier][column]
+                row, column = row[new], column[new]
+            found_rows.append(row)
+            found_columns.append(column)
+            found_same.append(torch.full_like(row, kind < self._same_kinds, dtype=torch.bool))
+        if not found_rows:
+            none = torch.empty(0, dtype=torch.long, device=asked.device)
+            return SpecialPairs(none, none, none.bool())
+        return SpecialPairs(torch.cat(found_rows), torch.cat(found_columns), torch.cat(found_same))
+
+
+@dataclass(frozen=True)
 class _Tile:
-    """A tile of logits and its exceptions; `same` and `ignored` are flat places in it."""
+    """A tile of logits and its special pairs; `same` and `ignored` are flat places in it."""
 
     rows: slice
     columns: slice
@@ -67,7 +130,7 @@ class _Tiles:
         default = _TILES["cpu" if rows.device.type == "cpu" else "other"]
         self.height, self.width = block.tile or default
         self.rows, self.columns, self.block = rows, columns, block
-        self.codes = SharedCodes(block.rows, block.columns, self.width)
+        self.pairs = PairFinder(block.rows, block.columns, self.width)
         size = min(self.height, len(rows)) * min(self.width, len(columns))
         self._logits, self._scratch = (torch.empty(size, dtype=rows.dtype, device=rows.device) for _ in range(2))
 
@@ -81,7 +144,7 @@ class _Tiles:
                 shape = (rows.stop - rows.start, columns.stop - columns.start)
                 logits = self._logits[: shape[0] * shape[1]].view(shape)
                 torch.mm(self.rows[rows], self.columns[columns].T, out=logits)
-                found = self.codes.of(rows, columns)
+                found = self.pairs.find(rows, columns)
                 place = found.row * shape[1] + found.column
                 weight = self._weights(rows, columns, found)
                 same, ignored = found.same & (weight > 0), ~found.same
@@ -98,7 +161,7 @@ class _Tiles:
                     place[ignored],
                 )
 
-    def _weights(self, rows: slice, columns: slice, found: Exceptions) -> Tensor:
+    def _weights(self, rows: slice, columns: slice, found: SpecialPairs) -> Tensor:
         block = self.block
         weight = torch.ones(len(found.row), dtype=self.rows.dtype, device=found.row.device)
         if block.row_graded is not None and block.column_relevance is not None:
@@ -160,8 +223,8 @@ def log_sums(rows: Tensor, columns: Tensor, block: Block, *, with_all: bool = Fa
     return Sums(*results[:6]), Sums(*results[6:])
 
 
-class _Side:
-    """Running sums of one side."""
+class _RunningSums:
+    """Running sums of the rows, or of the columns."""
 
     def __init__(self, vectors: Tensor, others: int) -> None:
         self.peak = torch.full_like(vectors[:, 0], float("-inf"))
@@ -170,7 +233,7 @@ class _Side:
         self.answers = torch.zeros_like(self.pairs)
 
     def add(self, part: slice, dim: int, logits: Tensor, scratch: Tensor) -> None:
-        """Let a tile, with −∞ at what is ignored, into the running log-sum-exp."""
+        """Add a tile, with −∞ at what is ignored, to the running log-sum-exp."""
         peak = torch.maximum(self.peak[part], logits.amax(dim=dim))
         safe = peak.masked_fill(peak.isinf(), 0.0)
         torch.sub(logits, safe.unsqueeze(dim), out=scratch).exp_()
@@ -178,7 +241,7 @@ class _Side:
         self.peak[part] = peak
 
     def count(self, part: slice, same: Tensor, weight: Tensor, logits: Tensor, ignored: Tensor) -> None:
-        """Let the exceptions of a tile in: the places and weights of the same, and the places of what is ignored."""
+        """Count the special pairs of a tile: places and weights of the positives, and places of what is ignored."""
         self.same[part].index_add_(0, same, weight * logits)
         self.same_weight[part].index_add_(0, same, weight)
         self.answers[part].index_add_(0, same, torch.ones_like(same))
@@ -193,7 +256,7 @@ class _LogSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, columns: Tensor, block: Block, with_all: bool) -> tuple[Tensor, ...]:
         tiles = _Tiles(rows, columns, block)
-        row_side, column_side = _Side(rows, len(columns)), _Side(columns, len(rows))
+        row_side, column_side = _RunningSums(rows, len(columns)), _RunningSums(columns, len(rows))
         for tile in tiles:
             flat = tile.logits.view(-1)
             logits = flat[tile.same]
@@ -266,7 +329,7 @@ class _SigmoidSums(torch.autograd.Function):
         ctx: Any, rows: Tensor, columns: Tensor, bias: Tensor, block: Block, smoothing: float
     ) -> tuple[Tensor, ...]:
         tiles = _Tiles(rows, columns, block)
-        row_side, column_side = _Side(rows, len(columns)), _Side(columns, len(rows))
+        row_side, column_side = _RunningSums(rows, len(columns)), _RunningSums(columns, len(rows))
         for tile in tiles:
             logits = tile.logits.add_(bias)
             same = logits.view(-1)[tile.same]

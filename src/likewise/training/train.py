@@ -1,4 +1,4 @@
-"""From a catalogue to a run folder: rivals, stages of training, report; it reads from top to bottom."""
+"""Training: from a catalogue to a run folder with a model, its baselines and a report."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,25 +18,24 @@ from likewise.evaluation.evaluate import evaluate
 from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.report.model_card import write_model_card
 from likewise.evaluation.report.report import write_report
+from likewise.evaluation.report.space_map import draw_map
 from likewise.evaluation.report.table import comparison_table
 from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, Frontier, RunMetrics, Threshold
 from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.model.checkpoint import save_picture_map
-from likewise.model.heads import PictureMap
-from likewise.model.kernel import KernelMap
+from likewise.model.heads import KernelMap, PictureMap
+from likewise.model.matryoshka import build_variants
 from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.seeds import Stream, random_stream
 from likewise.training import resume
 from likewise.training.batches import Rows
-from likewise.training.clock import Clock
-from likewise.training.context import TrainingContext, prepare_training
+from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
-from likewise.training.forms import forms_of
-from likewise.training.freezing import cut_encoders, merge_maps, saved_model
+from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
 from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
 from likewise.training.initialization import (
     RegressionData,
@@ -46,9 +45,10 @@ from likewise.training.initialization import (
     initialise_heads,
 )
 from likewise.training.interpolation import copy_weights, interpolate
-from likewise.training.loop import fit, restore
+from likewise.training.loop import fit, restore_weights
 from likewise.training.objective import Objective
-from likewise.training.recipe import Stage, plan_stages
+from likewise.training.optimizer import build_optimizer
+from likewise.training.planner import Stage, plan_stages
 from likewise.training.tensorboard import EpochLog
 from likewise.training.training_state import TrainingState
 from likewise.training.validation import (
@@ -62,7 +62,16 @@ from likewise.training.validation import (
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, and what `metrics.json` in it says."""
+    """A finished training: its folder, and the contents of its `metrics.json`.
+
+    Example:
+        >>> import likewise as lw
+        >>> run = lw.train(lw.Catalog.read("products.csv"), "runs/products", lw.TrainConfig.read("quick.yaml"))
+        >>> run.metrics.comparison.verdict in ("better", "no difference", "worse")
+        True
+        >>> (run.path / "report.html").exists()
+        True
+    """
 
     path: Path
     metrics: RunMetrics
@@ -74,7 +83,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     restart: bool = False,
-    clock: Clock | None = None,
+    started: float | None = None,
 ) -> Run:
     """Train a model on a catalogue and write a run folder.
 
@@ -85,23 +94,31 @@ def train(
         catalog: the items.
         output: the run folder: config.yaml, model.safetensors, metrics.json, report.html, README.md.
         config: all settings; `config.data` is taken from the catalogue.
-        restart: begin afresh, whatever training lies there.
-        clock: running since the budget began; None: it begins now.
+        restart: start over even if the folder holds a training.
+        started: the `time.monotonic()` at which the budget began; None: now.
 
     Raises:
         UserError: too little to train on, or the folder holds a training with other settings or data.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv")
+        >>> small = lw.ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)
+        >>> run = lw.train(catalog, "runs/example", lw.TrainConfig(model=small, epochs=1, threads=1))
+        >>> lw.Model.load(run.path).dim
+        32
     """
     run = Path(output)
     config = (config or TrainConfig()).model_copy(update={"data": catalog.settings})
-    clock, processes = clock or Clock(), Processes.joined(config.device)
+    clock, processes = Clock(started), Processes.join(config.device)
     with nullcontext() if processes.leads else quiet(), resume.lock(run) if processes.leads else nullcontext():
         if restart and processes.leads:
             resume.clear(run)
         with processes.one_after_the_other():
-            environment = resume.begin(run, config, catalog)
+            environment = resume.open_run(run, config, catalog)
         if resume.is_finished(run):
             check_run(run)
-            say(f"{run} is trained already (--restart begins afresh)")
+            say(f"{run} is trained already (--restart starts over)")
             return Run(run, RunMetrics.read(run))
         with _threads(environment.threads):
             return _train(prepare_training(catalog, run, config, environment, processes, clock), clock)
@@ -123,11 +140,11 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
             with clock.stage("encoding"), processes.one_after_the_other():
                 features = cut_encoders(model, context.catalog, context.texts, context.cached, stage.config)
             if number < state.stage:
-                restore(model.network, state)
+                restore_weights(model.network, state)
                 continue
             with clock.stage("training"):
                 _fit_stage(context, stage, features, validation, state, log)
-    merge_maps(model)
+    merge_lora_maps(model)
     with clock.stage("evaluating"):
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
@@ -137,13 +154,14 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
             evaluation = evaluate(embeddings, test.subsets, baselines, seed=context.config.seed)
             threshold = _calibrate_threshold(context, features, validation)
             suspects = find_suspects(context, features)
-            errors = None
+            errors, space = None, None
             if evaluation is not None:
-                errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects), fine_map=False)
+                errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects))
+                space = draw_map(embeddings.fuse_by_modality(evaluation.subset), fine=False)
     if processes.leads:
         comparison = None if evaluation is None else evaluation.comparison
         metrics = _build_metrics(context, test.task, state, comparison, frontier, threshold, clock.seconds)
-        write_report(run, metrics, errors)
+        write_report(run, metrics, errors, space)
         write_model_card(run, metrics)
         metrics.write(run)
         seal_run(run)
@@ -192,16 +210,18 @@ def _fit_stage(
 ) -> None:
     objective = Objective(context.model.network, features, context.data, stage.config, context.processes)
     objective.to(context.model.device)
+    optimizer = build_optimizer(objective, context.model.network, stage.config)
     validate = _build_validation(context, features, validation)
     fit(
         objective,
+        optimizer,
         stage,
         context.run,
         state,
         lambda: context.processes.from_leader(validate()).flat,
         log=log,
         mine=_build_mining(context, features, stage) if stage.config.hard_negatives else None,
-        keep=lambda: saved_model(context.model).save(context.run),
+        keep=lambda: build_saved_model(context.model).save(context.run),
     )
 
 
@@ -223,13 +243,13 @@ def _build_validation(
     context: TrainingContext, features: Features, validation: HeldOutTask
 ) -> Callable[[], ValidationScores]:
     """A function that scores the network as it is when it is called."""
-    forms = forms_of(context.config)
+    variants = build_variants(context.config)
 
     def validate() -> ValidationScores:
         if not context.processes.leads:
             return ValidationScores({})
         embeddings = embed_held_out(context.model.network, features, context.data, validation)
-        return score_validation(embeddings, validation.subsets, forms)
+        return score_validation(embeddings, validation.subsets, variants)
 
     return validate
 
@@ -283,7 +303,7 @@ def _build_metrics(
         catalogue=catalog.report.as_dict(),
         settings=context.config.model_dump(mode="json"),
         encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
-        software=resume.software(),
+        software=resume.list_software(),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
         notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],
     )
@@ -291,7 +311,7 @@ def _build_metrics(
 
 def _announce(metrics: RunMetrics) -> None:
     if metrics.comparison is None:
-        say("No verdict: the held-out rows leave nothing to ask (no titles, or nothing beside them)")
+        say("No verdict: the held-out rows have no titles, or nothing but titles, so there is nothing to evaluate")
     else:
         console.print(comparison_table(metrics.comparison))
 

@@ -46,7 +46,7 @@ class TrainingState:
     minutes: float = 0.0
 
     def write(self, run: Path) -> None:
-        """Write beside the old state and swap: a kill at any moment leaves the old one or the new one."""
+        """Write in one step: a kill at any moment leaves the old state or the new one."""
         target = run / FILE
         make_folder(target.parent)
         with replace_file(target, RuntimeError) as temporary:  # PyTorch's own error for a full disk
@@ -67,5 +67,5 @@ class TrainingState:
             return cls(**torch.load(target, map_location=device, weights_only=True))
         except Exception as error:  # torch raises many kinds, and each means the same to the user
             raise UserError(
-                f"cannot resume from {target} ({type(error).__name__}): begin afresh with --restart"
+                f"cannot resume from {target} ({type(error).__name__}): start over with --restart"
             ) from None

@@ -16,11 +16,11 @@ from likewise.evaluation.metrics import cosine_scores, per_query_metrics
 from likewise.evaluation.subsets import FieldSubset, list_modality_subsets
 from likewise.evaluation.task import RetrievalTask, build_log_task, build_title_task
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
+from likewise.model.matryoshka import Variant
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.features import Features
-from likewise.training.forms import Form
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -59,7 +59,7 @@ def build_held_out_task(
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(random_stream(seed, Stream.HELD_OUT_ROWS).choice(rows, _MOST_ITEMS, replace=False))
     texts = data.texts
-    task = build_log_task(catalog.select(rows), rows, texts.asked, texts.texts, fields)
+    task = build_log_task(catalog.select(rows), rows, texts.query_log, texts.texts, fields)
     if task is None:
         rows = rows if "title" in fields else rows[:0]
         shown = tuple(field for field in fields if field != "title")
@@ -139,23 +139,23 @@ class ValidationScores:
 
 
 def score_validation(
-    embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset], forms: Sequence[Form]
+    embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset], variants: Sequence[Variant]
 ) -> ValidationScores:
     """Score every query on every subset of the fields.
 
     Args:
         embeddings: the validation task in the model's space.
         subsets: of the fields.
-        forms: in which an index will keep vectors; a query's score is the mean over them.
+        variants: in which an index may keep vectors; a query's score is the mean over them.
     """
     task, queries, by_subset = embeddings.task, torch.from_numpy(embeddings.queries), {}
     for subset in subsets:
         items = torch.from_numpy(embeddings.fuse(subset))
         scores = [
-            per_query_metrics(cosine_scores(form(queries).numpy(), form(items).numpy()), task.relevant, task.gains)[
-                task.metric
-            ]
-            for form in forms
+            per_query_metrics(
+                cosine_scores(variant(queries).numpy(), variant(items).numpy()), task.relevant, task.gains
+            )[task.metric]
+            for variant in variants
         ]
         by_subset[subset.key] = np.mean(scores, axis=0)
     return ValidationScores(by_subset)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.errors import UserError
-from likewise.evaluation.judgments.beir import corpus_file, is_beir, judged_files
+from likewise.evaluation.judgments.beir import corpus_file, find_judged_files, is_beir
 from likewise.evaluation.judgments.qrels import read_queries
 from likewise.evaluation.judgments.trec import looks_like_qrels, read_topics
 
@@ -78,9 +78,9 @@ def test_a_beir_folder(tmp_path):
     assert is_beir(folder)
     assert corpus_file(folder) == folder / "corpus.jsonl"
     with pytest.raises(UserError, match=r"needs qrels/test\.tsv"):
-        judged_files(folder)
+        find_judged_files(folder)
     (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n")
-    assert judged_files(folder)[0].name == "dev.tsv"
+    assert find_judged_files(folder)[0].name == "dev.tsv"
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td3\t2\nq1\td1\t1\n")
     queries = read_queries(folder, IDS)
     assert queries.texts == ["shoes"]
@@ -96,7 +96,7 @@ def test_a_beir_folder(tmp_path):
         ("7 0 d1 1e400\n", "7\ta\n", "line 1: the relevance '1e400' is not a number"),
         ("9 0 d1 1\n", "7\ta\n", "do the two files belong together"),
         (QRELS, "7 a\n", r"t\.tsv, line 1: an id, a tab"),
-        (QRELS, "7\ta\n7\tb\n", "line 2: the query id '7' stands here a second time"),
+        (QRELS, "7\ta\n7\tb\n", "line 2: the query id '7' occurs twice"),
         (QRELS, "\n\n", "holds no queries"),
         (QRELS, "\ta\n", "line 1: the query has no id"),
         (QRELS, "<top>\n<num>7\n</top>\n", "line 1: this <top> needs a <num> and a <title>"),

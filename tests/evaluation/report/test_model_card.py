@@ -17,7 +17,7 @@ def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(t
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "likewise"
     assert metrics.comparison.sentence in text
     assert "2,000 usable items of 2,043 rows" in text
-    assert "43 × duplicate id: the id was seen before; the first row wins" in text
+    assert "43 × duplicate id: the id occurred before; the first row wins" in text
     encoders = "| lite-image | image |", "the licences of both apply"
     for part in (*encoders, "lw.Model.load", "## Limits", "Epoch 15 of 20 was kept", "fewer than 200 identities"):
         assert part in text, part
@@ -55,12 +55,12 @@ def test_names_of_a_catalogue_are_text_and_no_markup(tmp_path):
 
 
 def test_a_run_without_history_or_settings_has_a_card(tmp_path):
-    full = example_metrics(rivals=())
+    full = example_metrics(baselines=())
     data = DataNote(source="`x`.csv", items=1, training_items=1, validation_items=0, fields=["title"], split="none")
     bare = full.model_copy(update={"history": [], "best_epoch": None, "settings": {}, "catalogue": {}, "data": data})
     text = write_model_card(tmp_path, bare).read_text()
     assert "`'x'.csv`" in text
-    assert "no rival was measured" in text
+    assert "no baseline was measured" in text
     unmeasured = write_model_card(tmp_path, bare.model_copy(update={"comparison": None})).read_text()
     assert "**Nothing could be measured" in unmeasured
     assert "## Results" not in unmeasured

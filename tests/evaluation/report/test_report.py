@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from conftest import require
-from evaluation.example_run import example_comparison, example_errors, example_metrics
+from evaluation.example_run import example_comparison, example_errors, example_metrics, example_space
 from playwright.sync_api import sync_playwright
 
 from likewise.evaluation.report.curves import learning_curves
@@ -17,7 +17,7 @@ from likewise.evaluation.results import Comparison, RunMetrics
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
-    return write_report(run, example_metrics(), example_errors())
+    return write_report(run, example_metrics(), example_errors(), example_space())
 
 
 def test_the_verdict_stands_first_in_plain_words(page):
@@ -112,12 +112,15 @@ def test_long_trainings_are_told_in_minutes_as_they_were_recorded():
 
 
 def test_same_metrics_same_page(page, tmp_path):
-    assert write_report(tmp_path, example_metrics().model_dump(), example_errors()).read_text() == page.read_text()
+    assert (
+        write_report(tmp_path, example_metrics().model_dump(), example_errors(), example_space()).read_text()
+        == page.read_text()
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_bare_run_has_a_report_too(tmp_path):
-    full = example_metrics(rivals=())
+    full = example_metrics(baselines=())
     bare = RunMetrics(
         name="x", created="yesterday", data=full.data, comparison=full.comparison, validation_metric="recall@10"
     )
@@ -127,7 +130,7 @@ def test_a_bare_run_has_a_report_too(tmp_path):
     assert "How it learned" not in text
     unmeasured = write_report(tmp_path, bare.model_copy(update={"comparison": None})).read_text()
     assert "Nothing could be measured" in unmeasured
-    assert "Trained model and rivals" not in unmeasured
+    assert "Trained model and baselines" not in unmeasured
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_bare_run_has_a_report_too(tmp_path):
         ({"gain": -2.0}, "training did harm"),
         ({"gain": 0.0}, "it may be none at all"),
         ({"queries": 9}, "Only 9 different things were searched for"),
-        ({"rivals": ()}, "No simple method was measured"),
+        ({"baselines": ()}, "No simple method was measured"),
     ],
 )
 def test_every_verdict_has_plain_words(options, words):
@@ -203,7 +206,7 @@ def test_the_name_of_a_short_stage_does_not_run_into_the_next_one(browser, tmp_p
     for epoch in metrics["history"]:
         epoch["stage"] = "heads" if epoch["epoch"] < 2 else "last blocks"
     view = browser.new_page(viewport={"width": 1280, "height": 900})
-    view.goto(write_report(tmp_path, metrics, example_errors()).as_uri())
+    view.goto(write_report(tmp_path, metrics, example_errors(), example_space()).as_uri())
     assert view.locator("svg text", has_text="last blocks").count() >= 2
     assert view.evaluate(STAGES_THAT_OVERLAP) == []
     view.close()

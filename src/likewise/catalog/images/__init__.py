@@ -1,1 +1,1 @@
-"""Pictures from untrusted places: where they lie, how they are fetched and kept, and how they become RGB."""
+"""Pictures from untrusted sources: downloading, caching and decoding."""

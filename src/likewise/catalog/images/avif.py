@@ -1,4 +1,4 @@
-"""The largest picture that an AVIF file makes its decoder allocate, from its boxes and its AV1 headers.
+"""Size check for AVIF: the largest picture that a file makes its decoder allocate, from its boxes and AV1 headers.
 
 What a file declares (ispe, tkhd) and what its AV1 stream holds may differ, and the decoder allocates for both.
 Sources: ISO/IEC 14496-12 (boxes), 23008-12 (items), AV1 bitstream specification 5.3, 5.5 and 5.9.2.
@@ -22,7 +22,7 @@ Box = tuple[bytes, int, int]  # name, start and end of its content
 
 
 def find_largest_picture(file: BinaryIO) -> tuple[int, int]:
-    """Width and height of the picture with the most pixels among all that a file declares and codes.
+    """Find the width and height of the largest picture that a file declares or codes.
 
     Raises:
         PictureError: "broken" or "truncated": the boxes or headers do not hold together, are of a size that only
@@ -202,7 +202,7 @@ def _read_leb128(data: bytes, position: int) -> tuple[int, int]:
 
 
 class _Fields:
-    """Big-endian numbers, one after the other."""
+    """Reader of big-endian numbers."""
 
     def __init__(self, data: bytes, start: int, end: int) -> None:
         self._data, self._at, self._end = data, start, end
@@ -216,7 +216,7 @@ class _Fields:
 
 
 class _Bits:
-    """Bits, the most significant first."""
+    """Bit reader, most significant bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
@@ -291,7 +291,7 @@ class _Sequence:
             self._integer = 2 if bits.take() else bits.take()
 
     def overrides_size(self, bits: _Bits) -> bool:
-        """Whether a frame header says that the frame has a size of its own (AV1 5.9.2)."""
+        """Whether a frame header overrides the size of the sequence (AV1 5.9.2)."""
         if self.reduced or bits.take():  # show_existing_frame: shows one that was decoded before
             return False
         kind, shown = bits.take(2), bits.take()

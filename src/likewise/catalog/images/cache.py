@@ -46,7 +46,7 @@ class PictureCache:
         self._outcomes.close()
 
     def path(self, key: str) -> Path:
-        """Where the picture with this SHA-256 lies, or would lie.
+        """The path of the picture with this SHA-256, whether or not it exists.
 
         Raises:
             PictureError: the key is none.
@@ -66,7 +66,7 @@ class PictureCache:
         return key
 
     def holds(self, key: str, size: int) -> bool:
-        """Whether an object of this size is there. Whether its bytes are intact shows when they are read."""
+        """Whether an object of this size exists; its bytes are verified when they are read."""
         try:
             return self.path(key).stat().st_size == size
         except OSError:
@@ -79,24 +79,24 @@ class PictureCache:
             return False
 
     def recall(self, url: str) -> Remembered | None:
-        """What became of this download in an earlier run; None: never tried, or its bytes are gone."""
+        """Look up the outcome of a download in an earlier run; None: never tried, or its bytes are gone."""
         known = self._outcomes.recall(url)
         return known if known is None or known.key is None or self.holds(known.key, known.size) else None
 
     def remember(self, url: str, known: Remembered) -> None:
-        """Write down what became of a download; on disk when this returns."""
+        """Record the outcome of a download; on disk when this returns."""
         self._outcomes.remember(url, known)
 
     def recall_file(self, path: str, size: int, modified: int) -> KnownFile | None:
-        """What a local file was found to be, if it has not changed since."""
+        """Look up a local file; None if it is unknown or has changed since."""
         return self._outcomes.recall_file(path, size, modified)
 
     def remember_files(self, known: Iterable[KnownFile]) -> None:
-        """Write down what local files were found to be, in one transaction."""
+        """Record local files, in one transaction."""
         self._outcomes.remember_files(known)
 
     def forget_file(self, path: str) -> None:
-        """Let a local file be read again by the next run."""
+        """Forget a local file, so that the next run reads it again."""
         self._outcomes.forget_file(path)
 
     def _remove_leftovers(self) -> None:

@@ -1,4 +1,4 @@
-"""Any mode that a file can have becomes 8-bit RGB that looks as the file was meant to look."""
+"""Conversion of pictures of any mode and colour profile to 8-bit sRGB."""
 
 import io
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Which files are pictures: the allowed formats, told apart by their first bytes and never by their names."""
+"""Allowed picture formats, recognised by their first bytes and never by name."""
 
 import struct
 from typing import BinaryIO

@@ -1,4 +1,4 @@
-"""The only way to the network: hosts are resolved once, every address is checked, and the checked one is dialled."""
+"""SSRF-safe HTTP client: hosts are resolved once, every address is checked, and only checked ones are connected to."""
 
 import asyncio
 import socket
@@ -85,7 +85,7 @@ def extract_ipv4(address: Address) -> IPv4Address | None:
 
 
 class Gate:
-    """Decides which addresses a host name may lead to, and remembers the decision for as long as it lives.
+    """Resolver that checks the addresses of host names, and remembers them for its lifetime.
 
     Args:
         allow_private: let loopback and private addresses through.
@@ -140,7 +140,7 @@ async def _ask_system(host: str, port: int) -> list[str]:
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Dials only addresses that the gate has checked. TLS still asks for, and verifies, the name in the URL."""
+    """Network backend that connects only to addresses that the gate has checked. TLS verifies the host name."""
 
     def __init__(self, gate: Gate, inner: httpcore.AsyncNetworkBackend | None = None) -> None:
         self._gate = gate

@@ -1,4 +1,4 @@
-"""What every source of pictures turned out to be, in an SQLite file that may be damaged without harm.
+"""Outcomes of all picture sources, in an SQLite file that may be damaged without harm.
 
     FOLDER/index-2.sqlite            url → sha256 or cause of failure; local path, size and time → sha256
     FOLDER/index-2.1.sqlite, …       the same, begun anew because the one before was damaged; the latest counts
@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS files (
 
 @dataclass(frozen=True)
 class Remembered:
-    """What became of a download.
+    """The outcome of a download.
 
     Attributes:
         key: SHA-256 of the bytes in hexadecimal digits; None for a failure.
@@ -103,13 +103,13 @@ class Outcomes:
             self._open()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def recall(self, url: str) -> Remembered | None:
-        """What became of a download; None: never tried, or no longer known."""
+        """Look up the outcome of a download; None: never tried, or no longer known."""
         query = "SELECT key, size, pixels, private, cause, limits, checksum FROM urls WHERE url = ?"
         row = self._run(lambda index: index.execute(query, (url,)).fetchone())
         if row is None or row[-1] != _checksum(url, *row[:-1]) or not (row[0] is None or is_key(row[0])):
@@ -117,13 +117,13 @@ class Outcomes:
         return Remembered(row[0], row[1], row[2], bool(row[3]), row[4], row[5])
 
     def remember(self, url: str, known: Remembered) -> None:
-        """Write down what became of a download; on disk when this returns."""
+        """Record the outcome of a download; on disk when this returns."""
         values = (url, known.key, known.size, known.pixels, int(known.private), known.cause, known.limits)
         row = (*values, _checksum(*values))
         self._run(lambda index: index.execute("INSERT OR REPLACE INTO urls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
 
     def recall_file(self, path: str, size: int, modified: int) -> KnownFile | None:
-        """What a local file was found to be, if it has not changed since."""
+        """Look up a local file; None if it is unknown or has changed since."""
         values = (os.fsencode(path), size, modified)
         query = "SELECT key, pixels, checksum FROM files WHERE path = ? AND size = ? AND modified = ?"
         row = self._run(lambda index: index.execute(query, values).fetchone())
@@ -132,7 +132,7 @@ class Outcomes:
         return KnownFile(path, size, modified, row[0], row[1])
 
     def remember_files(self, known: Iterable[KnownFile]) -> None:
-        """Write down what local files were found to be, in one transaction."""
+        """Record local files, in one transaction."""
         values = [(os.fsencode(file.path), file.size, file.modified, file.key, file.pixels) for file in known]
         rows = [(*row, _checksum(*row)) for row in values]
 
@@ -144,11 +144,11 @@ class Outcomes:
         self._run(write)
 
     def forget_file(self, path: str) -> None:
-        """Let a local file be read again, however unchanged its size and its time are."""
+        """Forget a local file, so that it is read again even if its size and time are unchanged."""
         self._run(lambda index: index.execute("DELETE FROM files WHERE path = ?", (os.fsencode(path),)))
 
     def _run(self, ask: Callable[[sqlite3.Connection], T]) -> T:
-        """Ask the file, or a new one where it is damaged."""
+        """Run a query on the file, or on a new one if it is damaged."""
         with self._translate_errors():
             try:
                 return ask(self._get_connection())
@@ -165,7 +165,7 @@ class Outcomes:
         return self._connection
 
     def _open(self) -> None:
-        """Open the latest file, or begin one."""
+        """Open the latest file, or create one."""
         with hold_lock(self._folder / ".opening"):  # SQLite refuses to turn on its log while another process does so
             self._number = max(self._list_numbers(), default=0)
             for _ in range(3):  # a new file may lie beside a log of its name that is damaged
@@ -183,7 +183,7 @@ class Outcomes:
             self._remove_abandoned()
 
     def _begin_anew(self) -> None:
-        """Leave the file to itself, unless another process has already done so."""
+        """Abandon the file, unless another process has already done so."""
         self.close()
         with hold_lock(self._folder / ".opening"):
             if max(self._list_numbers(), default=0) <= self._number:

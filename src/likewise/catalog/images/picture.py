@@ -21,7 +21,7 @@ class Picture:
         path: the user's own file, or the copy in the download cache.
 
     Raises:
-        PictureError: the key is none.
+        PictureError: the key is not valid.
     """
 
     key: str
@@ -44,15 +44,15 @@ class PictureError(UserError):
 
 
 def is_key(value: object) -> bool:
-    """Whether a value, of whatever origin, is exactly 64 lower-case hexadecimal digits."""
+    """Whether a value of any type is a string of exactly 64 lower-case hexadecimal digits."""
     return isinstance(value, str) and _KEY.fullmatch(value) is not None
 
 
 def check_key(key: str) -> str:
-    """The key itself.
+    """Return the key if it is valid.
 
     Raises:
-        PictureError: it is none.
+        PictureError: it is not.
     """
     if not is_key(key):
         raise PictureError(
@@ -62,5 +62,5 @@ def check_key(key: str) -> str:
 
 
 def compute_key(data: bytes) -> str:
-    """The key of a picture file's bytes."""
+    """Compute the key of a picture file's bytes."""
     return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Image cells → local picture files that are known to be pictures, whatever the cells name."""
+"""Resolution of picture sources to verified local files."""
 
 import contextlib
 import hashlib
@@ -44,7 +44,7 @@ def resolve_pictures(
     report: Report,
     names: Sequence[str] | None = None,
 ) -> list[tuple[Picture, ...]]:
-    """Find, and if need be download, the first usable pictures of every row.
+    """Find, and download if necessary, the first usable pictures of every row.
 
     Pictures are checked by their header and their end; only those with an odd end are decoded. A row's later sources
     are looked at only where earlier ones fail, so nothing is downloaded in vain.
@@ -93,13 +93,13 @@ def resolve_pictures(
 def open_unchanged(
     picture: Picture, cache: Path, minimum_side: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """Decode a picture whose bytes are still those that its key names; see `open_picture`.
+    """Decode a picture after verifying its bytes against its key; see `open_picture`.
 
     Where they are not, what the cache knows of the file is forgotten, so that the next run looks at it, or downloads
     it, anew.
 
     Raises:
-        PictureError: "changed" for a local file, "damaged-copy" for one of the cache, or whatever else is wrong.
+        PictureError: "changed" for a local file, "damaged-copy" for one of the cache, or another cause.
     """
     try:
         return open_picture(picture.path, minimum_side, max_pixels, picture.key)
@@ -115,7 +115,7 @@ def open_unchanged(
 
 
 class _Finder:
-    """Looks every different source up once."""
+    """Lookup of sources, each only once."""
 
     def __init__(self, base: Path, settings: ImageSettings, store: PictureCache) -> None:
         self.found: dict[str, Picture | str] = {}  # source → the picture, or the cause why there is none
@@ -214,7 +214,7 @@ class _Finder:
             self.found[source] = outcomes[url]
 
     def _recall_url(self, url: str) -> Picture | str | None:
-        """The outcome of an earlier run as it holds under the present settings; None: the URL has to be asked."""
+        """The outcome of an earlier run, if it is valid under the current settings; None: the URL must be requested."""
         known = self._store.recall(url)
         if known is None:
             return None

@@ -1,4 +1,4 @@
-"""What a cell of the image column names: a file, an address on the web, or the picture itself."""
+"""Parser of picture sources: a local file, a URL, or a `data:` URI."""
 
 import base64
 import binascii
@@ -50,7 +50,7 @@ Source = LocalFile | WebAddress | InlinePicture
 
 
 def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) -> Source:
-    """Say what a cell names; nothing is opened.
+    """Parse a source; nothing is opened.
 
     Args:
         text: a path, or a URI with the scheme file, http, https or data.
@@ -84,12 +84,12 @@ def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) ->
 
 
 def compute_longest_source(max_bytes: int) -> int:
-    """Characters of a percent-encoded `data:` URI of `max_bytes`, the longest source that can name a picture."""
+    """The length of a percent-encoded `data:` URI of `max_bytes`, the longest possible source."""
     return 3 * max_bytes + _URI_HEAD
 
 
 def normalize_url(text: str) -> str:
-    """Write an http(s) URL in one way, so that the cache knows it again.
+    """Normalise an http(s) URL, so that the cache recognises it.
 
     Raises:
         PictureError: "malformed-source" or "unknown-scheme".
@@ -108,7 +108,7 @@ def normalize_url(text: str) -> str:
 
 
 def decode_data_uri(text: str, max_bytes: int) -> bytes:
-    """The bytes of a `data:` URI, base64 or percent-encoded. Its media type is ignored: the bytes tell.
+    """Decode a `data:` URI, base64 or percent-encoded. Its media type is ignored; the bytes decide.
 
     Raises:
         PictureError: "malformed-source", "too-large" or "empty-file".

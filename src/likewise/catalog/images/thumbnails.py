@@ -1,4 +1,4 @@
-"""Small copies of pictures for pages, made when first asked for.
+"""Thumbnails for pages, created on first use.
 
 A thumbnail is a JPEG with a comment that holds the SHA-256 of its picture's key and its own bytes: one that was
 damaged, or lies under another name than its own, is made again.
@@ -26,7 +26,7 @@ _SEALED = len(_START) + len(_COMMENT) + 32
 
 
 def thumbnail_path(key: str, cache: Path) -> Path:
-    """Where the thumbnail of the picture with this SHA-256 lies, or would lie.
+    """The path of the thumbnail of the picture with this SHA-256, whether or not it exists.
 
     Raises:
         PictureError: the key is none.
@@ -35,7 +35,7 @@ def thumbnail_path(key: str, cache: Path) -> Path:
 
 
 def find_thumbnail(key: str, cache: Path) -> Path | None:
-    """The thumbnail of the picture with this SHA-256, if it is there and whole."""
+    """Find the thumbnail of the picture with this SHA-256, if it exists and is intact."""
     path = thumbnail_path(key, cache)
     try:
         if path.is_symlink():
@@ -48,7 +48,7 @@ def find_thumbnail(key: str, cache: Path) -> Path | None:
 
 
 def make_thumbnail(picture: "Picture", cache: Path, max_pixels: int = MAX_PIXELS) -> Path:
-    """The picture as a JPEG of at most 320 × 320 pixels in the cache, made if it is not there yet.
+    """Make a JPEG of at most 320 × 320 pixels in the cache, unless it exists.
 
     Args:
         picture: small ones keep their size.
@@ -70,7 +70,7 @@ def make_thumbnail(picture: "Picture", cache: Path, max_pixels: int = MAX_PIXELS
 
 
 def add_thumbnail(key: str, jpeg: bytes, cache: Path) -> bool:
-    """Put a thumbnail that came from elsewhere into a cache; False if it is no JPEG of at most 320 × 320 pixels.
+    """Add a thumbnail from another source to the cache; False if it is not a JPEG of at most 320 × 320 pixels.
 
     Raises:
         PictureError: the key is none.
@@ -97,5 +97,5 @@ def _write(key: str, jpeg: bytes, cache: Path) -> Path:
 
 
 def _seal(key: str, jpeg: bytes) -> bytes:
-    """What a sealed thumbnail begins with."""
+    """The first bytes of a thumbnail, with its checksum."""
     return _START + _COMMENT + hashlib.sha256(key.encode() + jpeg).digest()

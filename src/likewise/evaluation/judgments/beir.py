@@ -17,7 +17,7 @@ def corpus_file(folder: Path) -> Path:
     return folder / _CORPUS
 
 
-def judged_files(folder: Path) -> tuple[Path, Path]:
+def find_judged_files(folder: Path) -> tuple[Path, Path]:
     """The judgements and the queries: qrels/test.tsv, else the only file of qrels/.
 
     Raises:

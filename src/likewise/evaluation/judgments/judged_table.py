@@ -26,7 +26,7 @@ class Judgement:
     """What somebody said of one item for one query.
 
     Attributes:
-        text, image: the words and the picture's path or address; both None where a row asks nothing.
+        text, image: the words and the picture's path or address; both None where a row has no query.
         item: the id of an item; None where the row names none.
         gain: its relevance; zero or less means "looked at, and not relevant".
     """
@@ -89,18 +89,18 @@ class _Columns:
 
     @classmethod
     def find(cls, path: Path, row: dict[str, Any]) -> "_Columns":
-        image = _first_of(row, IMAGE_NAMES)
-        query = _first_of(row, QUERY_NAMES)
+        image = _find_first(row, IMAGE_NAMES)
+        query = _find_first(row, QUERY_NAMES)
         if query is None and image is None:
             raise _missing(path, row, "query", "the words of the query (nor one 'image' for its picture)")
         rest = [name for name in row if name not in (query, image)]
-        ids = _first_of(rest, ID_NAMES)
+        ids = _find_first(rest, ID_NAMES)
         if ids is None:
             raise _missing(path, rest, "id", "the ids of the answers")
-        return cls(query, image, ids, _first_of([name for name in rest if name != ids], GRADE_NAMES))
+        return cls(query, image, ids, _find_first([name for name in rest if name != ids], GRADE_NAMES))
 
 
-def _first_of(columns: Sequence[str] | dict[str, Any], names: Sequence[str]) -> str | None:
+def _find_first(columns: Sequence[str] | dict[str, Any], names: Sequence[str]) -> str | None:
     by_folded_name = {name.strip().casefold(): name for name in reversed(list(columns))}
     return next((by_folded_name[name] for name in names if name in by_folded_name), None)
 
@@ -114,8 +114,8 @@ def _answers(
     row: dict[str, Any], columns: _Columns, item_ids: Container[str], where: str
 ) -> Iterator[tuple[str, float]]:
     """(id, gain) pairs of one row."""
-    ids = _listed(row.get(columns.ids), whole=item_ids)
-    grades = _listed(row.get(columns.grade)) if columns.grade is not None else []
+    ids = _parse_list(row.get(columns.ids), whole=item_ids)
+    grades = _parse_list(row.get(columns.grade)) if columns.grade is not None else []
     if isinstance(ids, dict):
         yield from ((str(item), grade(value, where)) for item, value in ids.items())
         return
@@ -126,7 +126,7 @@ def _answers(
         yield str(item).strip(), grade(value, where)
 
 
-def _listed(cell: Any, whole: Container[str] = ()) -> list[Any] | dict[str, Any]:
+def _parse_list(cell: Any, whole: Container[str] = ()) -> list[Any] | dict[str, Any]:
     """The values of a cell: a JSON list or object, or text joined by "|" (unless all of it is one of `whole`)."""
     if isinstance(cell, list | dict):
         return cell

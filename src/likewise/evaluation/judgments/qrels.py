@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.errors import UserError
-from likewise.evaluation.judgments.beir import is_beir, judged_files
+from likewise.evaluation.judgments.beir import find_judged_files, is_beir
 from likewise.evaluation.judgments.judged_table import Judgement, read_table
 from likewise.evaluation.judgments.trec import looks_like_qrels, read_qrels
 
@@ -42,18 +42,18 @@ def read_queries(path: str | Path, item_ids: Sequence[str], *, topics: Path | No
     path = Path(path)
     position_of = {item_id: position for position, item_id in enumerate(item_ids)}
     if is_beir(path):
-        path, topics = judged_files(path)
+        path, topics = find_judged_files(path)
     if topics is not None:
         judged, unasked = read_qrels(path, topics)
         notes = [f"{unasked:,} judgements belong to queries without words and are left out"] if unasked else []
-        return _grouped(path, judged, position_of, False, notes)  # 0 and 1 alone are a list of answers
+        return _group_judgments(path, judged, position_of, False, notes)  # 0 and 1 alone are a list of answers
     if looks_like_qrels(path):
         raise UserError(f"{path} is a TREC qrels file, which has no words: name the file that has them with --topics")
     judgements, graded = read_table(path, position_of)
-    return _grouped(path, judgements, position_of, graded, [])
+    return _group_judgments(path, judgements, position_of, graded, [])
 
 
-def _grouped(
+def _group_judgments(
     path: Path, judgements: Iterable[Judgement], position_of: dict[str, int], graded: bool, notes: list[str]
 ) -> JudgedQueries:
     answers: dict[tuple[str | None, str | None], dict[int, float]] = {}

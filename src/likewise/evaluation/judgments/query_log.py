@@ -1,4 +1,4 @@
-"""Queries that people have asked and the rows that answered them: a column of the catalogue, or a log beside it."""
+"""Query logs: queries that people have asked and the rows that answered them, from a column or a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class QueryLog:
     weight: Weights
 
     @classmethod
-    def of(cls, rows: int, row: Rows, text: Codes, weight: Weights) -> "QueryLog":
+    def from_entries(cls, rows: int, row: Rows, text: Codes, weight: Weights) -> "QueryLog":
         """From entries in any order, of which those without weight answer nothing."""
         answers = weight > 0
         row, text, weight = row[answers], text[answers], weight[answers]
@@ -39,10 +39,10 @@ class QueryLog:
         return cls(starts, text[order], weight[order])
 
     @classmethod
-    def one_each(cls, text: Codes) -> "QueryLog":
+    def from_column(cls, text: Codes) -> "QueryLog":
         """A query for every row, −1 for none."""
         row = np.flatnonzero(text >= 0)
-        return cls.of(len(text), row, text[row], np.ones(len(row)))
+        return cls.from_entries(len(text), row, text[row], np.ones(len(row)))
 
     def __len__(self) -> int:
         return len(self.text)
@@ -58,36 +58,18 @@ class QueryLog:
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     @property
-    def widest(self) -> int:
+    def most_queries(self) -> int:
         """The most queries that any row answers."""
         return int(np.diff(self.starts).max(initial=0))
 
-    def drawn(self, rows: Rows, rng: np.random.Generator) -> tuple[Codes, Weights]:
-        """One query of each row at random, and its weight; −1 and 1 for rows without any."""
-        count = self.starts[rows + 1] - self.starts[rows]
-        entry = self.starts[rows] + (rng.random(len(rows)) * count).astype(np.int64)
-        known = count > 0
-        text, weight = np.full(len(rows), -1), np.ones(len(rows))
-        text[known], weight[known] = self.text[entry[known]], self.weight[entry[known]]
-        return text, weight
 
-    def all_of(self, rows: Rows, most: int) -> Codes:
-        """(rows, min(most, widest)) the queries of each row, those of the greatest weight, −1 where there are fewer."""
-        table = np.full((len(rows), min(most, self.widest)), -1)
-        for place, row in enumerate(rows.tolist() if table.size else []):
-            entries = slice(self.starts[row], self.starts[row + 1])
-            best = np.argsort(-self.weight[entries], kind="stable")[: table.shape[1]]
-            table[place, : len(best)] = self.text[entries][best]
-        return table
-
-
-def read_log(path: Path, ids: Sequence[str]) -> JudgedQueries:
+def read_query_log(path: Path, ids: Sequence[str]) -> JudgedQueries:
     """A log of queries, the ids of their answers and how relevant these are, in any layout that `evaluate` reads.
 
     Raises:
-        UserError: it cannot be read, or it asks with pictures.
+        UserError: it cannot be read, or has pictures as queries.
     """
     log = read_queries(path, ids)
     if any(image is not None for image in log.images):
-        raise UserError(f"{path} asks with pictures: training learns from queries in words, in a column query")
+        raise UserError(f"{path} has pictures as queries: training needs texts, in a column query")
     return log

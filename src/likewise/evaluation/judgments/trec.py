@@ -51,7 +51,7 @@ def read_qrels(qrels: Path, topics: Path) -> tuple[list[Judgement], int]:
         text, image = asked[query]
         judgements.append(Judgement(text, image, item, grade(gain, f"{qrels}, line {number}")))
     if unknown and not judgements:
-        raise UserError(f"no query id in {qrels} stands in {topics}: do the two files belong together?")
+        raise UserError(f"{topics} has none of the query ids of {qrels}: do the two files belong together?")
     return judgements, unknown
 
 
@@ -80,15 +80,15 @@ def read_topics(path: Path) -> dict[str, tuple[str | None, str | None]]:
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         entries = _json_topics(path)
     elif any("<top>" in line for _, line in lines(path)):
-        entries = _tagged_topics(path)
+        entries = _read_tagged_topics(path)
     else:
-        entries = _tabbed_topics(path)
+        entries = _read_tabbed_topics(path)
     topics: dict[str, tuple[str | None, str | None]] = {}
     for number, query, text, image in entries:
         if not query:
             raise UserError(f"{path}, line {number}: the query has no id")
         if query in topics:
-            raise UserError(f"{path}, line {number}: the query id {query[:60]!r} stands here a second time")
+            raise UserError(f"{path}, line {number}: the query id {query[:60]!r} occurs twice")
         topics[query] = query_text(text, f"{path}, line {number}"), image
     if not topics:
         raise UserError(f"{path} holds no queries: JSON Lines, <top> entries, or lines of an id, a tab and the words")
@@ -110,7 +110,7 @@ def _json_topics(path: Path) -> Iterator[_Topic]:
         yield number, str(query).strip(), query_text(text, where), query_text(image, where)
 
 
-def _tabbed_topics(path: Path) -> Iterator[_Topic]:
+def _read_tabbed_topics(path: Path) -> Iterator[_Topic]:
     for number, line in lines(path):
         query, tab, text = line.partition("\t")
         if not tab:
@@ -118,7 +118,7 @@ def _tabbed_topics(path: Path) -> Iterator[_Topic]:
         yield number, query.strip(), text, None
 
 
-def _tagged_topics(path: Path) -> Iterator[_Topic]:
+def _read_tagged_topics(path: Path) -> Iterator[_Topic]:
     """TREC's own layout; a tag's text ends where the next tag begins, whether or not the tag is closed."""
     start, tag = 0, ""
     parts: dict[str, list[str]] = {}
@@ -131,13 +131,13 @@ def _tagged_topics(path: Path) -> Iterator[_Topic]:
             if tag == "top":
                 start, parts = number, {}
             elif tag == "/top":
-                query = _NUMBER.sub("", _joined(parts, "num")).strip()
-                title = _NUMBER.sub("", _joined(parts, "title")).strip()
+                query = _NUMBER.sub("", _join_parts(parts, "num")).strip()
+                title = _NUMBER.sub("", _join_parts(parts, "title")).strip()
                 if not query or not title:
                     raise UserError(f"{path}, line {start}: this <top> needs a <num> and a <title>")
                 yield start, query, title, None
                 parts = {}
 
 
-def _joined(parts: dict[str, list[str]], tag: str) -> str:
+def _join_parts(parts: dict[str, list[str]], tag: str) -> str:
     return " ".join(" ".join(parts.get(tag, [])).split())

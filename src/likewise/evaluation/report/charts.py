@@ -14,12 +14,12 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from likewise.evaluation.results import SubsetResult
 
 # Colours that stand in the drawing for variables of the page, so that one drawing serves a light and a dark scheme.
-_INK, _GRID, _OURS, _RIVALS, _WARM, _COOL = (f"#0{digit}0{digit}0{digit}" for digit in range(1, 7))
+_INK, _GRID, _OURS, _BASELINES, _WARM, _COOL = (f"#0{digit}0{digit}0{digit}" for digit in range(1, 7))
 _VARIABLES = {
     _INK: "var(--ink)",
     _GRID: "var(--line)",
     _OURS: "var(--ours)",
-    _RIVALS: "var(--rival)",
+    _BASELINES: "var(--baseline)",
     _WARM: "var(--warm)",
     _COOL: "var(--cool)",
 }
@@ -51,7 +51,7 @@ def bar_chart(subset: SubsetResult, metric: str, name: str) -> str:
     intervals = [system.metrics[metric] for system in systems]
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure, axes = _axes(height=0.62 + 0.36 * len(systems))
-        colours = [_OURS if system is subset.trained else _RIVALS for system in systems]
+        colours = [_OURS if system is subset.trained else _BASELINES for system in systems]
         means = [0.0 if interval.mean != interval.mean else interval.mean for interval in intervals]
         # A percentile interval of a rounded mean may miss it by a hair; an error bar has no negative length.
         low = [max(0.0, mean - interval.low) for mean, interval in zip(means, intervals, strict=True)]
@@ -102,7 +102,7 @@ def line_chart(
                           ha="right" if last else "center", weight="bold")  # fmt: skip
         axes.margins(x=0.06, y=0.2)
         for number, (start, stage) in enumerate(stages):
-            axes.axvline(start, color=_RIVALS, linewidth=1, linestyle=(0, (4, 3)))
+            axes.axvline(start, color=_BASELINES, linewidth=1, linestyle=(0, (4, 3)))
             above = -2 if number % 2 else 10  # a short stage's name would run into the next one's
             axes.annotate(
                 stage, (start, 1), (3, above), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
@@ -128,7 +128,7 @@ def rank_chart(labels: Sequence[str], counts: Mapping[str, Sequence[int]], name:
         for number, (system, values) in enumerate(counts.items()):
             shares = [100 * value / max(sum(values), 1) for value in values]
             rows = [place - 0.4 + (number + 0.5) * width for place in range(len(labels))]
-            axes.barh(rows, shares, height=width * 0.9, color=_RIVALS if number else _OURS, label=system)
+            axes.barh(rows, shares, height=width * 0.9, color=_BASELINES if number else _OURS, label=system)
             for row, share in zip(rows, shares, strict=True):
                 if share >= 0.5 and not number:
                     axes.annotate(f"{share:.0f} %", (share, row), (4, 0), textcoords="offset points", va="center",
@@ -146,7 +146,7 @@ def rank_chart(labels: Sequence[str], counts: Mapping[str, Sequence[int]], name:
 
 
 def scatter_chart(points: Mapping[str, np.ndarray], name: str) -> str:
-    """Points of a plane in up to three kinds, told apart by colour and shape."""
+    """Points of a plane in up to three kinds, each with a colour and a shape."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure, axes = _axes(height=4.4)
         # whole items are as many as both others together: they lie below them
@@ -168,8 +168,8 @@ def frontier_chart(alphas: Sequence[float], metrics: Mapping[str, Sequence[float
         figure, axes = _axes(height=2.6)
         for number, (metric, values) in enumerate(metrics.items()):
             style = ("-", "--", ":", "-.")[number % 4]
-            axes.plot(alphas, values, style, color=_RIVALS if number else _OURS, linewidth=2, marker="o", markersize=4,
-                      label=metric)  # fmt: skip
+            colour = _BASELINES if number else _OURS
+            axes.plot(alphas, values, style, color=colour, linewidth=2, marker="o", markersize=4, label=metric)
         axes.axvline(chosen, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate("chosen", (chosen, 1), (-3 if chosen > 0.5 else 3, -2), xycoords=("data", "axes fraction"),
                       textcoords="offset points", va="top", ha="right" if chosen > 0.5 else "left")  # fmt: skip

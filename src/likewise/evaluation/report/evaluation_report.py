@@ -6,6 +6,7 @@ from pathlib import Path
 from likewise.evaluation.error_analysis import analyse_errors
 from likewise.evaluation.evaluate import Evaluation
 from likewise.evaluation.report.report import write_report
+from likewise.evaluation.report.space_map import draw_map
 from likewise.evaluation.results import DataNote, EncoderNote, RunMetrics
 from likewise.model.model import MODALITIES, Model
 
@@ -40,4 +41,5 @@ def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation
         catalogue=task.catalog.report.as_dict(),
         encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
     )
-    return write_report(run, metrics, analyse_errors(evaluation), file=file)
+    space = draw_map(evaluation.embeddings.fuse_by_modality(evaluation.subset))
+    return write_report(run, metrics, analyse_errors(evaluation), space, file=file)

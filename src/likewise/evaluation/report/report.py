@@ -13,13 +13,14 @@ from likewise.evaluation.metrics import METRICS
 from likewise.evaluation.ranks import rank_labels
 from likewise.evaluation.report.charts import bar_chart, frontier_chart, rank_chart, scatter_chart
 from likewise.evaluation.report.curves import learning_curves
+from likewise.evaluation.report.space_map import SpaceMap
 from likewise.evaluation.results import Comparison, Frontier, RunMetrics
 from likewise.evaluation.significance import Interval
 from likewise.files import make_folder, write_file
 from likewise.progress import printable
 
 FILE_NAME = "report.html"
-RIVALS = {
+BASELINES = {
     "untrained": "the same encoders before any training",
     "BM25": "a classical search for words",
     "ridge": "a straight-line map from pictures to texts, fitted in one step",
@@ -35,14 +36,20 @@ METRIC_WORDS = {
 
 
 def write_report(
-    run: Path, metrics: RunMetrics | Mapping[str, Any], errors: ErrorAnalysis | None = None, *, file: Path | None = None
+    run: Path,
+    metrics: RunMetrics | Mapping[str, Any],
+    errors: ErrorAnalysis | None = None,
+    space: SpaceMap | None = None,
+    *,
+    file: Path | None = None,
 ) -> Path:
     """Write the report, in one step.
 
     Args:
         run: the run folder.
         metrics: what `metrics.json` holds (`results.RunMetrics`).
-        errors: the worst queries, the map of the space and possible duplicates.
+        errors: the worst queries and possible duplicates.
+        space: the map of the space.
         file: where it goes; None: `report.html` in the run folder.
 
     Returns:
@@ -61,13 +68,14 @@ def write_report(
         bars=list(_bars(metrics.comparison)) if metrics.comparison else [],
         ranks=_ranks(metrics.comparison),
         errors=errors,
-        space=_drawing(scatter_chart(errors.space.points, "space")) if errors and errors.space else None,
+        space=space,
+        map=_drawing(scatter_chart(space.points, "space")) if space else None,
         curves=list(learning_curves(metrics)),
         frontier=_frontier(metrics.frontier),
         of_100=_of_100,
         metric_names=METRICS,
         metric_words=METRIC_WORDS,
-        rivals=RIVALS,
+        baselines=BASELINES,
         settings=list(flatten(metrics.settings)),
         problems=problems_in_words(metrics.catalogue),
     )  # fmt: skip
@@ -111,11 +119,11 @@ def plain_words(comparison: Comparison) -> list[str]:
         f"seen by {subset.label}.",
         _achieved(metric, ours),
     ]
-    if subset.rival is None:
+    if subset.baseline is None:
         return [*sentences, "No simple method was measured beside it, so this says nothing about what training gained."]
-    theirs, difference = subset.system(subset.rival).metrics[metric].mean, subset.differences[metric]
-    explained = f", {RIVALS[subset.rival]}" if subset.rival in RIVALS else ""
-    sentences.append(f"The strongest simple method ({subset.rival}{explained}) reached {_of_100(theirs)} of 100.")
+    theirs, difference = subset.system(subset.baseline).metrics[metric].mean, subset.differences[metric]
+    explained = f", {BASELINES[subset.baseline]}" if subset.baseline in BASELINES else ""
+    sentences.append(f"The strongest simple method ({subset.baseline}{explained}) reached {_of_100(theirs)} of 100.")
     between = f"between {_of_100(difference.low):+d} and {_of_100(difference.high):+d}"
     if difference.few_groups:
         sentences.append(f"Only {difference.groups} different things were searched for: too few to tell them apart.")
@@ -149,11 +157,11 @@ def _bars(comparison: Comparison) -> Iterator[Markup]:
 
 
 def _ranks(comparison: Comparison | None) -> Markup | None:
-    """The histogram of ranks on the first subset: the trained model beside its strongest rival."""
+    """The histogram of ranks on the first subset: the trained model and its strongest baseline."""
     if comparison is None:
         return None
     subset = comparison.subsets[0]
-    shown = [subset.trained, *([subset.system(subset.rival)] if subset.rival else [])]
+    shown = [subset.trained, *([subset.system(subset.baseline)] if subset.baseline else [])]
     counts = {system.name: system.ranks for system in shown if sum(system.ranks)}
     if subset.trained.name not in counts:
         return None

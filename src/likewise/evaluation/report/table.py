@@ -31,13 +31,13 @@ def comparison_table(comparison: Comparison, threshold: Threshold | None = None)
 
 
 def _short_verdict(comparison: Comparison, subset: SubsetResult) -> RenderableType:
-    if subset.rival is None:
-        return plain_text("no rival was measured", style="dim")
+    if subset.baseline is None:
+        return plain_text("no baseline was measured", style="dim")
     verdict, difference = comparison.verdict_on(subset), subset.differences[comparison.metric]
     joint = "from" if verdict == "no difference" else "than"
     figures = f"{comparison.metric} {difference.mean:+.2f} [{difference.low:.2f}, {difference.high:.2f}]"
     return plain_text(
-        f"{verdict.upper()} {joint} {subset.rival}: {figures}", style=STYLES[verdict].removeprefix("bold ")
+        f"{verdict.upper()} {joint} {subset.baseline}: {figures}", style=STYLES[verdict].removeprefix("bold ")
     )
 
 
@@ -48,14 +48,14 @@ def plain_table(title: str) -> Table:
     )
 
 
-def subset_table(subset: SubsetResult, *, mark_rival: bool = True) -> Table:
-    """Systems as rows, metrics as columns; the strongest rival is marked with a star."""
+def subset_table(subset: SubsetResult, *, mark_baseline: bool = True) -> Table:
+    """Systems as rows, metrics as columns; the strongest baseline is marked with a star."""
     table = plain_table(f"On {subset.label} ({subset.queries:,} queries, {subset.candidates:,} items)")
     table.add_column("", no_wrap=True)
     for name in METRICS:
         table.add_column(name, justify="right", no_wrap=True)
     for system in subset.systems:
-        name = f"{system.name} *" if mark_rival and system.name == subset.rival else system.name
+        name = f"{system.name} *" if mark_baseline and system.name == subset.baseline else system.name
         style = "bold" if system is subset.trained else None
         table.add_row(plain_text(name), *(figure(system.metrics[metric]) for metric in METRICS), style=style)
     return table

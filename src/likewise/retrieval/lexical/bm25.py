@@ -118,7 +118,7 @@ class BM25Index:
         Returns:
             That frequency; 0 for an optional word that stands nowhere.
         """
-        found = [part.postings.rows_with(token) for part in self.parts]
+        found = [part.postings.find_postings(token) for part in self.parts]
         frequency = sum(
             len(rows) if part.whole else int(part.alive[rows].sum())
             for part, (rows, _) in zip(self.parts, found, strict=True)
@@ -205,7 +205,7 @@ class LexicalMatches:
     def _gather(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
         found = np.zeros(len(ids), np.float32)
         for part, of_part in zip(self._parts, values, strict=True):
-            rows = part.postings.rows_of(ids)
+            rows = part.postings.find_rows(ids)
             known = np.flatnonzero(rows >= 0)
             alive = known[part.alive[rows[known]]]
             found[alive] = of_part[rows[alive]]

@@ -105,7 +105,7 @@ class Postings:
         """The names of the files that `write` writes."""
         return [f"{name}.ids", *(f"{name}.{part.name}.npy" for part in fields(Arrays))]
 
-    def rows_with(self, token: int) -> tuple[np.ndarray, np.ndarray]:
+    def find_postings(self, token: int) -> tuple[np.ndarray, np.ndarray]:
         """The items in which a word stands, and how often; both (m,)."""
         place = int(np.searchsorted(self.arrays.tokens, np.uint64(token)))
         if place == len(self.arrays.tokens) or int(self.arrays.tokens[place]) != token:
@@ -113,7 +113,7 @@ class Postings:
         part = slice(int(self.arrays.starts[place]), int(self.arrays.starts[place + 1]))
         return self.arrays.rows[part], self.arrays.counts[part]
 
-    def rows_of(self, ids: Sequence[str]) -> np.ndarray:
+    def find_rows(self, ids: Sequence[str]) -> np.ndarray:
         """(len(ids),) int64, the item of each id; -1 where there is none."""
         if not len(self) or not len(ids):
             return np.full(len(ids), -1)

@@ -110,7 +110,7 @@ class LexicalDraft:
     def remove(self, ids: Sequence[str]) -> None:
         """Remove items of the version before; unknown ids are ignored."""
         for part, alive in zip(self.before.parts, self._alive, strict=True):
-            rows = part.postings.rows_of(ids)
+            rows = part.postings.find_rows(ids)
             alive[rows[rows >= 0]] = False
 
     def add(self, ids: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> None:

@@ -11,14 +11,17 @@ from likewise.evaluation.results import RunMetrics
 from likewise.files import write_record
 from likewise.model.model import Model
 from likewise.progress import quiet
-from likewise.training import costs, recipe
+from likewise.training import planner
+from likewise.training import train as training
 from likewise.training.context import TrainingContext
-from likewise.training.recipe import FILE
+from likewise.training.planner import FILE, CutCost, choose_affordable_cut, choose_cut
 from likewise.training.train import train
+
+A_DAY = 86_400.0
 
 
 def test_heads_have_all_the_time_where_the_blocks_get_none(shapes, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "affordable", lambda context, seconds: None)
+    monkeypatch.setattr(planner, "choose_affordable_cut", lambda context, seconds: None)
     with quiet():
         train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "standard", "epochs": 2}))
     (stage,) = json.loads((tmp_path / "run" / FILE).read_text())["stages"]
@@ -37,8 +40,8 @@ def best(shapes, tiny, tmp_path_factory):
     """A best training that had a minute, though four epochs behind the cut at most."""
     folder = tmp_path_factory.mktemp("best") / "run"
     patch = pytest.MonkeyPatch()
-    patch.setattr(recipe, "_MOST_EPOCHS", 4)
-    patch.setattr(costs, "_FEWEST_EPOCHS", 1)
+    patch.setattr(planner, "_MOST_EPOCHS", 4)
+    patch.setattr(planner, "_FEWEST_EPOCHS", 1)
     with quiet(), patch.context():
         return train(shapes, folder, tiny.model_copy(update={"effort": "best", "budget": "60s", "epochs": 2}))
 
@@ -59,8 +62,8 @@ def test_text_heads_stay_as_they_are_behind_a_cut_unless_titles_repeat(shapes, t
         assert "text_lr_scale" not in heads["settings"]
         return blocks["settings"].get("text_lr_scale")
 
-    monkeypatch.setattr(recipe, "_MOST_EPOCHS", 0)
-    monkeypatch.setattr(costs, "_FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(planner, "_MOST_EPOCHS", 0)
+    monkeypatch.setattr(planner, "_FEWEST_EPOCHS", 1)
     assert planned_rate(tmp_path / "distinct") == 0.0
     monkeypatch.setattr(TrainingContext, "titles_repeat", True)
     assert planned_rate(tmp_path / "repeating") is None
@@ -87,15 +90,15 @@ def test_a_resumed_training_keeps_to_its_plan(best, shapes, tiny, tmp_path, monk
     def stop(*arguments, **options):
         raise StoppedError
 
-    monkeypatch.setattr(recipe, "_MOST_EPOCHS", 3)
-    monkeypatch.setattr(costs, "_FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(planner, "_MOST_EPOCHS", 3)
+    monkeypatch.setattr(planner, "_FEWEST_EPOCHS", 1)
     with quiet(), monkeypatch.context() as patch:
         patch.setattr("likewise.training.train.fit", stop)
         with pytest.raises(StoppedError):
             train(shapes, run, config)
     planned = (run / FILE).read_text()
     assert json.loads(planned)["stages"][1]["settings"]["epochs"] == 3
-    monkeypatch.setattr(recipe, "_plan", stop)
+    monkeypatch.setattr(planner, "_plan", stop)
     with quiet():
         metrics = train(shapes, run, config).metrics
     assert (run / FILE).read_text() == planned
@@ -111,15 +114,73 @@ def test_a_damaged_plan_is_one_sentence(shapes, tiny, tmp_path, monkeypatch):
         (context.run / FILE).write_text("{")
         return []
 
-    monkeypatch.setattr(recipe, "_write", lambda run, config, stages: (run / FILE).write_text("{"))
-    with quiet(), pytest.raises(UserError, match=r"cannot resume: .*recipe\.json is damaged; begin afresh"):
+    monkeypatch.setattr(planner, "_write_plan", lambda run, config, stages: (run / FILE).write_text("{"))
+    with quiet(), pytest.raises(UserError, match=r"cannot resume: .*recipe\.json is damaged; start over"):
         train(shapes, run, config)
 
 
 @pytest.mark.parametrize("settings", [{"epochs": "many"}, {"epochs": -1}, {"unheard": 1}, [], {"regime": ["full"]}])
 def test_a_plan_that_was_tampered_with_is_one_sentence(settings, tmp_path):
-    (tmp_path / recipe.FILE).parent.mkdir()
+    (tmp_path / planner.FILE).parent.mkdir()
     plan = [{"name": "heads", "settings": settings, "until_minute": 1.0}]
-    write_record(tmp_path / recipe.FILE, {"stages": plan}, 1)
-    with pytest.raises(UserError, match=r"recipe\.json is damaged; begin afresh with --restart"):
-        recipe._read(tmp_path, TrainConfig(effort="best"))
+    write_record(tmp_path / planner.FILE, {"stages": plan}, 1)
+    with pytest.raises(UserError, match=r"recipe\.json is damaged; start over with --restart"):
+        planner._read_plan(tmp_path, TrainConfig(effort="best"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cut"), [(5000, 8), (1900, 8), (1800, 9), (700, 10), (500, 10), (200, 10), (120, None), (0, None)]
+)
+def test_the_earliest_cut_with_enough_epochs_is_chosen_else_the_last(seconds, cut):
+    costs = [CutCost(10, 100, 30), CutCost(9, 100, 60), CutCost(8, 100, 90)]
+    chosen = choose_cut(costs, seconds)
+    assert (chosen and chosen.cut) == cut
+
+
+def test_a_short_training_is_not_spent_on_planning_it():
+    costs = iter([CutCost(10, 100, 30), CutCost(9, 100, 60), CutCost(8, 100, 90)])
+    assert choose_cut(costs, 300).cut == 10
+    assert [cost.cut for cost in costs] == [9, 8], "no earlier cut is measured"
+
+
+def test_no_cut_is_no_mistake():
+    assert choose_cut([], 1000) is None
+
+
+class PreparedError(Exception):
+    """Carries the context of a training that goes no further."""
+
+
+@pytest.fixture
+def prepared(shapes, tiny, tmp_path, monkeypatch):
+    """Gives the context of a training with some settings."""
+
+    def stop(context, clock):
+        raise PreparedError(context)
+
+    def prepare(**settings):
+        monkeypatch.setattr(training, "plan_stages", stop)
+        with quiet(), pytest.raises(PreparedError) as stopped:
+            training.train(shapes, tmp_path / "run", tiny.model_copy(update=settings))
+        return stopped.value.args[0]
+
+    return prepare
+
+
+def test_with_much_time_the_later_half_of_the_picture_encoder_trains(prepared):
+    context = prepared()
+    trained = {name: weight.requires_grad for name, weight in context.model.network.named_parameters()}
+    found = choose_affordable_cut(context, A_DAY)
+    assert found.cut == context.model.encoder("image").blocks // 2
+    assert found.cache_seconds > 0 and found.epoch_seconds > 0
+    for name, weight in context.model.network.named_parameters():
+        assert weight.requires_grad == trained[name] and weight.grad is None, "measuring leaves nothing behind"
+
+
+def test_without_time_nothing_trains(prepared):
+    assert choose_affordable_cut(prepared(), 0) is None
+
+
+def test_without_pictures_nothing_trains(prepared, tiny):
+    context = prepared(model=tiny.model.model_copy(update={"fields": ("title", "description")}))
+    assert choose_affordable_cut(context, A_DAY) is None
