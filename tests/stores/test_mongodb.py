@@ -501,7 +501,7 @@ def test_a_uri_that_cannot_be_read_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("code", "message", "sentence"),
     [
-        (31082, "additional configuration", "no vector search: use Atlas, or MongoDB 8.2 with mongot"),
+        (31082, "additional configuration", "no vector search: use Atlas, or MongoDB 8.2 or newer with mongot"),
         (40324, "Unrecognized pipeline stage name: '$vectorSearch'", "no vector search"),
         (18, "Authentication failed.", "refuses: Authentication failed."),
         (13, "not authorized on shop to execute command\nmore", "refuses: not authorized on shop to execute command"),
