@@ -280,7 +280,7 @@ def _same_index(bench: Bench, store: FaissStore) -> dict[str, BareIndex]:
         flat.add(vectors)
         return {_PLAIN: BareIndex(flat, 1, None, vectors)}
     parameters = store.about["parameters"]
-    breadth, candidates = parameters["scope"], parameters["depth"]
+    breadth, candidates = parameters["probes"], parameters["reranked"]
     index = version / "index.faiss"
     return {
         _PLAIN: BareIndex(opened(index), breadth, None, vectors),

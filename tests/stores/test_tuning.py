@@ -61,7 +61,7 @@ def test_the_choice_keeps_within_the_memory_and_finds_enough_for_unseen_queries(
     about = store.about
     assert about["recall"] >= 0.9
     assert about["bytes"] < memory
-    assert about["parameters"]["depth"] > K, "coarse codes propose more than is asked for"
+    assert about["parameters"]["reranked"] > K, "coarse codes propose more than is asked for"
     said = capsys.readouterr().err
     assert f"Searching by {store.kind}" in said
     assert "within 900 KB" in said
@@ -72,7 +72,7 @@ def test_who_aims_higher_searches_harder(tmp_path):
     """The aims lie so far apart that no noise in the measured times can turn their order round."""
     low, high = (build(tmp_path / str(aim), SearchTarget(aim, kind="ivf-sq8")) for aim in (0.6, 0.98))
     assert recall(high) >= 0.98
-    assert high.about["parameters"]["scope"] > low.about["parameters"]["scope"]
+    assert high.about["parameters"]["probes"] > low.about["parameters"]["probes"]
 
 
 def test_an_aim_is_reached_for_unseen_queries(tmp_path):

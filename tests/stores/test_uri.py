@@ -115,8 +115,8 @@ def test_credentials_may_go_to_the_hosts_that_are_named_for_them(
 
 def test_the_environment_names_hosts_with_commas() -> None:
     environment = {"LIKEWISE_STORE_PASSWORD": SECRET, "LIKEWISE_STORE_HOST": "a.example, b.example:5432"}
-    assert Credentials.of(environment) == Credentials(password=SECRET, hosts=("a.example", "b.example:5432"))
-    assert Credentials.of({}).hosts == ()
+    assert Credentials.read(environment) == Credentials(password=SECRET, hosts=("a.example", "b.example:5432"))
+    assert Credentials.read({}).hosts == ()
 
 
 @pytest.mark.parametrize(

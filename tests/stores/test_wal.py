@@ -20,10 +20,10 @@ def path(tmp_path: Path) -> Path:
 
 def written(path: Path) -> Path:
     wal.create(path, CONTENTS[:1])
-    position = wal.end_of(path)
+    position = wal.find_end(path)
     for content in CONTENTS[1:]:
         position = wal.append(path, position, content)
-    assert wal.end_of(path) == position
+    assert wal.find_end(path) == position
     return path
 
 
@@ -70,7 +70,7 @@ def test_what_a_killed_writer_left_is_passed_over_and_cut_off(
     tmp_path_factory: pytest.TempPathFactory, tail: bytes
 ) -> None:
     path = written(tmp_path_factory.mktemp("log") / "wal")
-    end = wal.end_of(path)
+    end = wal.find_end(path)
     with path.open("ab") as file:
         file.write(tail)
     assert contents(path, beyond=True) == CONTENTS
@@ -80,7 +80,7 @@ def test_what_a_killed_writer_left_is_passed_over_and_cut_off(
 
 def test_a_whole_record_that_the_header_does_not_count_yet_is_recovered_once_nobody_writes(path: Path) -> None:
     header = path.read_bytes()[:64]
-    end = wal.append(path, wal.end_of(path), b"durable")
+    end = wal.append(path, wal.find_end(path), b"durable")
     path.write_bytes(header + path.read_bytes()[64:])  # the power went before the header was on the disk
     assert contents(path) == CONTENTS
     assert contents(path, beyond=True) == [*CONTENTS, b"durable"]
@@ -100,7 +100,7 @@ def test_records_that_changed_places_are_damage(tmp_path: Path) -> None:
 
 def test_a_log_of_a_newer_version_says_so(path: Path) -> None:
     log_of_tomorrow = bytearray(path.read_bytes())
-    log_of_tomorrow[:64] = _header_of_format(3, wal.end_of(path))
+    log_of_tomorrow[:64] = _header_of_format(3, wal.find_end(path))
     path.write_bytes(log_of_tomorrow)
     with pytest.raises(NewerFormatError, match="update likewise"):
         contents(path)

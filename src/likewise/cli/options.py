@@ -151,7 +151,7 @@ def read_credentials() -> "Credentials":
     """Read the credentials for a store's server from the environment."""
     from likewise.stores.uri import Credentials
 
-    return Credentials.of(os.environ)
+    return Credentials.read(os.environ)
 
 
 def split_names(listed: str | None) -> list[str] | None:

@@ -55,9 +55,9 @@ def _rewritten(condition: Condition, wanted: bool, schema: Schema) -> Condition 
         case Not(part):
             return _rewritten(part, not wanted, schema)
         case And(parts):
-            return _joined([_rewritten(part, wanted, schema) for part in parts], every=wanted)
+            return _join([_rewritten(part, wanted, schema) for part in parts], every=wanted)
         case Or(parts):
-            return _joined([_rewritten(part, wanted, schema) for part in parts], every=not wanted)
+            return _join([_rewritten(part, wanted, schema) for part in parts], every=not wanted)
         case IsNull(column):
             return _blank(schema.column(column), wanted)
         case OneOf(name, values):
@@ -68,7 +68,7 @@ def _rewritten(condition: Condition, wanted: bool, schema: Schema) -> Condition 
             return _compare(schema.column(name), operator, value, wanted)
 
 
-def _joined(parts: Sequence[Condition | bool], every: bool) -> Condition | bool:
+def _join(parts: Sequence[Condition | bool], every: bool) -> Condition | bool:
     kind: type[And] | type[Or] = And if every else Or
     flat: list[Condition] = []
     for part in parts:
@@ -101,7 +101,7 @@ def _one_of(column: Column, values: Sequence[Value], wanted: bool) -> Condition 
         distinct = tuple(dict.fromkeys(cells))
         leaf = Compare(name, "==", distinct[0]) if len(distinct) == 1 else OneOf(name, distinct)
         alternatives.append(leaf if wanted else _or_blank(column, name, _opposite(leaf)))
-    return _joined(alternatives, every=not wanted)
+    return _join(alternatives, every=not wanted)
 
 
 def _compare(column: Column, operator: Operator, value: Value, wanted: bool) -> Condition | bool:

@@ -89,7 +89,7 @@ def add_search_target(location: Location, options: Mapping[str, str]) -> Locatio
         return location
     if location.scheme != _TUNABLE:
         raise _not_tunable(location)
-    SearchTarget.of(options)
+    SearchTarget.parse(options)
     return replace(location, options=tuple({**dict(location.options), **options}.items()))
 
 

@@ -39,7 +39,7 @@ class SearchTarget:
             raise UserError(f"there is no kind of index {self.kind!r}: use auto or one of {', '.join(KINDS)}")
 
     @classmethod
-    def of(cls, options: Mapping[str, str]) -> "SearchTarget | None":
+    def parse(cls, options: Mapping[str, str]) -> "SearchTarget | None":
         """The target in a store's URI, such as `faiss:index?target_recall=0.95&memory=2GB`; None where there is none.
 
         Raises:

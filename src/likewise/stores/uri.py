@@ -34,7 +34,7 @@ class Credentials:
     withheld: bool = False
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> "Credentials":
+    def read(cls, environment: Mapping[str, str]) -> "Credentials":
         """Read LIKEWISE_STORE_USER, …_PASSWORD, …_TOKEN and …_HOST (with commas), for instance of os.environ."""
         names = ("LIKEWISE_STORE_USER", "LIKEWISE_STORE_PASSWORD", "LIKEWISE_STORE_TOKEN")
         hosts = [host.strip() for host in environment.get("LIKEWISE_STORE_HOST", "").split(",")]

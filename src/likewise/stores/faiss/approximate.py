@@ -31,18 +31,18 @@ _WIDEST = 64  # times as hard as tuned, after which the rows are visited one by 
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How hard a search for ten hits tries.
+class SearchParameters:
+    """Parameters of a search for ten hits.
 
     Attributes:
-        scope: lists that are read, or rows that a walk through the graph keeps in view.
-        depth: candidates that are compared exactly.
-        worth: how many rows could be visited one by one in the time of such a search.
+        probes: nprobe of an inverted-list index, ef_search of a graph.
+        reranked: candidates that are compared exactly.
+        equivalent_rows: how many rows a scan visits in the time of such a search.
     """
 
-    scope: int
-    depth: int
-    worth: int = 1000
+    probes: int
+    reranked: int
+    equivalent_rows: int = 1000
 
 
 class Approximate:
@@ -53,18 +53,18 @@ class Approximate:
         vectors: (n, dim) float32, contiguous.
     """
 
-    def __init__(self, index: Any, kind: Kind, vectors: np.ndarray, effort: Effort) -> None:
+    def __init__(self, index: Any, kind: Kind, vectors: np.ndarray, parameters: SearchParameters) -> None:
         self._index = index
         self._kind = kind
         self._vectors = vectors
-        self._effort = effort
+        self._parameters = parameters
         self._most = index.nlist if kind.lists else len(vectors)
         self._lists = InvertedLists(index) if kind.lists else None
         self._usual: dict[int, Any] = {}
 
-    def trying(self, effort: Effort) -> "Approximate":
-        """The same with another effort."""
-        return Approximate(self._index, self._kind, self._vectors, effort)
+    def with_parameters(self, parameters: SearchParameters) -> "Approximate":
+        """The same with another parameters."""
+        return Approximate(self._index, self._kind, self._vectors, parameters)
 
     def search(self, queries: np.ndarray, k: int, among: Selection | None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of each query, all of them or those of a selection; as many as there are, up to k.
@@ -75,7 +75,7 @@ class Approximate:
         total = len(self._vectors)
         count = total if among is None else among.count
         k = min(k, count)
-        scope, depth = self._planned(k, 1.0)
+        scope, depth = self._scale_parameters(k, 1.0)
         if depth * 2 >= count or (among is not None and count <= self._exact_until(scope, count)):
             return find_nearest(self._vectors, queries, k, None if among is None else among.rows)
         if among is None:
@@ -83,7 +83,7 @@ class Approximate:
         elif count >= _BROAD * total:
             rows = self._around(queries, scope, depth, among)
         else:
-            scope, depth = self._planned(k, count / total)
+            scope, depth = self._scale_parameters(k, count / total)
             if self._lists is not None and count <= _RARE * total:
                 rows = self._lists.around(queries, scope, among, k)
             else:
@@ -92,27 +92,27 @@ class Approximate:
         if rows.min(initial=0) < 0:
             missing = np.flatnonzero((rows >= 0).sum(axis=1) < k)
             if len(missing):
-                return self._completed(queries, rows, k, among, missing)
+                return self._complete(queries, rows, k, among, missing)
         return rank_candidates(self._vectors, queries, k, rows)
 
     def candidates(self, queries: np.ndarray, depth: int, scope: int, selector: Any = None) -> np.ndarray:
         """(q, depth) int64, the rows that the index finds nearest; −1 where it finds no more."""
         parameters = self._usual.get(scope) if selector is None else None
         if parameters is None:
-            parameters = self._parameters(scope, selector)
+            parameters = self._build_faiss_parameters(scope, selector)
             if selector is None and len(self._usual) < 64:
                 self._usual[scope] = parameters
         return search_index(self._index, queries, depth, parameters)
 
-    def _planned(self, k: int, share: float) -> tuple[int, int]:
+    def _scale_parameters(self, k: int, share: float) -> tuple[int, int]:
         """Scope and depth for k hits where only a share of the rows around a query counts."""
-        effort = self._effort
+        parameters = self._parameters
         if k <= _TUNED_FOR and share == 1.0:
-            return effort.scope, min(effort.depth, len(self._vectors))
+            return parameters.probes, min(parameters.reranked, len(self._vectors))
         more = max(1.0, k / _TUNED_FOR) ** 0.5
-        least = k * min(max(effort.depth / _TUNED_FOR, _SOME), _LEAST)
-        depth = min(int(max(effort.depth * more, least)), len(self._vectors))
-        return self._scope(effort.scope * more, depth, share), depth
+        least = k * min(max(parameters.reranked / _TUNED_FOR, _SOME), _LEAST)
+        depth = min(int(max(parameters.reranked * more, least)), len(self._vectors))
+        return self._scope(parameters.probes * more, depth, share), depth
 
     def _scope(self, usual: float, depth: int, share: float) -> int:
         """A scope for so many candidates where a share of the rows around a query counts: others are passed by."""
@@ -125,9 +125,9 @@ class Approximate:
         """So many rows are visited one by one in the time of a search for those of them that are nearest."""
         wider = len(self._vectors) / max(count, 1)
         slower = 1 + _CHECKED * (wider - 1) if self._kind.lists else wider
-        return min(self._effort.worth * slower * scope / self._effort.scope, len(self._vectors) // 2)
+        return min(self._parameters.equivalent_rows * slower * scope / self._parameters.probes, len(self._vectors) // 2)
 
-    def _parameters(self, scope: int, selector: Any) -> Any:
+    def _build_faiss_parameters(self, scope: int, selector: Any) -> Any:
         if self._kind.name == "rabitq":
             return _faiss.IVFRaBitQSearchParameters(nprobe=scope, sel=selector, qb=self._index.qb)
         if self._kind.lists:
@@ -162,7 +162,7 @@ class Approximate:
         """Candidates, searched for again where there were too few rows that count around a query."""
         if rows[:, -1].min(initial=0) >= 0:
             return rows
-        rows, most = rows.copy(), min(self._most, self._effort.scope * _WIDEST)
+        rows, most = rows.copy(), min(self._most, self._parameters.probes * _WIDEST)
         while scope < most:
             few = np.flatnonzero(rows[:, -1] < 0)
             if not len(few):
@@ -171,7 +171,7 @@ class Approximate:
             rows[few] = self.candidates(np.ascontiguousarray(queries[few]), rows.shape[1], scope, selector)
         return rows
 
-    def _completed(
+    def _complete(
         self, queries: np.ndarray, rows: np.ndarray, k: int, among: Selection | None, missing: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The results where some queries did not meet k rows, and look at all of them instead."""
@@ -181,7 +181,7 @@ class Approximate:
         return scores, found
 
 
-def open_index(folder: Path, kind: str, effort: Effort, size: int, vectors: np.ndarray) -> Approximate:
+def open_index(folder: Path, kind: str, parameters: SearchParameters, size: int, vectors: np.ndarray) -> Approximate:
     """The index in a segment's folder: a small one in memory, a large one mapped, as processes share it then.
 
     Args:
@@ -199,4 +199,4 @@ def open_index(folder: Path, kind: str, effort: Effort, size: int, vectors: np.n
         raise ValueError(f"{file} is damaged: {error}") from None
     if (index.ntotal, index.d) != vectors.shape:
         raise ValueError(f"{file} is the index of other vectors")
-    return Approximate(index, APPROXIMATE[kind], vectors, effort)
+    return Approximate(index, APPROXIMATE[kind], vectors, parameters)

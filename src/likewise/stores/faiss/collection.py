@@ -46,7 +46,7 @@ def replace_store(
     Args:
         target: what searches should aim at; None: what the URI says, such as `?target_recall=0.95&memory=2GB`.
     """
-    target = target if target is not None else SearchTarget.of(dict(location.options))
+    target = target if target is not None else SearchTarget.parse(dict(location.options))
     folder = location.file
     with ExitStack() as switching, ExitStack() as building:
         with _naming_errors(folder):
@@ -77,46 +77,46 @@ class FaissStore:
 
     @property
     def schema(self) -> Schema:
-        return self._opened.content().schema
+        return self._replica_in_use.content().schema
 
     @property
     def kind(self) -> str:
         """How the items are searched."""
-        return self._opened.content().segment.plan.kind
+        return self._replica_in_use.content().segment.plan.kind
 
     @property
     def about(self) -> dict[str, Any]:
         """How the items are searched, with what was measured, and why; JSON values."""
-        return self._opened.content().segment.plan.about
+        return self._replica_in_use.content().segment.plan.about
 
     def upsert(self, items: pl.DataFrame, vectors: np.ndarray, field_vectors: np.ndarray | None = None) -> None:
         stored, unit = prepare_items(items, vectors, self.schema, field_vectors)
         if len(stored):
-            self._opened.write(Upsert(stored, unit))
+            self._replica_in_use.write(Upsert(stored, unit))
 
     def delete(self, ids: Sequence[str]) -> int:
-        return self._opened.write(Delete(list(ids)))
+        return self._replica_in_use.write(Delete(list(ids)))
 
     def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[SearchResult]:
-        content = self._opened.content()
+        content = self._replica_in_use.content()
         queries, k = normalise_vectors(vectors, content.schema.dim), check_k(k)
         with explain_damage_in(self._folder):
             return content.search(queries, k, condition)
 
     def fetch(self, ids: Sequence[str], *, vectors: bool = False, field_vectors: bool = False) -> list[Record | None]:
         with explain_damage_in(self._folder):
-            content, rows = self._opened.located(ids)
+            content, rows = self._replica_in_use.locate(ids)
             return content.records(rows, vectors=vectors, field_vectors=field_vectors)
 
     def count(self, condition: Condition | None = None) -> int:
-        content = self._opened.content()
+        content = self._replica_in_use.content()
         if condition is None:
             return content.count
         with explain_damage_in(self._folder):
-            return content.counted(condition)
+            return content.count_matching(condition)
 
     def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
-        batches = self._opened.content().batches(batch, vectors=vectors)
+        batches = self._replica_in_use.content().batches(batch, vectors=vectors)
         while True:
             with explain_damage_in(self._folder):
                 found = next(batches, None)
@@ -126,16 +126,16 @@ class FaissStore:
 
     def content(self) -> Snapshot:
         """What the store holds now."""
-        return self._opened.content()
+        return self._replica_in_use.content()
 
     def optimise(self) -> None:
-        self._opened.compact()
+        self._replica_in_use.compact()
 
     def close(self) -> None:
         self._replica = None
 
     @property
-    def _opened(self) -> Replica:
+    def _replica_in_use(self) -> Replica:
         if self._replica is None:
             raise UserError(f"the store in {self._folder} is closed")
         return self._replica

@@ -33,7 +33,7 @@ def find_nearest(
     if k == 0 or len(queries) == 0:
         return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     if rows is not None and len(queries) < _FEW:
-        return _visited(matrix, queries, k, rows)
+        return _visit(matrix, queries, k, rows)
     scores = np.empty((len(queries), 0), np.float32)
     places = np.empty((len(queries), 0), np.int64)
     for start in range(0, size, _BLOCK):
@@ -104,7 +104,7 @@ def rank_candidates(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.nd
     return products.reshape(-1)[flat], rows.reshape(-1)[flat]
 
 
-def _visited(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _visit(matrix: np.ndarray, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The k best of chosen rows for a few queries; threads share the rows of one query."""
     shares = min(_faiss.omp_get_max_threads(), len(rows) // _SHARE) if len(queries) == 1 else 1
     if shares < 2:

@@ -35,7 +35,7 @@ class Kind:
 
     Attributes:
         lists: rows are in lists, of which a search reads some; otherwise they are nodes of a graph.
-        depths: how many candidates for ten hits are worth trying; coarse codes need more.
+        depths: how many candidates for ten hits are worth with_parameters; coarse codes need more.
         code_size: bytes of a row's code, given the dimensions.
     """
 
@@ -47,12 +47,12 @@ class Kind:
     def size(self, count: int, dim: int) -> int:
         """The estimated bytes of an index."""
         if self.lists:
-            return count * (self.code_size(dim) + 8) + lists_of(count) * dim * 4 + 1024 * dim
+            return count * (self.code_size(dim) + 8) + choose_list_count(count) * dim * 4 + 1024 * dim
         return int(1.01 * count * (self.code_size(dim) + 8 * _LINKS + 8 + 4 + 4 * _LINKS / (_LINKS - 1)))
 
     def scopes(self, count: int) -> list[int]:
-        """Ascending numbers of lists to read, or of rows to keep in view, that are worth trying."""
-        most = lists_of(count) if self.lists else min(count, 2048)
+        """Ascending numbers of lists to read, or of rows to keep in view, that are worth with_parameters."""
+        most = choose_list_count(count) if self.lists else min(count, 2048)
         steps = [1, 2, 3, 4, 5, 6, 7] if self.lists else [16, 20, 24, 28]
         while steps[-1] < most:
             steps.append(steps[-4] * 2)
@@ -76,7 +76,7 @@ APPROXIMATE = {
 }
 
 
-def lists_of(count: int) -> int:
+def choose_list_count(count: int) -> int:
     """Into how many lists so many rows go.
 
     Every query is compared with the centre of every list, exactly, so that more lists do not pay: 2 √n made searches
@@ -103,7 +103,7 @@ def train_index(kind: Kind, vectors: np.ndarray, coarse: Any = None) -> Any:
         index.hnsw.efConstruction = _CARE
         index.train(_sample(vectors, 65_536))
         return index
-    lists = lists_of(count)
+    lists = choose_list_count(count)
     quantiser = coarse if coarse is not None else build_quantiser(dim)
     index = _of_lists(kind.name, quantiser, dim, lists, count)
     index.cp.niter, index.cp.spherical, index.cp.max_points_per_centroid = _ROUNDS, True, _POINTS

@@ -19,7 +19,7 @@ import numpy as np
 from likewise.errors import UserError
 from likewise.files import reason
 from likewise.progress import Bar, say, track
-from likewise.stores.faiss.approximate import INDEX, Approximate, Effort, open_index
+from likewise.stores.faiss.approximate import INDEX, Approximate, SearchParameters, open_index
 from likewise.stores.faiss.exact import find_nearest
 from likewise.stores.faiss.index_types import APPROXIMATE, build_quantiser, fill_index, train_index
 from likewise.stores.faiss.search_plan import SearchPlan
@@ -71,7 +71,7 @@ def index_next_segment(folder: Path, before: Segment, *, appended: bool) -> None
 
 def describe_plan(plan: SearchPlan) -> str:
     """A plan as a part of a sentence."""
-    if plan.effort is None:
+    if plan.parameters is None:
         return f"by comparing all items (flat, {show_bytes(plan.bytes)})"
     found = f"{plan.recall:.1%} of the true neighbours of held-out queries"
     return f"by {plan.kind} ({show_bytes(plan.bytes)}, finds {found} in {1000 * (plan.seconds or 0):.2f} ms)"
@@ -185,18 +185,18 @@ class _IndexChoice:
         coarse = build_quantiser(self._dim)
         for name in track(names, "Comparing kinds of index") if self._speaking else names:
             if name == "flat":
-                alone, together = trial.seconds_of(lambda queries: find_nearest(some, queries, NEIGHBOURS), slow=True)
+                alone, together = trial.time_search(lambda queries: find_nearest(some, queries, NEIGHBOURS), slow=True)
                 times[name] = growth * cost(alone, together)
             elif APPROXIMATE[name].lists:
-                times[name], again[name] = self._tried(name, some, trial, coarse, growth**0.4)
+                times[name], again[name] = self._try_kind(name, some, trial, coarse, growth**0.4)
             else:
-                (whole, _), part = self._tried(name, some, trial), np.ascontiguousarray(some[::_PART])
-                power = math.log(whole / self._tried(name, part, Trial(part))[0]) / math.log(_PART)
+                (whole, _), part = self._try_kind(name, some, trial), np.ascontiguousarray(some[::_PART])
+                power = math.log(whole / self._try_kind(name, part, Trial(part))[0]) / math.log(_PART)
                 times[name] = growth ** max(power, _LEAST_POWER) * whole
         times = settle_ties(times, again)
         return sorted(times, key=lambda name: times[name])
 
-    def _tried(
+    def _try_kind(
         self, name: str, vectors: np.ndarray, trial: Trial, coarse: Any = None, factor: float = 1.0
     ) -> tuple[float, Callable[[], float]]:
         """Seconds that a kind takes over a few vectors, and a way to measure them again.
@@ -209,14 +209,14 @@ class _IndexChoice:
         kind = APPROXIMATE[name]
         index = train_index(kind, vectors, coarse)
         fill_index(index, vectors)
-        entrant = Approximate(index, kind, vectors, Effort(1, 1))
+        entrant = Approximate(index, kind, vectors, SearchParameters(1, 1))
         measured = tune(entrant, kind, trial, len(vectors), self._target.recall)
         if not measured.met:
             lost = 1e6 * (2 - measured.recall)
             return lost, lambda: lost
-        best = entrant.trying(measured.effort)
+        best = entrant.with_parameters(measured.parameters)
         search = partial(best.search, k=NEIGHBOURS, among=None)
-        return factor * measured.cost, lambda: factor * cost(*trial.seconds_of(search))
+        return factor * measured.cost, lambda: factor * cost(*trial.time_search(search))
 
     def _built(self, name: str, why: str, start: Path | None = None) -> tuple[SearchPlan, bool]:
         """Build an index over all vectors, and tune it.
@@ -238,10 +238,10 @@ class _IndexChoice:
         size = (folder / INDEX).stat().st_size
         if self._trial is None:
             self._trial = Trial(self._vectors)
-        opened = open_index(folder, name, Effort(1, 1), size, self._vectors)
+        opened = open_index(folder, name, SearchParameters(1, 1), size, self._vectors)
         measured = tune(opened, kind, self._trial, self._count, self._target.recall)
         plan = SearchPlan(
-            name, size, self._count, measured.effort, measured.recall, measured.seconds, why=why, target=self._wish
+            name, size, self._count, measured.parameters, measured.recall, measured.seconds, why=why, target=self._wish
         )
         return plan, measured.met
 

@@ -49,7 +49,7 @@ class LazyResults(Sequence[SearchResult]):
         with explain_damage_in(self._segment.folder.parent):
             if len(self._delta):
                 return iter([self._among_new(*one) for one in zip(scores, rows, strict=True)])
-            ids = self._segment.ids_of(rows.ravel())
+            ids = self._segment.gather_ids(rows.ravel())
         width = rows.shape[1]
         return (SearchResult(ids[number * width : (number + 1) * width], one) for number, one in enumerate(scores))
 

@@ -56,12 +56,12 @@ class Replica:
                 self._writing.release()
         return self._content
 
-    def located(self, ids: Sequence[str]) -> tuple[Snapshot, list[int | None]]:
+    def locate(self, ids: Sequence[str]) -> tuple[Snapshot, list[int | None]]:
         """The content and the rows of some ids in it."""
         self.content()
         with self._publishing:
             content = self._content
-            return content, content.places_of(ids)
+            return content, content.find_places(ids)
 
     def write(self, write: Upsert | Delete) -> int:
         """Make a write last, then let readers see it.
@@ -75,7 +75,7 @@ class Replica:
         with self._only_writer():
             if isinstance(write, Delete):
                 ids = list(dict.fromkeys(write.ids))
-                present = [id for id, row in zip(ids, self._content.places_of(ids), strict=True) if row is not None]
+                present = [id for id, row in zip(ids, self._content.find_places(ids), strict=True) if row is not None]
                 if not present:
                     return 0
                 write = Delete(present)
@@ -180,7 +180,7 @@ class Replica:
 
     def _read_on(self, *, alone: bool) -> None:
         path = self._version / WAL_FILE
-        if not alone and wal.end_of(path) == self._end:
+        if not alone and wal.find_end(path) == self._end:
             return
         before = self._end
         for record, end in wal.read(path, before, beyond=alone):

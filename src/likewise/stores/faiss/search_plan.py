@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from likewise.stores.faiss.approximate import Effort
+from likewise.stores.faiss.approximate import SearchParameters
 from likewise.stores.search_target import SearchTarget
 
 
@@ -18,7 +18,7 @@ class SearchPlan:
         kind: "flat", or one of index_types.py.
         bytes: of the index's file; of the vectors where they are all compared.
         chosen_at: how many items there were when the kind was chosen and its codes were learned.
-        effort: how hard a search tries; None where all items are compared.
+        parameters: of a search; None where all items are compared.
         recall: the share of the true neighbours of held-out queries that searches found.
         seconds: that such a search took then.
         why: the reason, as a part of a sentence.
@@ -28,7 +28,7 @@ class SearchPlan:
     kind: str
     bytes: int
     chosen_at: int
-    effort: Effort | None = None
+    parameters: SearchParameters | None = None
     recall: float = 1.0
     seconds: float | None = None
     why: str = "few items are quickly compared one by one"
@@ -42,7 +42,7 @@ class SearchPlan:
     @property
     def about(self) -> dict[str, Any]:
         """The same for whoever wants to show it; JSON values."""
-        parameters = {} if self.effort is None else asdict(self.effort)
+        parameters = {} if self.parameters is None else asdict(self.parameters)
         about = {"kind": self.kind, "parameters": parameters, "recall": self.recall, "seconds": self.seconds}
         return about | {"bytes": self.bytes, "why": self.why}
 
@@ -54,9 +54,11 @@ class SearchPlan:
             ValueError, KeyError, TypeError: something else.
         """
         values = {name: value for name, value in content.items() if name != "count"}
-        effort = values["effort"]
-        if (effort is None) != (values["kind"] == "flat"):
-            raise ValueError(f"a {values['kind']} index cannot be searched with the effort {effort}")
-        values["effort"] = None if effort is None else Effort(**{name: int(value) for name, value in effort.items()})
+        parameters = values["parameters"]
+        if (parameters is None) != (values["kind"] == "flat"):
+            raise ValueError(f"a {values['kind']} index cannot be searched with the parameters {parameters}")
+        values["parameters"] = (
+            None if parameters is None else SearchParameters(**{name: int(value) for name, value in parameters.items()})
+        )
         values["target"] = SearchTarget.from_json(values["target"])
         return cls(**values)

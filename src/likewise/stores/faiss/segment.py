@@ -120,7 +120,7 @@ class Segment:
         self._found: dict[str, int] = {}
         self._index = self._opened_index()
 
-    def ids_of(self, rows: np.ndarray) -> list[str]:
+    def gather_ids(self, rows: np.ndarray) -> list[str]:
         """The ids of rows that a search has found, which are remembered: whoever searches looks at the items next."""
         ids = self.ids.many(rows)
         if len(ids) <= _REMEMBERED:
@@ -129,7 +129,7 @@ class Segment:
             self._found.update(zip(ids, rows.tolist(), strict=True))
         return ids
 
-    def rows_of(self, ids: Sequence[str]) -> list[int | None]:
+    def find_rows(self, ids: Sequence[str]) -> list[int | None]:
         """Each id's row, or None where there is no such id."""
         found = self._found
         rows = [found.get(id) for id in ids]
@@ -211,9 +211,9 @@ class Segment:
 
     def _opened_index(self) -> Approximate | None:
         plan = self.plan
-        if plan.effort is None:
+        if plan.parameters is None:
             return None
-        return open_index(self.folder, plan.kind, plan.effort, plan.bytes, self.vectors)
+        return open_index(self.folder, plan.kind, plan.parameters, plan.bytes, self.vectors)
 
     def _columns_in_memory(self, names: Sequence[str]) -> pl.DataFrame:
         """Columns are read when a filter first asks for them, and kept."""

@@ -57,13 +57,13 @@ class Snapshot:
         """The number of items."""
         return self._alive[0].count + self._alive[1].count
 
-    def counted(self, condition: Condition) -> int:
+    def count_matching(self, condition: Condition) -> int:
         """The number of items that meet a condition."""
-        return sum(part.count for part in self._selected(condition))
+        return sum(part.count for part in self._select(condition))
 
     def search(self, queries: np.ndarray, k: int, condition: Condition | None) -> LazyResults:
         """As `Store.search`, of unit vectors."""
-        among = self._alive if condition is None else self._selected(condition)
+        among = self._alive if condition is None else self._select(condition)
         everything = condition is None and self.dead is None
         found = self.segment.search(queries, k, None if everything else among[0])
         if among[1].count:
@@ -72,9 +72,9 @@ class Snapshot:
             found = merge_results(found, (scores, rows + self.segment.count), k)
         return LazyResults(self.segment, self.delta, np.maximum(np.minimum(found[0], 1.0), -1.0), found[1])
 
-    def places_of(self, ids: Sequence[str]) -> list[int | None]:
+    def find_places(self, ids: Sequence[str]) -> list[int | None]:
         """Each item's row, or None where there is no such item."""
-        rows, old, places = self.segment.rows_of(ids), self.segment.count, self._places
+        rows, old, places = self.segment.find_rows(ids), self.segment.count, self._places
         if self.dead is not None:
             rows = [row if row is None or not self.dead[row] else None for row in rows]
         return [old + places[id] if id in places else row for id, row in zip(ids, rows, strict=True)]
@@ -141,18 +141,22 @@ class Snapshot:
 
     def after(self, write: Upsert | Delete) -> "Snapshot":
         """The content after a write, which is the only one that may be written to from then on."""
-        return self._upserted(write.items, write.vectors) if isinstance(write, Upsert) else self._deleted(write.ids)
+        return (
+            self._with_upserts(write.items, write.vectors)
+            if isinstance(write, Upsert)
+            else self._with_deletions(write.ids)
+        )
 
-    def _upserted(self, items: pl.DataFrame, vectors: np.ndarray) -> "Snapshot":
+    def _with_upserts(self, items: pl.DataFrame, vectors: np.ndarray) -> "Snapshot":
         ids = items["id"].to_list()
-        new = self._deleted(ids)
+        new = self._with_deletions(ids)
         first = len(new.delta)
         self._places.update(zip(ids, range(first, first + len(ids)), strict=True))
         return replace(new, delta=new.delta.grown(items, vectors))
 
-    def _deleted(self, ids: Sequence[str]) -> "Snapshot":
+    def _with_deletions(self, ids: Sequence[str]) -> "Snapshot":
         in_delta = [row for row in (self._places.pop(id, None) for id in ids) if row is not None]
-        in_segment = [row for row in self.segment.rows_of(ids) if row is not None]
+        in_segment = [row for row in self.segment.find_rows(ids) if row is not None]
         dead = self.dead
         if in_segment:
             dead = np.zeros(self.segment.count, bool) if dead is None else dead.copy()
@@ -164,18 +168,18 @@ class Snapshot:
         mask = np.ones(self.segment.count, bool) if self.dead is None else ~self.dead
         return Selection(mask), Selection(self.delta.alive)
 
-    def _selected(self, condition: Condition) -> tuple[Selection, Selection]:
+    def _select(self, condition: Condition) -> tuple[Selection, Selection]:
         """The rows of both parts that meet a condition; people page and count within one and the same."""
         key = repr(condition)  # conditions with 1, 1.0 and true equal each other
         known = self._selections.get(key)
         if known is None:
-            known = self._evaluated(condition)
+            known = self._evaluate(condition)
             if len(self._selections) >= _MASKS_KEPT:
                 self._selections.clear()
             self._selections[key] = known
         return known
 
-    def _evaluated(self, condition: Condition) -> tuple[Selection, Selection]:
+    def _evaluate(self, condition: Condition) -> tuple[Selection, Selection]:
         form = normal_form(condition, self.schema)
         if form is True:
             return self._alive

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from likewise.stores.faiss.approximate import Approximate, Effort
+from likewise.stores.faiss.approximate import Approximate, SearchParameters
 from likewise.stores.faiss.exact import find_nearest
 from likewise.stores.faiss.faiss_calls import inner_products
 from likewise.stores.faiss.index_types import Kind
@@ -32,7 +32,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Measured:
-    """What an effort leads to.
+    """What an parameters leads to.
 
     Attributes:
         recall: the mean of held-out queries that had no part in the choice.
@@ -41,7 +41,7 @@ class Measured:
         seconds_in_batch: the median for each query of a batch.
     """
 
-    effort: Effort
+    parameters: SearchParameters
     recall: float
     met: bool
     seconds: float
@@ -92,11 +92,11 @@ class Trial:
         others = np.argsort(rows == sources, axis=1, kind="stable")[:, :depth]
         return np.minimum(np.cumsum(np.take_along_axis(hits, others, axis=1), axis=1) / self._wanted, 1.0)
 
-    def seconds_of(self, search: Callable[[np.ndarray], object], *, slow: bool = False) -> tuple[float, float]:
+    def time_search(self, search: Callable[[np.ndarray], object], *, slow: bool = False) -> tuple[float, float]:
         """The median seconds of a query that is searched for alone, and in a batch; a slow search is tried less."""
         batch = min(_BATCH, len(self.queries))
         few, many = (_TIMED // 5, batch) if slow else (_TIMED, 6 * batch)
-        return _timed(search, self.queries[:few]), _timed(search, self.queries[:many], batch)
+        return _time(search, self.queries[:few]), _time(search, self.queries[:many], batch)
 
     @cached_property
     def visit(self) -> float:
@@ -104,11 +104,11 @@ class Trial:
         random, count = np.random.default_rng(2), min(_VISITED, len(self._vectors))
         rows = iter([np.sort(random.choice(len(self._vectors), count, replace=False)) for _ in range(20)])
         return (
-            _timed(lambda query: find_nearest(self._vectors, query, NEIGHBOURS, next(rows)), self.queries[:20]) / count
+            _time(lambda query: find_nearest(self._vectors, query, NEIGHBOURS, next(rows)), self.queries[:20]) / count
         )
 
 
-def _timed(search: Callable[[np.ndarray], object], queries: np.ndarray, batch: int = 1) -> float:
+def _time(search: Callable[[np.ndarray], object], queries: np.ndarray, batch: int = 1) -> float:
     spans = []
     for first in range(0, len(queries) - batch + 1, batch):
         start = time.perf_counter()
@@ -118,35 +118,35 @@ def _timed(search: Callable[[np.ndarray], object], queries: np.ndarray, batch: i
 
 
 def tune(index: Approximate, kind: Kind, trial: Trial, count: int, recall: float) -> Measured:
-    """The fastest effort that reaches a recall, or the best there is."""
+    """The fastest parameters that reaches a recall, or the best there is."""
     deepest = [depth for depth in kind.depths if depth <= count] or [count]
     reaching: list[Measured] = []
-    best: tuple[float, Effort] = (-1.0, Effort(1, deepest[-1]))
+    best: tuple[float, SearchParameters] = (-1.0, SearchParameters(1, deepest[-1]))
     seen: list[float] = []
     for scope in kind.scopes(count):
         found = trial.recalls(index, scope, deepest[-1], confirming=False)
         seen.append(float(found[:, -1].mean()))
         if seen[-1] > best[0]:
-            best = seen[-1], Effort(scope, deepest[-1])
+            best = seen[-1], SearchParameters(scope, deepest[-1])
         enough = [depth for depth in deepest if _surely(found[:, depth - 1]) >= recall][:_CONFIRMED]
         if enough:
             confirmed = trial.recalls(index, scope, enough[-1], confirming=True)
             depth = next((depth for depth in enough if _surely(confirmed[:, depth - 1]) >= recall), None)
             if depth is not None:
                 reached = float(confirmed[:, depth - 1].mean())
-                reaching.append(_measured(index, trial, Effort(scope, depth), reached, met=True))
+                reaching.append(_measure(index, trial, SearchParameters(scope, depth), reached, met=True))
         if len(reaching) == _COMPARED:
             break
         if not reaching and len(seen) > 4 and seen[-1] - seen[-5] < 0.001:
             break  # whoever reads more finds no more
     if reaching:
-        costs = {measured.effort: measured.cost for measured in reaching}
-        costs = settle_ties(costs, {effort: partial(_cost, index, trial, effort) for effort in costs})
-        return min(reaching, key=lambda measured: costs[measured.effort])
-    effort = best[1]
-    confirmed = trial.recalls(index, effort.scope, effort.depth, confirming=True)[:, -1]
+        costs = {measured.parameters: measured.cost for measured in reaching}
+        costs = settle_ties(costs, {parameters: partial(_cost, index, trial, parameters) for parameters in costs})
+        return min(reaching, key=lambda measured: costs[measured.parameters])
+    parameters = best[1]
+    confirmed = trial.recalls(index, parameters.probes, parameters.reranked, confirming=True)[:, -1]
     reached = float(confirmed.mean())
-    return _measured(index, trial, effort, reached, met=reached >= recall)
+    return _measure(index, trial, parameters, reached, met=reached >= recall)
 
 
 def _surely(recalls: np.ndarray) -> float:
@@ -165,15 +165,15 @@ def settle_ties(costs: Mapping[_Key, float], again: Mapping[_Key, Callable[[], f
     return {**costs, **dict(zip(near, np.median(rounds, axis=0).tolist(), strict=True))}
 
 
-def _measured(index: Approximate, trial: Trial, effort: Effort, recall: float, *, met: bool) -> Measured:
-    alone, together = _timing(index, trial, effort)
-    return Measured(replace(effort, worth=int(alone / trial.visit)), recall, met, alone, together)
+def _measure(index: Approximate, trial: Trial, parameters: SearchParameters, recall: float, *, met: bool) -> Measured:
+    alone, together = _timing(index, trial, parameters)
+    return Measured(replace(parameters, equivalent_rows=int(alone / trial.visit)), recall, met, alone, together)
 
 
-def _timing(index: Approximate, trial: Trial, effort: Effort) -> tuple[float, float]:
-    trying = index.trying(replace(effort, worth=0))
-    return trial.seconds_of(lambda queries: trying.search(queries, NEIGHBOURS, None))
+def _timing(index: Approximate, trial: Trial, parameters: SearchParameters) -> tuple[float, float]:
+    with_parameters = index.with_parameters(replace(parameters, equivalent_rows=0))
+    return trial.time_search(lambda queries: with_parameters.search(queries, NEIGHBOURS, None))
 
 
-def _cost(index: Approximate, trial: Trial, effort: Effort) -> float:
-    return cost(*_timing(index, trial, effort))
+def _cost(index: Approximate, trial: Trial, parameters: SearchParameters) -> float:
+    return cost(*_timing(index, trial, parameters))

@@ -78,7 +78,7 @@ def append(path: Path, position: Position, content: bytes) -> Position:
     return end
 
 
-def end_of(path: Path) -> Position:
+def find_end(path: Path) -> Position:
     """Up to where the records of a log count.
 
     Raises:
@@ -86,7 +86,7 @@ def end_of(path: Path) -> Position:
         DamageError: the log is damaged.
     """
     with path.open("rb") as file:
-        return _counted(path, file)
+        return _read_count(path, file)
 
 
 def read(path: Path, position: Position, *, beyond: bool = False) -> Iterator[tuple[bytes, Position]]:
@@ -100,7 +100,7 @@ def read(path: Path, position: Position, *, beyond: bool = False) -> Iterator[tu
         DamageError: a record that counts is not what was written.
     """
     with path.open("rb") as file:
-        end = _counted(path, file)
+        end = _read_count(path, file)
         while position.offset < end.offset:
             found = _next(file, position)
             if found is None or found[1].offset > end.offset:
@@ -120,7 +120,7 @@ def recover(path: Path, position: Position) -> None:
     Args:
         position: where the last whole record ends.
     """
-    if end_of(path) != position:
+    if find_end(path) != position:
         sync(path)
         with path.open("r+b", buffering=0) as file:
             _write(file, 0, _header(position))
@@ -136,19 +136,19 @@ def _next(file: BinaryIO, position: Position) -> tuple[bytes, Position] | None:
     if zlib.crc32(head[:-4]) != checksum or length > os.fstat(file.fileno()).st_size:
         return None
     content = file.read(length)
-    if len(content) < length or _chained(content, position.chain) != chain:
+    if len(content) < length or _extend_chain(content, position.chain) != chain:
         return None
     return content, Position(position.offset + _HEAD.size + length, chain)
 
 
 def _record(content: bytes, position: Position) -> tuple[bytes, Position]:
-    chain = _chained(content, position.chain)
+    chain = _extend_chain(content, position.chain)
     head = struct.pack("<QI", len(content), chain)
     record = head + struct.pack("<I", zlib.crc32(head)) + content
     return record, Position(position.offset + len(record), chain)
 
 
-def _chained(content: bytes, chain: int) -> int:
+def _extend_chain(content: bytes, chain: int) -> int:
     return zlib.crc32(content, zlib.crc32(struct.pack("<QI", len(content), chain)))
 
 
@@ -157,7 +157,7 @@ def _header(end: Position) -> bytes:
     return (fields + struct.pack("<I", zlib.crc32(fields))).ljust(_FIRST, b"\0")
 
 
-def _counted(path: Path, file: BinaryIO) -> Position:
+def _read_count(path: Path, file: BinaryIO) -> Position:
     for _ in range(_TRIES):
         file.seek(0)
         start = file.read(_FIRST)

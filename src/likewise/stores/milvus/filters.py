@@ -23,8 +23,8 @@ _TO_KEY, _FROM_KEY = bytes.maketrans(_BASE64, _SORTED), bytes.maketrans(_SORTED,
 def text_key(text: str) -> str:
     """A text as a key: different texts have different keys, and those of up to `LONGEST_TEXT` bytes their order."""
     data = text.encode()
-    key = _ordered(data[:LONGEST_TEXT])
-    return key if len(data) <= LONGEST_TEXT else key + _ordered(hashlib.sha256(data).digest())
+    key = _encode_ordered(data[:LONGEST_TEXT])
+    return key if len(data) <= LONGEST_TEXT else key + _encode_ordered(hashlib.sha256(data).digest())
 
 
 def key_text(key: str) -> str:
@@ -50,9 +50,9 @@ def expression(condition: Condition) -> str:
         case OneOf(column, values):
             return f"{column} in {_list(values)}"
         case Not(OneOf(column, values)):
-            return _filled(column, f"{column} not in {_list(values)}")
+            return _test_filled(column, f"{column} not in {_list(values)}")
         case Compare(column, "!=", value):
-            return _filled(column, f"{column} != {_literal(value)}")
+            return _test_filled(column, f"{column} != {_literal(value)}")
         case Compare(column, operator, value):
             if operator != "==" and isinstance(value, str) and len(value.encode()) > LONGEST_TEXT:
                 raise UserError(f"a Milvus store tells the order of texts of at most {LONGEST_TEXT:,} bytes")
@@ -61,7 +61,7 @@ def expression(condition: Condition) -> str:
             raise AssertionError(f"no normal form: {condition}")
 
 
-def _filled(column: str, comparison: str) -> str:
+def _test_filled(column: str, comparison: str) -> str:
     """Not every version of Milvus leaves blank cells out by itself."""
     return comparison if column == ID else f"({column} is not null and {comparison})"
 
@@ -76,5 +76,5 @@ def _literal(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _ordered(data: bytes) -> str:
+def _encode_ordered(data: bytes) -> str:
     return base64.b64encode(data).rstrip(b"=").translate(_TO_KEY).decode()
