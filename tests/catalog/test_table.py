@@ -89,7 +89,7 @@ HOSTILE = {
     "excel.csv": (b"PK\x03\x04" + b"\0" * 50, "Excel"),
     "page.csv": (b"\n<!DOCTYPE html><html>404</html>", "web page"),
     "picture.csv": (b"\x89PNG\r\n\x1a\n123", "a picture"),
-    "random.csv": (bytes(range(256)) * 20, "no text"),
+    "random.csv": (bytes(range(256)) * 20, "is not a text file"),
     "text.parquet": (b"title\na\n", "not a Parquet file"),
     "cut.parquet": (b"PAR1" + b"\x15\x04" * 100, "damaged"),
     "cut.csv.gz": (gzip.compress(b"title\n" + b"a\n" * 5000)[:-20], "damaged"),
