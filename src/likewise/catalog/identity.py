@@ -1,4 +1,4 @@
-"""Identity: what makes two rows the same thing, as integer codes; equal codes are equal values, −1 is no value."""
+"""Identity: which rows show the same item, as integer codes; equal codes are equal values, −1 is no value."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

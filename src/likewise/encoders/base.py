@@ -203,7 +203,7 @@ class Encoder(nn.Module):
         return np.zeros(len(texts), np.float32)
 
     def description(self) -> dict[str, Any]:
-        """All that decides the features beside the weights (not the name), as JSON values; `restore` gets it back."""
+        """All that decides the features except the weights (not the name), as JSON values; `restore` gets it back."""
         raise NotImplementedError
 
     def save_files(self, folder: Path) -> None:

@@ -37,7 +37,7 @@ class FeatureCache:
     """Features of one encoder by content key, as float16.
 
     Args:
-        folder: where caches lie; this one gets a folder of its own in it.
+        folder: where caches lie; this one gets a subfolder.
         encoder: its fingerprint and feature shape; changed weights give another cache.
         variant: what was done to the inputs before, or where the encoder was cut, such as "cut-11-mirror".
         shape: of a row; the encoder's `feature_shape` for None.

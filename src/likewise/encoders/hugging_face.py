@@ -23,7 +23,7 @@ class HuggingFaceEncoder(Encoder):
 
     Attributes:
         network: a transformers model.
-        preparation: its tokenizer or image processor, saved beside it.
+        preparation: its tokenizer or image processor, saved with it.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from likewise.errors import MissingExtraError, UserError
 def add_lora(
     encoder: Encoder, rank: int = 16, *, cut: int = 0, scale: float = 2.0, dropout: float = 0.0, seed: int = 0
 ) -> list[str]:
-    """Put trainable low-rank maps beside all linear layers of the blocks from `cut` on; nothing else trains.
+    """Add trainable low-rank maps to all linear layers of the blocks from `cut` on; nothing else trains.
 
     The features do not change yet, since B starts at zero. What lies before the cut never does, so that its cached
     activations stay true.

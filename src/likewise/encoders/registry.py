@@ -19,7 +19,7 @@ from likewise.parsing import read_json
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """An encoder with a short name of its own."""
+    """An encoder with a short name."""
 
     name: str
     modality: Modality

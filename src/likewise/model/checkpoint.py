@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, written beside the old file and swapped in."""
+"""Weights on disk: safetensors, replaced atomically."""
 
 import math
 from pathlib import Path

@@ -93,7 +93,7 @@ class _PortableFile(BaseModel):
 
 
 def save_portable(path: Path | str, model: Model, items: EncodedItems, *, cache: Path) -> None:
-    """Write model and items to one file, beside the old one, which is replaced in the last step.
+    """Write model and items to one file; an old one is replaced atomically.
 
     Args:
         path: such as model_weights.pt.

@@ -1,6 +1,6 @@
 """Boosts such as 'popularity * 0.1 - log1p(price) / 50': parsed into a small program, never evaluated as code.
 
-A blank cell counts as 0, and so does whatever has no value, such as a division by zero or the root of a negative
+A blank cell counts as 0, and so does anything without a value, such as a division by zero or the root of a negative
 number: a boost must not take an item out of the results. A text such as "$1,299.00" is the number that filters see in
 it; true is 1 and false 0.
 """

@@ -45,7 +45,7 @@ def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
 
 
 def write_parquet(path: Path, table: pl.DataFrame) -> None:
-    """Write a Parquet file beside the old one, which it replaces in the last step.
+    """Write a Parquet file; an old one is replaced atomically.
 
     Raises:
         UserError: the file cannot be written.

@@ -51,7 +51,7 @@ class IndexLocation:
         """The store that a run uses, or another one.
 
         A run may come from a stranger: credentials go to a place that only the run names where they allow it, and what
-        lies outside of the run is said aloud.
+        lies outside the run is printed.
 
         Args:
             credentials: for `store`; for the place that the run remembers, if its hosts are among `credentials.hosts`.

@@ -170,7 +170,7 @@ class _Search:
 
 
 def _without_last_ties(found: list[Candidate]) -> list[Candidate]:
-    """Those before the last and its equals, of which there may be more: they are for the next page, all of them."""
+    """All but the last score and its ties: more of these may follow, so they all wait for the next page."""
     return [candidate for candidate in found if candidate.score > found[-1].score]
 
 
@@ -188,7 +188,7 @@ def _good_enough(query: Query, block: list[_Loaded]) -> list[_Loaded]:
 
 
 def _facets(query: Query, store: Store, source: Source) -> dict[str, dict[Any, int]]:
-    """The values of the best candidates, of whatever page."""
+    """Value counts of the best candidates, the same for every page."""
     liked = {term.value for term in query.likes}
     best = without(source(COUNTED + len(liked), query.where), liked)[:COUNTED]
     records = _records(store, [_Loaded(candidate.id, candidate.score) for candidate in best])

@@ -94,7 +94,7 @@ class Store(Protocol):
         """
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove items; unknown ids are no mistake. Returns how many were there."""
+        """Remove items; unknown ids are ignored. Returns how many were there."""
 
     def search(self, vectors: np.ndarray, k: int, condition: Condition | None = None) -> Sequence[SearchResult]:
         """Find the k items nearest to each query among those that meet a condition.
@@ -129,4 +129,4 @@ class Store(Protocol):
         """Do what makes searches fast after many writes: indexes, compaction. `replace_store` does so by itself."""
 
     def close(self) -> None:
-        """Let go of files and connections; closing twice is no mistake."""
+        """Close files and connections; closing twice is allowed."""

@@ -104,7 +104,7 @@ class Connection(Protocol):
         """The name of the collection in use, another one after each replacement; None where there is no store."""
 
     def close(self) -> None:
-        """Let go of the engine; closing twice is no mistake."""
+        """Close the connection; closing twice is allowed."""
 
 
 class CollectionStore:

@@ -45,7 +45,7 @@ class AliasedConnection(Connection, Protocol):
         """
 
     def drop_collection(self, name: str) -> None:
-        """Remove a collection; none of that name is no mistake."""
+        """Remove a collection; a missing one is ignored."""
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def split_by_size(stored: pl.DataFrame, unit: np.ndarray, most: int) -> Iterator
     Args:
         stored: n rows, as `prepare_items` gives them.
         unit: (n, dim).
-        most: bytes of texts, blobs and vectors in a part; an item that is larger makes a part of its own.
+        most: bytes of texts, blobs and vectors in a part; a larger item makes one part.
     """
     lengths = [pl.col(name).str.len_bytes().fill_null(0) for name, kind in stored.schema.items() if kind == pl.String]
     lengths += [pl.col(name).bin.size() for name, kind in stored.schema.items() if kind == pl.Binary]

@@ -27,7 +27,7 @@ from likewise.training.validation import embed_queries, embed_rows
 Vectors = NDArray[np.float32]
 
 _MARGIN = 0.05  # of the own item's score
-_CANDIDATES = 32  # candidates of a row, of which some are the same thing or too good
+_CANDIDATES = 32  # candidates of a row; some share an identity with it or score too high
 _MOST_ROWS = 50_000  # that are searched; of more, a part is drawn anew each time
 _CHUNK = 1024
 SUSPECTS = "suspects.csv"

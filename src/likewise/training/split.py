@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 VALIDATION_NAMES = {"val", "valid", "validation", "dev"}
 TEST_NAMES = {"test", "holdout", "held-out"}
 ENOUGH_COMPONENTS = 200
-_FEWEST_LEFT = 2  # rows; a lone one has nothing to be told apart from
+_FEWEST_LEFT = 2  # rows; a single one has no negatives
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def test_a_bare_run_has_a_report_too(tmp_path):
         ({"gain": -2.0}, "training did harm"),
         ({"gain": 0.0}, "it may be none at all"),
         ({"queries": 9}, "Only 9 different things were searched for"),
-        ({"baselines": ()}, "No simple method was measured"),
+        ({"baselines": ()}, "No baseline was measured"),
     ],
 )
 def test_every_verdict_has_plain_words(options, words):

@@ -120,7 +120,7 @@ def plain_words(comparison: Comparison) -> list[str]:
         _achieved(metric, ours),
     ]
     if subset.baseline is None:
-        return [*sentences, "No simple method was measured beside it, so this says nothing about what training gained."]
+        return [*sentences, "No baseline was measured, so this says nothing about what training gained."]
     theirs, difference = subset.system(subset.baseline).metrics[metric].mean, subset.differences[metric]
     explained = f", {BASELINES[subset.baseline]}" if subset.baseline in BASELINES else ""
     sentences.append(f"The strongest simple method ({subset.baseline}{explained}) reached {_of_100(theirs)} of 100.")

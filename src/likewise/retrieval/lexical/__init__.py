@@ -1,1 +1,1 @@
-"""Items found by the very words, numbers and codes that stand in them, beside whatever engine holds the vectors."""
+"""Keyword search (BM25) over words, numbers and codes, independent of the engine that holds the vectors."""

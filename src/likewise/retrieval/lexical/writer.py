@@ -1,4 +1,4 @@
-"""The lexical index on disk, in a folder of its own next to the store of vectors.
+"""The lexical index on disk, in a separate folder from the store of vectors.
 
 words/current                     the name of the version in use (see stores/versions.py)
 words/<version>/words.json        which content of the store it belongs to, and its segments
