@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Set
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -119,6 +119,27 @@ def find_abandoned(names: Iterable[str], collection: str, keep: Set[str], *, alo
             if alone or datetime.now(UTC) - begun > _ABANDONED:
                 found.append(name)
     return found
+
+
+def upsert_in_parts(
+    explain_errors: Callable[..., AbstractContextManager[None]],
+    items: pl.DataFrame,
+    vectors: np.ndarray,
+    most: int,
+    upsert: Callable[[pl.DataFrame, np.ndarray], object],
+) -> None:
+    """Upsert items in requests of limited size; an error says how many were written before it.
+
+    Args:
+        explain_errors: of the engine's connection.
+        items, vectors, most: see `split_by_size`.
+        upsert: writes one part.
+    """
+    written = 0
+    for some, their_vectors in split_by_size(items, vectors, most):
+        with explain_errors(after=f"{written:,} of {len(items):,} items are written" * bool(written)):
+            upsert(some, their_vectors)
+        written += len(some)
 
 
 def split_by_size(stored: pl.DataFrame, unit: np.ndarray, most: int) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:

@@ -24,7 +24,7 @@ from likewise.errors import UserError
 from likewise.files import FormatError
 from likewise.stores.base import SearchResult
 from likewise.stores.collection_store import CollectionStore, StoredItem, open_collection_store
-from likewise.stores.collection_swap import replace_collection, split_by_size
+from likewise.stores.collection_swap import replace_collection, upsert_in_parts
 from likewise.stores.current_collection import PATIENCE
 from likewise.stores.damage import explain_damaged_store
 from likewise.stores.qdrant.connection import Connection, connect
@@ -69,13 +69,10 @@ class QdrantCollection:
     schema: Schema
 
     def upsert(self, items: pl.DataFrame, vectors: np.ndarray) -> None:
-        written = 0
-        for some, their_vectors in split_by_size(items, vectors, _BYTES_AT_ONCE):
-            with self.connection.explain_errors(
-                after=f"{written:,} of {len(items):,} items are written" * bool(written)
-            ):
-                self._client.upsert(self.name, _points(some, their_vectors), wait=True)
-            written += len(some)
+        def write(some: pl.DataFrame, their_vectors: np.ndarray) -> None:
+            self._client.upsert(self.name, _points(some, their_vectors), wait=True)
+
+        upsert_in_parts(self.connection.explain_errors, items, vectors, _BYTES_AT_ONCE, write)
 
     def delete(self, ids: list[str]) -> int:
         deleted = 0
