@@ -76,7 +76,6 @@ def embed_fields(
     fields: tuple[str, ...],
     items: int,
     run_tower: Callable[[str], Iterable[tuple[Rows, Tensor]]],
-    dtype: type[np.floating] = np.float32,
 ) -> FieldEmbeddings:
     """Run the tower of each field over the items that have it, without gradients.
 
@@ -85,9 +84,8 @@ def embed_fields(
         fields: in the network's order.
         items: how many there are.
         run_tower: yields, for a field, the positions of some items (n,) and their vectors (n, dim).
-        dtype: of the result.
     """
-    vectors = np.full((items, len(fields), network.dim), np.nan, dtype)
+    vectors = np.full((items, len(fields), network.dim), np.nan, np.float32)
     with torch.inference_mode():
         for column, field in enumerate(fields):
             for places, embedded in run_tower(field):
