@@ -21,11 +21,15 @@ def test_modules_import_only_from_those_before_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "use",
-    ["import likewise", "import likewise.cli.app; likewise.cli.app.main(['--help'])"],
-    ids=["import likewise", "likewise --help"],
+    ("use", "heavy"),
+    [
+        ("import likewise", HEAVY),
+        ("import likewise.cli.app; likewise.cli.app.main(['--help'])", HEAVY),
+        ("import likewise.retrieval.index", {"torch", "transformers", "gradio", "matplotlib"}),
+    ],
+    ids=["import likewise", "likewise --help", "the index"],
 )
-def test_a_light_start(use: str) -> None:
+def test_a_light_start(use: str, heavy: set[str]) -> None:
     program = (
         f"import sys\ntry:\n    {use}\nexcept SystemExit:\n    pass\n"
         "print('loaded:', *sorted({name.partition('.')[0] for name in sys.modules}))"
@@ -33,7 +37,7 @@ def test_a_light_start(use: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "likewise" in loaded
-    assert not loaded & HEAVY
+    assert not loaded & heavy
 
 
 def imports_of_ours(path: Path, modules: set[str]) -> set[str]:

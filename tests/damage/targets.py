@@ -104,7 +104,7 @@ def everything(index: Index, *, own: bool = True) -> list[Any]:
     """All that the store holds, by id: fields and vectors."""
     rows = [
         (id, fields if own else index._bookkeeping.strip(fields), vector)
-        for batch in index._handle._store.iterate()
+        for batch in index._handle._current.store.iterate()
         for id, fields, vector in zip(batch.ids, batch.fields, batch.vectors, strict=True)
     ]
     rows.sort(key=lambda row: row[0])

@@ -89,7 +89,7 @@ def _update(work: Path, folder: Path, count: int) -> None:
 
 def _compact(work: Path, folder: Path) -> None:
     index = Index.open(folder, FakeModel())
-    index._handle._store.optimise()
+    index._handle._current.store.optimise()
     index.close()
 
 

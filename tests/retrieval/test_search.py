@@ -167,7 +167,7 @@ def test_near_duplicates_are_hidden(shop: Index) -> None:
     assert "s8" not in ids(shop.search(like="s0", k=10, hide_duplicates=True)), "nor what is the same as the item"
     few = shop.search("red running shoe", k=10, hide_duplicates=0.5)
     assert len(few) < 9
-    fetched = shop._handle._store.fetch(ids(few), vectors=True)
+    fetched = shop._handle._current.store.fetch(ids(few), vectors=True)
     vectors = np.stack([record.vector for record in fetched])
     assert np.triu(vectors @ vectors.T, 1).max() < 0.5
 

@@ -68,9 +68,9 @@ class Index:
         self._handle = StoreHandle(location.open())
         self._lexical = location.lexical
         self._lexical_in_sync = False
-        dim = self.metadata.dim
-        self._model = TruncatedModel(model, dim) if dim < model.dim else model
         try:
+            dim = self.metadata.dim
+            self._model = TruncatedModel(model, dim) if dim < model.dim else model
             self.metadata.check_model(self._model.dim, self._fingerprint, location.folder)
         except BaseException:
             self.close()
@@ -119,8 +119,8 @@ class Index:
         location = _locate(run, store, credentials, given)
         location.check_writable(model.dim)
         embeddings = ItemEmbeddings.encode(model, catalog, field_vectors=field_vectors)
-        items = CatalogSnapshot.take(catalog, model.fields).select(range(len(catalog)), embeddings)
-        ingest.build(location, model, items, catalog.fingerprint, model.fields if field_vectors else ())
+        items = IndexItems(CatalogSnapshot.take(catalog, model.fields), embeddings)
+        ingest.build(location, model, items, catalog.fingerprint)
         return cls(model, location)
 
     @classmethod
@@ -152,10 +152,10 @@ class Index:
             raise UserError(
                 f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
             )
-        shown = list(pictures) if pictures is not None else [None] * len(items)
-        rows = IndexItems(items, ItemEmbeddings(vectors), shown, [None] * len(items), digest_rows(items, shown))
+        shown: list[Picture | None] = [None] * len(items) if pictures is None else list(pictures)
+        snapshot = CatalogSnapshot(items, shown, [None] * len(items), digest_rows(items, shown))
         location = _locate(run, store, credentials)
-        ingest.build(location, model, rows, fingerprint)
+        ingest.build(location, model, IndexItems(snapshot, ItemEmbeddings(vectors)), fingerprint)
         return cls(model, location)
 
     @classmethod

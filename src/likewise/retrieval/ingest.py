@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,6 @@ import polars as pl
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare
 from likewise.catalog.images.picture import Picture
-from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.progress import Bar
 from likewise.retrieval.items import BookkeepingColumns, digest, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index, Stamp
@@ -24,6 +23,9 @@ from likewise.retrieval.metadata import IndexMetadata, sample_titles
 from likewise.retrieval.query_vector import QueryModel
 from likewise.stores.base import Store
 from likewise.stores.schema import Schema
+
+if TYPE_CHECKING:  # PyTorch is not needed to open an index
+    from likewise.model.field_embeddings import FieldEmbeddings
 
 _FEW, _SMALL_SHARE = 1_000, 0.1  # up to so many changed items are written in place; more make a new store
 _BATCH = 10_000
@@ -39,7 +41,7 @@ class ItemModel(QueryModel, Protocol):
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
 
-    def encode_items_with_fields(self, catalog: Catalog) -> tuple[np.ndarray, FieldEmbeddings]:
+    def encode_items_with_fields(self, catalog: Catalog) -> tuple[np.ndarray, "FieldEmbeddings"]:
         """The same, and the embeddings of every field, in one pass."""
 
 
@@ -49,36 +51,35 @@ class ItemEmbeddings:
 
     Attributes:
         vectors: (n, dim) float32; NaN where an item has nothing to encode.
-        field_vectors: (n, fields, dim), NaN where an item lacks a field; None where the index keeps none.
+        fields: the names of the fields whose vectors are kept; empty where none are.
+        field_vectors: (n, fields, dim), NaN where an item lacks a field; None where none are kept.
     """
 
     vectors: np.ndarray
+    fields: tuple[str, ...] = ()
     field_vectors: np.ndarray | None = None
 
     @classmethod
     def encode(cls, model: ItemModel, catalog: Catalog, *, field_vectors: bool) -> "ItemEmbeddings":
         """Run the model over a catalogue."""
         if not len(catalog):
-            return cls.allocate(0, model.dim, len(model.fields) if field_vectors else None)
+            return cls.allocate(0, model.dim, model.fields if field_vectors else ())
         if not field_vectors:
             return cls(model.encode_items(catalog))
-        vectors, fields = model.encode_items_with_fields(catalog)
-        return cls(vectors, fields.vectors)
+        vectors, towers = model.encode_items_with_fields(catalog)
+        return cls(vectors, towers.fields, towers.vectors)
 
     @classmethod
-    def allocate(cls, count: int, dim: int, fields: int | None) -> "ItemEmbeddings":
-        """Embeddings that are NaN throughout.
-
-        Args:
-            fields: how many fields have a vector; None: the index keeps no field vectors.
-        """
-        field_vectors = None if fields is None else np.full((count, fields, dim), np.nan, np.float16)
-        return cls(np.full((count, dim), np.nan, np.float32), field_vectors)
+    def allocate(cls, count: int, dim: int, fields: Sequence[str]) -> "ItemEmbeddings":
+        """Embeddings that are NaN throughout."""
+        field_vectors = np.full((count, len(fields), dim), np.nan, np.float16) if fields else None
+        return cls(np.full((count, dim), np.nan, np.float32), tuple(fields), field_vectors)
 
     def select(self, rows: Sequence[int]) -> "ItemEmbeddings":
         """Those of some items."""
         places = list(rows)
-        return ItemEmbeddings(self.vectors[places], None if self.field_vectors is None else self.field_vectors[places])
+        field_vectors = None if self.field_vectors is None else self.field_vectors[places]
+        return ItemEmbeddings(self.vectors[places], self.fields, field_vectors)
 
     def assign(self, rows: Sequence[int], others: "ItemEmbeddings") -> None:
         """Overwrite those of some items."""
@@ -95,53 +96,13 @@ class ItemEmbeddings:
 
 
 @dataclass(frozen=True)
-class IndexItems:
-    """Items with everything that is written for them.
-
-    Attributes:
-        table: n rows with "id".
-        embeddings: of the items.
-        pictures, input_digests, row_digests: see `BookkeepingColumns.add`.
-    """
-
-    table: pl.DataFrame
-    embeddings: ItemEmbeddings
-    pictures: Sequence[Picture | None]
-    input_digests: Sequence[str | None]
-    row_digests: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def select(self, rows: Sequence[int]) -> "IndexItems":
-        """Some of the items."""
-        return IndexItems(
-            self.table[list(rows)],
-            self.embeddings.select(rows),
-            [self.pictures[row] for row in rows],
-            [self.input_digests[row] for row in rows],
-            [self.row_digests[row] for row in rows],
-        )
-
-    def drop_empty(self) -> "IndexItems":
-        """The items that have a vector."""
-        finite = np.isfinite(self.embeddings.vectors.sum(axis=1))
-        return self if finite.all() else self.select(np.flatnonzero(finite).tolist())
-
-    def split(self) -> Iterator["IndexItems"]:
-        """All items, in batches."""
-        for start in range(0, len(self), _BATCH):
-            yield self.select(range(start, min(start + _BATCH, len(self))))
-
-
-@dataclass(frozen=True)
 class CatalogSnapshot:
-    """A catalogue as an index keeps it.
+    """A catalogue, or some of its rows, as an index keeps it.
 
     Attributes:
-        table: the catalogue's rows.
+        table: the rows, with "id".
         pictures: the one that a hit shows, per row.
-        input_digests: digest of the model's input per row; None where that is nothing at all.
+        input_digests: digest of the model's input per row; None where that is nothing at all, or not known.
         row_digests: digest of everything that is kept per row.
     """
 
@@ -163,15 +124,44 @@ class CatalogSnapshot:
         first = [shown[0] if shown else None for shown in pictures]
         return cls(catalog.table, first, inputs, digest_rows(catalog.table, first))
 
-    def select(self, rows: Sequence[int], embeddings: ItemEmbeddings) -> IndexItems:
-        """Some rows with the embeddings of each, ready to be written."""
-        return IndexItems(
+    def select(self, rows: Sequence[int]) -> "CatalogSnapshot":
+        """Some of the rows."""
+        return CatalogSnapshot(
             self.table[list(rows)],
-            embeddings,
             [self.pictures[row] for row in rows],
             [self.input_digests[row] for row in rows],
             [self.row_digests[row] for row in rows],
         )
+
+
+@dataclass(frozen=True)
+class IndexItems:
+    """Rows of a catalogue and their embeddings: everything that is written for them."""
+
+    rows: CatalogSnapshot
+    embeddings: ItemEmbeddings
+
+    def __len__(self) -> int:
+        return len(self.rows.table)
+
+    @property
+    def ids(self) -> list[str]:
+        """The items' ids."""
+        return self.rows.table["id"].to_list()
+
+    def select(self, rows: Sequence[int]) -> "IndexItems":
+        """Some of the items."""
+        return IndexItems(self.rows.select(rows), self.embeddings.select(rows))
+
+    def drop_empty(self) -> "IndexItems":
+        """The items that have a vector."""
+        finite = np.isfinite(self.embeddings.vectors.sum(axis=1))
+        return self if finite.all() else self.select(np.flatnonzero(finite).tolist())
+
+    def split(self) -> Iterator["IndexItems"]:
+        """All items, in batches."""
+        for start in range(0, len(self), _BATCH):
+            yield self.select(range(start, min(start + _BATCH, len(self))))
 
 
 @dataclass(frozen=True)
@@ -239,20 +229,17 @@ class Changes:
         return ", ".join(f"{number:,} {what}" for what, number in parts.items())
 
 
-def build(
-    location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str, fields: Sequence[str] = ()
-) -> None:
+def build(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str) -> None:
     """Build a new index; items with a NaN vector are left out and counted.
 
     Args:
-        fields: the fields whose vectors the items have.
         fingerprint: of the catalogue that the items come from.
 
     Raises:
         UserError: the store cannot be written or reached.
     """
     with location.lexical.update() as draft:
-        _fill(location, model, items, fingerprint, fields, draft)
+        _fill(location, model, items, fingerprint, draft)
     location.remember()
 
 
@@ -285,11 +272,10 @@ def update(location: IndexLocation, model: ItemModel, catalog: Catalog) -> Chang
                 rebuild_lexical(store, bookkeeping, metadata.build, draft)
         else:
             kept = sorted([*changes.unchanged, *changes.rewritten])
-            every = ItemEmbeddings.allocate(len(catalog), model.dim, len(fields) if fields else None)
+            every = ItemEmbeddings.allocate(len(catalog), model.dim, fields)
             every.assign(rows, encoded)
             every.assign(kept, _fetch_embeddings(store, snapshot, kept))
-            items = snapshot.select(range(len(catalog)), every)
-            _fill(location, model, items, catalog.fingerprint, fields, draft)
+            _fill(location, model, IndexItems(snapshot, every), catalog.fingerprint, draft)
     location.remember()
     return changes
 
@@ -319,16 +305,9 @@ def rebuild_lexical(store: Store, bookkeeping: BookkeepingColumns, build: str, d
     draft.stamp = Stamp(build, newest)
 
 
-def _fill(
-    location: IndexLocation,
-    model: QueryModel,
-    items: IndexItems,
-    fingerprint: str,
-    fields: Sequence[str],
-    draft: LexicalDraft,
-) -> None:
+def _fill(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str, draft: LexicalDraft) -> None:
     """Write items into a new store. It is swapped in here; its lexical index a moment later, by the caller."""
-    bookkeeping = BookkeepingColumns.choose(items.table.columns)
+    bookkeeping = BookkeepingColumns.choose(items.rows.table.columns)
     kept = items.drop_empty()
     metadata = IndexMetadata(
         model=model.fingerprint,
@@ -340,11 +319,13 @@ def _fill(
         build=secrets.token_hex(8),
         written=next_timestamp(),
         bookkeeping=bookkeeping.name,
-        examples=sample_titles(kept.table),
+        examples=sample_titles(kept.rows.table),
         field_vector_bytes=kept.embeddings.field_vector_bytes,
     )
     draft.clear()
-    with location.replace_store(_build_schema(kept.table, bookkeeping, model.dim, metadata.to_json(), fields)) as store:
+    fields = kept.embeddings.fields
+    schema = _build_schema(kept.rows.table, bookkeeping, model.dim, metadata.to_json(), fields)
+    with location.replace_store(schema) as store:
         _write(store, bookkeeping, kept, metadata.written, draft)
     draft.stamp = Stamp(metadata.build, metadata.written)
 
@@ -355,10 +336,11 @@ def _write(
     """Upsert items, and add their words to a draft."""
     with Bar("Storing items", len(items)) as bar:
         for batch in items.split():
-            table = bookkeeping.add(batch.table, batch.pictures, batch.input_digests, batch.row_digests, written)
+            rows = batch.rows
+            table = bookkeeping.add(rows.table, rows.pictures, rows.input_digests, rows.row_digests, written)
             store.upsert(table, batch.embeddings.vectors, batch.embeddings.field_vectors)
             if draft is not None:
-                draft.add(batch.table["id"].to_list(), list(batch.table.iter_rows(named=True)))
+                draft.add(batch.ids, list(rows.table.iter_rows(named=True)))
             bar.advance(len(batch))
 
 
@@ -372,12 +354,13 @@ def _apply(
     draft: LexicalDraft | None,
 ) -> None:
     """Write changes into the store in place, and into its lexical index where that knows the rest."""
-    encoded = snapshot.select(changes.to_encode, embeddings)
+    encoded = IndexItems(snapshot.select(changes.to_encode), embeddings)
     kept = encoded.drop_empty()
-    rewritten = snapshot.select(changes.rewritten, _fetch_embeddings(store, snapshot, changes.rewritten)).drop_empty()
-    for items in (kept, rewritten):
+    known = _fetch_embeddings(store, snapshot, changes.rewritten)
+    rewritten = IndexItems(snapshot.select(changes.rewritten), known)
+    for items in (kept, rewritten.drop_empty()):
         _write(store, bookkeeping, items, written, draft)
-    gone = [*changes.removed, *(set(encoded.table["id"]) - set(kept.table["id"]))]
+    gone = [*changes.removed, *(set(encoded.ids) - set(kept.ids))]
     store.delete(gone)
     if draft is not None:
         draft.remove(gone)
@@ -418,7 +401,7 @@ def _build_schema(
 def _fetch_embeddings(store: Store, snapshot: CatalogSnapshot, rows: Sequence[int]) -> ItemEmbeddings:
     """The embeddings of rows from a store; NaN for an item that has just been removed."""
     fields = store.schema.field_vectors
-    embeddings = ItemEmbeddings.allocate(len(rows), store.schema.dim, len(fields) if fields else None)
+    embeddings = ItemEmbeddings.allocate(len(rows), store.schema.dim, fields)
     for start in range(0, len(rows), _BATCH):
         ids = snapshot.table["id"][list(rows[start : start + _BATCH])].to_list()
         for place, record in enumerate(store.fetch(ids, vectors=True, field_vectors=bool(fields)), start):

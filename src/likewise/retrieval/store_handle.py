@@ -3,8 +3,17 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from likewise.stores.base import Store
+
+
+@dataclass
+class _OpenStore:
+    """A store and the number of blocks that use it now."""
+
+    store: Store
+    readers: int = 0
 
 
 class StoreHandle:
@@ -16,37 +25,31 @@ class StoreHandle:
 
     def __init__(self, store: Store) -> None:
         self._lock = threading.Lock()
-        self._store = store
-        self._readers: dict[int, int] = {}  # id of a store → threads that use it
-        self._replaced: dict[int, Store] = {}
+        self._current = _OpenStore(store)
 
     @contextmanager
     def use(self) -> Iterator[Store]:
         """The current store, which stays open inside the block."""
         with self._lock:
-            store = self._store
-            self._readers[id(store)] = self._readers.get(id(store), 0) + 1
+            used = self._current
+            used.readers += 1
         try:
-            yield store
+            yield used.store
         finally:
             with self._lock:
-                self._readers[id(store)] -= 1
-                replaced = None if self._readers[id(store)] else self._replaced.pop(id(store), None)
-                if not self._readers[id(store)]:
-                    del self._readers[id(store)]
-            if replaced is not None:
-                replaced.close()
+                used.readers -= 1
+                is_last = used is not self._current and used.readers == 0
+            if is_last:
+                used.store.close()
 
     def replace(self, store: Store) -> None:
         """Use another store from now on, and close the one before it."""
         with self._lock:
-            before, self._store = self._store, store
-            in_use = id(before) in self._readers
-            if in_use:
-                self._replaced[id(before)] = before
-        if not in_use:
-            before.close()
+            before, self._current = self._current, _OpenStore(store)
+            is_unused = before.readers == 0
+        if is_unused:
+            before.store.close()
 
     def close(self) -> None:
         """Close the current store; closing twice is allowed."""
-        self._store.close()
+        self._current.store.close()

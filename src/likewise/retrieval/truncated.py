@@ -1,16 +1,19 @@
 """A model whose vectors are cut short: the first dimensions of each, at unit norm again."""
 
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
 
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
-from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.retrieval.ingest import ItemModel
 from likewise.retrieval.query_vector import QueryModel
+
+if TYPE_CHECKING:
+    from likewise.model.field_embeddings import FieldEmbeddings
 
 
 class TruncatedModel:
@@ -51,12 +54,12 @@ class TruncatedModel:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
         return self.truncate(cast(ItemModel, self._model).encode_items(catalog))
 
-    def encode_items_with_fields(self, catalog: Catalog) -> tuple[np.ndarray, FieldEmbeddings]:
+    def encode_items_with_fields(self, catalog: Catalog) -> tuple[np.ndarray, "FieldEmbeddings"]:
         """The same, and the embeddings of every field."""
         vectors, fields = cast(ItemModel, self._model).encode_items_with_fields(catalog)
         count, width, dim = fields.vectors.shape
         flat = self.truncate(fields.vectors.astype(np.float32).reshape(-1, dim))
-        return self.truncate(vectors), FieldEmbeddings(fields.fields, flat.reshape(count, width, -1).astype(np.float16))
+        return self.truncate(vectors), replace(fields, vectors=flat.reshape(count, width, -1).astype(np.float16))
 
     def truncate(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors of the whole model (n, model's dim) → (n, dim) of unit norm; NaN rows stay so."""
