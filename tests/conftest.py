@@ -42,6 +42,19 @@ def shared_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
         yield base / name
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Threads that wait for each other make tiny matrices slow, most of all on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def require(condition: object, reason: str) -> None:
     """Skip a test whose ground is missing; with LIKEWISE_REQUIRE_ALL=1 fail instead."""
     if condition:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-import torch
+from cli.commands import run_command
 from model.shape_catalogue import write_catalogue
 
 from likewise.cli.app import app, main
@@ -26,14 +26,6 @@ COMMANDS = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder with the catalogue of shapes, a trained and indexed run, and a cache."""
@@ -41,19 +33,12 @@ def workplace(tmp_path_factory):
     data = write_catalogue(folder)
     config = folder / "c.yaml"
     config.write_text("epochs: 3\nthreads: 1\nprecision: float32\nmodel: {dim: 64}\n", encoding="utf-8")
-    main_ok(
+    run_command(
         *("train", data, "--output", folder / "run", "--preset", "scratch", "--config", config),
         *("--split", "part", "--epochs", "4", "--cache", folder / "cache"),
     )
-    main_ok("index", folder / "run", "--data", data, "--cache", folder / "cache")
+    run_command("index", folder / "run", "--data", data, "--cache", folder / "cache")
     return folder
-
-
-def main_ok(*arguments: object) -> None:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        assert end.code in (0, None), f"exit status {end.code}"
 
 
 def refused(capsys, *arguments: object) -> str:
@@ -72,13 +57,13 @@ def refused(capsys, *arguments: object) -> str:
 
 def printed_json(capsys, *arguments: object):
     capsys.readouterr()
-    main_ok(*arguments)
+    run_command(*arguments)
     return json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example(command, capsys):
-    main_ok(command, "--help")
+    run_command(command, "--help")
     assert f"Example: likewise {command} " in capsys.readouterr().out
 
 
@@ -92,7 +77,7 @@ def test_doctor_counts_rows_usable_items_and_problems(workplace, capsys):
     assert report["usable"] == 60
     assert report["problems"]["blank-title"] == 1
     assert report["problems"]["blank-image"] == 2
-    main_ok("doctor", workplace / "shapes.csv", "--cache", workplace / "cache")
+    run_command("doctor", workplace / "shapes.csv", "--cache", workplace / "cache")
     assert "60 usable items from 60 rows" in capsys.readouterr().out
 
 
@@ -119,7 +104,7 @@ def test_search_by_words_picture_and_both(workplace, capsys):
 
 def test_encode_writes_ids_and_vectors(workplace, capsys):
     target = workplace / "vectors.parquet"
-    main_ok(
+    run_command(
         *("encode", workplace / "run", "--data", workplace / "shapes.csv", "--output", target),
         *("--fields", "image", "--cache", workplace / "cache"),
     )
@@ -133,7 +118,7 @@ def test_encode_writes_ids_and_vectors(workplace, capsys):
 def test_encode_cuts_vectors_short(workplace, capsys):
     target = workplace / "short.parquet"
     options = ("--data", workplace / "shapes.csv", "--output", target, "--cache", workplace / "cache")
-    main_ok("encode", workplace / "run", *options, "--dim", "8")
+    run_command("encode", workplace / "run", *options, "--dim", "8")
     vectors = np.stack(pl.read_parquet(target)["vector"].to_list())
     assert vectors.shape[1] == 8
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
@@ -178,7 +163,7 @@ def test_evaluate_hides_the_field_that_is_asked_for(workplace, capsys):
 def test_demo_serves_a_page(workplace, capsys):
     capsys.readouterr()
     console.file = None
-    main_ok("demo", workplace / "run", "--port", "0", "--check", "--cache", workplace / "cache")
+    run_command("demo", workplace / "run", "--port", "0", "--check", "--cache", workplace / "cache")
     assert "The page answers on http://127.0.0.1:" in capsys.readouterr().err
 
 
@@ -229,7 +214,7 @@ def test_an_index_of_another_model_is_refused(workplace, capsys, tmp_path):
     other = tmp_path / "other"
     config = tmp_path / "c.yaml"
     config.write_text("threads: 1\nprecision: float32\nmodel: {dim: 64}\n", encoding="utf-8")
-    main_ok(
+    run_command(
         *("train", workplace / "shapes.csv", "--output", other, "--preset", "scratch", "--config", config),
         *("--split", "part", "--epochs", "1", "--seed", "1", "--cache", workplace / "cache"),
     )

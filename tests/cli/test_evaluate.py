@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 from model.shape_catalogue import write_catalogue
 
 from likewise.cli.app import main
@@ -11,14 +10,6 @@ from likewise.config import ModelSettings
 from likewise.evaluation.report import space_map
 from likewise.model.model import Model
 from likewise.progress import console
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

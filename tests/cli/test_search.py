@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import torch
+from cli.commands import run_command
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
 from likewise.cli.app import main
@@ -15,34 +15,19 @@ from likewise.progress import console
 from likewise.stores.registry import remembered_store
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
     """A folder with products.csv, an indexed run and a cache."""
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder)
     write_untrained_run(folder / "run")
-    run_ok("index", folder / "run", "--data", folder / "products.csv", "--cache", folder / "cache")
+    run_command("index", folder / "run", "--data", folder / "products.csv", "--cache", folder / "cache")
     return folder
-
-
-def run_ok(*arguments: object) -> None:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        assert end.code in (0, None), f"exit status {end.code}"
 
 
 def printed(capsys, *arguments: object) -> str:
     capsys.readouterr()
-    run_ok(*arguments)
+    run_command(*arguments)
     return capsys.readouterr().out
 
 
@@ -53,7 +38,7 @@ def hits(capsys, *arguments: object) -> list[dict]:
 def said(capsys, *arguments: object) -> str:
     capsys.readouterr()
     console.file = None
-    run_ok(*arguments)
+    run_command(*arguments)
     return capsys.readouterr().err
 
 

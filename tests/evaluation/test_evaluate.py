@@ -5,7 +5,7 @@ import io
 import numpy as np
 import polars as pl
 import pytest
-import torch
+from conftest import one_torch_thread
 from model.shape_catalogue import write_catalogue
 
 from likewise.catalog.catalog import Catalog
@@ -25,10 +25,8 @@ SETTINGS = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-ima
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

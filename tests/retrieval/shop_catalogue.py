@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import polars as pl
-import torch
+from conftest import one_torch_thread
 from model.shape_catalogue import COLOURS, SHAPES, draw
 
 from likewise.config import ModelSettings
@@ -38,13 +38,9 @@ def write_shop(folder: Path, name: str = "products.csv") -> Path:
 
 def write_untrained_run(run: Path) -> Path:
     """A model from random weights; the same every time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         precision = {"text": "float32", "image": "float32"}
         Model.create(_settings(), precision=precision, seed=0).save(run)
-    finally:
-        torch.set_num_threads(threads)
     return run
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import torch
+from conftest import one_torch_thread
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
 from likewise.cli.app import main
@@ -27,13 +27,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("guide")
     write_shop(folder)
     write_untrained_run(folder / "runs" / "products")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
+    with one_torch_thread(), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield folder
-    torch.set_num_threads(threads)
 
 
 def test_every_command_of_the_guide_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

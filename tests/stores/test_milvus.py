@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
+from stores.clustered import COUNT, check_neighbours, check_rare_matches, fill_clustered
 
 from likewise.catalog.filters import And, Compare, IsNull, Not, OneOf, Or
 from likewise.errors import UserError
@@ -24,7 +25,6 @@ from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import Credentials, parse_location
 
-DIM, COUNT = 32, 3_000
 SECRET = "s3cret-Pa55word"
 
 
@@ -78,35 +78,20 @@ def place(tmp_path: Path) -> str:
 def many(place: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, np.ndarray]:
     """A store with the indexes that a server would have."""
     monkeypatch.setattr(milvus_connection.Connection, "indexed", True)
-    random = np.random.default_rng(0)
-    centres = random.standard_normal((60, DIM))
-    vectors = centres[random.integers(0, 60, COUNT)] + 0.5 * random.standard_normal((COUNT, DIM))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    items = pl.DataFrame({"id": [str(row) for row in range(COUNT)], "group": [row % 200 for row in range(COUNT)]})
-    with replace_store(place, Schema.of(items, DIM)) as store:
-        store.upsert(items, vectors)
-    return place, vectors
+    return place, fill_clustered(place)
 
 
 def test_the_graph_finds_the_neighbours_with_their_exact_scores(many: tuple[str, np.ndarray]) -> None:
     place, vectors = many
     store = open_store(place)
-    queries = vectors[::60] + 0.05
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    right = 0
-    for query, found in zip(queries, store.search(queries, 10), strict=True):
-        rows = np.array(found.ids, dtype=int)
-        np.testing.assert_allclose(found.scores, vectors[rows] @ query, atol=1e-5)
-        right += len(set(rows.tolist()) & set(np.argsort(-(vectors @ query))[:10].tolist()))
-    assert right >= 0.95 * 10 * len(queries)
+    check_neighbours(store, vectors)
     store.close()
 
 
 def test_with_the_graph_a_rare_match_is_found_from_anywhere(many: tuple[str, np.ndarray]) -> None:
     place, vectors = many
     store = open_store(place)
-    for found in store.search(vectors[:40], 15, Compare("group", "==", 42)):
-        assert sorted(found.ids, key=int) == [str(row) for row in range(42, COUNT, 200)]
+    check_rare_matches(store, vectors[:40])
     (everything,) = store.search(vectors[:1], COUNT + 1)
     assert len(everything.ids) == COUNT
     store.upsert(pl.DataFrame({"id": ["new", "7"]}), -vectors[:2])

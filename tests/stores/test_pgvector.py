@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stores import postgres
+from stores.clustered import COUNT, check_later_writes, check_neighbours, check_rare_matches, fill_clustered
 
 from likewise.catalog.filters import Compare
 from likewise.errors import MissingExtraError, UserError
@@ -23,8 +24,6 @@ from likewise.stores.pgvector.filters import escape, unescape
 from likewise.stores.registry import open_store, replace_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import Credentials, parse_location
-
-DIM, COUNT = 32, 3_000
 
 
 @pytest.fixture
@@ -35,14 +34,7 @@ def place(tmp_path: Path) -> str:
 @pytest.fixture
 def indexed(place: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, np.ndarray]:
     monkeypatch.setattr(collections, "INDEX_FROM", 1_000)
-    random = np.random.default_rng(0)
-    centres = random.standard_normal((60, DIM))
-    vectors = _unit(centres[random.integers(0, 60, COUNT)] + 0.5 * random.standard_normal((COUNT, DIM)))
-    group = [row % 200 for row in range(COUNT)]
-    items = pl.DataFrame({"id": [str(row) for row in range(COUNT)], "group": group})
-    with replace_store(place, Schema.of(items, DIM)) as store:
-        store.upsert(items, vectors)
-    return place, vectors
+    return place, fill_clustered(place)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -91,13 +83,7 @@ def _content(place: str, connection) -> str:
 def test_the_index_finds_the_neighbours_with_their_exact_scores(indexed: tuple[str, np.ndarray]) -> None:
     place, vectors = indexed
     store = open_store(place)
-    queries = _unit(vectors[::60] + 0.05)
-    right = 0
-    for query, found in zip(queries, store.search(queries, 10), strict=True):
-        rows = np.array(found.ids, dtype=int)
-        np.testing.assert_allclose(found.scores, vectors[rows] @ query, atol=1e-5)
-        right += len(set(rows.tolist()) & set(np.argsort(-(vectors @ query))[:10].tolist()))
-    assert right >= 0.95 * 10 * len(queries)
+    check_neighbours(store, vectors)
     store.close()
 
 
@@ -146,8 +132,7 @@ def test_searches_go_through_the_index_where_that_is_quicker(
 def test_with_the_index_a_rare_match_is_found_from_anywhere(indexed: tuple[str, np.ndarray]) -> None:
     place, vectors = indexed
     store = open_store(place)
-    for found in store.search(vectors[:100], 15, Compare("group", "==", 42)):
-        assert sorted(found.ids, key=int) == [str(row) for row in range(42, COUNT, 200)]
+    check_rare_matches(store, vectors[:100])
     (everything,) = store.search(vectors[:1], COUNT)
     assert len(everything.ids) == COUNT
     store.close()
@@ -161,8 +146,7 @@ def test_what_the_graph_is_left_without_finding_is_found(
     place, vectors = indexed
     before = _index_scans(place)
     store = open_store(f"{place}&options=-c hnsw.max_scan_tuples=1")
-    for found in store.search(vectors[:5], 15, Compare("group", "==", 42)):
-        assert sorted(found.ids, key=int) == [str(row) for row in range(42, COUNT, 200)]
+    check_rare_matches(store, vectors[:5])
     store.close()
     assert _eventually_scanned(place, before) == 5
 
@@ -170,12 +154,7 @@ def test_what_the_graph_is_left_without_finding_is_found(
 def test_items_written_after_the_index_are_found_and_deleted_ones_are_not(indexed: tuple[str, np.ndarray]) -> None:
     place, vectors = indexed
     store = open_store(place)
-    store.upsert(pl.DataFrame({"id": ["new", "7"]}), -vectors[:2])
-    store.delete(["8"])
-    for _ in range(2):
-        assert [found.ids for found in store.search(-vectors[:2], 1)] == [["new"], ["7"]]
-        assert "8" not in store.search(vectors[8:9], COUNT)[0].ids
-        store.optimise()
+    check_later_writes(store, vectors)
     store.close()
 
 

@@ -1,7 +1,7 @@
 """One tiny training for all tests that only look at a finished run."""
 
 import pytest
-import torch
+from conftest import one_torch_thread
 from model.shape_catalogue import write_catalogue
 
 from likewise.catalog.catalog import Catalog
@@ -22,11 +22,8 @@ TINY = TrainConfig(
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Threads that wait for each other make tiny matrices slow, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
