@@ -88,7 +88,8 @@ def index(
     )
     say(f"{len(built):,} items can be searched; {built.metadata.left_out:,} have no content")
     if field_vectors:
-        say(f"The vectors of single fields take {show_bytes(built.metadata.field_vector_bytes)} (--no-field-vectors)")
+        size = show_bytes(built.metadata.field_vector_bytes)
+        say(f"The vectors of single fields take {size} (--no-field-vectors omits them)")
 
 
 def encode(
