@@ -3,21 +3,11 @@
 import pytest
 from conftest import one_torch_thread
 from model.shape_catalogue import write_catalogue
+from training.tiny_config import TINY
 
 from likewise.catalog.catalog import Catalog
-from likewise.config import ModelSettings, TrainConfig
 from likewise.progress import quiet
 from likewise.training.train import train
-
-TINY = TrainConfig(
-    model=ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=64),
-    split="part",
-    epochs=12,
-    batch_size=16,
-    precision="float32",
-    device="cpu",
-    threads=1,
-)
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from training.conftest import TINY
+from training.tiny_config import TINY
 
 from likewise.catalog.catalog import Catalog
 from likewise.progress import quiet
