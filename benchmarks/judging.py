@@ -1,4 +1,4 @@
-"""One judge for all systems of `quality.py`: the same questions, the same metrics, paired intervals, one table."""
+"""One judge for all systems of `quality.py`: the same questions, paired intervals pooled over folds, two tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ from peers.seen import Seen
 from peers.task import FIELDS, titles_look_for_items
 
 from likewise.catalog.catalog import Catalog
-from likewise.evaluation.comparison import SystemMetrics
+from likewise.evaluation.comparison import SystemMetrics, headline_metric
 from likewise.evaluation.results import Result
 from likewise.evaluation.significance import Interval, Verdict, bootstrap_interval, verdict
 from likewise.evaluation.subsets import ALL, IMAGE, MIXED, TEXT
 from likewise.evaluation.task import RetrievalTask, TaskOptions
 
-OURS = "likewise"
+OURS, STANDARD, START = "likewise", "likewise --effort standard", "start"
+BASES = (START, "ridge", "kernel ridge")  # what training must not spoil
+LEAST_DIFFERENCE = -0.01  # the lower bound from which on nothing counts as spoiled
 _PHOTO_TO_TITLE = "photo"
 
 
@@ -41,8 +43,8 @@ class Cell(Result):
 
 
 @dataclass(frozen=True)
-class Judge:
-    """The questions about a catalogue's test rows.
+class Questions:
+    """The questions about the test rows of one fold.
 
     Attributes:
         titles: every title looks for the rows that bear it, seen without their titles.
@@ -53,47 +55,15 @@ class Judge:
     photos: RetrievalTask
 
     @classmethod
-    def of(cls, test: Catalog) -> "Judge":
+    def about(cls, test: Catalog) -> "Questions":
         """Make the questions."""
-        photos = TaskOptions(test, FIELDS, answers="column:title", fields=("image",)).build()
-        return cls(titles_look_for_items(test), photos)
+        return cls(
+            titles_look_for_items(test), TaskOptions(test, FIELDS, answers="column:title", fields=("image",)).build()
+        )
 
-    @property
-    def columns(self) -> list[Column]:
-        """What the table shows; photos look for titles where many photos share one."""
-        metric = self.titles.metric
-        found = [
-            Column(ALL, metric, f"text and picture, {metric}"),
-            Column(ALL, "map", "mAP"),
-            Column(TEXT, metric, f"text alone, {metric}"),
-            Column(IMAGE, metric, f"picture alone, {metric}"),
-            Column(MIXED, metric, f"half and half, {metric}"),
-        ]
-        if len(self.photos.texts) * 2 <= len(self.photos.catalog):
-            found += [
-                Column(_PHOTO_TO_TITLE, "recall@1", "photo → title, accuracy"),
-                Column(IMAGE, "map", "title → photos, mAP"),
-            ]
-        return found
-
-    def compare(self, answers: Mapping[str, Sequence[Seen]]) -> dict[str, dict[str, Cell]]:
-        """Every system's cells by the headings of the columns; absent where a system cannot answer.
-
-        Args:
-            answers: by system, one for every seed; each query's metrics are averaged over the seeds.
-        """
-        measured = {name: self._averaged(seeds) for name, seeds in answers.items()}
-        return {
-            name: {
-                column.heading: _cell(views[column.view], measured.get(OURS, {}).get(column.view), column, name == OURS)
-                for column in self.columns
-                if column.view in views
-            }
-            for name, views in measured.items()
-        }
-
-    def _averaged(self, seeds: Sequence[Seen]) -> dict[str, SystemMetrics]:
-        by_seed = [self._measure(seen) for seen in seeds]
+    def measure(self, seen: Sequence[Seen]) -> dict[str, SystemMetrics]:
+        """Metrics by view; each query's are averaged over the seeds, of which `seen` holds one each."""
+        by_seed = [self._measure(one) for one in seen]
         return {
             view: SystemMetrics(
                 view,
@@ -115,6 +85,107 @@ class Judge:
         return found
 
 
+@dataclass(frozen=True)
+class Judge:
+    """The questions of every fold; each is answered among the items of its own fold."""
+
+    folds: Sequence[Questions]
+
+    @classmethod
+    def of(cls, tests: Sequence[Catalog]) -> "Judge":
+        """Make the questions about the test rows of every fold."""
+        return cls([Questions.about(test) for test in tests])
+
+    @property
+    def queries(self) -> int:
+        """How many titles look for rows."""
+        return sum(len(fold.titles.texts) for fold in self.folds)
+
+    @property
+    def metric(self) -> str:
+        """The headline metric of all folds together."""
+        return headline_metric([answers for fold in self.folds for answers in fold.titles.relevant])
+
+    @property
+    def columns(self) -> list[Column]:
+        """What the table shows; photos look for titles where many photos share one.
+
+        There recall says little, as most titles have more answers than places: mrr and nDCG@10 stand for it.
+        """
+        metric = self.metric
+        first = "recall@1" if metric == "recall@10" else "mrr"
+        found = [
+            Column(ALL, first, first),
+            Column(ALL, metric, f"text and picture, {metric}"),
+            Column(ALL, "map", "mAP"),
+            Column(TEXT, metric, f"text alone, {metric}"),
+            Column(IMAGE, metric, f"picture alone, {metric}"),
+            Column(MIXED, metric, f"half and half, {metric}"),
+        ]
+        if all(len(fold.photos.texts) * 2 <= len(fold.photos.catalog) for fold in self.folds):
+            found += [
+                Column(_PHOTO_TO_TITLE, "recall@1", "photo → title, accuracy"),
+                Column(IMAGE, "map", "title → photos, mAP"),
+            ]
+        return found
+
+    @property
+    def deciding(self) -> str:
+        """The heading of the column that the verdict in words is about."""
+        return next(column.heading for column in self.columns if (column.view, column.metric) == (ALL, self.metric))
+
+    def measure(self, answers: Mapping[str, Sequence[Sequence[Seen]]]) -> dict[str, dict[str, SystemMetrics]]:
+        """Every system's metrics by view, pooled over the folds.
+
+        Args:
+            answers: by system, for every fold one answer for every seed.
+        """
+        measured = {
+            name: [questions.measure(seeds) for questions, seeds in zip(self.folds, folds, strict=True)]
+            for name, folds in answers.items()
+        }
+        return {
+            name: {view: pool([fold[view] for fold in folds]) for view in folds[0]} for name, folds in measured.items()
+        }
+
+    def compare(self, measured: Mapping[str, Mapping[str, SystemMetrics]]) -> dict[str, dict[str, Cell]]:
+        """Every system's cells by the headings of the columns; absent where a system cannot answer."""
+        return {
+            name: {
+                column.heading: _cell(views[column.view], measured.get(OURS, {}).get(column.view), column, name == OURS)
+                for column in self.columns
+                if column.view in views
+            }
+            for name, views in measured.items()
+        }
+
+    def differences(self, measured: Mapping[str, Mapping[str, SystemMetrics]]) -> dict[str, dict[str, Interval]]:
+        """What training adds: "likewise − start" and so on, by the headings of the columns, paired by query."""
+        return {
+            f"{name} − {base}": {
+                column.heading: bootstrap_interval(
+                    measured[name][column.view].metrics[column.metric]
+                    - measured[base][column.view].metrics[column.metric],
+                    measured[base][column.view].groups,
+                )
+                for column in self.columns
+            }
+            for name in (OURS, STANDARD)
+            for base in BASES
+            if name in measured and base in measured
+        }
+
+
+def pool(folds: Sequence[SystemMetrics]) -> SystemMetrics:
+    """The queries of all folds as one; an identity of one fold is never one of another."""
+    groups, taken = [], 0
+    for fold in folds:
+        groups.append(fold.groups + taken)
+        taken += int(fold.groups.max(initial=-1)) + 1
+    metrics = {name: np.concatenate([fold.metrics[name] for fold in folds]) for name in folds[0].metrics}
+    return SystemMetrics(folds[0].name, metrics, np.concatenate(groups))
+
+
 def _cell(theirs: SystemMetrics, ours: SystemMetrics | None, column: Column, are_ours: bool) -> Cell:
     values = theirs.metrics[column.metric]
     figure = bootstrap_interval(values, theirs.groups)
@@ -125,26 +196,51 @@ def _cell(theirs: SystemMetrics, ours: SystemMetrics | None, column: Column, are
 
 _MARKS = {"better": "▲", "no difference": "=", "worse": "▼"}
 LEGEND = (
-    "± is half of the 95 % bootstrap interval over identities, every query averaged over the seeds. "
-    "▲ likewise is better than this system, outside the interval of the paired difference; = no difference; ▼ worse."
+    "± is half of the 95 % bootstrap interval over identities, every query averaged over the seeds, over all folds; a "
+    "query is answered among the items of its own fold. recall@1, mrr and mAP are those by text and picture. "
+    "▲ likewise is better than this system, outside the interval of the paired difference; = no difference; ▼ worse. "
+    "`code` is the hash of the code that made a system's answers.\n\n"
+    "The second table of a catalogue shows what training adds to its start, ridge and kernel ridge: the mean of the "
+    f"paired difference and its 95 % interval. ✗: the lower bound is below {LEAST_DIFFERENCE:.2f}."
 )
 
 
-def markdown(columns: Sequence[Column], cells: Mapping[str, Mapping[str, Cell]], seconds: Mapping[str, str]) -> str:
-    """One catalogue's table: systems as rows, the first column's verdict in words at the end."""
-    headings = [column.heading for column in columns]
+def markdown(
+    judge: Judge, cells: Mapping[str, Mapping[str, Cell]], seconds: Mapping[str, str], code: Mapping[str, str]
+) -> str:
+    """One catalogue's table: systems as rows, the deciding column's verdict in words.
+
+    Args:
+        seconds, code: by system, as they are shown.
+    """
+    headings = [column.heading for column in judge.columns]
     lines = [
-        "| | " + " | ".join(headings) + " | seconds | likewise is |",
-        "| --- |" + " --- |" * (len(headings) + 2),
+        "| | " + " | ".join(headings) + " | seconds | likewise is | code |",
+        "| --- |" + " --- |" * (len(headings) + 3),
     ]
     for name, row in cells.items():
         shown = [_shown(row.get(heading)) for heading in headings]
-        first = row[headings[0]]
-        word = first.verdict.upper() if first.verdict is not None else ""
-        if first.ahead is not None:
-            word += f" {first.ahead.mean:+.3f} [{first.ahead.low:+.3f}, {first.ahead.high:+.3f}]"
-        lines.append(f"| {name} | " + " | ".join(shown) + f" | {seconds.get(name, '')} | {word} |")
+        decides = row[judge.deciding]
+        word = decides.verdict.upper() if decides.verdict is not None else ""
+        if decides.ahead is not None:
+            word += f" {_signed(decides.ahead)}"
+        shown += [seconds.get(name, ""), word, code.get(name, "")]
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def markdown_of_differences(judge: Judge, differences: Mapping[str, Mapping[str, Interval]]) -> str:
+    """One catalogue's table of what training adds; empty where nothing can be compared."""
+    headings = [column.heading for column in judge.columns]
+    lines = ["| | " + " | ".join(headings) + " |", "| --- |" + " --- |" * len(headings)]
+    for name, row in differences.items():
+        shown = [_signed(row[heading]) + (" ✗" if row[heading].low < LEAST_DIFFERENCE else "") for heading in headings]
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines) if differences else ""
+
+
+def _signed(difference: Interval) -> str:
+    return f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def _shown(cell: Cell | None) -> str:
@@ -159,16 +255,9 @@ def as_json(cells: Mapping[str, Mapping[str, Cell]]) -> dict[str, Any]:
     """The cells for the record."""
     return {
         name: {
-            heading: {
-                "mean": round(cell.figure.mean, 4),
-                "interval": [round(cell.figure.low, 4), round(cell.figure.high, 4)],
-            }
+            heading: _as_record(cell.figure)
             | (
-                {
-                    "likewise ahead by": round(cell.ahead.mean, 4),
-                    "interval of that": [round(cell.ahead.low, 4), round(cell.ahead.high, 4)],
-                    "likewise is": cell.verdict,
-                }
+                {"likewise ahead by": _as_record(cell.ahead), "likewise is": cell.verdict}
                 if cell.ahead is not None
                 else {}
             )
@@ -176,3 +265,15 @@ def as_json(cells: Mapping[str, Mapping[str, Cell]]) -> dict[str, Any]:
         }
         for name, row in cells.items()
     }
+
+
+def differences_as_json(differences: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
+    """What training adds, for the record."""
+    return {
+        name: {heading: _as_record(difference) for heading, difference in row.items()}
+        for name, row in differences.items()
+    }
+
+
+def _as_record(interval: Interval) -> dict[str, Any]:
+    return {"mean": round(interval.mean, 4), "interval": [round(interval.low, 4), round(interval.high, 4)]}

@@ -1,80 +1,107 @@
-"""Every catalogue of the comparison, ready to be read by all systems: the same rows, the same split."""
+"""Every catalogue of the comparison as CSV files that all systems read: one for each fold, its test rows marked."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from catalogues.stamps import write_stamps
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.identity import Identity
+from likewise.catalog.identity import Codes, Identity
 from likewise.catalog.samples import write_openmoji
+from likewise.seeds import Stream, random_stream
 from likewise.training.split import split_rows
 
-# A fifth is reported on: likewise's own tenth would leave too few questions to tell apart.
-_VALIDATION, _TEST = 0.1, 0.2
-_SEED = 0  # one split for all seeds of training, so that every query can be averaged over them
+FOLDS = 5
+_VALIDATION = 0.1  # of the rows outside the test fold
+_SEED = 0  # the same folds for all seeds of training, so that every query can be averaged over them
 
 
-def prepare(name: str, folder: Path, grocery: Path, most_rows: int | None = None) -> Path:
-    """Write one of `CATALOGUES` as a CSV with id, title, description, image_url and split; return its path.
+def prepare(name: str, folder: Path, grocery: Path) -> list[Path]:
+    """Write the folds of one of `CATALOGUES` as CSVs with id, title, description, image_url and split.
 
     Args:
         name: "grocery", "openmoji" or "stamps".
-        folder: receives the CSV, and pictures that have to be drawn first.
+        folder: receives the CSVs, and pictures that have to be drawn first.
         grocery: products.csv of the Grocery Store Dataset.
-        most_rows: at most so many rows, drawn at random from every part of the split.
+
+    Returns:
+        The files, one for each fold; a catalogue with a split of its publishers has one.
 
     Raises:
         UserError: what the catalogue is made from is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    table = CATALOGUES[name](folder, grocery)
-    if most_rows is not None and most_rows < len(table):
-        table = _thinned(table, most_rows)
-    target = folder / "catalogue.csv"
-    table.write_csv(target)
-    return target
+    files = []
+    for number, table in enumerate(CATALOGUES[name](folder, grocery), start=1):
+        target = folder / f"fold-{number}" / "catalogue.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        table.write_csv(target)
+        files.append(target)
+    return files
 
 
-def _grocery(folder: Path, source: Path) -> pl.DataFrame:
-    """With the publishers' split; the iconic pictures train."""
+def _grocery(folder: Path, source: Path) -> list[pl.DataFrame]:
+    """One fold, with the publishers' split; the iconic pictures train."""
     catalog = Catalog.read(source, cache=folder)
     root = f"{source.parent.absolute()}/"
     picture = (pl.lit(root) + pl.col("image").list.first()).alias("image_url")
-    return catalog.table.select("id", "title", "description", picture, "split")
+    return [catalog.table.select("id", "title", "description", picture, "split")]
 
 
-def _openmoji(folder: Path, _: Path) -> pl.DataFrame:
-    return split_by_identity(write_openmoji(folder / "openmoji"), folder)
+def _openmoji(folder: Path, _: Path) -> list[pl.DataFrame]:
+    return fold_by_identity(write_openmoji(folder / "openmoji"), folder)
 
 
-def _stamps(folder: Path, _: Path) -> pl.DataFrame:
-    return split_by_identity(write_stamps(folder / "stamps.csv"), folder)
+def _stamps(folder: Path, _: Path) -> list[pl.DataFrame]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return fold_by_identity(write_stamps(folder / "stamps.csv"), folder)
 
 
-CATALOGUES: dict[str, Callable[[Path, Path], pl.DataFrame]] = {
+CATALOGUES: dict[str, Callable[[Path, Path], list[pl.DataFrame]]] = {
     "grocery": _grocery,
     "openmoji": _openmoji,
     "stamps": _stamps,
 }
 
 
-def split_by_identity(source: Path, folder: Path) -> pl.DataFrame:
-    """A catalogue's rows with a column `split`, drawn as likewise draws it: equal pictures never stand on two sides."""
+def fold_by_identity(source: Path, folder: Path, folds: int = FOLDS) -> list[pl.DataFrame]:
+    """The rows of a catalogue once for each fold, with a column `split`: train, val or test.
+
+    Every row is a test row of exactly one fold, and rows of one identity, connected as likewise connects them, are test
+    rows of the same fold. Of the other rows a tenth validates, drawn by likewise's own rule.
+
+    Args:
+        source: the catalogue.
+        folder: receives what reading it caches.
+        folds: how many.
+    """
     catalog = Catalog.read(source, cache=folder / "cache")
-    split = split_rows(catalog, Identity.read(catalog), column=None, validation=_VALIDATION, test=_TEST, seed=_SEED)
-    names = ["train"] * len(catalog)
-    for rows, name in ((split.validation, "val"), (split.test, "test")):
-        for row in rows:
-            names[row] = name
+    identity = Identity.read(catalog)
+    fold_of_row = deal_components(identity.component, folds)
     pictures = [str(shown[0].path.absolute()) if shown else None for shown in catalog.pictures]
-    return catalog.table.select("id", "title", "description").with_columns(
-        pl.Series("image_url", pictures, pl.String), pl.Series("split", names)
-    )
+    table = catalog.table.select("id", "title", "description").with_columns(pl.Series("image_url", pictures, pl.String))
+    tables = []
+    for fold in range(folds):
+        names = np.full(len(catalog), "test", object)
+        outside = np.flatnonzero(fold_of_row != fold)
+        split = split_rows(
+            catalog.select(outside), identity.select(outside), column=None, validation=_VALIDATION, test=0.0, seed=_SEED
+        )
+        names[outside] = "train"
+        names[outside[split.validation]] = "val"
+        tables.append(table.with_columns(pl.Series("split", names.tolist())))
+    return tables
 
 
-def _thinned(table: pl.DataFrame, most_rows: int) -> pl.DataFrame:
-    share = most_rows / len(table)
-    order = pl.int_range(pl.len()).shuffle(seed=_SEED).over("split")
-    return table.filter(order < (pl.len().over("split") * share).ceil().cast(pl.Int64))
+def deal_components(component: Codes, folds: int) -> NDArray[np.int64]:
+    """(rows,) the fold of every row: whole components, the largest first, each to the fold with the fewest rows."""
+    distinct, component_of_row, sizes = np.unique(component, return_inverse=True, return_counts=True)
+    order = random_stream(_SEED, Stream.SPLIT).permutation(len(distinct))
+    fold_of_component = np.empty(len(distinct), np.int64)
+    rows = np.zeros(folds, np.int64)
+    for number in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of_component[number] = rows.argmin()
+        rows[rows.argmin()] += sizes[number]
+    return fold_of_component[component_of_row]

@@ -19,7 +19,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--settings", type=json.loads, default={})
-    parser.add_argument("--options", default="")
+    parser.add_argument("--options", default=None, help="of likewise train, for a system that is likewise")
+    parser.add_argument("--cache", type=Path, default=None, help="features that other trainings use, too")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported, here and in child processes
     if arguments.clock == "processor":
@@ -33,7 +34,7 @@ def main() -> None:
 
     shared_by = arguments.threads if arguments.clock == "processor" else None
     clock = Clock(arguments.started, arguments.budget, shared_by)
-    task = Task(arguments.file, arguments.work, clock, arguments.seed, arguments.threads)
+    task = Task(arguments.file, arguments.work, clock, arguments.seed, arguments.threads, arguments.cache)
     try:
         seen, notes = _train(arguments.system, task, arguments.settings, arguments.options)
     except UserError as error:
@@ -47,7 +48,7 @@ def _train(system, task, settings, options):  # types would import torch before 
     """The system's answers, and notes on how it went."""
     from likewise.errors import MissingExtraError
 
-    if system == "likewise":
+    if options is not None:
         from peers import ours
 
         return ours.train(task, options)
@@ -55,10 +56,10 @@ def _train(system, task, settings, options):  # types would import torch before 
         from peers import words
 
         return words.bm25(task)
-    if system in ("untrained", "ridge"):
+    if system in ("untrained", "ridge", "kernel ridge"):
         from peers import simple
 
-        return {"untrained": simple.untrained, "ridge": simple.ridge}[system](task)
+        return getattr(simple, system.replace(" ", "_"))(task)
     from peers.settings import PeerSettings
 
     if system == "two-tower":

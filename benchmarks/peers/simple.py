@@ -1,4 +1,4 @@
-"""Baselines that do not train: likewise's encoders as they come, and a closed-form map from pictures to texts."""
+"""Baselines without gradients: likewise's encoders as they come, and closed-form maps to the vectors of titles."""
 
 import numpy as np
 import torch
@@ -7,18 +7,19 @@ from likewise.evaluation.baselines import fit_ridge
 from likewise.evaluation.embeddings import embed_task
 from likewise.evaluation.subsets import FieldSubset
 from likewise.model.model import Model
+from likewise.training.initialization import fit_kernel_ridge
 from peers.seen import Seen
 from peers.task import Task
 
 
 def untrained(task: Task) -> tuple[Seen, dict[str, object]]:
     """The encoders as they come, their spaces unrelated."""
-    return answers(task, Model.create("lite", cache=task.work / "cache")), {"seconds": task.clock.spent}
+    return answers(task, Model.create("lite", cache=task.cache)), {"seconds": task.clock.spent}
 
 
 def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
     """A linear map from picture features to the vectors of titles, fitted in closed form on the training rows."""
-    model = Model.create("lite", cache=task.work / "cache")
+    model = Model.create("lite", cache=task.cache)
     features, titles = _pictured_titles(task, model)
     fitted = fit_ridge(features, model.encode_queries(titles))
     bias = fitted.y_mean - fitted.x_mean @ fitted.weights
@@ -26,6 +27,26 @@ def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
     weight = torch.from_numpy(fitted.weights.T.astype(np.float32))
     with model.network.with_picture_map(weight, torch.from_numpy(bias.astype(np.float32))):
         return answers(task, model), {"seconds": seconds}
+
+
+def kernel_ridge(task: Task) -> tuple[Seen, dict[str, object]]:
+    """Maps with a Gaussian kernel from picture features and descriptions to the vectors of titles, in closed form.
+
+    As in likewise's own start, that of a description is added to what the text encoder says of it.
+    """
+    model = Model.create("lite", cache=task.cache)
+    network = model.network
+    features, titles = _pictured_titles(task, model)
+    network.set_base_map("image", fit_kernel_ridge(features, model.encode_queries(titles), seed=task.seed))
+    described = zip(task.train.texts("description"), task.train.texts("title"), strict=True)
+    pairs = [(said, title) for said, title in described if said is not None and title is not None]
+    with torch.inference_mode():
+        features_of_texts = model.featurizer("text").texts([said for said, _ in pairs], prompt="document")
+        own = network.base_map("description")(features_of_texts).cpu().numpy()
+    said = features_of_texts.cpu().numpy()
+    targets = model.encode_queries([title for _, title in pairs]) * np.linalg.norm(own, axis=1, keepdims=True) - own
+    network.set_base_map("description", fit_kernel_ridge(said, targets, seed=task.seed))
+    return answers(task, model), {"seconds": task.clock.spent}
 
 
 def answers(task: Task, model: Model) -> Seen:

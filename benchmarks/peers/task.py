@@ -25,6 +25,7 @@ class Task:
         work: a folder that is the system's own; nothing lies in it from before.
         seed: of every random choice.
         threads: processor threads that the system may use.
+        shared_cache: a folder for features that other trainings use, too; None: nothing is cached from one to the next.
     """
 
     file: Path
@@ -32,11 +33,17 @@ class Task:
     clock: Clock
     seed: int
     threads: int
+    shared_cache: Path | None = None
+
+    @property
+    def cache(self) -> Path:
+        """Where pictures and features are cached."""
+        return self.shared_cache or self.work / "cache"
 
     @cached_property
     def catalog(self) -> Catalog:
-        """All rows; whatever is cached is cached in the system's own folder."""
-        return Catalog.read(self.file, cache=self.work / "cache")
+        """All rows."""
+        return Catalog.read(self.file, cache=self.cache)
 
     @cached_property
     def train(self) -> Catalog:
