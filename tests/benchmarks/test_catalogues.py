@@ -1,17 +1,18 @@
-"""The catalogues of the comparison: honest descriptions, and a split that is the same for every system."""
+"""The catalogues of the comparison: honest descriptions, and folds that are the same for every system."""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from catalogues.prepared import prepare, split_by_identity
+from catalogues.prepared import deal_components, fold_by_identity, prepare
 from catalogues.stamps import write_stamps
 from model.shape_catalogue import draw, write_catalogue
 from peers.clock import Clock
 from peers.task import Task
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.identity import Identity
 from likewise.errors import UserError
 
 
@@ -47,19 +48,49 @@ def test_missing_stamps_name_their_package(tmp_path: Path) -> None:
         write_stamps(tmp_path / "stamps.csv", tmp_path / "nothing")
 
 
-def test_rows_with_the_same_picture_stay_on_one_side(tmp_path: Path) -> None:
+@pytest.fixture
+def doubled(tmp_path: Path) -> Path:
+    """Every picture in two rows, whose titles differ."""
     source = pl.read_csv(write_catalogue(tmp_path / "shapes")).select("id", "title", "description", "image_url")
     again = source.with_columns((pl.col("id") + "-again").alias("id"), (pl.col("title") + " again").alias("title"))
     path = tmp_path / "shapes" / "twice.csv"
     pl.concat([source, again]).write_csv(path)
-    table = split_by_identity(path, tmp_path / "work")
-    pictured = table.filter(pl.col("image_url").is_not_null())
-    assert set(table["split"]) == {"train", "val", "test"}
-    assert pictured.group_by("image_url").agg(pl.col("split").n_unique())["split"].max() == 1
+    return path
+
+
+def test_every_row_is_tested_once(doubled: Path, tmp_path: Path) -> None:
+    tables = fold_by_identity(doubled, tmp_path / "work", folds=3)
+    tested = [row for table in tables for row in table.filter(pl.col("split") == "test")["id"]]
+    assert sorted(tested) == sorted(pl.read_csv(doubled)["id"])
+    for table in tables:
+        assert len(table) == len(tested)
+        assert set(table["split"]) == {"train", "val", "test"}
+        outside = table.filter(pl.col("split") != "test")
+        assert len(outside.filter(pl.col("split") == "val")) / len(outside) == pytest.approx(0.1, abs=0.03)
+
+
+def test_no_identity_is_tested_and_learned_from(doubled: Path, tmp_path: Path) -> None:
+    for number, table in enumerate(fold_by_identity(doubled, tmp_path / "work", folds=3)):
+        table.write_csv(tmp_path / f"fold-{number}.csv")
+        component = Identity.read(Catalog.read(tmp_path / f"fold-{number}.csv", cache=tmp_path / "cache")).component
+        tested = (table["split"] == "test").to_numpy()
+        assert len(np.unique(component)) < 0.6 * len(table)  # doubles are connected, or else this says nothing
+        assert not set(component[tested]) & set(component[~tested])
+        pictured = table.filter(pl.col("image_url").is_not_null())
+        assert pictured.group_by("image_url").agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+def test_folds_are_equally_large_and_keep_components_whole() -> None:
+    component = np.repeat(np.arange(60), np.random.default_rng(0).integers(1, 9, 60))
+    fold = deal_components(component, 5)
+    sizes = np.bincount(fold)
+    assert len(sizes) == 5
+    assert np.ptp(sizes) <= 1
+    assert all(len(set(fold[component == number])) == 1 for number in range(60))
 
 
 def test_systems_read_the_split_that_was_written(tmp_path: Path) -> None:
-    table = split_by_identity(write_catalogue(tmp_path / "shapes"), tmp_path / "work")
+    table = fold_by_identity(write_catalogue(tmp_path / "shapes"), tmp_path / "work")[1]
     file = tmp_path / "catalogue.csv"
     table.write_csv(file)
     by_part = {part: table.filter(pl.col("split") == part)["id"].to_list() for part in ("train", "val", "test")}
@@ -70,7 +101,7 @@ def test_systems_read_the_split_that_was_written(tmp_path: Path) -> None:
 
 def test_titles_are_asked_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "catalogue.csv"
-    split_by_identity(write_catalogue(tmp_path / "shapes"), tmp_path / "work").write_csv(file)
+    fold_by_identity(write_catalogue(tmp_path / "shapes"), tmp_path / "work")[0].write_csv(file)
     task = Task(file, tmp_path / "system", Clock(0.0, 1.0), 0, threads=1)
     assert task.questions.fields == ("description", "image")
     assert task.questions.texts == list(dict.fromkeys(title for title in task.test.texts("title") if title))
@@ -80,10 +111,8 @@ def test_grocery_keeps_the_split_of_its_publishers(tmp_path: Path) -> None:
     source = tmp_path / "source"
     path = write_catalogue(source)
     pl.read_csv(path).rename({"part": "split"}).write_csv(source / "products.csv")
-    whole = pl.read_csv(prepare("grocery", tmp_path / "whole", source / "products.csv"))
+    (file,) = prepare("grocery", tmp_path / "whole", source / "products.csv")
+    whole = pl.read_csv(file)
     assert whole["split"].to_list() == pl.read_csv(source / "products.csv")["split"].to_list()[: len(whole)]
-    few = pl.read_csv(prepare("grocery", tmp_path / "few", source / "products.csv", most_rows=12))
-    assert 10 <= len(few) <= 15
-    assert set(few["split"]) == {"train", "val", "test"}
-    catalog = Catalog.read(tmp_path / "whole" / "catalogue.csv", cache=tmp_path / "cache")
+    catalog = Catalog.read(file, cache=tmp_path / "cache")
     assert np.mean([bool(shown) for shown in catalog.pictures]) > 0.8
