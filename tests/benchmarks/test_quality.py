@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 import quality
 from catalogues.prepared import fold_by_identity
-from judging import Judge, as_json, markdown, markdown_of_differences, pool
+from judging import Judge, Questions, as_json, markdown, markdown_of_differences, pool
 from model.shape_catalogue import write_catalogue
-from peers import ours
+from peers import ours, simple
 from peers.clock import Clock
 from peers.seen import Seen
 from peers.task import Task
@@ -176,3 +176,15 @@ def test_likewise_is_given_no_test_row(files: list[Path], tmp_path: Path, monkey
         ours.train(Task(files[0], tmp_path / "system", Clock(0.0, 1.0), 0, threads=1), "")
     table = pl.read_csv(files[0])
     assert pl.read_csv(given[0])["id"].to_list() == table.filter(pl.col("split") != "test")["id"].to_list()
+
+
+def test_kernel_ridge_maps_pictures_and_descriptions_to_titles(files: list[Path], tmp_path: Path) -> None:
+    by_system = {}
+    for system in (simple.untrained, simple.kernel_ridge):
+        task = Task(files[0], tmp_path / system.__name__, Clock(0.0, 1.0), 0, threads=1)
+        seen, _ = system(task)
+        by_system[system] = {
+            view: metrics.metrics["map"].mean() for view, metrics in Questions.about(task.test).measure([seen]).items()
+        }
+    assert by_system[simple.kernel_ridge]["image"] > by_system[simple.untrained]["image"] + 0.1
+    assert by_system[simple.kernel_ridge]["text"] != by_system[simple.untrained]["text"]
