@@ -144,7 +144,7 @@ def hash_code(sources: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for source in sources:
         for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
-            digest.update(f"{source.name}/{file.name}\0".encode() + file.read_bytes() + b"\0")
+            digest.update(f"{file.relative_to(source.parent).as_posix()}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()[:8]
 
 
