@@ -78,9 +78,13 @@ class KernelMap(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(…, width) → (…, dim)."""
-        cosines = functional.normalize((features - self.centre) / self.scale, dim=-1) @ self.examples.T
-        mapped = functional.linear(torch.exp(2 * (cosines - 1)), self.weight, self.bias)
+        mapped = functional.linear(self.similarities(features), self.weight, self.bias)
         return mapped if self.base is None else mapped + self.base(features)
+
+    def similarities(self, features: Tensor) -> Tensor:
+        """k(x, e) of every example: (…, width) → (…, n)."""
+        cosines = functional.normalize((features - self.centre) / self.scale, dim=-1) @ self.examples.T
+        return torch.exp(2 * (cosines - 1))
 
 
 def empty_map(weights: Mapping[str, Tensor], module: str, dim: int) -> KernelMap | None:

@@ -1,0 +1,83 @@
+"""Kernel ridge regression against its formulas."""
+
+import numpy as np
+import pytest
+import torch
+
+from likewise.evaluation.baselines import fit_ridge
+from likewise.training import kernel_ridge
+from likewise.training.kernel_ridge import fit_kernel_ridge
+
+
+def mapped(fitted, x):
+    with torch.inference_mode():
+        return fitted(torch.from_numpy(x)).numpy()
+
+
+def curved(rows, seed=0):
+    """Inputs on which targets depend, but not along a straight line."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, 5)).astype(np.float32)
+    y = np.stack([np.abs(x[:, 0]), x[:, 1] * x[:, 2], x[:, 3]], axis=1).astype(np.float32)
+    return x, y
+
+
+def test_it_solves_the_penalised_problem():
+    """Where |y - f|² + penalty · w'Kw is least, the residuals are the weights times the penalty and sum to 0."""
+    x, y = curved(60)
+    order = np.unique(x, axis=0, return_index=True)[1]
+    x, y = x[order], y[order]
+    fitted = fit_kernel_ridge(x, y, seed=0)
+    residuals, weights = y - mapped(fitted, x), fitted.weight.detach().numpy().T
+    penalty = (residuals * weights).sum() / (weights**2).sum()
+    assert penalty > 0
+    assert residuals == pytest.approx(penalty * weights, abs=1e-4)
+    assert residuals.sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-3)
+
+
+def test_it_finds_what_no_straight_line_shows():
+    x, y = curved(400)
+    new_x, new_y = curved(200, seed=1)
+    curve = np.square(mapped(fit_kernel_ridge(x, y, seed=0), new_x) - new_y).mean()
+    line = np.square(fit_ridge(x, y)(new_x) - new_y).mean()
+    assert curve < 0.5 * line
+
+
+def test_copies_of_a_row_count_once():
+    x, y = curved(50)
+    twice_x, twice_y = np.concatenate([x, x[:20]]), np.concatenate([y + 0.5, y[:20] - 0.5])
+    mean_y = y + np.where(np.arange(50) < 20, 0.0, 0.5)[:, None].astype(np.float32)
+    new, _ = curved(10, seed=2)
+    assert mapped(fit_kernel_ridge(twice_x, twice_y, seed=0), new) == pytest.approx(
+        mapped(fit_kernel_ridge(x, mean_y, seed=0), new), abs=1e-4
+    )
+
+
+def test_beyond_the_most_examples_all_rows_still_count(monkeypatch):
+    x, y = curved(600)
+    y += np.random.default_rng(3).normal(size=y.shape, scale=0.5).astype(np.float32)
+    new_x, new_y = curved(200, seed=1)
+
+    def error(rows, most):
+        monkeypatch.setattr(kernel_ridge, "_MOST_EXAMPLES", most)
+        monkeypatch.setattr(kernel_ridge, "_KERNEL_CHUNK", 130)
+        fitted = fit_kernel_ridge(x[:rows], y[:rows], seed=0)
+        assert len(fitted.examples) == min(rows, most)
+        return np.square(mapped(fitted, new_x) - new_y).mean()
+
+    assert error(600, 150) < 0.9 * error(150, 150)
+    assert error(600, 150) < 1.5 * error(600, 600)
+
+
+def test_all_rows_as_examples_give_the_exact_solution_either_way():
+    x, y = curved(80)
+    units, y = x / np.linalg.norm(x, axis=1, keepdims=True), y.astype(np.float64)
+    exact = kernel_ridge._solve_exactly(units, y)
+    by_all = kernel_ridge._solve_with_examples(units, y, units, exact.penalty)
+    kernel = kernel_ridge._gaussian_kernel(units, units)
+    assert kernel @ by_all.weights + by_all.bias == pytest.approx(kernel @ exact.weights + exact.bias, abs=1e-4)
+
+
+def test_one_input_is_not_enough():
+    with pytest.raises(ValueError, match="two distinct"):
+        fit_kernel_ridge(np.ones((5, 3), np.float32), np.ones((5, 2), np.float32), seed=0)
