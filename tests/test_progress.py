@@ -125,10 +125,13 @@ def test_tables_of_figures_show_columns_runs_and_queries_as_they_are(label, name
         systems=systems,
         baseline="first",
         differences=dict.fromkeys(METRICS, interval),
+        gains=dict.fromkeys(METRICS, interval),
     )
     assert shown_wholly(comparison_table(Comparison(metric="mrr", subsets=[subset, subset])), label, name)
     change = Change(query=query, before=0.1, after=0.5, rank_before=10, rank_after=2)
-    result = RunComparison(metric="mrr", subset=subset, wins=1, losses=0, equal=2, gained=[change], lost=[])
+    result = RunComparison(
+        metric="mrr", subset=subset, wins=1, losses=0, equal=2, starts=[subset], gained=[change], lost=[]
+    )
     assert shown_wholly(run_comparison_table(result), label, name, *([query] if len(query) <= 40 else []))
 
 

@@ -6,8 +6,9 @@ import torch
 from likewise.evaluation.baselines import fit_ridge
 from likewise.evaluation.embeddings import embed_task
 from likewise.evaluation.subsets import FieldSubset
+from likewise.model.heads import PictureMap
 from likewise.model.model import Model
-from likewise.training.initialization import fit_kernel_ridge
+from likewise.training.kernel_ridge import fit_kernel_ridge
 from peers.seen import Seen
 from peers.task import Task
 
@@ -24,8 +25,8 @@ def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
     fitted = fit_ridge(features, model.encode_queries(titles))
     bias = fitted.y_mean - fitted.x_mean @ fitted.weights
     seconds = task.clock.spent
-    weight = torch.from_numpy(fitted.weights.T.astype(np.float32))
-    with model.network.with_picture_map(weight, torch.from_numpy(bias.astype(np.float32))):
+    weights = (torch.from_numpy(values.astype(np.float32)) for values in (fitted.weights.T, bias))
+    with model.network.with_base_maps({"image": PictureMap.from_weights(*weights)}):
         return answers(task, model), {"seconds": seconds}
 
 

@@ -8,8 +8,8 @@ from training.toy_network import toy_objective, unlike
 
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.training.initialization import (
-    collect_titled_descriptions,
     collect_titled_pictures,
+    fit_closed_forms,
     fit_picture_map,
     initialise_heads,
 )
@@ -17,19 +17,11 @@ from likewise.training.initialization import (
 ROWS = np.arange(12)
 
 
-def pairs(objective):
-    """What pictures and descriptions show beside their titles."""
-    network, features, data = objective.network.eval(), objective.features, objective.data
-    pictures = collect_titled_pictures(network, features, data, 0)
-    return pictures, collect_titled_descriptions(network, features, data, 0)
-
-
 def start(objective, *, far=False, scores=(0, 0, 0)):
     """The maps that were taken, where validation says these scores one after the other."""
-    said, (pictures, descriptions) = iter(scores), pairs(objective)
-    picture_map = None if pictures is None else fit_picture_map(pictures)
-    regressions = {} if far else {"image": pictures, "description": descriptions}
-    return initialise_heads(objective.network, picture_map, regressions, lambda: next(said), seed=0)
+    said, network = iter(scores), objective.network.eval()
+    closed_forms = fit_closed_forms(network, objective.features, objective.data, seed=0)
+    return initialise_heads(network, closed_forms, None if far else lambda: next(said))
 
 
 def begun(objective):
@@ -125,4 +117,17 @@ def test_a_kernel_that_validation_does_not_like_is_left_out(objective, scores, k
 def test_before_a_long_way_pictures_begin_at_the_linear_map(objective):
     taken = start(objective, far=True)
     assert taken.keys() == {"image"}
-    assert torch.equal(taken["image"].weight, fit_picture_map(pairs(objective)[0]).weight)
+    pictures = collect_titled_pictures(objective.network, objective.features, objective.data, 0)
+    assert torch.equal(taken["image"].weight, fit_picture_map(pictures).weight)
+
+
+def test_every_closed_form_is_fitted_whatever_training_starts_from(objective):
+    fitted = fit_closed_forms(objective.network.eval(), objective.features, objective.data, seed=0)
+    kinds = {name: {field: type(base) for field, base in maps.items()} for name, maps in fitted.items()}
+    both = {"image": KernelMap, "description": KernelMap}
+    assert kinds == {"ridge": {"image": PictureMap}, "kernel ridge": both}
+    own = objective.network.base_map("image")
+    assert initialise_heads(objective.network, fitted, None) == fitted["ridge"]
+    assert objective.network.base_map("image") is fitted["ridge"]["image"] is not own
+    scores = iter((0.5, 0.6, 0.7))
+    assert initialise_heads(objective.network, fitted, lambda: next(scores)) == fitted["kernel ridge"]

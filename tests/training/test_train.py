@@ -69,7 +69,7 @@ def test_the_metrics_tell_what_was_done(trained, shapes):
     assert metrics.history[-1].loss < metrics.history[1].loss
     assert [subset.subset for subset in metrics.comparison.subsets] == ["all", "text", "image", "mixed"]
     everywhere = {system.name for system in metrics.comparison.subsets[0].systems}
-    assert everywhere == {"trained", "untrained", "BM25", "ridge"}
+    assert everywhere == {"trained", "untrained", "BM25", "ridge", "kernel ridge", "start"}
     assert "BM25" not in {system.name for system in metrics.comparison.subsets[2].systems}
     json.dumps(metrics.catalogue)
     assert {"pictures", "encoding", "baselines", "training", "evaluating"} <= set(metrics.seconds)

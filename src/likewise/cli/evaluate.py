@@ -30,12 +30,13 @@ def evaluate(
     options: EvaluationOptions = EVALUATION_DEFAULTS,
     ablations: Switch = False,
     report: Path | None = None,
+    baseline: Annotated[list[str] | None, Parameter(negative="")] = None,
     fail_under: Annotated[list[str] | None, Parameter(negative="")] = None,
     as_json: AsJson = False,
     device: Device = "auto",
     catalog: CatalogOptions = CATALOG_DEFAULTS,
 ) -> None:
-    """Measure a run on a catalogue, next to its baselines: untrained, BM25 and a closed-form linear map.
+    """Measure a run on a catalogue, next to its baselines: untrained, BM25, closed forms and where training began.
 
     Example: likewise evaluate runs/products --data products.csv --queries judged.csv --report report.html
 
@@ -45,6 +46,8 @@ def evaluate(
         Also measure with each field alone, and with each field removed.
     report
         Write an HTML report with the figures, the worst queries and a map of the space.
+    baseline
+        Also measure a zero-shot CLIP or SigLIP model, by its Hugging Face id or folder (repeatable).
     fail_under
         Exit with status 1 if a metric of the trained model is lower, such as recall@10=0.8 (repeatable).
     """
@@ -60,7 +63,7 @@ def evaluate(
         prepare_target(report)
     model = Model.load(run, device)
     task = options.build_task(data, catalog, where, model.fields)
-    evaluation = evaluate_run(run, model, task, ablations=ablations)
+    evaluation = evaluate_run(run, model, task, ablations=ablations, zero_shot=baseline or [])
     if report is not None:
         say(f"The report is {write_evaluation(report, run, model, evaluation)}")
     if as_json:

@@ -69,6 +69,22 @@ def _load_encoder(name: str, modality: Modality, seed: int) -> Encoder:
     return _hugging_face(name, modality)
 
 
+def is_dual(name: str) -> bool:
+    """Whether a Hugging Face id or folder is that of a dual encoder, one model for both texts and pictures.
+
+    Raises:
+        UserError: there is no such model, or its configuration cannot be read.
+    """
+    from likewise.encoders.clip import DUAL_MODELS
+    from likewise.encoders.hub import model_folder, read_config
+
+    if name in _KNOWN:
+        return False
+    if "/" not in name and not Path(name).is_dir():
+        raise UserError(f"there is no folder {name!r}: give the folder of a model, or a Hugging Face id (owner/model)")
+    return read_config(model_folder(name), name).model_type in DUAL_MODELS
+
+
 def restore_encoder(folder: Path, modality: Modality) -> Encoder:
     """What `Encoder.save` wrote to `folder`: architecture, tokenizer and preprocessing, with random weights.
 

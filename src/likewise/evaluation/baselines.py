@@ -1,14 +1,14 @@
-"""Baselines that a trained model has to beat: its untrained encoders, BM25, and a ridge regression from pictures."""
+"""Baselines that a trained model has to beat: its untrained encoders, BM25, and closed forms (ridge regressions)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from torch import Tensor
 
 from likewise.evaluation.comparison import SystemMetrics
 from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.evaluation.subsets import FieldSubset, draw_text_items
+from likewise.model.closed_forms import BaseMaps
 from likewise.model.network import Network
 from likewise.retrieval.lexical.bm25 import BM25Index, Segment
 from likewise.retrieval.lexical.postings import PostingsBuilder
@@ -17,30 +17,43 @@ from likewise.retrieval.lexical.tokenizing import lexical_tokens
 _CHUNK_ROWS = 4096
 
 
+Baselines = dict[str, dict[str, SystemMetrics]]
+
+
 def measure_baselines(
     subsets: Sequence[FieldSubset],
     network: Network,
-    embed: Callable[[], TaskEmbeddings],
-    *,
-    picture_map: tuple[Tensor, Tensor] | None = None,
-) -> dict[str, list[SystemMetrics]]:
-    """Measure the untrained model, BM25 and the closed-form picture map on a retrieval task.
+    embed: Callable[[Sequence[str]], TaskEmbeddings],
+    fields: Sequence[str],
+    closed_forms: Mapping[str, BaseMaps],
+) -> Baselines:
+    """Measure the untrained model, BM25 and closed forms on a retrieval task.
 
     Args:
         subsets: of the fields.
         network: untrained.
-        embed: runs the network's towers, as they are when it is called, over the task.
-        picture_map: weight (dim, width) and bias (dim,) of the ridge regression from picture features to titles.
+        embed: runs the network's towers of some fields, as they are when it is called, over the task.
+        fields: of the task's items.
+        closed_forms: by their names in the tables, the maps that take the place of the network's own, by field.
 
     Returns:
-        By the key of the subset the metrics of each system; BM25 is absent where a subset shows no text.
+        By the name of the system, the metrics by the key of the subset; BM25 has none where a subset shows no text.
     """
-    untrained = embed()
-    measured = [untrained.evaluate("untrained", subsets), _evaluate_bm25(untrained, subsets)]
-    if picture_map is not None:
-        with network.with_picture_map(*picture_map):
-            measured.append(embed().evaluate("ridge", subsets))
-    return {subset.key: [by_key[subset.key] for by_key in measured if subset.key in by_key] for subset in subsets}
+    untrained = embed(fields)
+    measured = {"untrained": untrained.evaluate("untrained", subsets), "BM25": _evaluate_bm25(untrained, subsets)}
+    known = {frozenset[tuple[str, int]](): "untrained"}
+    for name, maps in closed_forms.items():
+        same = known.setdefault(frozenset((field, id(base)) for field, base in maps.items()), name)
+        if same != name:
+            measured[name] = {key: replace(metrics, name=name) for key, metrics in measured[same].items()}
+            continue
+        with network.with_base_maps(maps):
+            moved = [field for field in fields if field in maps]
+            if not moved and "image" in maps and any(untrained.task.pictures):
+                moved = list(fields)  # queries are seen through the picture tower, too
+            embeddings = untrained.with_towers(embed(moved)) if moved else untrained
+            measured[name] = embeddings.evaluate(name, subsets)
+    return measured
 
 
 def _evaluate_bm25(embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset]) -> dict[str, SystemMetrics]:

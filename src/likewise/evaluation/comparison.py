@@ -33,7 +33,7 @@ def evaluate_system(
     """Measure one system on one subset.
 
     Args:
-        name: as it stands in the tables, such as "trained", "untrained", "BM25" or "ridge".
+        name: as it stands in the tables, such as "trained", "untrained", "BM25" or "start".
         scores: (q, n) or a function of a slice: `cosine_scores(queries, items)`, `bm25_scores(queries, texts)`.
         relevant, gains, exclude: as in `per_query_metrics`.
         groups: (q,) the identity of each query; the bootstrap draws these.
@@ -48,6 +48,7 @@ def compare(
     trained: SystemMetrics,
     baselines: Sequence[SystemMetrics],
     *,
+    start: SystemMetrics | None = None,
     metric: str,
     candidates: int,
     seed: int = 0,
@@ -59,18 +60,23 @@ def compare(
     Args:
         subset, label: the key of the subset and its description (`subsets.describe`).
         trained, baselines: measured on the same queries.
+        start: the model as its training began, which is one more baseline; None: it is not known.
         metric: the headline metric, one of `METRICS`.
         candidates: items that were ranked.
     """
+    if start is not None:
+        baselines = [*baselines, start]
     systems = [trained, *baselines]
     if any(len(system.groups) != len(trained.groups) for system in systems):
         raise ValueError("systems can only be compared on the same queries")
     strongest = max(baselines, key=lambda baseline: _mean(baseline, metric), default=None)
     columns = [system.metrics[name] for system in systems for name in METRICS]
-    if strongest is not None:
-        columns += [trained.metrics[name] - strongest.metrics[name] for name in METRICS]
+    for other in (strongest, start):
+        if other is not None:
+            columns += [trained.metrics[name] - other.metrics[name] for name in METRICS]
     intervals = bootstrap_intervals(np.stack(columns, axis=1), trained.groups, seed=seed)
     by_system = [dict(zip(METRICS, part, strict=True)) for part in _in_parts(intervals, len(METRICS))]
+    differences = by_system[len(systems) :]  # to the strongest baseline, then to the start
     return SubsetResult(
         subset=subset,
         label=label,
@@ -81,7 +87,8 @@ def compare(
             for system, metrics in zip(systems, by_system, strict=False)
         ],
         baseline=strongest.name if strongest is not None else None,
-        differences=by_system[-1] if strongest is not None else {},
+        differences=differences[0] if strongest is not None else {},
+        gains=differences[-1] if start is not None else {},
     )
 
 

@@ -1,7 +1,7 @@
 """A retrieval task as one model sees it: every tower runs once, then any subset of the fields can be ranked."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,12 @@ class TaskEmbeddings:
     network: Network
     queries: Vectors
     items: FieldEmbeddings
+
+    def with_towers(self, other: "TaskEmbeddings") -> "TaskEmbeddings":
+        """The same task, with the queries and the field vectors of `other` in place of these."""
+        items = self.items
+        vectors = [(other.items if field in other.items.fields else items).field(field) for field in items.fields]
+        return replace(self, queries=other.queries, items=FieldEmbeddings(items.fields, np.stack(vectors, axis=1)))
 
     def fuse(self, subset: FieldSubset) -> Vectors:
         """(items, dim) unit vectors of the items, seen through a subset of their fields; NaN without any."""
@@ -77,16 +83,21 @@ class TaskEmbeddings:
         return metrics
 
 
-def embed_task(model: Model, task: RetrievalTask, fields: Sequence[str] | None = None) -> TaskEmbeddings:
+def embed_task(
+    model: Model, task: RetrievalTask, fields: Sequence[str] | None = None, queries: Vectors | None = None
+) -> TaskEmbeddings:
     """Run a model's towers over the queries and items of a task.
 
     Args:
         model: encodes them.
         task: its catalogue opens the pictures.
         fields: of the items; None: those of the task.
+        queries: the queries' vectors, where they are known already.
     """
     items = model.encode_fields(task.catalog, fields or task.fields)
-    return TaskEmbeddings(task, model.network, embed_queries(model, task.catalog, task.texts, task.pictures), items)
+    if queries is None:
+        queries = embed_queries(model, task.catalog, task.texts, task.pictures)
+    return TaskEmbeddings(task, model.network, queries, items)
 
 
 def embed_queries(

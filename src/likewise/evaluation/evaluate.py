@@ -1,25 +1,26 @@
 """Evaluation of a model against its baselines: one table for every subset of the fields, and a verdict."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from likewise.errors import UserError
 from likewise.evaluation.baselines import measure_baselines
 from likewise.evaluation.comparison import SystemMetrics, compare
-from likewise.evaluation.embeddings import TaskEmbeddings, embed_task
+from likewise.evaluation.embeddings import TaskEmbeddings, embed_queries, embed_task
 from likewise.evaluation.ranks import Rankings, rank_candidates
-from likewise.evaluation.results import Comparison, RunMetrics, SubsetResult, Threshold
+from likewise.evaluation.results import START, TRAINED, Comparison, RunMetrics, SubsetResult, Threshold
 from likewise.evaluation.subsets import FieldSubset
 from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold, measure_threshold
+from likewise.evaluation.zero_shot import load_zero_shot, name_zero_shot
 from likewise.model.cached_features import cache_pictures
-from likewise.model.checkpoint import load_picture_map
+from likewise.model.closed_forms import load_closed_forms
 from likewise.model.model import Model
+from likewise.model.run_folder import METRICS
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,21 @@ class Evaluation:
             "on": subset.label,
             "queries": subset.queries,
             "candidates": subset.candidates,
-            "metrics": systems.pop("trained"),
+            "metrics": systems.pop(TRAINED),
             "baselines": systems,
             "metric": self.comparison.metric,
             "strongest_baseline": subset.baseline,
             "difference": result["differences"].get(self.comparison.metric),
             "verdict": self.comparison.verdict_on(subset),
+            "training_difference": result["gains"].get(self.comparison.metric),
+            "training_verdict": self.comparison.training_verdict_on(subset),
         }
 
 
 def evaluate(
     embeddings: TaskEmbeddings,
     subsets: Sequence[FieldSubset],
-    baselines: Mapping[str, Sequence[SystemMetrics]],
+    baselines: Mapping[str, Mapping[str, SystemMetrics]],
     *,
     seed: int = 0,
 ) -> Evaluation | None:
@@ -82,7 +85,8 @@ def evaluate(
     Args:
         embeddings: the task in the model's space.
         subsets: of the fields; the first decides the verdict.
-        baselines: by the key of the subset (`measure_baselines`).
+        baselines: by their names and the key of the subset (`measure_baselines`); the one called `START` is the model
+            as its training began, to which the trained one is compared by itself, too.
         seed: of the bootstrap.
 
     Returns:
@@ -90,13 +94,14 @@ def evaluate(
     """
     if not subsets:
         return None
-    task, trained = embeddings.task, embeddings.evaluate("trained", subsets)
+    task, trained = embeddings.task, embeddings.evaluate(TRAINED, subsets)
     results = [
         compare(
             subset.key,
             subset.label,
             trained[subset.key],
-            baselines.get(subset.key, ()),
+            [measured[subset.key] for name, measured in baselines.items() if name != START and subset.key in measured],
+            start=baselines[START][subset.key] if START in baselines else None,
             metric=task.metric,
             candidates=task.candidates,
             seed=seed,
@@ -108,34 +113,76 @@ def evaluate(
     return Evaluation(Comparison(metric=task.metric, subsets=results), embeddings, subsets[0], relevant, rankings)
 
 
-def evaluate_run(run: Path, model: Model, task: RetrievalTask, *, ablations: bool = False) -> Evaluation:
-    """Compare a run's model with its untrained encoders, the closed-form picture map and BM25.
+def evaluate_run(
+    run: Path, model: Model, task: RetrievalTask, *, ablations: bool = False, zero_shot: Sequence[str] = ()
+) -> Evaluation:
+    """Compare a run's model with its untrained encoders, its closed forms, its start, BM25 and zero-shot models.
 
     Args:
-        run: the run folder, which holds the picture map and the threshold.
+        run: the run folder, which holds the closed forms and the threshold.
         model: the run's model.
         task: the queries and their answers.
         ablations: also through each field alone, and without each.
+        zero_shot: CLIP or SigLIP models to compare with as well, by Hugging Face id or folder.
+
+    Raises:
+        UserError: the run's files are damaged or of another version, or there is no such zero-shot model.
     """
-    device: Any = model.device.type
-    untrained = Model.create(model.settings, device, model.precision)
+    calibrated = _read_threshold(run)
+    published = [load_zero_shot(name, model, task.catalog.cache) for name in zero_shot]
+    untrained = create_untrained(model)
+    closed_forms = load_closed_forms(run, untrained.network)
     if "image" in task.fields:
-        cache_pictures(untrained, task.catalog)  # for the ridge, too, and for the model where its encoder is frozen
+        cache_pictures(untrained, task.catalog)  # for closed forms, too, and for the model where its encoder is frozen
     subsets = task.list_subsets(ablations=ablations)
     baselines = measure_baselines(
-        subsets, untrained.network, lambda: embed_task(untrained, task), picture_map=load_picture_map(run)
+        subsets, untrained.network, _build_embedding(untrained, task), task.fields, closed_forms
     )
+    for name, other in zip(zero_shot, published, strict=True):
+        shown = name_zero_shot(name, {TRAINED, *baselines})
+        baselines[shown] = embed_task(other, task).evaluate(shown, subsets)
     evaluation = evaluate(embed_task(model, task), subsets, baselines)
     assert evaluation is not None  # noqa: S101 - for the type checker: the first subset shows all fields
-    return dataclasses.replace(evaluation, threshold=_measure_threshold(run, evaluation.rankings))
+    return dataclasses.replace(evaluation, threshold=_measure_threshold(calibrated, evaluation.rankings))
 
 
-def _measure_threshold(run: Path, rankings: Rankings) -> Threshold | None:
-    """The threshold that the run's training chose, measured on these queries; without one it is chosen on them."""
-    try:
-        calibrated = RunMetrics.read(run).threshold
-    except UserError:  # a model without its training's figures can be measured, too
-        calibrated = None
+def create_untrained(model: Model) -> Model:
+    """A model as this one was before any training."""
+    device: Any = model.device.type
+    return Model.create(model.settings, device, model.precision)
+
+
+def embed_start(run: Path, model: Model, task: RetrievalTask, fields: Sequence[str]) -> TaskEmbeddings | None:
+    """A task in the space of a run's model as its training began; None where the run does not hold its start.
+
+    Args:
+        run: the run folder.
+        model: the run's model.
+        task: the queries and their answers.
+        fields: of the items.
+    """
+    untrained = create_untrained(model)
+    start = load_closed_forms(run, untrained.network).get(START)
+    if start is None:
+        return None
+    for field, base in start.items():
+        untrained.network.set_base_map(field, base)
+    return embed_task(untrained, task, fields)
+
+
+def _build_embedding(model: Model, task: RetrievalTask) -> Callable[[Sequence[str]], TaskEmbeddings]:
+    """A function that embeds a task through some of its fields; queries without pictures are encoded only once."""
+    queries = None if any(task.pictures) else embed_queries(model, task.catalog, task.texts, task.pictures)
+    return lambda fields: embed_task(model, task, fields, queries)
+
+
+def _read_threshold(run: Path) -> Threshold | None:
+    """The threshold that the run's training chose; None for a model without its training's figures."""
+    return RunMetrics.read(run).threshold if (run / METRICS).is_file() else None
+
+
+def _measure_threshold(calibrated: Threshold | None, rankings: Rankings) -> Threshold | None:
+    """The threshold of the training, measured on these queries; without one it is chosen on them."""
     if calibrated is None:
         return calibrate_threshold(rankings.right, rankings.wrong)
     return measure_threshold(calibrated.score, rankings.right, rankings.wrong)

@@ -12,6 +12,7 @@ from likewise.model.run_folder import METRICS
 from likewise.parsing import read_bounded
 
 FILE_NAME = METRICS
+TRAINED, START = "trained", "start"  # what tables call a model, and what it was when its training began
 _MOST_BYTES = 64_000_000
 
 
@@ -52,6 +53,7 @@ class SubsetResult(Result):
     systems: list[SystemResult]
     baseline: str | None  # the strongest one by the headline metric
     differences: dict[str, Interval]  # trained - strongest baseline, for each metric, paired by query
+    gains: dict[str, Interval]  # trained - start, likewise: what training added; empty where no start was measured
 
     def system(self, name: str) -> SystemResult:
         """The result of the system called `name`."""
@@ -81,6 +83,28 @@ class Comparison(Result):
         """The verdict with its figures, in one line."""
         return f"Verdict: {self.sentence_on(self.subsets[0])}"
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def training_verdict(self) -> Verdict | None:
+        """Better, no difference or worse than the start of the training; None where no start was measured."""
+        return self.training_verdict_on(self.subsets[0])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def training_sentence(self) -> str | None:
+        """What training added to its start, in one line; None where no start was measured."""
+        return self.training_sentence_on(self.subsets[0])
+
+    def training_verdict_on(self, subset: SubsetResult) -> Verdict | None:
+        """`training_verdict` of one subset."""
+        return verdict(subset.gains[self.metric]) if subset.gains else None
+
+    def training_sentence_on(self, subset: SubsetResult) -> str | None:
+        """`training_sentence` of one subset."""
+        if not subset.gains or not subset.queries:
+            return None
+        return describe_gain(self.metric, subset.gains[self.metric])
+
     def verdict_on(self, subset: SubsetResult) -> Verdict:
         """The verdict of one subset."""
         return verdict(subset.differences[self.metric]) if subset.baseline else "no difference"
@@ -104,6 +128,20 @@ class Comparison(Result):
         )
         few = f"; {difference.groups} identities are too few to tell" if difference.few_groups else ""
         return f"{words} on {subset.label}: {figures}{few}"
+
+
+def describe_gain(metric: str, gain: Interval, training: str = "Training") -> str:
+    """What a training added to its start, in one line.
+
+    Args:
+        metric: its name.
+        gain: trained - start, paired by query.
+        training: the subject of the sentence.
+    """
+    sentence = f"{training} changed {metric} by {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over its start"
+    if gain.few_groups:
+        return f"{sentence}; {gain.groups} identities are too few to tell"
+    return f"{sentence}: no measurable difference" if verdict(gain) == "no difference" else sentence
 
 
 class Threshold(Result):
@@ -174,7 +212,7 @@ class DataNote(Result):
 class RunMetrics(Result):
     """Everything that `report.html` and the model card show."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     name: str  # of the run folder
     created: str  # ISO 8601
     data: DataNote

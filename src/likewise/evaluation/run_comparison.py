@@ -9,8 +9,9 @@ from rich.table import Table
 
 from likewise.evaluation.comparison import compare
 from likewise.evaluation.embeddings import embed_task
+from likewise.evaluation.evaluate import embed_start
 from likewise.evaluation.report.table import STYLES, plain_table, subset_table
-from likewise.evaluation.results import Result, SubsetResult
+from likewise.evaluation.results import Result, SubsetResult, describe_gain
 from likewise.evaluation.significance import Verdict, verdict
 from likewise.evaluation.subsets import FieldSubset
 from likewise.evaluation.task import RetrievalTask, join_fields
@@ -40,6 +41,7 @@ class RunComparison(Result):
     wins: int  # queries that the second run answers better, by the headline metric
     losses: int
     equal: int
+    starts: list[SubsetResult]  # of the second run, then of the first: the run, and its start where it holds that
     gained: list[Change]  # the most, first
     lost: list[Change]
 
@@ -72,6 +74,15 @@ class RunComparison(Result):
             f"difference {difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]{few}"
         )
 
+    @property
+    def training_sentences(self) -> list[str]:
+        """What the training of each run added to its start, in one line each; none for a run without its start."""
+        return [
+            describe_gain(self.metric, own.gains[self.metric], f"Training of {own.trained.name}")
+            for own in self.starts
+            if own.gains and own.queries
+        ]
+
 
 def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[Path, Model]) -> RunComparison:
     """Evaluate two models on the same task.
@@ -89,11 +100,16 @@ def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[P
     if "image" in task.fields:
         cache_pictures(first[1], task.catalog)  # runs on the same frozen encoder read them twice
     seen_by = [tuple(field for field in task.fields if field in model.fields) for _, model in (first, second)]
-    before, after = (
-        embed_task(model, task, fields).evaluate(name, [FieldSubset("all", "", fields)])["all"]
-        for name, fields, (_, model) in zip(names, seen_by, (first, second), strict=True)
-    )
-    metric = task.metric
+    metric, measured, own = task.metric, [], []
+    for name, fields, (folder, model) in zip(names, seen_by, (first, second), strict=True):
+        whole = FieldSubset("all", "", fields)
+        trained = embed_task(model, task, fields).evaluate(name, [whole])["all"]
+        begun = embed_start(folder, model, task, fields)
+        start = None if begun is None else begun.evaluate(f"start of {name}", [whole])["all"]
+        label = task.label(join_fields(fields))
+        own.append(compare("all", label, trained, [], start=start, metric=metric, candidates=task.candidates))
+        measured.append(trained)
+    before, after = measured
     shown = [join_fields(fields) for fields in seen_by]
     label = task.label(shown[0] if shown[0] == shown[1] else f"{shown[0]} ({names[0]}) or {shown[1]} ({names[1]})")
     subset = compare("all", label, after, [before], metric=metric, candidates=task.candidates)
@@ -116,6 +132,7 @@ def compare_runs(task: RetrievalTask, first: tuple[Path, Model], second: tuple[P
         wins=int((gains > 0).sum()),
         losses=int((gains < 0).sum()),
         equal=int((gains == 0).sum()),
+        starts=own[::-1],
         gained=[change(query) for query in order[::-1][:_MOST_CHANGES] if gains[query] > 0],
         lost=[change(query) for query in order[:_MOST_CHANGES] if gains[query] < 0],
     )
@@ -131,18 +148,24 @@ def query_in_words(task: RetrievalTask, query: int) -> str:
 
 
 def run_comparison_table(result: RunComparison) -> Group:
-    """The figures of both runs, the queries that changed most, then the verdict; print it with a rich console."""
+    """The figures of both runs and their starts, the queries that changed most, the verdict, and what training added.
+
+    Print it with a rich console.
+    """
     first, second = result.names
     counts = (
         f"By {result.metric}, {second} answers {result.wins:,} queries better than {first} and {result.losses:,} "
         f"worse; {result.equal:,} are equal."
     )
-    parts: list[RenderableType] = [subset_table(result.subset, mark_baseline=False), "", plain_text(counts), ""]
+    begun = [system for own in result.starts for system in own.systems[1:]]
+    shown = result.subset.model_copy(update={"systems": [*result.subset.systems, *begun]})
+    parts: list[RenderableType] = [subset_table(shown, mark_baseline=False), "", plain_text(counts), ""]
     for title, changes in ((f"{second} gains most on", result.gained), (f"{second} loses most on", result.lost)):
         if changes:
             parts += [_changes_table(title, changes, result), ""]
     legend = "± is half of the 95 % bootstrap interval over identities; ranks are of the first right answer"
-    return Group(*parts, plain_text(legend, style="dim"), plain_text(result.sentence, style=STYLES[result.verdict]))
+    parts += [plain_text(legend, style="dim"), plain_text(result.sentence, style=STYLES[result.verdict])]
+    return Group(*parts, *map(plain_text, result.training_sentences))
 
 
 def _changes_table(title: str, changes: Sequence[Change], result: RunComparison) -> Table:

@@ -12,7 +12,6 @@ from likewise.errors import UserError
 from likewise.files import replace_file
 from likewise.model.heads import empty_map
 from likewise.model.network import Network
-from likewise.model.run_folder import PICTURE_MAP
 
 
 def write_weights(path: Path, network: Network) -> None:
@@ -80,28 +79,3 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
         raise UserError(f"{source} belongs to another architecture ({sorted(different)[0]} does not fit): train again")
     with torch.no_grad():
         network.load_state_dict(weights, strict=False)
-
-
-def save_picture_map(run: Path, picture_map: tuple[Tensor, Tensor]) -> None:
-    """Keep the closed-form baseline of a run: weight (dim, width) and bias (dim,) of its picture map."""
-    weight, bias = picture_map
-    with replace_file(run / PICTURE_MAP, SafetensorError) as temporary:
-        save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)
-
-
-def load_picture_map(run: Path) -> tuple[Tensor, Tensor] | None:
-    """What `save_picture_map` kept; None where the run has none.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    if not (run / PICTURE_MAP).is_file():
-        return None
-    try:
-        tensors = load_file(run / PICTURE_MAP)
-        weight, bias = tensors["weight"], tensors["bias"]
-    except (SafetensorError, OSError, KeyError):
-        raise UserError(f"{run / PICTURE_MAP} is damaged: train the model again") from None
-    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
-        raise UserError(f"{run / PICTURE_MAP} belongs to another architecture: train the model again")
-    return weight, bias

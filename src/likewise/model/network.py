@@ -1,6 +1,6 @@
 """The multi-tower network: features of queries and fields in, unit vectors of the shared space out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -10,7 +10,7 @@ from likewise.config import ModelSettings
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
 from likewise.model.fusion import MaskedFusion
-from likewise.model.heads import GridHead, KernelMap, PictureMap, VectorHead, isometry
+from likewise.model.heads import GridHead, KernelMap, VectorHead, isometry
 
 PictureHead = GridHead | VectorHead
 FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}
@@ -81,17 +81,16 @@ class Network(nn.Module):
         head.base = base.to(self.fusion.gates.device)
 
     @contextmanager
-    def with_picture_map(self, weight: Tensor, bias: Tensor) -> Iterator[None]:
-        """Use a linear picture map, weight (dim, width) and bias (dim,), inside the block.
-
-        With an untrained network, that is the closed-form baseline.
-        """
-        own = self.base_map("image")
-        self.set_base_map("image", PictureMap.from_weights(weight, bias))
+    def with_base_maps(self, maps: Mapping[str, nn.Linear | KernelMap]) -> Iterator[None]:
+        """Use some fields' base maps inside the block; with an untrained network, that is a closed-form baseline."""
+        own = {field: self.base_map(field) for field in maps}
         try:
+            for field, base in maps.items():
+                self.set_base_map(field, base)
             yield
         finally:
-            self.set_base_map("image", own)
+            for field, base in own.items():
+                self.set_base_map(field, base)
 
     def check_fields(self, fields: Sequence[str] | None) -> tuple[str, ...]:
         """The named fields in the network's order, all of them for None.

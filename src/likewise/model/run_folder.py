@@ -10,7 +10,7 @@ CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
 ENCODERS = "encoders"
-PICTURE_MAP = "training/ridge.safetensors"
+CLOSED_FORMS = "training/closed_forms.safetensors"
 
 
 def seal_run(run: Path) -> None:
@@ -19,7 +19,7 @@ def seal_run(run: Path) -> None:
     Raises:
         UserError: the manifest cannot be written.
     """
-    names = [name for name in (CONFIG, WEIGHTS, METRICS, PICTURE_MAP) if (run / name).is_file()]
+    names = [name for name in (CONFIG, WEIGHTS, METRICS, CLOSED_FORMS) if (run / name).is_file()]
     encoders = [path.relative_to(run).as_posix() for path in (run / ENCODERS).rglob("*") if path.is_file()]
     write_run_manifest(run, sorted([*names, *encoders]))
 

@@ -66,36 +66,57 @@ def collect_titled_descriptions(
         return RegressionData(said.cpu().numpy(), (title - own).cpu().numpy())
 
 
+def fit_closed_forms(
+    network: Network, features: Features, data: TrainingSet, seed: int
+) -> dict[str, dict[str, PictureMap | KernelMap]]:
+    """Fit every closed form on the rows that train: the baselines, and what a training may start from.
+
+    Args:
+        network: untrained.
+        features: of the untrained encoders.
+
+    Returns:
+        Maps by field, for `Network.set_base_map`: "ridge" is linear and of pictures, "kernel ridge" is of pictures and
+        descriptions. A field of which too few rows differ has none, and a closed form without any map is absent.
+    """
+    pictures = collect_titled_pictures(network, features, data, seed)
+    kernels: dict[str, PictureMap | KernelMap] = {}
+    regressions = {"image": pictures, "description": collect_titled_descriptions(network, features, data, seed)}
+    for field, pairs in track(regressions.items(), "Fitting kernel ridge"):
+        if pairs is not None and not (pairs.inputs == pairs.inputs[0]).all():
+            kernels[field] = fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed)
+    ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
+    return {name: maps for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
+
+
 def initialise_heads(
     network: Network,
-    picture_map: PictureMap | None,
-    regressions: Mapping[str, RegressionData | None],
-    validate: Callable[[], float],
-    seed: int,
+    closed_forms: Mapping[str, Mapping[str, PictureMap | KernelMap]],
+    validate: Callable[[], float] | None,
 ) -> dict[str, PictureMap | KernelMap]:
     """Initialise the picture head with a linear map, and heads with kernel ridge where validation is no worse.
 
     Args:
-        regressions: by field, for the kernels. Empty for a training that moves encoders: after that a kernel's examples
-            resemble nothing that they see, and a linear map is the least to undo.
-        validate: scores the network as it is; higher is better.
+        closed_forms: of `fit_closed_forms`.
+        validate: scores the network as it is; higher is better. None: without kernels, for a training that moves
+            encoders: after that a kernel's examples resemble nothing that they see, and a linear map is the least to
+            undo.
 
     Returns:
         The chosen maps, by field, for `Network.set_base_map`.
     """
-    chosen: dict[str, PictureMap | KernelMap] = {}
-    if picture_map is not None:
-        chosen["image"] = picture_map
-        network.set_base_map("image", picture_map)
-    best = validate() if regressions else 0.0
-    for field, pairs in track(regressions.items(), "Initialising the heads"):
-        if pairs is None or (pairs.inputs == pairs.inputs[0]).all():
-            continue
-        fitted, before = fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed), network.base_map(field)
-        network.set_base_map(field, fitted)
+    chosen = dict(closed_forms.get("ridge", {}))
+    for field, linear in chosen.items():
+        network.set_base_map(field, linear)
+    if validate is None:
+        return chosen
+    best = validate()
+    for field, kernel in closed_forms.get("kernel ridge", {}).items():
+        before = network.base_map(field)
+        network.set_base_map(field, kernel)
         score = validate()
         if score >= best:
-            best, chosen[field] = score, fitted
+            best, chosen[field] = score, kernel
         else:
             network.set_base_map(field, before)
     return chosen

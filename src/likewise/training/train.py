@@ -1,9 +1,10 @@
 """Training: from a catalogue to a run folder with a model, its baselines and a report."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,7 @@ import torch
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
-from likewise.evaluation.baselines import measure_baselines
-from likewise.evaluation.comparison import SystemMetrics
+from likewise.evaluation.baselines import Baselines, measure_baselines
 from likewise.evaluation.error_analysis import analyse_errors
 from likewise.evaluation.evaluate import evaluate
 from likewise.evaluation.ranks import rank_candidates
@@ -20,10 +20,19 @@ from likewise.evaluation.report.model_card import write_model_card
 from likewise.evaluation.report.report import write_report
 from likewise.evaluation.report.space_map import draw_map
 from likewise.evaluation.report.table import comparison_table
-from likewise.evaluation.results import Comparison, DataNote, EncoderNote, Epoch, Frontier, RunMetrics, Threshold
+from likewise.evaluation.results import (
+    START,
+    Comparison,
+    DataNote,
+    EncoderNote,
+    Epoch,
+    Frontier,
+    RunMetrics,
+    Threshold,
+)
 from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold
-from likewise.model.checkpoint import save_picture_map
+from likewise.model.closed_forms import BaseMaps, save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.matryoshka import build_variants
 from likewise.model.model import MODALITIES
@@ -37,13 +46,7 @@ from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
 from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
-from likewise.training.initialization import (
-    RegressionData,
-    collect_titled_descriptions,
-    collect_titled_pictures,
-    fit_picture_map,
-    initialise_heads,
-)
+from likewise.training.initialization import fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.loop import fit, restore_weights
 from likewise.training.objective import Objective
@@ -131,7 +134,10 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
         for rows in (context.split.validation, context.split.test)
     )
     with clock.stage("baselines"):
-        baselines = _measure_baselines_and_initialise(context, validation, test)
+        closed_forms, baselines = _measure_baselines(context, test)
+        _initialise(context, closed_forms, validation)
+        if processes.leads:
+            baselines[START] = embed_held_out(model.network, context.cached, data, test).evaluate(START, test.subsets)
     before = copy_weights(model.network)
     state = TrainingState.read(run, model.device) or TrainingState()
     features: Features = context.cached
@@ -171,33 +177,28 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
     return Run(run, RunMetrics.read(run))
 
 
-def _measure_baselines_and_initialise(
-    context: TrainingContext, validation: HeldOutTask, test: HeldOutTask
-) -> dict[str, list[SystemMetrics]]:
-    """Measure the baselines with the untrained network, then initialise its heads in closed form."""
+def _measure_baselines(context: TrainingContext, test: HeldOutTask) -> tuple[Mapping[str, BaseMaps], Baselines]:
+    """Fit the closed forms to the untrained network, and measure them and the other baselines; the leader alone."""
     network, cached, data = context.model.network, context.cached, context.data
-    baselines: dict[str, list[SystemMetrics]] = {}
-    maps: dict[str, PictureMap | KernelMap] = {}
+    if not context.processes.leads:
+        return {}, {}
+    network.eval()
+    closed_forms = fit_closed_forms(network, cached, data, context.config.seed)
+    embed = partial(embed_held_out, network, cached, data, test)
+    return closed_forms, measure_baselines(test.subsets, network, embed, test.task.fields, closed_forms)
+
+
+def _initialise(context: TrainingContext, closed_forms: Mapping[str, BaseMaps], validation: HeldOutTask) -> None:
+    """Initialise the heads of the untrained network in closed form, and keep all closed forms in the run."""
+    network, start = context.model.network, dict[str, PictureMap | KernelMap]()
     if context.processes.leads:
-        network.eval()
-        pictures = collect_titled_pictures(network, cached, data, context.config.seed)
-        picture_map = None if pictures is None else fit_picture_map(pictures)
-        linear = None if picture_map is None else (picture_map.weight.detach(), picture_map.bias.detach())
-        if linear is not None:
-            save_picture_map(context.run, linear)
-        baselines = measure_baselines(
-            test.subsets, network, lambda: embed_held_out(network, cached, data, test), picture_map=linear
-        )
         if not network.aligned:
-            regressions: dict[str, RegressionData | None] = {}
-            if not context.titles_repeat and context.config.regime == "frozen":
-                descriptions = collect_titled_descriptions(network, cached, data, context.config.seed)
-                regressions = {"image": pictures, "description": descriptions}
-            validate = _build_validation(context, cached, validation)
-            maps = initialise_heads(network, picture_map, regressions, lambda: validate().mean, context.config.seed)
-    for field, base in context.processes.from_leader(maps).items():
+            kernels = context.config.regime == "frozen" and not context.titles_repeat
+            validate = _build_validation(context, context.cached, validation)
+            start = initialise_heads(network, closed_forms, (lambda: validate().mean) if kernels else None)
+        save_closed_forms(context.run, {**closed_forms, START: start})
+    for field, base in context.processes.from_leader(start).items():
         network.set_base_map(field, base)
-    return baselines
 
 
 def _fit_stage(

@@ -69,11 +69,21 @@ def build_held_out_task(
     return HeldOutTask(rows, task, subsets)
 
 
-def embed_held_out(network: Network, features: Features, data: TrainingSet, held_out: HeldOutTask) -> TaskEmbeddings:
-    """Run the towers of a network, in its present state, over a task; it is left in evaluation mode."""
+def embed_held_out(
+    network: Network,
+    features: Features,
+    data: TrainingSet,
+    held_out: HeldOutTask,
+    fields: Sequence[str] | None = None,
+) -> TaskEmbeddings:
+    """Run the towers of a network, in its present state, over a task; it is left in evaluation mode.
+
+    Args:
+        fields: of the items; None: those of the task.
+    """
     numbers = data.texts.numbers
     queries = np.array([numbers[text] for text in held_out.task.texts if text is not None], np.int64)
-    items = embed_rows(network, features, data, held_out.rows, held_out.task.fields)
+    items = embed_rows(network, features, data, held_out.rows, tuple(fields or held_out.task.fields))
     return TaskEmbeddings(held_out.task, network, embed_queries(network, features, queries), items)
 
 

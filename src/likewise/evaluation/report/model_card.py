@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from likewise.evaluation.metrics import METRICS
-from likewise.evaluation.report.report import BASELINES, METRIC_WORDS, duration, flatten, problems_in_words, templates
+from likewise.evaluation.report.report import (
+    METRIC_WORDS,
+    baselines_in_words,
+    duration,
+    flatten,
+    problems_in_words,
+    templates,
+)
 from likewise.evaluation.report.table import figure
 from likewise.evaluation.results import RunMetrics
 from likewise.files import write_file
@@ -29,7 +36,7 @@ def write_model_card(run: Path, metrics: RunMetrics | Mapping[str, Any]) -> Path
         comparison=metrics.comparison,
         metric_names=METRICS,
         metric_words=METRIC_WORDS,
-        baselines=BASELINES,
+        baselines=baselines_in_words(metrics.comparison),
         problems=problems_in_words(metrics.catalogue),
         settings=dict(flatten(metrics.settings)),
         training_time=duration(sum(epoch.seconds for epoch in metrics.history)),

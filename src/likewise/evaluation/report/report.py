@@ -14,8 +14,8 @@ from likewise.evaluation.ranks import rank_labels
 from likewise.evaluation.report.charts import bar_chart, frontier_chart, rank_chart, scatter_chart
 from likewise.evaluation.report.curves import learning_curves
 from likewise.evaluation.report.space_map import SpaceMap
-from likewise.evaluation.results import Comparison, Frontier, RunMetrics
-from likewise.evaluation.significance import Interval
+from likewise.evaluation.results import START, Comparison, Frontier, RunMetrics
+from likewise.evaluation.significance import Interval, verdict
 from likewise.files import make_folder, write_file
 from likewise.progress import printable
 
@@ -24,6 +24,8 @@ BASELINES = {
     "untrained": "the same encoders before any training",
     "BM25": "a classical search for words",
     "ridge": "a straight-line map from pictures to texts, fitted in one step",
+    "kernel ridge": "a map from pictures and descriptions to texts by likeness to known items, fitted in one step",
+    "start": "the model as its training began, before the first step",
 }
 METRIC_WORDS = {
     "recall@1": "share of right items found in first place",
@@ -75,7 +77,7 @@ def write_report(
         of_100=_of_100,
         metric_names=METRICS,
         metric_words=METRIC_WORDS,
-        baselines=BASELINES,
+        baselines=baselines_in_words(metrics.comparison),
         settings=list(flatten(metrics.settings)),
         problems=problems_in_words(metrics.catalogue),
     )  # fmt: skip
@@ -122,18 +124,35 @@ def plain_words(comparison: Comparison) -> list[str]:
     if subset.baseline is None:
         return [*sentences, "No baseline was measured, so this says nothing about what training gained."]
     theirs, difference = subset.system(subset.baseline).metrics[metric].mean, subset.differences[metric]
-    explained = f", {BASELINES[subset.baseline]}" if subset.baseline in BASELINES else ""
-    sentences.append(f"The strongest simple method ({subset.baseline}{explained}) reached {_of_100(theirs)} of 100.")
-    between = f"between {_of_100(difference.low):+d} and {_of_100(difference.high):+d}"
+    explained = baselines_in_words(comparison)[subset.baseline]
+    sentences.append(f"The strongest baseline ({subset.baseline}, {explained}) reached {_of_100(theirs)} of 100.")
     if difference.few_groups:
-        sentences.append(f"Only {difference.groups} different things were searched for: too few to tell them apart.")
-    else:
-        sentences.append({
-            "better": f"The true gain lies {between} in 100 with 95 % confidence: training helped.",
-            "worse": f"The true difference lies {between} in 100 with 95 % confidence: training did harm.",
-            "no difference": f"The true difference lies {between} in 100 with 95 % confidence: it may be none at all.",
-        }[comparison.verdict])  # fmt: skip
+        few = f"Only {difference.groups} different things were searched for: too few to tell them apart."
+        return [*sentences, few]
+    sentences.append({
+        "better": f"The true gain lies {_between(difference)}: the model is better.",
+        "worse": f"The true difference lies {_between(difference)}: the model is worse.",
+        "no difference": f"The true difference lies {_between(difference)}: it may be none at all.",
+    }[comparison.verdict])  # fmt: skip
+    if subset.gains:
+        gain, begun = subset.gains[metric], subset.system(START).metrics[metric].mean
+        said = {"better": "it helped", "worse": "it did harm", "no difference": "it may have changed nothing"}
+        sentences.append(
+            f"Training began at {_of_100(begun)} of 100. What it added lies {_between(gain)}: {said[verdict(gain)]}."
+        )
     return sentences
+
+
+def baselines_in_words(comparison: Comparison | None) -> dict[str, str]:
+    """What each measured baseline is; those that no table knows are zero-shot models."""
+    if comparison is None:
+        return {}
+    names = dict.fromkeys(system.name for subset in comparison.subsets for system in subset.systems[1:])
+    return {name: BASELINES.get(name, "a zero-shot model, which knows nothing of this catalogue") for name in names}
+
+
+def _between(difference: Interval) -> str:
+    return f"between {_of_100(difference.low):+d} and {_of_100(difference.high):+d} in 100 with 95 % confidence"
 
 
 def _of_100(share: float) -> int:

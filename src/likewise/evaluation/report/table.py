@@ -13,12 +13,17 @@ STYLES = {"better": "bold green", "no difference": "bold yellow", "worse": "bold
 
 
 def comparison_table(comparison: Comparison, threshold: Threshold | None = None) -> Group:
-    """Every subset's table, then the score below which nothing fits, then the verdict; print it with a rich console."""
+    """Every subset's table, then the score below which nothing fits, the verdict, and what training added to its start.
+
+    Print it with a rich console.
+    """
     tables: list[RenderableType] = []
     for subset in comparison.subsets:
         tables.append(subset_table(subset))
         if subset is not comparison.subsets[0]:  # the first one's stands at the end
             tables.append(_short_verdict(comparison, subset))
+            if gain := comparison.training_sentence_on(subset):
+                tables.append(plain_text(gain, style=_training_style(comparison, subset).removeprefix("bold ")))
         tables.append("")
     few = comparison.subsets[0].trained.metrics[comparison.metric].few_groups
     legend = "± is half of the 95 % bootstrap interval over identities"
@@ -27,7 +32,14 @@ def comparison_table(comparison: Comparison, threshold: Threshold | None = None)
     tables.append(plain_text(legend, style="dim"))
     if threshold is not None:
         tables.append(plain_text(threshold.sentence))
-    return Group(*tables, plain_text(comparison.sentence, style=STYLES[comparison.verdict]))
+    tables.append(plain_text(comparison.sentence, style=STYLES[comparison.verdict]))
+    if gain := comparison.training_sentence:
+        tables.append(plain_text(gain, style=_training_style(comparison, comparison.subsets[0])))
+    return Group(*tables)
+
+
+def _training_style(comparison: Comparison, subset: SubsetResult) -> str:
+    return STYLES[comparison.training_verdict_on(subset) or "no difference"]
 
 
 def _short_verdict(comparison: Comparison, subset: SubsetResult) -> RenderableType:
@@ -51,7 +63,7 @@ def plain_table(title: str) -> Table:
 def subset_table(subset: SubsetResult, *, mark_baseline: bool = True) -> Table:
     """Systems as rows, metrics as columns; the strongest baseline is marked with a star."""
     table = plain_table(f"On {subset.label} ({subset.queries:,} queries, {subset.candidates:,} items)")
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     for name in METRICS:
         table.add_column(name, justify="right", no_wrap=True)
     for system in subset.systems:
