@@ -18,6 +18,7 @@ class Stream(IntEnum):
     HARD_NEGATIVES = 9
     KERNEL_EXAMPLES = 10
     SUSPECTS = 11
+    FOLDS = 12
 
 
 def random_stream(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ of descriptions, what a closed form finds (`Network.set_base_map`).
 """
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -112,12 +112,21 @@ class VectorHead(nn.Module):
             _zero(nn.Linear(dim // 2, dim)),
         )
 
+    @torch.no_grad()
+    def scale_residual(self, share: float) -> None:
+        """Keep only a share of what the residual adds to the base map."""
+        last = cast(nn.Linear, self.residual[-1])
+        last.weight.mul_(share)
+        last.bias.mul_(share)
+
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: the features themselves."""
         return features
 
-    def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
-        return functional.normalize(self.base(features) + self.residual(features), dim=-1)
+    def forward(self, features: Tensor, patches: Tensor | None = None, *, mapped: Tensor | None = None) -> Tensor:
+        """`mapped` (n, dim) stands in for what the base map makes of the features, as cross-fitting needs."""
+        own = self.base(features) if mapped is None else mapped
+        return functional.normalize(own + self.residual(features), dim=-1)
 
 
 class GridHead(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import cast
 
 from torch import Tensor, nn
@@ -79,6 +80,23 @@ class Network(nn.Module):
         if isinstance(base, KernelMap) and FIELD_MODALITY[field] == "text":
             base.base = head.base.base if isinstance(head.base, KernelMap) else head.base
         head.base = base.to(self.fusion.gates.device)
+
+    @property
+    def text_heads(self) -> dict[str, VectorHead]:
+        """The heads of the query tower and of the text fields, by tower."""
+        fields = [field for field in self.fields if FIELD_MODALITY[field] == "text"]
+        return {"query": self.query_head} | {field: cast(VectorHead, self.heads[field]) for field in fields}
+
+    def copy_heads(self) -> nn.ModuleDict:
+        """A copy of all heads and the fusion, for `restore_heads`."""
+        return deepcopy(nn.ModuleDict({"query": self.query_head, "fields": self.heads, "fusion": self.fusion}))
+
+    def restore_heads(self, copied: nn.ModuleDict) -> None:
+        """Replace all heads and the fusion by a copy of those of `copy_heads`."""
+        again = deepcopy(copied)
+        self.query_head = cast(VectorHead, again["query"])
+        self.heads = cast(nn.ModuleDict, again["fields"])
+        self.fusion = cast(MaskedFusion, again["fusion"])
 
     @contextmanager
     def with_base_maps(self, maps: Mapping[str, nn.Linear | KernelMap]) -> Iterator[None]:

@@ -20,9 +20,10 @@ from likewise.training.batches import TrainingSet
 from likewise.training.distributed import Processes
 from likewise.training.features import CachedFeatures, cache_features
 from likewise.training.resume import Environment
-from likewise.training.split import Split, split_rows
+from likewise.training.split import Split, join_validation, split_rows
 from likewise.training.views import RowTexts
 
+_FEWEST_TITLES = 60  # to cross-validate over
 _TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue counts as many pictures of few things
 
 
@@ -65,6 +66,10 @@ class TrainingContext:
         config: with all defaults filled in.
         cached: what the untrained encoders make of every text and picture.
         data: the rows that train.
+        stacked: whether towers are stacked from a start and a learned part, with shares that cross-validation chooses.
+            That is the way of a frozen training where titles do not repeat. Where they do, where a log says which
+            queries matter, or where encoders move, there is more to learn than text heads can, and validation rows
+            choose.
     """
 
     catalog: Catalog
@@ -77,6 +82,7 @@ class TrainingContext:
     texts: RowTexts
     cached: CachedFeatures
     data: TrainingSet
+    stacked: bool
 
     @property
     def titles_repeat(self) -> bool:
@@ -97,10 +103,18 @@ def prepare_training(
     split = split_rows(
         catalog, identity, column=config.split, validation=config.validation, test=config.test, seed=config.seed
     )
-    say(
-        f"Training on {len(split.train):,} items, choosing the checkpoint on {len(split.validation):,} and "
-        f"reporting on {len(split.test):,} others ({split.note})"
-    )
+    stacked = _can_stack(catalog, identity, split, config)
+    if stacked:
+        split = join_validation(split)
+        say(
+            f"Training and cross-validating on {len(split.train):,} items, and reporting on {len(split.test):,} others "
+            f"({split.note})"
+        )
+    else:
+        say(
+            f"Training on {len(split.train):,} items, choosing the checkpoint on {len(split.validation):,} and "
+            f"reporting on {len(split.test):,} others ({split.note})"
+        )
     model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
@@ -115,7 +129,17 @@ def prepare_training(
         raise UserError(
             "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
         )
-    return TrainingContext(catalog, run, config, processes, identity, split, model, texts, cached, data)
+    return TrainingContext(catalog, run, config, processes, identity, split, model, texts, cached, data, stacked)
+
+
+def _can_stack(catalog: Catalog, identity: Identity, split: Split, config: TrainConfig) -> bool:
+    """Whether the conditions of `TrainingContext.stacked` hold, and there are enough titles to ask for."""
+    rows = np.union1d(split.train, split.validation)
+    if config.regime != "frozen" or config.queries is not None or "query" in catalog.table.columns:
+        return False
+    titles = identity.title[rows]
+    titles = titles[titles >= 0]
+    return len(np.unique(titles)) >= _FEWEST_TITLES and len(titles) < _TITLES_REPEAT * len(np.unique(titles))
 
 
 def _titles_repeat(texts: RowTexts, split: Split) -> bool:

@@ -9,14 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from likewise.catalog.identity import Codes
 from likewise.evaluation.baselines import fit_ridge
 from likewise.model.heads import KernelMap, PictureMap, VectorHead
 from likewise.model.network import Network
 from likewise.progress import track
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import TrainingSet
+from likewise.training.cross_fitting import cross_fit_kernel_ridge
 from likewise.training.features import Features
 from likewise.training.kernel_ridge import fit_kernel_ridge
+from likewise.training.left_out import StartFit
 from likewise.training.views import RowTexts
 
 Rows = NDArray[np.int64]
@@ -28,10 +31,11 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class RegressionData:
-    """Inputs (n, width) and targets (n, dim) of a regression."""
+    """Inputs (n, width) and targets (n, dim) of a regression, and the rows of the catalogue (n,) that they come from."""
 
     inputs: Vectors
     targets: Vectors
+    rows: Rows
 
 
 def collect_titled_pictures(
@@ -48,7 +52,7 @@ def collect_titled_pictures(
         parts = np.split(complete, range(_CHUNK, len(complete), _CHUNK))
         summaries = [network.picture_head.summary(features.pictures(part)).cpu().numpy() for part in parts]
         return RegressionData(
-            np.concatenate(summaries), _embed_titles(network, features, data.texts, complete).cpu().numpy()
+            np.concatenate(summaries), _embed_titles(network, features, data.texts, complete).cpu().numpy(), complete
         )
 
 
@@ -63,30 +67,70 @@ def collect_titled_descriptions(
         said = features.texts(data.texts.description[complete], "document")
         own = cast(VectorHead, network.heads["description"]).base(said)
         title = _embed_titles(network, features, data.texts, complete) * own.norm(dim=-1, keepdim=True)
-        return RegressionData(said.cpu().numpy(), (title - own).cpu().numpy())
+        return RegressionData(said.cpu().numpy(), (title - own).cpu().numpy(), complete)
+
+
+def cross_fit_kernels(
+    network: Network, features: Features, data: TrainingSet, groups: Codes, seed: int
+) -> dict[str, StartFit]:
+    """Fit kernel ridge on the rows that train, by field, with what it says of every row without the row's group.
+
+    Args:
+        network: untrained.
+        features: of the untrained encoders.
+        groups: (all rows,) codes of the groups that are left out together.
+    """
+    fits: dict[str, StartFit] = {}
+    for field, pairs in track(_collect_regressions(network, features, data, seed).items(), "Fitting kernel ridge"):
+        if pairs is not None and _differ(pairs):
+            kernel, left_out = cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed)
+            fits[field] = StartFit(kernel, left_out)
+    return fits
 
 
 def fit_closed_forms(
-    network: Network, features: Features, data: TrainingSet, seed: int
+    network: Network,
+    features: Features,
+    data: TrainingSet,
+    seed: int,
+    kernels: Mapping[str, PictureMap | KernelMap] | None = None,
 ) -> dict[str, dict[str, PictureMap | KernelMap]]:
     """Fit every closed form on the rows that train: the baselines, and what a training may start from.
 
     Args:
         network: untrained.
         features: of the untrained encoders.
+        kernels: of kernel ridge, where they are fitted already.
 
     Returns:
         Maps by field, for `Network.set_base_map`: "ridge" is linear and of pictures, "kernel ridge" is of pictures and
         descriptions. A field of which too few rows differ has none, and a closed form without any map is absent.
     """
-    pictures = collect_titled_pictures(network, features, data, seed)
-    kernels: dict[str, PictureMap | KernelMap] = {}
-    regressions = {"image": pictures, "description": collect_titled_descriptions(network, features, data, seed)}
-    for field, pairs in track(regressions.items(), "Fitting kernel ridge"):
-        if pairs is not None and not (pairs.inputs == pairs.inputs[0]).all():
-            kernels[field] = fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed)
+    if kernels is None:
+        regressions = _collect_regressions(network, features, data, seed)
+        kernels = {
+            field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed)
+            for field, pairs in track(regressions.items(), "Fitting kernel ridge")
+            if pairs is not None and _differ(pairs)
+        }
+        pictures = regressions["image"]
+    else:
+        pictures = collect_titled_pictures(network, features, data, seed)
     ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
-    return {name: maps for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
+    return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
+
+
+def _collect_regressions(
+    network: Network, features: Features, data: TrainingSet, seed: int
+) -> dict[str, RegressionData | None]:
+    return {
+        "image": collect_titled_pictures(network, features, data, seed),
+        "description": collect_titled_descriptions(network, features, data, seed),
+    }
+
+
+def _differ(pairs: RegressionData) -> bool:
+    return bool((pairs.inputs != pairs.inputs[0]).any())
 
 
 def initialise_heads(

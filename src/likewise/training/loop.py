@@ -30,9 +30,9 @@ def fit(
     objective: Objective,
     optimizer: torch.optim.Optimizer,
     stage: Stage,
-    run: Path,
+    run: Path | None,
     state: TrainingState,
-    validate: Callable[[], Scores],
+    validate: Callable[[], Scores] | None,
     *,
     mine: Callable[[], Rows] | None = None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
@@ -47,9 +47,10 @@ def fit(
         objective: loss and network; the parameters that require gradients train.
         optimizer: of these parameters (`build_optimizer`).
         stage: epochs, batch size, rates, seed, and the minutes that it may take.
-        run: the folder that holds the state.
+        run: the folder that holds the state; None: nothing is saved.
         state: how far the training is; it is changed as it goes on.
-        validate: scores the network as it is now, one number per question; higher is better.
+        validate: scores the network as it is now, one number per question; higher is better. None: no checkpoint is
+            chosen, and the last averaged weights are kept.
         mine: finds hard negatives (all rows, k) for the next epochs with the network as it is; None: rows are mixed at
             random.
         log: receives every entry of the history.
@@ -69,10 +70,12 @@ def fit(
     if state.step == 0:
         state.averaged = {name: weight.detach().clone() for name, weight in trained.items()}
         state.best = {name: weight.detach().clone() for name, weight in trained.items()}
-        state.peak = torch.from_numpy(validate())
-        state.floor = _mean(state.peak)
+        if validate is not None:
+            state.peak = torch.from_numpy(validate())
+            state.floor = _mean(state.peak)
         if not state.history:
-            state.history.append({"epoch": 0, "step": 0, "validation": state.floor, "stage": stage.name})
+            floor = None if validate is None else state.floor
+            state.history.append({"epoch": 0, "step": 0, "validation": floor, "stage": stage.name})
     else:
         optimizer.load_state_dict(state.optimizer)
     first_epoch = state.history[-1]["epoch"] - state.step // per_epoch
@@ -83,7 +86,7 @@ def fit(
         bar.advance(state.step)
         for epoch in range(state.step // per_epoch, config.total_epochs):
             since_best = epoch - max(state.best_epoch - first_epoch, 0)
-            if config.patience is not None and since_best >= config.patience * every:
+            if validate is not None and config.patience is not None and since_best >= config.patience * every:
                 say(f"No improvement in {since_best} epochs: stopping early")
                 break
             last = state.history[-1].get("seconds", 0.0) / 60 if epoch else 0.0
@@ -118,7 +121,7 @@ def fit(
                 update_average(state.averaged, trained, state.step, config.ema)
                 state.running_loss += loss
                 bar.advance(note=f"loss {loss:.3f}")
-                if saves.due() and state.step % per_epoch and processes.leads:
+                if run is not None and saves.due() and state.step % per_epoch and processes.leads:
                     clock.tick()
                     saves.saved(_save, state, trained, optimizer, run)
             entry = {
@@ -130,7 +133,10 @@ def fit(
                 "stage": stage.name,
             }
             state.running_loss = 0.0
-            if (epoch + 1) % every == 0 or epoch + 1 == config.total_epochs:
+            if validate is None:
+                state.best_epoch = entry["epoch"]
+                state.best = {name: weight.clone() for name, weight in state.averaged.items()}
+            elif (epoch + 1) % every == 0 or epoch + 1 == config.total_epochs:
                 with use_weights(trained, state.averaged):
                     scores = torch.from_numpy(validate())
                     entry["validation"] = _mean(scores)
@@ -145,12 +151,12 @@ def fit(
             entry["minutes"] = clock.tick()
             state.history.append(entry)
             log(entry)
-            if processes.leads and saves.due():
+            if run is not None and processes.leads and saves.due():
                 saves.saved(_save, state, trained, optimizer, run)
     load_weights(trained, state.best)
     state.weights, state.stage, state.step, state.optimizer = dict(state.best), state.stage + 1, 0, {}
     network.eval()
-    if processes.leads:
+    if run is not None and processes.leads:
         state.write(run)
 
 

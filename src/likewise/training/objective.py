@@ -16,6 +16,7 @@ from likewise.training.batches import KINDS, Batch, ItemViews, Rows, TowerInput,
 from likewise.training.distributed import Processes
 from likewise.training.features import Features, random_holes, random_patches, take_rows
 from likewise.training.gradient_cache import backward_in_parts
+from likewise.training.left_out import LeftOutTowers
 from likewise.training.losses import CodedEmbeddings, ContrastiveBatch, Grades, pairwise_sigmoid, symmetric_nt_xent
 from likewise.training.positives import code_anchors, code_extra_negatives, code_items, code_title_negatives
 
@@ -32,6 +33,7 @@ class Objective(nn.Module):
         data: the training rows.
         config: loss, temperature, matryoshka, quantization, negatives, title_negatives, patch_area, grad_cache_chunk.
         processes: those that train together.
+        left_out: answers for rows whose own group the closed forms have not seen; None: there are no closed forms.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Objective(nn.Module):
         data: TrainingSet,
         config: TrainConfig,
         processes: Processes = Processes.ALONE,
+        left_out: LeftOutTowers | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -48,6 +51,7 @@ class Objective(nn.Module):
         self.data = data
         self.config = config
         self.processes = processes
+        self.left_out = left_out
         self.variants = build_variants(config)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         if config.loss == "sigmoid":
@@ -101,6 +105,8 @@ class Objective(nn.Module):
             return torch.empty(0, self.network.dim, device=self.log_scale.device)
         if given.tower == "query":
             return self.network.query(self.features.texts(given.values, "query"))
+        if self.left_out is not None and given.tower in self.left_out.fields:
+            return self.left_out.embed(given.tower, given.values)
         if FIELD_MODALITY[given.tower] == "text":
             return self.network.tower(given.tower, self.features.texts(given.values, "document"))
         rng = np.random.default_rng(given.random_seed)

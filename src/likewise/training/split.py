@@ -47,6 +47,33 @@ def split_rows(
     return split
 
 
+def join_validation(split: Split) -> Split:
+    """The same split with its validation rows among those that train, for a training that cross-validates."""
+    rows = np.union1d(split.train, split.validation)
+    return Split(rows, np.empty(0, np.int64), split.test, split.note)
+
+
+def split_folds(rows: Rows, identity: Identity, folds: int, seed: int) -> list[Rows]:
+    """Split rows into folds of about equal size for cross-validation; groups that `split_rows` keeps together stay so.
+
+    Args:
+        rows: (n,) of the catalogue.
+        identity: of all rows.
+        folds: how many.
+        seed: of the draw.
+    """
+    units = np.unique(_units(identity, rows)[0], return_inverse=True)[1]
+    order = random_stream(seed, Stream.FOLDS).permutation(units.max(initial=-1) + 1)
+    fold_of_unit = np.empty(len(order), np.int64)
+    fold_of_unit[order] = np.arange(len(order)) % folds
+    return [rows[fold_of_unit[units] == fold] for fold in range(folds)]
+
+
+def group_rows(rows: Rows, identity: Identity) -> Codes:
+    """(n,) codes of the groups that `split_rows` keeps together."""
+    return _units(identity, rows)[0]
+
+
 def _by_column(catalog: Catalog, column: str, identity: Identity, seed: int) -> Split:
     names = [str(value).strip().lower() for value in catalog.column(column)]
     validation = np.array([row for row, name in enumerate(names) if name in VALIDATION_NAMES], np.int64)

@@ -149,7 +149,7 @@ class ValidationScores:
 
 
 def score_validation(
-    embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset], variants: Sequence[Variant]
+    embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset], variants: Sequence[Variant], metric: str | None = None
 ) -> ValidationScores:
     """Score every query on every subset of the fields.
 
@@ -157,6 +157,7 @@ def score_validation(
         embeddings: the validation task in the model's space.
         subsets: of the fields.
         variants: in which an index may keep vectors; a query's score is the mean over them.
+        metric: of `METRICS`; None: the task's headline metric.
     """
     task, queries, by_subset = embeddings.task, torch.from_numpy(embeddings.queries), {}
     for subset in subsets:
@@ -164,7 +165,7 @@ def score_validation(
         scores = [
             per_query_metrics(
                 cosine_scores(variant(queries).numpy(), variant(items).numpy()), task.relevant, task.gains
-            )[task.metric]
+            )[metric or task.metric]
             for variant in variants
         ]
         by_subset[subset.key] = np.mean(scores, axis=0)

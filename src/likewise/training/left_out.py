@@ -1,0 +1,119 @@
+"""Towers that start at kernel ridge, as they answer for a row whose group the closed form has not seen.
+
+A closed form knows its own rows by heart. What trains above it sees its cross-fitted answers instead, which are as good
+as those for new items, so there is something to learn.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from likewise.catalog.identity import Codes
+from likewise.model.heads import KernelMap, VectorHead
+from likewise.model.network import Network
+from likewise.training.batches import TrainingSet
+from likewise.training.cross_fitting import CrossFit
+from likewise.training.features import Features
+from likewise.training.views import RowTexts
+
+Rows = NDArray[np.int64]
+
+_ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class StartFit:
+    """Kernel ridge for one field, with its predictions when a group of rows is left out.
+
+    Attributes:
+        kernel: of the fit, without a base.
+        left_out: of the same fit.
+        share: how much of both enters the tower, from 0 to 1.
+    """
+
+    kernel: KernelMap
+    left_out: CrossFit
+    share: float = 1.0
+
+    def build_map(self) -> KernelMap:
+        """A copy of the kernel, weighted with its share."""
+        dim, examples = self.kernel.weight.shape
+        scaled = KernelMap(self.kernel.centre.numel(), dim, examples)
+        scaled.load_state_dict(self.kernel.state_dict())
+        with torch.no_grad():
+            scaled.weight.mul_(self.share)
+            scaled.bias.mul_(self.share)
+        return scaled.requires_grad_(False)
+
+
+class LeftOutTowers:
+    """The towers of the fields that start at kernel ridge, for training.
+
+    Pictures do not train above their start, so each is embedded once. Texts are answered for as they are asked.
+
+    Args:
+        network: its heads hold the maps of `fits` (`StartFit.build_map`).
+        features: of texts and pictures.
+        data: the rows that train.
+        fits: by field.
+        groups: (all rows,) codes of the groups that are left out together, as the fits know them.
+    """
+
+    def __init__(
+        self, network: Network, features: Features, data: TrainingSet, fits: Mapping[str, StartFit], groups: Codes
+    ) -> None:
+        self._network = network
+        self._features = features
+        self._fits = fits
+        self._group_of_text = _group_texts(data.texts, data.rows, groups)
+        self._place = np.full(len(groups), -1)
+        if "image" in fits:
+            pictured = data.rows[data.has_field("image", data.rows)]
+            self._place[pictured] = np.arange(len(pictured))
+            self._pictures = self._embed_pictures(pictured, groups)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Those that start at kernel ridge."""
+        return tuple(self._fits)
+
+    def embed(self, field: str, values: Rows) -> Tensor:
+        """(n, dim) unit vectors of a field's texts, by their index, or of rows' pictures; only residuals have gradients."""
+        if field == "image":
+            return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
+        fit, head = self._fits[field], cast(VectorHead, self._network.heads[field])
+        features = self._features.texts(values, "document")
+        mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._group_of_text[values]))
+        own = cast(nn.Linear, cast(KernelMap, head.base).base)(features)
+        return cast(Tensor, head(features, mapped=own + mapped))
+
+    @torch.inference_mode()
+    def _embed_pictures(self, rows: Rows, groups: Codes) -> Tensor:
+        """(rows, dim) of pictures, averaged with their mirror images where the network reads both."""
+        fit, head = self._fits["image"], self._network.picture_head
+        sides = (False, True) if self._network.hflip_tta else (False,)
+        embedded = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[start : start + _ROWS_AT_ONCE]
+            codes = torch.from_numpy(groups[part])
+            summaries = [
+                head.summary(self._features.pictures(part, np.full(len(part), mirrored))) for mirrored in sides
+            ]
+            vectors = [functional.normalize(fit.left_out.predict(summary, codes), dim=-1) for summary in summaries]
+            embedded[start : start + len(part)] = functional.normalize(torch.stack(vectors).sum(dim=0), dim=-1)
+        return embedded
+
+
+def _group_texts(texts: RowTexts, rows: Rows, groups: Codes) -> Codes:
+    """(texts,) the group of the first training row that shows a text in its description or in a part of it; -1: none."""
+    found = np.full(len(texts.texts), -1)
+    for shown in (texts.description, texts.masked, texts.remainder):
+        known = rows[shown[rows] >= 0][::-1]
+        found[shown[known]] = groups[known]
+    return found

@@ -1,0 +1,295 @@
+"""Stacking by cross-validation: a tower is its closed-form start plus a share of what training learned.
+
+Training above a closed form gains on some catalogues and in some towers, and loses in others. So every row is held out
+once, by a fold, and what the shares of kernel ridge and of the learned parts score on rows that neither has seen
+chooses them (stacked regressions; Breiman, 1996). A share of 0 is a fair outcome.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise.evaluation.embeddings import TaskEmbeddings
+from likewise.evaluation.ranks import rank_candidates
+from likewise.evaluation.results import CrossValidation, Threshold
+from likewise.evaluation.significance import bootstrap_interval
+from likewise.evaluation.threshold import calibrate_threshold
+from likewise.errors import UserError
+from likewise.files import read_record, write_record
+from likewise.model.field_embeddings import FieldEmbeddings
+from likewise.model.matryoshka import build_variants
+from likewise.model.network import FIELD_MODALITY
+from likewise.progress import say
+from likewise.training.batches import TrainingSet
+from likewise.training.context import TrainingContext
+from likewise.training.initialization import cross_fit_kernels
+from likewise.training.left_out import LeftOutTowers, StartFit
+from likewise.training.loop import fit
+from likewise.training.objective import Objective
+from likewise.training.optimizer import build_optimizer
+from likewise.training.planner import Stage
+from likewise.training.split import group_rows, split_folds
+from likewise.training.training_state import TrainingState
+from likewise.training.validation import (
+    HeldOutTask,
+    build_held_out_task,
+    embed_held_out,
+    embed_queries,
+    embed_rows,
+    score_validation,
+)
+
+FILE = Path("training") / "stacking.json"
+_FORMAT = 1
+_FOLDS = 3
+_MANY_ROWS = 10_000  # from here on one fold of ten asks enough queries
+_FOLDS_OF_MANY = 10
+_METRIC = "map"  # recall@10 is near its ceiling on small folds, and cannot tell models apart
+_KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_LEARNED_SHARES = (0.0, 0.5, 1.0)
+
+Fits = Mapping[str, StartFit]
+
+
+@dataclass(frozen=True)
+class Stacking:
+    """What cross-validation chose.
+
+    Attributes:
+        description: share of kernel ridge in the description tower.
+        query, texts: shares of what the query tower and the towers of text fields learned.
+        validation: what was measured.
+        threshold: the score below which nothing fits, by the queries of all folds.
+    """
+
+    description: float
+    query: float
+    texts: float
+    validation: CrossValidation
+    threshold: Threshold | None
+
+    def weigh(self, fits: Fits) -> dict[str, StartFit]:
+        """The fits with their shares; pictures start at all of theirs."""
+        return _weigh_fits(fits, self.description)
+
+    def scale_heads(self, context: TrainingContext) -> None:
+        """Keep of the trained heads what cross-validation chose."""
+        _scale_heads(context, self.query, self.texts)
+
+    def write(self, run: Path) -> None:
+        """Keep it for a training that goes on."""
+        values = {name: getattr(self, name) for name in ("description", "query", "texts")}
+        models = {name: getattr(self, name) for name in ("validation", "threshold")}
+        dumped = {name: None if model is None else model.model_dump(mode="json") for name, model in models.items()}
+        write_record(run / FILE, values | dumped, _FORMAT)
+
+    @classmethod
+    def read(cls, run: Path) -> "Stacking":
+        """What `write` kept.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        try:
+            record: dict[str, Any] = read_record(run / FILE, _FORMAT)
+            shares = {name: float(record[name]) for name in ("description", "query", "texts")}
+            threshold = None if record["threshold"] is None else Threshold(**record["threshold"])
+            return cls(**shares, validation=CrossValidation(**record["validation"]), threshold=threshold)
+        except (OSError, ValueError, KeyError, TypeError):  # DamageError among them
+            raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
+
+
+def cross_validate(context: TrainingContext, stage: Stage) -> Stacking:
+    """Choose the shares once for a run; the network's heads are left untrained.
+
+    Args:
+        context: its network is untrained.
+        stage: how the heads train.
+    """
+    if context.processes.leads and (context.run / FILE).is_file():
+        chosen = Stacking.read(context.run)
+    else:
+        chosen = _choose_shares(context, stage) if not (context.run / FILE).is_file() else Stacking.read(context.run)
+        if context.processes.leads:
+            chosen.write(context.run)
+    context.processes.wait()
+    say(_describe(chosen))
+    return chosen
+
+
+def fit_start(context: TrainingContext, data: TrainingSet) -> dict[str, StartFit]:
+    """Cross-fitted kernel ridge on the rows of `data`, by field; the network has to be untrained."""
+    if context.model.network.aligned:  # its untrained towers share a space already
+        return {}
+    fits = None
+    if context.processes.leads:
+        context.model.network.eval()
+        groups = group_all_rows(context)
+        fits = cross_fit_kernels(context.model.network, context.cached, data, groups, context.config.seed)
+    found: dict[str, StartFit] = context.processes.from_leader(fits)
+    return found
+
+
+def set_start(context: TrainingContext, fits: Fits) -> None:
+    """Let the untrained heads of the network start at these fits."""
+    for field, start in fits.items():
+        context.model.network.set_base_map(field, start.build_map())
+
+
+def train_text_heads(
+    context: TrainingContext, data: TrainingSet, fits: Fits, stage: Stage, state: TrainingState, run: Path | None
+) -> None:
+    """Train the text heads of a network that stands at its start; pictures and fusion stay as they are.
+
+    Args:
+        data: the rows that train.
+        fits: that the heads start at.
+        state: how far the training is; it is changed as it goes on.
+        run: where the state is saved; None: nowhere.
+    """
+    network = context.model.network
+    network.requires_grad_(False)
+    for head in network.text_heads.values():
+        head.residual.requires_grad_(True)
+    left_out = LeftOutTowers(network, context.cached, data, fits, group_all_rows(context))
+    objective = Objective(network, context.cached, data, stage.config, context.processes, left_out)
+    objective.to(context.model.device)
+    fit(objective, build_optimizer(objective, network, stage.config), stage, run, state, None)
+
+
+def group_all_rows(context: TrainingContext) -> np.ndarray:
+    """(all rows,) codes of the groups that are held out together."""
+    return group_rows(np.arange(len(context.catalog)), context.identity)
+
+
+def _choose_shares(context: TrainingContext, stage: Stage) -> Stacking:
+    network, rows, seed = context.model.network, context.data.rows, context.config.seed
+    many = len(rows) > _MANY_ROWS
+    folds = split_folds(rows, context.identity, _FOLDS_OF_MANY if many else _FOLDS, seed)[: 1 if many else None]
+    untrained = network.copy_heads()
+    prepared = [_Fold.prepare(context, held_out) for held_out in folds]
+    scores: dict[Any, list[np.ndarray]] = {}
+    for fold in prepared:
+        network.restore_heads(untrained)
+        fold.embed_pictures(context)
+        for share in _KERNEL_SHARES:
+            set_start(context, _weigh_fits(fold.fits, share))
+            scores.setdefault(share, []).append(fold.score(context))
+    description = _find_best(scores)
+    learned: dict[Any, list[np.ndarray]] = {}
+    rankings: dict[Any, list[np.ndarray]] = {}
+    for number, fold in enumerate(prepared, 1):
+        network.restore_heads(untrained)
+        fits = _weigh_fits(fold.fits, description)
+        set_start(context, fits)
+        named = dataclasses.replace(stage, name=f"fold {number} of {len(prepared)}")
+        train_text_heads(context, fold.data, fits, named, TrainingState(), None)
+        trained = network.copy_heads()
+        for shares in product(_LEARNED_SHARES, repeat=2):
+            network.restore_heads(trained)
+            _scale_heads(context, *shares)
+            learned.setdefault(shares, []).append(fold.score(context))
+            rankings.setdefault(shares, []).append(fold.rank(context))
+    network.restore_heads(untrained)
+    query, texts = _find_best(learned)
+    start, chosen = (np.concatenate(learned[shares]) for shares in ((0.0, 0.0), (query, texts)))
+    gain = bootstrap_interval(chosen - start, np.arange(len(start)))
+    return Stacking(
+        description,
+        query,
+        texts,
+        CrossValidation(
+            folds=len(prepared),
+            queries=sum(len(fold.task.task.texts) for fold in prepared),
+            metric=_METRIC,
+            start=float(start.mean()) if len(start) else 0.0,
+            chosen=float(chosen.mean()) if len(chosen) else 0.0,
+            gain=gain,
+            shares={"kernel ridge of descriptions": description, "learned, queries": query, "learned, items": texts},
+        ),
+        calibrate_threshold(*np.concatenate(rankings[query, texts], axis=1)),
+    )
+
+
+class _Fold:
+    """One fold: the rows that it holds out and asks for, and the fits on the others."""
+
+    def __init__(self, data: TrainingSet, task: HeldOutTask, fits: Fits) -> None:
+        self.data, self.task, self.fits = data, task, fits
+
+    @classmethod
+    def prepare(cls, context: TrainingContext, held_out: np.ndarray) -> "_Fold":
+        """Fit the start on all rows but the held-out ones."""
+        rows = np.setdiff1d(context.data.rows, held_out)
+        data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
+        task = build_held_out_task(context.catalog, held_out, data, context.model.fields, context.config.seed)
+        return cls(data, task, fit_start(context, data))
+
+    def embed_pictures(self, context: TrainingContext) -> None:
+        """Embed what no share changes: the held-out pictures, at the start of the picture tower."""
+        set_start(context, {field: start for field, start in self.fits.items() if field == "image"})
+        network = context.model.network
+        self._items = embed_held_out(network, context.cached, context.data, self.task).items
+
+    def score(self, context: TrainingContext) -> np.ndarray:
+        """(subsets · queries,) scores of the network as it is, the same in all processes."""
+        scores = np.zeros(0)
+        if context.processes.leads:
+            variants = build_variants(context.config)
+            scores = score_validation(self._embed(context), self.task.subsets, variants, _METRIC).flat
+        found: np.ndarray = context.processes.from_leader(scores)
+        return found
+
+    def rank(self, context: TrainingContext) -> np.ndarray:
+        """(2, queries) scores of the best right and the best wrong answers."""
+        found = np.zeros((2, 0), np.float32)
+        if context.processes.leads and self.task.subsets:
+            rankings = rank_candidates(*self._embed(context).score(self.task.subsets[0]))
+            found = np.stack([rankings.right, rankings.wrong])
+        shared: np.ndarray = context.processes.from_leader(found)
+        return shared
+
+    def _embed(self, context: TrainingContext) -> TaskEmbeddings:
+        network, task = context.model.network, self.task.task
+        texts = tuple(field for field in task.fields if FIELD_MODALITY[field] == "text")
+        vectors = self._items.vectors.copy()
+        embedded = embed_rows(network, context.cached, context.data, self.task.rows, texts)
+        for field in texts:
+            vectors[:, task.fields.index(field)] = embedded.field(field)
+        numbers = context.texts.numbers
+        queries = np.array([numbers[text] for text in task.texts if text is not None], np.int64)
+        items = FieldEmbeddings(task.fields, vectors)
+        return TaskEmbeddings(task, network, embed_queries(network, context.cached, queries), items)
+
+
+def _weigh_fits(fits: Fits, description: float) -> dict[str, StartFit]:
+    shares = {"description": description}
+    return {field: dataclasses.replace(start, share=shares.get(field, 1.0)) for field, start in fits.items()}
+
+
+def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
+    for tower, head in context.model.network.text_heads.items():
+        head.scale_residual(query if tower == "query" else texts)
+
+
+def _find_best(scores: Mapping[Any, list[np.ndarray]]) -> Any:
+    """The shares with the highest mean score over all folds; of equals, those that change the least."""
+    means = {shares: float(np.concatenate(parts).mean()) if len(parts) else 0.0 for shares, parts in scores.items()}
+    return max(means, key=lambda shares: means[shares])
+
+
+def _describe(chosen: Stacking) -> str:
+    measured = chosen.validation
+    if not chosen.query and not chosen.texts:
+        kept = "what training learns adds nothing on rows that it has not seen, so the closed-form start is kept"
+    else:
+        kept = f"queries take {chosen.query:.0%} and items {chosen.texts:.0%} of what training learns"
+    return (
+        f"Cross-validation over {measured.folds} folds, {measured.queries:,} queries: descriptions take "
+        f"{chosen.description:.0%} of kernel ridge, and {kept} (mAP {measured.start:.3f} → {measured.chosen:.3f})"
+    )
