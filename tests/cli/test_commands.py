@@ -138,7 +138,8 @@ def test_evaluate_measures_the_run_beside_its_baselines(workplace, capsys, quest
     figures = printed_json(capsys, *command, *question, "--json")
     assert figures["candidates"] == candidates
     assert 0 <= figures["metrics"]["recall@10"]["low"] <= figures["metrics"]["recall@10"]["high"] <= 1
-    assert {"untrained", "ridge"} <= set(figures["baselines"])
+    assert {"untrained", "ridge", "kernel ridge", "start"} <= set(figures["baselines"])
+    assert figures["training_verdict"] in ("better", "no difference", "worse")
     assert ("BM25" in figures["baselines"]) == ("image" not in question)
     assert figures["verdict"] in ("better", "no difference", "worse")
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from encoders.tiny_models import save_clip
 from model.shape_catalogue import write_catalogue
 
 from likewise.cli.app import main
@@ -71,6 +72,16 @@ def test_a_report_with_ablations(workplace, capsys, monkeypatch):
     assert str(page) in err.replace("\n", "")
     assert "the picture alone, asked for by title" in page.read_text()
     assert "On the picture alone" in " ".join(out.split())
+
+
+def test_a_zero_shot_baseline_by_folder(workplace, capsys):
+    save_clip(workplace / "tiny-clip")
+    status, out, _ = run(workplace, capsys, "evaluate", "--baseline", workplace / "tiny-clip", "--json")
+    assert status == 0
+    assert set(json.loads(out)["baselines"]) == {"untrained", "BM25", "tiny-clip"}
+    status, out, err = run(workplace, capsys, "evaluate", "--baseline", "tiny-clap")
+    assert status == 2
+    assert "there is no folder 'tiny-clap'" in " ".join(err.split())
 
 
 def test_trec_files_and_a_beir_folder(workplace, capsys):

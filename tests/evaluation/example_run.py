@@ -18,7 +18,7 @@ from likewise.evaluation.results import (
 )
 from likewise.evaluation.subsets import SUBSETS, describe
 
-BASELINES = ("untrained", "BM25", "ridge")
+BASELINES = ("untrained", "BM25", "ridge", "kernel ridge", "start")
 
 
 def example_comparison(*, gain: float = 1.0, queries: int = 120, baselines: tuple[str, ...] = BASELINES) -> Comparison:
@@ -29,7 +29,14 @@ def example_comparison(*, gain: float = 1.0, queries: int = 120, baselines: tupl
     subsets = []
     for subset in SUBSETS:
         noise = random.normal(size=(queries, queries))
-        strengths = {"trained": 2.5 + gain, "untrained": 1.5, "BM25": 2.0, "ridge": 2.5}
+        strengths = {
+            "trained": 2.5 + gain,
+            "untrained": 1.5,
+            "BM25": 2.0,
+            "ridge": 2.3,
+            "kernel ridge": 2.4,
+            "start": 2.5,
+        }
         systems = {
             name: evaluate_system(
                 name,
@@ -39,9 +46,9 @@ def example_comparison(*, gain: float = 1.0, queries: int = 120, baselines: tupl
             )
             for name in ("trained", *baselines)
         }
-        trained = systems.pop("trained")
-        label = describe(subset, "title")
-        subsets.append(compare(subset, label, trained, list(systems.values()), metric="recall@10", candidates=queries))
+        trained, start, label = systems.pop("trained"), systems.pop("start", None), describe(subset, "title")
+        others = list(systems.values())
+        subsets.append(compare(subset, label, trained, others, start=start, metric="recall@10", candidates=queries))
     return Comparison(metric="recall@10", subsets=subsets)
 
 

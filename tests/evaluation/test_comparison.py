@@ -1,6 +1,7 @@
 """Trained against baselines: the strongest is found, the verdict is right, results survive the disk, the table fits."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -25,8 +26,9 @@ def system(name, hits, groups=None):
     return evaluate_system(name, scores, [[0]] * len(hits), range(len(hits)) if groups is None else groups)
 
 
-def compared(trained, *baselines):
-    subset = compare("all", describe("all", "title"), trained, baselines, metric="recall@10", candidates=30)
+def compared(trained, *baselines, start=None):
+    label = describe("all", "title")
+    subset = compare("all", label, trained, baselines, start=start, metric="recall@10", candidates=30)
     return Comparison(metric="recall@10", subsets=[subset])
 
 
@@ -58,12 +60,49 @@ def test_worse_and_no_difference():
     assert "NO DIFFERENCE from the strongest baseline (ridge)" in even.sentence
 
 
+def test_what_training_added_to_its_start_is_told_apart_from_the_verdict():
+    hits = np.arange(100)
+    trained, ridge = system("trained", hits < 71), system("ridge", hits < 69)
+    gained = compared(trained, ridge, start=system("start", hits < 51))
+    assert gained.subsets[0].baseline == "ridge" and gained.verdict == "no difference"
+    assert gained.training_verdict == "better"
+    gain = gained.subsets[0].gains["recall@10"]
+    assert gain.mean == pytest.approx(0.20) and set(gained.subsets[0].gains) == set(METRICS)
+    assert gained.training_sentence == (
+        f"Training changed recall@10 by +0.200 [{gain.low:+.3f}, {gain.high:+.3f}] over its start"
+    )
+    harmed = compared(trained, ridge, start=system("start", hits < 81))
+    assert harmed.training_verdict == harmed.verdict == "worse"
+    assert "by -0.100 [-0." in harmed.training_sentence
+    same = compared(trained, ridge, start=system("start", hits < 71))
+    assert same.training_verdict == "no difference"
+    assert same.training_sentence.endswith("[+0.000, +0.000] over its start: no measurable difference")
+    assert [result.name for result in same.subsets[0].systems] == ["trained", "ridge", "start"]
+
+
+def test_the_start_is_one_of_the_baselines_and_the_closed_form_that_equals_it_is_named():
+    hits = np.arange(100)
+    trained, ridge = system("trained", hits < 71), system("ridge", hits < 60)
+    assert compared(trained, ridge, start=system("start", hits < 62)).subsets[0].baseline == "start"
+    assert compared(trained, ridge, start=system("start", hits < 60)).subsets[0].baseline == "ridge"
+
+
+def test_without_a_start_nothing_is_said_of_it():
+    unknown = compared(system("trained", [True] * 20), system("ridge", [False] * 20))
+    assert unknown.training_verdict is None and unknown.training_sentence is None
+    assert unknown.subsets[0].gains == {}
+
+
 def test_few_identities_are_said_aloud():
     few = compared(
         system("trained", [True] * 100, np.arange(100) % 7), system("ridge", [False] * 100, np.arange(100) % 7)
     )
     assert few.verdict == "no difference"
     assert few.sentence.endswith("7 identities are too few to tell")
+    groups = np.arange(100) % 7
+    begun = compared(system("trained", [True] * 100, groups), start=system("start", [False] * 100, groups))
+    assert begun.training_verdict == "no difference"
+    assert begun.training_sentence.endswith("; 7 identities are too few to tell")
 
 
 def test_no_baseline_and_no_answer_are_said_aloud():
@@ -72,6 +111,7 @@ def test_no_baseline_and_no_answer_are_said_aloud():
     comparison = compared(*empty)
     assert comparison.verdict == "no difference"
     assert "no query has an answer" in comparison.sentence
+    assert compared(empty[0], start=empty[1]).training_sentence is None
 
 
 def test_systems_must_have_answered_the_same_queries():
@@ -102,9 +142,10 @@ def test_names_of_files_that_are_not_utf8_can_be_kept(tmp_path):
 def test_a_run_without_metrics_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"holds no metrics\.json"):
         RunMetrics.read(tmp_path)
-    (tmp_path / "metrics.json").write_text("{}")
-    with pytest.raises(UserError, match="not a metrics file of this version"):
-        RunMetrics.read(tmp_path)
+    for content in ({}, example_metrics().model_dump(mode="json") | {"format": 2}):
+        (tmp_path / "metrics.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match="not a metrics file of this version of likewise; train the run again"):
+            RunMetrics.read(tmp_path)
 
 
 def test_the_table_fits_80_columns_and_shows_every_system_and_metric():
@@ -115,10 +156,23 @@ def test_the_table_fits_80_columns_and_shows_every_system_and_metric():
     table, sentence = text.split("Verdict: ")
     assert max(map(len, table.splitlines())) <= 80
     assert sentence.startswith("BETTER")
-    for word in (*METRICS, "trained", "untrained", "BM25", "ridge *", "the picture alone"):
+    for word in (*METRICS, "trained", "untrained", "BM25", "ridge", "kernel ridge", "start *", "the picture alone"):
         assert word in table
+    assert "BETTER" in table and "Training changed recall@10 by " in table  # for the other subsets
+    assert " ".join(comparison.training_sentence.split()) in " ".join(sentence.split())
     mean = comparison.subsets[0].trained.metrics["mrr"]
     assert f"{mean.mean:.3f}±" in table
+
+
+@pytest.mark.parametrize("name", ["kernel ridge", "someone/a-model-with-a-name-of-many-words"])
+def test_the_longest_names_leave_the_figures_as_they_are(name):
+    hits = np.arange(100)
+    console = Terminal(io.StringIO(), width=80)
+    console.print(comparison_table(compared(system("trained", hits < 71), system(name, hits < 60))))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("±.") for line in lines) == 2 * len(METRICS)
+    assert f"{name} *".replace(" ", "") in "".join(line[:14].replace(" ", "") for line in lines)
 
 
 def test_the_table_of_nothing_has_dashes():

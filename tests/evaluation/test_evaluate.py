@@ -5,18 +5,23 @@ import io
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from conftest import one_torch_thread
+from encoders.tiny_models import save_bert, save_clip, save_siglip, save_vit
 from model.shape_catalogue import write_catalogue
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import ModelSettings
 from likewise.errors import UserError
+from likewise.evaluation import evaluate
 from likewise.evaluation.embeddings import embed_queries, embed_task
 from likewise.evaluation.evaluate import evaluate_run
 from likewise.evaluation.report import space_map
 from likewise.evaluation.report.evaluation_report import write_evaluation
 from likewise.evaluation.run_comparison import compare_runs, run_comparison_table
 from likewise.evaluation.task import TaskOptions
+from likewise.model.closed_forms import save_closed_forms
+from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.model import Model
 from likewise.progress import Terminal
 
@@ -106,6 +111,112 @@ def test_two_fields_need_only_two_ablations(catalog):
     assert [subset.key for subset in task.list_subsets(ablations=False)] == ["all"]
 
 
+def kept_forms(run, model):
+    """Save closed forms in a run: random maps; the start has the kernel of pictures alone. Returns them."""
+    network, generator = model.network, torch.Generator().manual_seed(3)
+    weights = [torch.randn(size, generator=generator) for size in ((64, network.base_map("image").in_features), (64,))]
+    kernels = {field: KernelMap(network.base_map(field).in_features, 64, 9) for field in ("image", "description")}
+    for kernel in kernels.values():
+        for value in (kernel.examples, kernel.weight.data, kernel.bias.data):
+            value.normal_(generator=generator)
+        kernel.examples.copy_(kernel.examples.half())  # as they are kept
+    forms = {"ridge": {"image": PictureMap.from_weights(*weights)}, "kernel ridge": kernels}
+    forms["start"] = {"image": kernels["image"]}
+    save_closed_forms(run, forms)
+    return forms
+
+
+@pytest.mark.parametrize("pictured", [False, True], ids=["by words", "by pictures, too"])
+@pytest.mark.parametrize("fields", [["description", "image"], ["description"]], ids=["both", "texts alone"])
+def test_closed_forms_and_the_start_of_a_run_are_measured_as_if_they_were_the_model(
+    catalog, models, tmp_path, pictured, fields
+):
+    forms = kept_forms(tmp_path, models[0])
+    rows = [f"word {row},{f'{row + 20}.png' if pictured else ''},s{row}" for row in range(12)]
+    task = judged(catalog, "\n".join(["query,image,id", *rows]), fields=fields)
+    result = evaluate_run(tmp_path, models[0], task).comparison.subsets[0]
+    assert [system.name for system in result.systems[1:]] == ["untrained", "BM25", "ridge", "kernel ridge", "start"]
+    subsets = task.list_subsets(ablations=False)
+    for name, maps in forms.items():
+        with models[0].network.with_base_maps(maps):
+            expected = embed_task(models[0], task).evaluate(name, subsets)["all"].metrics
+        for metric in ("mrr", "map"):
+            assert result.system(name).metrics[metric].mean == pytest.approx(np.nanmean(expected[metric]), abs=1e-6), (
+                name
+            )
+    told = {result.system(name).metrics["mrr"].mean for name in ("untrained", "kernel ridge")}
+    assert len(told) == 2, "the maps make a difference"
+
+
+def test_a_start_that_is_one_of_the_closed_forms_is_measured_once(catalog, models, tmp_path, monkeypatch):
+    forms = kept_forms(tmp_path, models[0])
+    save_closed_forms(tmp_path, forms | {"start": forms["kernel ridge"]})
+    embedded = []
+    monkeypatch.setattr(evaluate, "embed_task", lambda *args: embedded.append(args) or embed_task(*args))
+    result = evaluate_run(tmp_path, models[0], TaskOptions(catalog, SETTINGS.fields).build()).comparison.subsets[0]
+    assert len(embedded) == 1 + 2 + 1  # untrained, ridge, kernel ridge; trained
+    assert result.system("start").metrics == result.system("kernel ridge").metrics
+    assert result.baseline != "start"
+
+
+def test_what_training_added_stands_in_the_json(catalog, models, tmp_path):
+    kept_forms(tmp_path, models[0])
+    task = TaskOptions(catalog, SETTINGS.fields).build()
+    evaluation = evaluate_run(tmp_path, models[0], task)
+    figures, subset = evaluation.as_dict(), evaluation.comparison.subsets[0]
+    assert figures["training_difference"] == subset.gains[task.metric].model_dump()
+    assert figures["training_verdict"] == evaluation.comparison.training_verdict
+    assert figures["baselines"]["start"]["mrr"]["mean"] == subset.system("start").metrics["mrr"].mean
+    empty = tmp_path / "no start"
+    empty.mkdir()
+    unknown = evaluate_run(empty, models[0], task).as_dict()
+    assert unknown["training_difference"] is None and unknown["training_verdict"] is None
+
+
+def test_figures_of_another_version_are_refused(catalog, models, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"format": 2}')
+    task = TaskOptions(catalog, SETTINGS.fields).build()
+    with pytest.raises(UserError, match="not a metrics file of this version of likewise; train the run again"):
+        evaluate_run(tmp_path, models[0], task)
+
+
+@pytest.mark.parametrize("save", [save_clip, save_siglip], ids=["clip", "siglip"])
+def test_a_zero_shot_model_is_one_more_line(catalog, models, tmp_path, save):
+    folder = save(tmp_path / "tiny-dual")
+    task = TaskOptions(catalog, SETTINGS.fields).build()
+    result = evaluate_run(tmp_path, models[0], task, zero_shot=[str(folder)]).comparison.subsets[0]
+    assert [system.name for system in result.systems] == ["trained", "untrained", "BM25", "tiny-dual"]
+    settings = ModelSettings(text_encoder=str(folder), image_encoder=str(folder), dim="auto")
+    backbone = Model.create(settings, "cpu", models[0].precision)
+    expected = embed_task(backbone, task).evaluate("", task.list_subsets(ablations=False))["all"].metrics
+    assert result.system("tiny-dual").metrics["mrr"].mean == pytest.approx(expected["mrr"].mean(), abs=0.02)
+
+
+def test_a_folder_named_like_another_system_is_shown_by_its_path(catalog, models, tmp_path):
+    folder = save_clip(tmp_path / "untrained")
+    task = TaskOptions(catalog, SETTINGS.fields).build()
+    result = evaluate_run(tmp_path, models[0], task, zero_shot=[str(folder)]).comparison.subsets[0]
+    assert result.systems[-1].name == str(folder.resolve())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no-such-folder", "there is no folder 'no-such-folder': give the folder of a model, or a Hugging Face id"),
+        ("./no/such/folder", "is a folder that does not exist"),
+        ("lite-text", "lite-text is not a dual encoder: a zero-shot baseline is a CLIP or SigLIP model"),
+        (save_bert, "is not a dual encoder"),
+        (save_vit, "is not a dual encoder"),
+    ],
+)
+def test_what_is_no_zero_shot_model_is_one_sentence(catalog, models, tmp_path, name, message):
+    name = name if isinstance(name, str) else str(name(tmp_path / "encoder"))
+    task = TaskOptions(catalog, SETTINGS.fields).build()
+    with pytest.raises(UserError, match=message) as error:
+        evaluate_run(tmp_path, models[0], task, zero_shot=[name])
+    assert "\n" not in str(error.value)
+
+
 def test_the_report_shows_worst_queries_with_pictures_and_a_map(catalog, models, tmp_path, monkeypatch):
     monkeypatch.setattr(space_map, "_umap_is_installed", lambda: False)  # the first UMAP takes its time
     for number, options in enumerate(({}, {"answers": "column:title", "fields": ["image"]})):
@@ -138,6 +249,28 @@ def test_two_runs_on_the_same_questions(catalog, models, tmp_path):
     text = console.file.getvalue()
     assert "gains most on" in text
     assert " ".join(result.sentence.split()) in " ".join(text.split())
+
+
+def test_two_runs_are_shown_with_what_their_training_added(catalog, models, tmp_path):
+    task = TaskOptions(catalog, SETTINGS.fields).build()
+    old, new = (tmp_path / "old", models[0]), (tmp_path / "new", models[1])
+    save_closed_forms(tmp_path / "old", {"start": {}})  # the first model, which is untrained, as it is
+    forms = kept_forms(tmp_path / "new", models[0])
+    result = compare_runs(task, old, new)
+    assert [[system.name for system in own.systems] for own in result.starts] == [
+        ["new", "start of new"], ["old", "start of old"]
+    ]  # fmt: skip
+    assert result.starts[1].gains[task.metric].mean == 0
+    with models[0].network.with_base_maps(forms["start"]):
+        begun = embed_task(models[0], task).evaluate("", task.list_subsets(ablations=False))["all"].metrics["mrr"]
+    assert result.starts[0].system("start of new").metrics["mrr"].mean == pytest.approx(begun.mean(), abs=1e-6)
+    console = Terminal(io.StringIO(), width=80)
+    console.print(run_comparison_table(result))
+    text = " ".join(console.file.getvalue().split())
+    for sentence in result.training_sentences:
+        assert " ".join(sentence.split()) in text
+    assert result.training_sentences[0].startswith(f"Training of new changed {task.metric} by ")
+    assert result.training_sentences[1].endswith("over its start: no measurable difference")
 
 
 def test_a_run_beside_itself_shows_no_difference(catalog, models, tmp_path):

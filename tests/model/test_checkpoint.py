@@ -16,7 +16,6 @@ from likewise import checksums
 from likewise.config import ModelSettings, TrainConfig
 from likewise.encoders.packaged import PackagedWeights
 from likewise.errors import UserError
-from likewise.model.checkpoint import load_picture_map, save_picture_map
 from likewise.model.heads import KernelMap
 from likewise.model.model import Model
 from likewise.model.run_folder import check_run, seal_run
@@ -289,17 +288,6 @@ def test_a_run_does_not_reach_outside_of_itself(copy, tmp_path, name):
     one_sentence(error)
 
 
-def test_a_damaged_picture_map_is_one_sentence(tmp_path):
-    (tmp_path / "training").mkdir()
-    for content in ({"weight": torch.zeros(2, 3)}, {"weight": torch.zeros(2, 3), "bias": torch.zeros(3)}):
-        save_file(content, tmp_path / "training" / "ridge.safetensors")
-        with pytest.raises(UserError, match="train the model again"):
-            load_picture_map(tmp_path)
-    (tmp_path / "training" / "ridge.safetensors").write_bytes(b"")
-    with pytest.raises(UserError, match="is damaged"):
-        load_picture_map(tmp_path)
-
-
 def test_bfloat16_is_only_used_where_the_processor_has_it(copy, monkeypatch):
     (copy / "encoders" / "precision.json").write_text(json.dumps({"text": "bfloat16", "image": "float32"}))
     seal_run(copy)
@@ -320,12 +308,3 @@ def test_towers_that_began_at_a_closed_form_come_back(tmp_path, catalogue):
     opened = Model.load(tmp_path / "run", "cpu")
     assert np.allclose(vectors_of(opened, catalogue), vectors_of(model, catalogue), atol=1e-6)
     assert len(opened.network.heads["description"].base.examples) == 5
-
-
-def test_a_picture_map_comes_back_and_its_absence_is_none(tmp_path):
-    assert load_picture_map(tmp_path) is None
-    (tmp_path / "training").mkdir()
-    weight, bias = torch.randn(8, 5), torch.randn(8)
-    save_picture_map(tmp_path, (weight.T.contiguous().T, bias))
-    loaded = load_picture_map(tmp_path)
-    assert torch.equal(loaded[0], weight) and torch.equal(loaded[1], bias)

@@ -16,6 +16,8 @@ def test_it_says_data_encoders_licences_results_verdict_limits_and_how_to_load(t
     text = card.read_text()
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "likewise"
     assert metrics.comparison.sentence in text
+    assert text.count(metrics.comparison.training_sentence) == 2  # at the top and with its table
+    assert "kernel ridge is a map from pictures" in text and "start is the model as its training began" in text
     assert "2,000 usable items of 2,043 rows" in text
     assert "43 × duplicate id: the id occurred before; the first row wins" in text
     encoders = "| lite-image | image |", "the licences of both apply"

@@ -23,8 +23,11 @@ def page(tmp_path_factory):
 def test_the_verdict_stands_first_in_plain_words(page):
     text = page.read_text()
     body = text[text.index("<body>") :]
-    verdict, sentence = body.index("Better than the strongest simple method"), body.index("Verdict: BETTER")
+    verdict, sentence = body.index("Better than the strongest baseline"), body.index("Verdict: BETTER")
     assert verdict < sentence < body.index("<svg")
+    assert sentence < body.index("Training changed recall@10 by +0.") < body.index("<svg")
+    assert re.search(r"Training began at \d+ of 100\. What it added lies between \+\d+ and \+\d+ in 100", body)
+    assert body.count("than its start:") == 4  # one for each subset
     assert re.search(r"The trained model showed \d+ of 100 right items among the first ten results\.", body)
 
 
@@ -136,9 +139,12 @@ def test_a_bare_run_has_a_report_too(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"gain": 1.0}, "training helped"),
-        ({"gain": -2.0}, "training did harm"),
-        ({"gain": 0.0}, "it may be none at all"),
+        ({"gain": 1.0}, "it helped"),
+        ({"gain": -2.0}, "it did harm"),
+        ({"gain": 0.0}, "it may have changed nothing"),
+        ({"gain": 1.0, "baselines": ("untrained",)}, "the model is better"),
+        ({"gain": -2.0, "baselines": ("untrained",)}, "the model is worse"),
+        ({"gain": -1.0, "baselines": ("untrained",)}, "it may be none at all"),
         ({"queries": 9}, "Only 9 different things were searched for"),
         ({"baselines": ()}, "No baseline was measured"),
     ],
