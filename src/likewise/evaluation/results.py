@@ -189,6 +189,18 @@ class Epoch(Result):
     stage: str | None = None  # of a staged recipe, such as "heads" or "last blocks"
 
 
+class CrossValidation(Result):
+    """What chose the shares of a stacked training, on rows that had been held out."""
+
+    folds: int
+    queries: int  # of all folds together, each asked on every field subset
+    metric: str
+    start: Number  # mean score of the closed-form start with the chosen shares
+    chosen: Number  # with the chosen shares of what training learned
+    gain: Interval  # chosen − start, over queries; slightly optimistic, as it chose the shares
+    shares: dict[str, Number]  # by part of the towers, 0 to 1
+
+
 class EncoderNote(Result):
     """An encoder of the model."""
 
@@ -221,6 +233,8 @@ class RunMetrics(Result):
     history: list[Epoch] = []
     best_epoch: int | None = None
     frontier: Frontier | None = None
+    cross_validation: CrossValidation | None = None
+    refit_items: int | None = None  # rows of the model in the run, fitted once the figures were there; None: no refit
     threshold: Threshold | None = None  # chosen on the validation items
     catalogue: dict[str, Any] = {}  # catalog.report.Report.as_dict()
     settings: dict[str, Any] = {}

@@ -118,7 +118,8 @@ def prepare_training(
     model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
-    texts = RowTexts.collect(catalog, model.fields, config.seed, split.train, config.queries)
+    trained = np.union1d(split.train, split.test) if stacked and config.refit else split.train
+    texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries)
     config = config.filled_in(_titles_repeat(texts, split))
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)

@@ -31,7 +31,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class RegressionData:
-    """Inputs (n, width) and targets (n, dim) of a regression, and the rows of the catalogue (n,) that they come from."""
+    """Inputs (n, width) and targets (n, dim) of a regression, and the catalogue's rows (n,) that they come from."""
 
     inputs: Vectors
     targets: Vectors

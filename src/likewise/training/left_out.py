@@ -84,7 +84,7 @@ class LeftOutTowers:
         return tuple(self._fits)
 
     def embed(self, field: str, values: Rows) -> Tensor:
-        """(n, dim) unit vectors of a field's texts, by their index, or of rows' pictures; only residuals have gradients."""
+        """(n, dim) unit vectors of texts, by index, or of rows' pictures; gradients reach the residuals alone."""
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
         fit, head = self._fits[field], cast(VectorHead, self._network.heads[field])
@@ -111,7 +111,7 @@ class LeftOutTowers:
 
 
 def _group_texts(texts: RowTexts, rows: Rows, groups: Codes) -> Codes:
-    """(texts,) the group of the first training row that shows a text in its description or in a part of it; -1: none."""
+    """(texts,) the group of the first training row that shows a text in its description, or a part of it; -1: none."""
     found = np.full(len(texts.texts), -1)
     for shown in (texts.description, texts.masked, texts.remainder):
         known = rows[shown[rows] >= 0][::-1]

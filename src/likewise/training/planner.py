@@ -36,6 +36,7 @@ _FORMAT = 1
 _SECONDS_AN_ITEM = {"quick": 0.03, "standard": 0.3}  # of training past encoding: 1 and 10 minutes for 2,000 items
 _LEAST_SECONDS = {"quick": 30.0, "standard": 120.0}
 _MOST_FOR_HEADS = 0.25  # of the time
+_SHARE_OF_ONE_FIT = 0.15  # of the time, where folds and a refit train like the first fit
 _MOST_EPOCHS = 60
 _KEPT_FOR_THE_END = 0.08  # of the time, for the evaluation and the report
 _TRIED_STEPS = 5
@@ -105,6 +106,8 @@ def _plan(context: TrainingContext, effort: Effort, elapsed: float) -> list[Stag
         seconds = (1 - _KEPT_FOR_THE_END) * 60 * config.budget_minutes - elapsed
     else:
         seconds = max(_LEAST_SECONDS[effort], _SECONDS_AN_ITEM[effort] * rows)
+    if context.stacked:
+        return [Stage("heads", config, until_minute=seconds * _SHARE_OF_ONE_FIT / 60)]
     heads = Stage("heads", config, until_minute=seconds * (1.0 if effort == "quick" else _MOST_FOR_HEADS) / 60)
     if effort == "quick":
         return [heads]

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from likewise.errors import UserError
 from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.results import CrossValidation, Threshold
 from likewise.evaluation.significance import bootstrap_interval
 from likewise.evaluation.threshold import calibrate_threshold
-from likewise.errors import UserError
 from likewise.files import read_record, write_record
 from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.matryoshka import build_variants
@@ -111,10 +111,11 @@ def cross_validate(context: TrainingContext, stage: Stage) -> Stacking:
         context: its network is untrained.
         stage: how the heads train.
     """
-    if context.processes.leads and (context.run / FILE).is_file():
+    if (context.run / FILE).is_file():
         chosen = Stacking.read(context.run)
     else:
-        chosen = _choose_shares(context, stage) if not (context.run / FILE).is_file() else Stacking.read(context.run)
+        chosen = _choose_shares(context, stage)
+        context.processes.wait()  # until all have seen that there was no file
         if context.processes.leads:
             chosen.write(context.run)
     context.processes.wait()
@@ -198,7 +199,7 @@ def _choose_shares(context: TrainingContext, stage: Stage) -> Stacking:
     network.restore_heads(untrained)
     query, texts = _find_best(learned)
     start, chosen = (np.concatenate(learned[shares]) for shares in ((0.0, 0.0), (query, texts)))
-    gain = bootstrap_interval(chosen - start, np.arange(len(start)))
+    gain = bootstrap_interval(chosen - start, _number_queries(prepared))
     return Stacking(
         description,
         query,
@@ -265,6 +266,16 @@ class _Fold:
         queries = np.array([numbers[text] for text in task.texts if text is not None], np.int64)
         items = FieldEmbeddings(task.fields, vectors)
         return TaskEmbeddings(task, network, embed_queries(network, context.cached, queries), items)
+
+
+def _number_queries(folds: list["_Fold"]) -> np.ndarray:
+    """(all scores,) which query of which fold each score of `_Fold.score` belongs to; it is asked on every subset."""
+    parts, offset = [np.zeros(0, np.int64)], 0
+    for fold in folds:
+        queries = len(fold.task.task.texts)
+        parts.append(np.tile(np.arange(offset, offset + queries), len(fold.task.subsets)))
+        offset += queries
+    return np.concatenate(parts)
 
 
 def _weigh_fits(fits: Fits, description: float) -> dict[str, StartFit]:

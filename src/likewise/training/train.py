@@ -1,5 +1,6 @@
 """Training: from a catalogue to a run folder with a model, its baselines and a report."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
@@ -40,7 +42,7 @@ from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.seeds import Stream, random_stream
 from likewise.training import resume
-from likewise.training.batches import Rows
+from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
@@ -48,10 +50,12 @@ from likewise.training.freezing import build_saved_model, cut_encoders, merge_lo
 from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
 from likewise.training.initialization import fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
+from likewise.training.left_out import StartFit
 from likewise.training.loop import fit, restore_weights
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
+from likewise.training.stacking import Stacking, cross_validate, fit_start, set_start, train_text_heads
 from likewise.training.tensorboard import EpochLog
 from likewise.training.training_state import TrainingState
 from likewise.training.validation import (
@@ -133,40 +137,39 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
         build_held_out_task(context.catalog, rows, data, model.fields, context.config.seed)
         for rows in (context.split.validation, context.split.test)
     )
-    with clock.stage("baselines"):
-        closed_forms, baselines = _measure_baselines(context, test)
-        _initialise(context, closed_forms, validation)
-        if processes.leads:
-            baselines[START] = embed_held_out(model.network, context.cached, data, test).evaluate(START, test.subsets)
-    before = copy_weights(model.network)
+    untrained = model.network.copy_heads() if context.stacked else None
     state = TrainingState.read(run, model.device) or TrainingState()
-    features: Features = context.cached
+    stacking, frontier = None, None
     with EpochLog(run, context.config.tensorboard and processes.leads) as log:
-        for number, stage in enumerate(plan_stages(context, clock)):
-            with clock.stage("encoding"), processes.one_after_the_other():
-                features = cut_encoders(model, context.catalog, context.texts, context.cached, stage.config)
-            if number < state.stage:
-                restore_weights(model.network, state)
-                continue
-            with clock.stage("training"):
-                _fit_stage(context, stage, features, validation, state, log)
-    merge_lora_maps(model)
+        if context.stacked:
+            stacking, baselines = _train_stacked(context, clock, test, state)
+            features: Features = context.cached
+        else:
+            features, frontier, baselines = _train_staged(context, clock, validation, test, state, log)
     with clock.stage("evaluating"):
-        validate = _build_validation(context, features, validation)
-        frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
         if processes.leads:
             model.save(run)
             embeddings = embed_held_out(model.network, features, data, test)
             evaluation = evaluate(embeddings, test.subsets, baselines, seed=context.config.seed)
-            threshold = _calibrate_threshold(context, features, validation)
+            if stacking is not None:
+                threshold = stacking.threshold
+            else:
+                threshold = _calibrate_threshold(context, features, validation)
             suspects = find_suspects(context, features)
             errors, space = None, None
             if evaluation is not None:
                 errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects))
                 space = draw_map(embeddings.fuse_by_modality(evaluation.subset), fine=False)
+    refitted = None
+    if stacking is not None and untrained is not None and context.config.refit:
+        with clock.stage("refitting"):
+            refitted = _refit(context, clock, stacking, untrained)
     if processes.leads:
         comparison = None if evaluation is None else evaluation.comparison
         metrics = _build_metrics(context, test.task, state, comparison, frontier, threshold, clock.seconds)
+        if stacking is not None:
+            measured = {"cross_validation": stacking.validation, "refit_items": refitted}
+            metrics = metrics.model_copy(update=measured)
         write_report(run, metrics, errors, space)
         write_model_card(run, metrics)
         metrics.write(run)
@@ -177,13 +180,112 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
     return Run(run, RunMetrics.read(run))
 
 
-def _measure_baselines(context: TrainingContext, test: HeldOutTask) -> tuple[Mapping[str, BaseMaps], Baselines]:
+def _train_stacked(
+    context: TrainingContext, clock: Clock, test: HeldOutTask, state: TrainingState
+) -> tuple[Stacking, Baselines]:
+    """Choose shares by cross-validation, then train text heads above the closed-form start."""
+    network, processes, [stage] = context.model.network, context.processes, plan_stages(context, clock)
+    with clock.stage("baselines"):
+        fits = fit_start(context, context.data)
+        closed_forms, baselines = _measure_baselines(context, test, fits)
+    with clock.stage("cross-validating"):
+        stacking = cross_validate(context, stage)
+    weighed = stacking.weigh(fits)
+    set_start(context, weighed)
+    if processes.leads:
+        _keep_closed_forms(context, closed_forms, weighed)
+        embedded = embed_held_out(network, context.cached, context.data, test)
+        baselines[START] = embedded.evaluate(START, test.subsets)
+    with clock.stage("training"):
+        if state.stage:
+            restore_weights(network, state)
+        else:
+            train_text_heads(context, context.data, weighed, stage, state, context.run)
+    stacking.scale_heads(context)
+    network.eval()
+    return stacking, baselines
+
+
+def _refit(context: TrainingContext, clock: Clock, stacking: Stacking, untrained: nn.ModuleDict) -> int:
+    """Fit the model again on all rows, with the shares that were chosen, and save it in place of the measured one.
+
+    Rows that the user's own column marks as test rows stay out.
+
+    Returns:
+        The number of rows that it was fitted on.
+    """
+    network, [stage] = context.model.network, plan_stages(context, clock)
+    rows = context.split.train if context.config.split else np.union1d(context.split.train, context.split.test)
+    if len(rows) == len(context.data.rows):
+        return len(rows)
+    data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
+    network.restore_heads(untrained)
+    fits = fit_start(context, data)
+    if context.processes.leads:
+        kernels = {field: start.build_map() for field, start in fits.items()}
+        closed_forms = fit_closed_forms(network, context.cached, data, context.config.seed, kernels)
+    weighed = stacking.weigh(fits)
+    set_start(context, weighed)
+    named = dataclasses.replace(stage, name="all items")
+    train_text_heads(context, data, weighed, named, TrainingState(), None)
+    stacking.scale_heads(context)
+    network.eval()
+    if context.processes.leads:
+        _keep_closed_forms(context, closed_forms, weighed)
+        context.model.save(context.run)
+    return len(rows)
+
+
+def _keep_closed_forms(
+    context: TrainingContext, closed_forms: Mapping[str, BaseMaps], start: Mapping[str, StartFit]
+) -> None:
+    maps = {field: fit.build_map() for field, fit in start.items()}
+    save_closed_forms(context.run, {**closed_forms, START: maps})
+
+
+def _train_staged(
+    context: TrainingContext,
+    clock: Clock,
+    validation: HeldOutTask,
+    test: HeldOutTask,
+    state: TrainingState,
+    log: Callable[[dict[str, object]], None],
+) -> tuple[Features, Frontier | None, Baselines]:
+    """Train stage after stage from a linear start; validation rows choose checkpoints and the interpolation."""
+    model, processes = context.model, context.processes
+    with clock.stage("baselines"):
+        closed_forms, baselines = _measure_baselines(context, test)
+        _initialise(context, closed_forms, validation)
+        if processes.leads:
+            embedded = embed_held_out(model.network, context.cached, context.data, test)
+            baselines[START] = embedded.evaluate(START, test.subsets)
+    before = copy_weights(model.network)
+    features: Features = context.cached
+    for number, stage in enumerate(plan_stages(context, clock)):
+        with clock.stage("encoding"), processes.one_after_the_other():
+            features = cut_encoders(model, context.catalog, context.texts, context.cached, stage.config)
+        if number < state.stage:
+            restore_weights(model.network, state)
+            continue
+        with clock.stage("training"):
+            _fit_stage(context, stage, features, validation, state, log)
+    merge_lora_maps(model)
+    with clock.stage("evaluating"):
+        validate = _build_validation(context, features, validation)
+        frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
+    return features, frontier, baselines
+
+
+def _measure_baselines(
+    context: TrainingContext, test: HeldOutTask, fits: Mapping[str, StartFit] | None = None
+) -> tuple[Mapping[str, BaseMaps], Baselines]:
     """Fit the closed forms to the untrained network, and measure them and the other baselines; the leader alone."""
     network, cached, data = context.model.network, context.cached, context.data
     if not context.processes.leads:
         return {}, {}
     network.eval()
-    closed_forms = fit_closed_forms(network, cached, data, context.config.seed)
+    kernels = {field: start.build_map() for field, start in fits.items()} if fits else None
+    closed_forms = fit_closed_forms(network, cached, data, context.config.seed, kernels)
     embed = partial(embed_held_out, network, cached, data, test)
     return closed_forms, measure_baselines(test.subsets, network, embed, test.task.fields, closed_forms)
 
