@@ -137,7 +137,7 @@ def _solve_with_examples(units: Vectors, targets: Doubles, examples: Vectors, pe
     parts = [slice(start, start + _KERNEL_CHUNK) for start in range(0, len(units), _KERNEL_CHUNK)]
     by_example = np.sum([_gaussian_kernel(units[part], examples).sum(axis=0) for part in parts], axis=0) / len(units)
     mean = targets.mean(axis=0)
-    doubles = examples.astype(np.float64)  # the errors of float32 would make examples that are alike outweigh the penalty
+    doubles = examples.astype(np.float64)  # rounded to float32, the penalty of examples that are alike can be negative
     gram = penalty * _gaussian_kernel(doubles, doubles)
     cross = np.zeros((len(examples), targets.shape[1]))
     for part in parts:
