@@ -174,7 +174,7 @@ def _move_targets(
     """
     moves = shifts.copy()
     design, answers = design[emptied], by_target[emptied]
-    wanted = design @ (by_target.T @ shifts) - residuals[emptied]
+    wanted = np.linalg.multi_dot([design, by_target[~emptied].T, shifts[~emptied]]) - residuals[emptied]
     if len(design) <= design.shape[1]:
         moves[emptied] = np.linalg.solve(np.eye(len(design)) - design @ answers.T, wanted)
     else:  # the same, by the smaller matrix
