@@ -102,6 +102,7 @@ def test_an_unknown_group_leaves_nothing_out(monkeypatch, most):
     monkeypatch.setattr(kernel_ridge, "_MOST_EXAMPLES", most)
     x, y, groups = draw_catalogue()
     fitted, fit = cross_fit_kernel_ridge(x, y, groups, seed=0)
+    assert torch.equal(fitted.weight, fit_kernel_ridge(x, y, seed=0).weight)
     plain = fitted(torch.from_numpy(x)).detach().numpy()
     for unknown in (-1, 5, groups.max() + 1):
         assert predict(fit, x, np.full(len(x), unknown)) == pytest.approx(plain, abs=1e-6)
