@@ -1,6 +1,6 @@
 """Cross-fitting in closed form: what kernel ridge says of a row when it was fitted without the row's group.
 
-A fit knows its own rows by heart. What trains on top of it has to see answers as it gives them for new rows, or it finds
+A fit knows its own rows by heart. What trains on top of it has to see answers as it gives them for new rows, or finds
 nothing to learn. The fit is linear in its targets, so leaving out a group is the same as moving the targets of the
 group's inputs to where the fit without them predicts them (leave-one-out by the influence matrix; Allen, 1974;
 Golub, Heath and Wahba, 1979), and that is known without fitting again.
@@ -25,7 +25,9 @@ _PREDICT_CHUNK = 64  # fewer rows: fewer products between rows and inputs of oth
 
 
 def cross_fit_kernel_ridge(x: Vectors, y: Vectors, groups: Rows, *, seed: int) -> tuple[KernelMap, "CrossFit"]:
-    """Fit a map as `fit_kernel_ridge` does, and what it would be without each group of rows; one factorisation serves both.
+    """Fit a map as `fit_kernel_ridge` does, together with its predictions when a group of rows is left out.
+
+    One factorisation serves both.
 
     Args:
         x: (n, width) finite features.
@@ -172,7 +174,7 @@ def _move_targets(
     """
     moves = shifts.copy()
     design, answers = design[emptied], by_target[emptied]
-    wanted = design @ (by_target.T @ shifts) - residuals[emptied]
+    wanted = np.linalg.multi_dot([design, by_target[~emptied].T, shifts[~emptied]]) - residuals[emptied]
     if len(design) <= design.shape[1]:
         moves[emptied] = np.linalg.solve(np.eye(len(design)) - design @ answers.T, wanted)
     else:  # the same, by the smaller matrix

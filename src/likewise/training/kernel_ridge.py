@@ -137,10 +137,7 @@ def _solve_with_examples(units: Vectors, targets: Doubles, examples: Vectors, pe
     parts = [slice(start, start + _KERNEL_CHUNK) for start in range(0, len(units), _KERNEL_CHUNK)]
     by_example = np.sum([_gaussian_kernel(units[part], examples).sum(axis=0) for part in parts], axis=0) / len(units)
     mean = targets.mean(axis=0)
-    doubles = examples.astype(
-        np.float64
-    )  # the errors of float32 would make examples that are alike outweigh the penalty
-    gram = penalty * _gaussian_kernel(doubles, doubles)
+    gram = penalty * _gaussian_kernel(examples, examples)
     cross = np.zeros((len(examples), targets.shape[1]))
     for part in parts:
         centred = _gaussian_kernel(units[part], examples) - by_example
@@ -166,7 +163,7 @@ def _with_bias(by_target: Doubles, kernel_mean: Doubles, rows: int) -> Doubles:
     return np.column_stack([by_target, 1 / rows - by_target @ kernel_mean])
 
 
-def _gaussian_kernel(one: Vectors | Doubles, other: Vectors | Doubles) -> Doubles:
+def _gaussian_kernel(one: Vectors, other: Vectors) -> Doubles:
     kernel: Doubles = np.exp(2 * (one @ other.T - 1).astype(np.float64))
     return kernel
 
