@@ -32,6 +32,7 @@ def train(
     tensorboard: Switch = False,
     effort: Literal["quick", "standard", "best"] | None = None,
     budget: str | None = None,
+    no_refit: Switch = False,
     restart: Switch = False,
     catalog: CatalogOptions = CATALOG_DEFAULTS,
 ) -> None:
@@ -69,6 +70,8 @@ def train(
         Total time for --effort best, such as 40m or 1.5h.
     tensorboard
         Also write TensorBoard events to the run folder.
+    no_refit
+        Keep the model that was measured, instead of fitting it once more on all items, held-out ones included.
     restart
         Start from scratch even if the run folder holds a training.
     """
@@ -89,6 +92,7 @@ def train(
         tensorboard=tensorboard or None,
         effort=effort or ("best" if budget is not None else None),
         budget=budget,
+        refit=False if no_refit else None,
     )
     where = where if where is not None else settings.data.where
     max_items = max_items if max_items is not None else settings.data.max_items

@@ -200,6 +200,17 @@ class CrossValidation(Result):
     gain: Interval  # chosen − start, over queries; slightly optimistic, as it chose the shares
     shares: dict[str, Number]  # by part of the towers, 0 to 1
 
+    @property
+    def sentence(self) -> str:
+        """What cross-validation measured of the learned parts, in one line."""
+        return (
+            f"On rows held out by {self.folds} folds ({self.queries:,} queries), what training learned changed "
+            f"{self.metric} by {self.gain.mean:+.3f} [{self.gain.low:+.3f}, {self.gain.high:+.3f}] over the start."
+            if self.folds > 1
+            else f"On held-out rows ({self.queries:,} queries), what training learned changed {self.metric} by "
+            f"{self.gain.mean:+.3f} [{self.gain.low:+.3f}, {self.gain.high:+.3f}] over the start."
+        )
+
 
 class EncoderNote(Result):
     """An encoder of the model."""

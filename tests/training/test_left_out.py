@@ -1,0 +1,65 @@
+"""Training sees what a closed form says of a row without the row's group."""
+
+import numpy as np
+import torch
+from torch.nn import functional
+from training.toy_network import toy_objective, unlike
+
+from likewise.training.initialization import cross_fit_kernels
+from likewise.training.left_out import LeftOutTowers
+
+
+def left_out_towers(objective, share=1.0):
+    network, groups = objective.network.eval(), np.arange(len(objective.data.texts.title)) // 2
+    fits = cross_fit_kernels(network, objective.features, objective.data, groups, seed=0)
+    for field, fit in fits.items():
+        fits[field] = type(fit)(fit.kernel, fit.left_out, share if field == "description" else 1.0)
+        network.set_base_map(field, fits[field].build_map())
+    return fits, groups, LeftOutTowers(network, objective.features, objective.data, fits, groups)
+
+
+def test_a_picture_is_answered_for_without_its_group():
+    objective = toy_objective(unlike(24))
+    network, data = objective.network, objective.data
+    fits, groups, towers = left_out_towers(objective)
+    rows = data.rows[data.pictured[data.rows]]
+    said = towers.embed("image", rows)
+    summary = network.picture_head.summary(objective.features.pictures(rows))
+    expected = functional.normalize(fits["image"].left_out.predict(summary, torch.from_numpy(groups[rows])), dim=-1)
+    assert torch.allclose(said, expected, atol=1e-6)
+    in_sample = network.tower("image", objective.features.pictures(rows))
+    titles = network.query(objective.features.texts(data.texts.title[rows], "query"))
+    assert (in_sample * titles).sum(-1).mean() > (said * titles).sum(-1).mean() + 0.05, "by heart it knows more"
+
+
+def test_a_description_is_answered_for_without_its_group_and_its_residual_trains():
+    objective = toy_objective(unlike(24))
+    fits, groups, towers = left_out_towers(objective, share=0.5)
+    network, texts = objective.network, objective.data.texts
+    rows = objective.data.rows
+    codes = texts.description[rows]
+    said = towers.embed("description", codes)
+    features = objective.features.texts(codes, "document")
+    left_out = fits["description"].left_out.predict(features, torch.from_numpy(groups[rows]))
+    head = network.heads["description"]
+    expected = functional.normalize(head.base.base(features) + 0.5 * left_out, dim=-1)
+    assert torch.allclose(said, expected, atol=1e-5)
+    (said @ torch.randn(said.shape[1], 3)).sum().backward()
+    assert head.residual[-1].weight.grad.abs().sum() > 0 and head.base.weight.grad is None
+
+
+def test_a_share_weighs_the_kernel():
+    objective = toy_objective(unlike(24))
+    fits, _, _ = left_out_towers(objective, share=0.25)
+    fit = fits["description"]
+    features = objective.features.table[:5]
+    assert torch.allclose(fit.build_map()(features), 0.25 * fit.kernel(features), atol=1e-6)
+
+
+def test_a_batch_reads_pictures_once():
+    objective = toy_objective(unlike(24))
+    _, _, towers = left_out_towers(objective)
+    objective.left_out = towers
+    before = objective.features.pictures_read
+    objective.backward(objective.data.rows[:8], 0)
+    assert objective.features.pictures_read == before

@@ -1,0 +1,166 @@
+"""Trainings of catalogues whose titles do not repeat: cross-fitted starts, shares from folds, a last fit on all rows."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
+from safetensors.torch import load_file
+from training.tiny_config import TINY
+
+from likewise.errors import UserError
+from likewise.model.model import Model
+from likewise.progress import quiet
+from likewise.training import stacking, train
+
+RADII = {"tiny": 8, "small": 13, "middling": 20, "large": 27}
+BRIEF = TINY.model_copy(update={"split": None, "epochs": 2, "validation": 0.1, "test": 0.1})
+
+
+@pytest.fixture(autouse=True)
+def silence():
+    with quiet():
+        yield
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    """120 items, each with a title of its own; some lack a description, some a picture."""
+    folder = tmp_path_factory.mktemp("distinct")
+    rows = []
+    for number, (colour, shape, size) in enumerate(itertools.product(COLOURS, SHAPES, RADII)):
+        rows.append(
+            {
+                "title": f"{size} {colour} {shape}",
+                "description": None if number % 11 == 3 else f"A {shape}. It is {colour} all over. Its size is {size}.",
+                "image_url": None if number % 13 == 5 else draw(colour, shape, RADII[size]),
+                "part": {1: "test", 2: "val"}.get(number % 8, "train"),
+            }
+        )
+    return catalogue_of(folder, rows)
+
+
+@pytest.fixture(scope="module")
+def stacked(catalog, tmp_path_factory):
+    with quiet():
+        return train.train(catalog, tmp_path_factory.mktemp("runs") / "stacked", BRIEF)
+
+
+def weights_of(run):
+    return load_file(run.path / "model.safetensors")
+
+
+def test_every_row_that_trains_is_held_out_once_and_all_rows_are_fitted_in_the_end(stacked, catalog):
+    metrics = stacked.metrics
+    measured = metrics.cross_validation
+    assert measured.folds == 3 and measured.queries == metrics.data.training_items
+    assert metrics.data.training_items + metrics.data.test_items == len(catalog) == metrics.refit_items
+    assert metrics.data.validation_items == 0 and metrics.threshold is not None
+    assert set(measured.shares.values()) <= {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert measured.chosen >= measured.start
+    assert measured.gain.mean == pytest.approx(measured.chosen - measured.start, abs=1e-6)
+    report, card = ((stacked.path / name).read_text() for name in ("report.html", "README.md"))
+    assert measured.sentence in report and "then fitted with the same shares on 120 items" in " ".join(report.split())
+    assert "then fitted with the same shares on 120 items" in " ".join(card.split())
+
+
+def test_without_a_refit_the_measured_model_stays(stacked, catalog, tmp_path):
+    kept = train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": False}))
+    assert kept.metrics.refit_items is None
+    assert "then fitted" not in (kept.path / "report.html").read_text()
+    differ = weights_of(kept)["heads.image.base.weight"].shape != weights_of(stacked)["heads.image.base.weight"].shape
+    assert differ, "a refit has seen more rows"
+    figures = [[system.metrics for system in subset.systems] for subset in kept.metrics.comparison.subsets]
+    measured = [[system.metrics for system in subset.systems] for subset in stacked.metrics.comparison.subsets]
+    assert len(figures) == len(measured) and len(figures[0]) == len(measured[0])
+
+
+def test_pictures_and_fusion_stay_at_the_start(stacked):
+    weights = weights_of(stacked)
+    assert not weights["heads.image.residual.2.weight"].any() and not weights["fusion.gates"].any()
+
+
+def test_rows_that_a_column_marks_as_test_never_train(catalog, tmp_path):
+    run = train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"split": "part"}))
+    held_out = sum(part == "test" for part in catalog.column("part"))
+    assert run.metrics.data.test_items == held_out
+    assert run.metrics.data.training_items == len(catalog) - held_out == run.metrics.refit_items
+
+
+def test_a_share_of_nothing_is_a_fair_outcome(catalog, tmp_path, monkeypatch):
+    """Text heads that learned nonsense do not enter the model, which is its start then."""
+    fit = stacking.fit
+
+    def spoil(objective, *arguments, **options):
+        fit(objective, *arguments, **options)
+        with torch.no_grad():
+            for head in objective.network.text_heads.values():
+                head.residual[-1].weight.normal_(std=5.0, generator=torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr(stacking, "fit", spoil)
+    run = train.train(catalog, tmp_path / "run", BRIEF)
+    shares = run.metrics.cross_validation.shares
+    assert shares["learned, queries"] == shares["learned, items"] == 0.0
+    assert run.metrics.comparison.training_verdict == "no difference"
+    assert not weights_of(run)["query_head.residual.4.weight"].any()
+
+
+def test_a_training_that_was_killed_at_its_end_gives_the_same_model(stacked, catalog, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "_refit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(catalog, tmp_path / "run", BRIEF)
+    assert (tmp_path / "run" / stacking.FILE).is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr(stacking, "_choose_shares", lambda *_: pytest.fail("the shares were chosen before"))
+        again = train.train(catalog, tmp_path / "run", BRIEF)
+    assert weights_of(again).keys() == weights_of(stacked).keys()
+    for name, weight in weights_of(stacked).items():
+        assert torch.equal(weights_of(again)[name], weight), name
+    assert again.metrics.comparison == stacked.metrics.comparison
+    assert again.metrics.cross_validation == stacked.metrics.cross_validation
+
+
+def test_damaged_shares_are_refused_in_one_sentence(catalog, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "_refit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(catalog, tmp_path / "run", BRIEF)
+    (tmp_path / "run" / stacking.FILE).write_text('{"format": 1, "description": "much"}')
+    with pytest.raises(UserError, match=r"stacking\.json is damaged; start over with --restart"):
+        train.train(catalog, tmp_path / "run", BRIEF)
+
+
+def test_the_model_answers_as_one_that_was_loaded(stacked, catalog):
+    model = Model.load(stacked.path)
+    vectors = model.encode_items(catalog)
+    assert np.isfinite(vectors).all()
+    queries = model.encode_queries([str(title) for title in catalog.texts("title")])
+    found = (queries @ vectors.T).argmax(axis=1)
+    assert (found == np.arange(len(catalog))).mean() > 0.5, "items are seen with their titles"
+
+
+def test_titles_that_repeat_have_validation_rows(catalog, tmp_path):
+    rows = [
+        {"title": f"{colour} {shape}", "image_url": draw(colour, shape, radius), "description": f"{colour} thing"}
+        for colour, shape, radius in itertools.product(COLOURS, SHAPES, range(8, 28, 4))
+    ]
+    run = train.train(catalogue_of(tmp_path / "items", rows), tmp_path / "run", BRIEF)
+    assert run.metrics.cross_validation is None and run.metrics.refit_items is None
+    assert run.metrics.data.validation_items > 0
+
+
+def test_folds_partition_the_rows_and_keep_groups_whole():
+    from likewise.catalog.identity import Identity
+    from likewise.training.split import group_rows, split_folds
+
+    codes = np.arange(500) // 2
+    none = np.full(500, -1)
+    identity = Identity(codes, none, codes, none, codes)
+    rows = np.arange(0, 500, 1)[7:]
+    folds = split_folds(rows, identity, 3, seed=0)
+    assert np.array_equal(np.sort(np.concatenate(folds)), rows)
+    assert max(map(len, folds)) - min(map(len, folds)) <= 3
+    groups = [set(group_rows(fold, identity)) for fold in folds]
+    assert not groups[0] & groups[1] and not groups[1] & groups[2] and not groups[0] & groups[2]
