@@ -142,3 +142,8 @@ def test_weights_that_do_not_fit_together_get_no_room(examples):
     weights = filled().state_dict() | {"examples": examples}
     assert empty_map({f"image.{name}": value for name, value in weights.items()}, "image", 4) is None
     assert empty_map({"image.examples": examples}, "image", 4) is None
+
+
+def test_a_kernel_without_examples_makes_no_room_for_its_width():
+    weights = {"base.examples": torch.zeros(0, 10**13), "base.weight": torch.zeros(8, 0)}
+    assert empty_map(weights, "base", 8) is None

@@ -95,6 +95,8 @@ def empty_map(weights: Mapping[str, Tensor], module: str, dim: int) -> KernelMap
     examples, weight = weights.get(f"{module}.examples"), weights.get(f"{module}.weight")
     if examples is None or weight is None or examples.ndim != 2 or weight.shape != (dim, len(examples)):
         return None
+    if not len(examples):  # of no bytes, whatever its width
+        return None
     return KernelMap(examples.shape[1], dim, len(examples))
 
 
