@@ -1,4 +1,4 @@
-"""Trainings of catalogues whose titles do not repeat: cross-fitted starts, shares from folds, a last fit on all rows."""
+"""Trainings of catalogues whose titles do not repeat: cross-fitted starts, shares from folds, a fit on all rows."""
 
 import itertools
 
