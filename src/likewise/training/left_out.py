@@ -4,6 +4,8 @@ A closed form knows its own rows by heart. What trains above it sees its cross-f
 as those for new items, so there is something to learn.
 """
 
+import copy
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -63,6 +65,9 @@ class LeftOutTowers:
         data: the rows that train.
         fits: by field.
         groups: (all rows,) codes of the groups that are left out together, as the fits know them.
+
+    Attributes:
+        fits: by field, with their shares.
     """
 
     def __init__(
@@ -70,7 +75,7 @@ class LeftOutTowers:
     ) -> None:
         self._network = network
         self._features = features
-        self._fits = fits
+        self.fits = fits
         self._group_of_text = _group_texts(data.texts, data.rows, groups)
         self._place = np.full(len(groups), -1)
         if "image" in fits:
@@ -78,16 +83,24 @@ class LeftOutTowers:
             self._place[pictured] = np.arange(len(pictured))
             self._pictures = self._embed_pictures(pictured, groups)
 
+    def weigh(self, shares: Mapping[str, float]) -> "LeftOutTowers":
+        """The same with other shares of kernel ridge, by field; those of pictures cannot change."""
+        weighed = copy.copy(self)
+        weighed.fits = {
+            field: dataclasses.replace(fit, share=shares.get(field, fit.share)) for field, fit in self.fits.items()
+        }
+        return weighed
+
     @property
     def fields(self) -> tuple[str, ...]:
         """Those that start at kernel ridge."""
-        return tuple(self._fits)
+        return tuple(self.fits)
 
     def embed(self, field: str, values: Rows) -> Tensor:
         """(n, dim) unit vectors of texts, by index, or of rows' pictures; gradients reach the residuals alone."""
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
-        fit, head = self._fits[field], cast(VectorHead, self._network.heads[field])
+        fit, head = self.fits[field], cast(VectorHead, self._network.heads[field])
         features = self._features.texts(values, "document")
         mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._group_of_text[values]))
         own = cast(nn.Linear, cast(KernelMap, head.base).base)(features)
@@ -96,7 +109,7 @@ class LeftOutTowers:
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows, groups: Codes) -> Tensor:
         """(rows, dim) of pictures, averaged with their mirror images where the network reads both."""
-        fit, head = self._fits["image"], self._network.picture_head
+        fit, head = self.fits["image"], self._network.picture_head
         sides = (False, True) if self._network.hflip_tta else (False,)
         embedded = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
         for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -1,8 +1,9 @@
 """Stacking by cross-validation: a tower is its closed-form start plus a share of what training learned.
 
 Training above a closed form gains on some catalogues and in some towers, and loses in others. So every row is held out
-once, by a fold, and what the shares of kernel ridge and of the learned parts score on rows that neither has seen
-chooses them (stacked regressions; Breiman, 1996). A share of 0 is a fair outcome.
+once: from the training by a fold, and from its start by cross-fitting. What the shares of kernel ridge and of the
+learned parts score on rows that neither has seen chooses them (stacked regressions; Breiman, 1996). A share of 0 is a
+fair outcome.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from likewise.errors import UserError
 from likewise.evaluation.embeddings import TaskEmbeddings
@@ -23,7 +25,6 @@ from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
 from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.matryoshka import build_variants
-from likewise.model.network import FIELD_MODALITY
 from likewise.progress import say
 from likewise.training.batches import TrainingSet
 from likewise.training.context import TrainingContext
@@ -38,7 +39,6 @@ from likewise.training.training_state import TrainingState
 from likewise.training.validation import (
     HeldOutTask,
     build_held_out_task,
-    embed_held_out,
     embed_queries,
     embed_rows,
     score_validation,
@@ -52,8 +52,6 @@ _FOLDS_OF_MANY = 10
 _METRIC = "map"  # recall@10 is near its ceiling on small folds, and cannot tell models apart
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNED_SHARES = (0.0, 0.5, 1.0)
-
-Fits = Mapping[str, StartFit]
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,9 @@ class Stacking:
     validation: CrossValidation
     threshold: Threshold | None
 
-    def weigh(self, fits: Fits) -> dict[str, StartFit]:
-        """The fits with their shares; pictures start at all of theirs."""
-        return _weigh_fits(fits, self.description)
+    def weigh(self, towers: LeftOutTowers) -> LeftOutTowers:
+        """The towers with the shares of kernel ridge; pictures start at all of theirs."""
+        return towers.weigh({"description": self.description})
 
     def scale_heads(self, context: TrainingContext) -> None:
         """Keep of the trained heads what cross-validation chose."""
@@ -104,17 +102,18 @@ class Stacking:
             raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
 
 
-def cross_validate(context: TrainingContext, stage: Stage) -> Stacking:
-    """Choose the shares once for a run; the network's heads are left untrained.
+def cross_validate(context: TrainingContext, towers: LeftOutTowers, stage: Stage) -> Stacking:
+    """Choose the shares once for a run; the network's heads are left as they are.
 
     Args:
-        context: its network is untrained.
+        context: its network is untrained, but stands at its start (`set_start`).
+        towers: of all rows that train.
         stage: how the heads train.
     """
     if (context.run / FILE).is_file():
         chosen = Stacking.read(context.run)
     else:
-        chosen = _choose_shares(context, stage)
+        chosen = _choose_shares(context, towers, stage)
         context.processes.wait()  # until all have seen that there was no file
         if context.processes.leads:
             chosen.write(context.run)
@@ -130,26 +129,39 @@ def fit_start(context: TrainingContext, data: TrainingSet) -> dict[str, StartFit
     fits = None
     if context.processes.leads:
         context.model.network.eval()
-        groups = group_all_rows(context)
+        groups = group_rows(np.arange(len(context.catalog)), context.identity)
         fits = cross_fit_kernels(context.model.network, context.cached, data, groups, context.config.seed)
     found: dict[str, StartFit] = context.processes.from_leader(fits)
+    for start in found.values():
+        start.left_out.to(context.model.device)
     return found
 
 
-def set_start(context: TrainingContext, fits: Fits) -> None:
+def set_start(context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
     """Let the untrained heads of the network start at these fits."""
     for field, start in fits.items():
         context.model.network.set_base_map(field, start.build_map())
 
 
+def build_left_out_towers(context: TrainingContext, data: TrainingSet, fits: Mapping[str, StartFit]) -> LeftOutTowers:
+    """The towers at their start, as they answer for a row whose group they have not seen."""
+    groups = group_rows(np.arange(len(context.catalog)), context.identity)
+    return LeftOutTowers(context.model.network, context.cached, data, fits, groups)
+
+
 def train_text_heads(
-    context: TrainingContext, data: TrainingSet, fits: Fits, stage: Stage, state: TrainingState, run: Path | None
+    context: TrainingContext,
+    data: TrainingSet,
+    towers: LeftOutTowers,
+    stage: Stage,
+    state: TrainingState,
+    run: Path | None,
 ) -> None:
     """Train the text heads of a network that stands at its start; pictures and fusion stay as they are.
 
     Args:
         data: the rows that train.
-        fits: that the heads start at.
+        towers: of these rows, with their shares.
         state: how far the training is; it is changed as it goes on.
         run: where the state is saved; None: nowhere.
     """
@@ -157,130 +169,107 @@ def train_text_heads(
     network.requires_grad_(False)
     for head in network.text_heads.values():
         head.residual.requires_grad_(True)
-    left_out = LeftOutTowers(network, context.cached, data, fits, group_all_rows(context))
-    objective = Objective(network, context.cached, data, stage.config, context.processes, left_out)
+    objective = Objective(network, context.cached, data, stage.config, context.processes, towers)
     objective.to(context.model.device)
     fit(objective, build_optimizer(objective, network, stage.config), stage, run, state, None)
 
 
-def group_all_rows(context: TrainingContext) -> np.ndarray:
-    """(all rows,) codes of the groups that are held out together."""
-    return group_rows(np.arange(len(context.catalog)), context.identity)
-
-
-def _choose_shares(context: TrainingContext, stage: Stage) -> Stacking:
+def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage) -> Stacking:
     network, rows, seed = context.model.network, context.data.rows, context.config.seed
     many = len(rows) > _MANY_ROWS
-    folds = split_folds(rows, context.identity, _FOLDS_OF_MANY if many else _FOLDS, seed)[: 1 if many else None]
-    untrained = network.copy_heads()
-    prepared = [_Fold.prepare(context, held_out) for held_out in folds]
-    scores: dict[Any, list[np.ndarray]] = {}
-    for fold in prepared:
+    parts = split_folds(rows, context.identity, _FOLDS_OF_MANY if many else _FOLDS, seed)[: 1 if many else None]
+    folds = [build_held_out_task(context.catalog, part, context.data, network.fields, seed) for part in parts]
+    network.eval()
+    starts = {
+        share: [_score(context, towers.weigh({"description": share}), fold) for fold in folds]
+        for share in _KERNEL_SHARES
+    }
+    description = _find_best(starts)
+    towers, untrained = towers.weigh({"description": description}), network.copy_heads()
+    scores: dict[tuple[float, float], list[np.ndarray]] = {}
+    rankings: dict[tuple[float, float], list[np.ndarray]] = {}
+    for number, fold in enumerate(folds, 1):
         network.restore_heads(untrained)
-        fold.embed_pictures(context)
-        for share in _KERNEL_SHARES:
-            set_start(context, _weigh_fits(fold.fits, share))
-            scores.setdefault(share, []).append(fold.score(context))
-    description = _find_best(scores)
-    learned: dict[Any, list[np.ndarray]] = {}
-    rankings: dict[Any, list[np.ndarray]] = {}
-    for number, fold in enumerate(prepared, 1):
-        network.restore_heads(untrained)
-        fits = _weigh_fits(fold.fits, description)
-        set_start(context, fits)
-        named = dataclasses.replace(stage, name=f"fold {number} of {len(prepared)}")
-        train_text_heads(context, fold.data, fits, named, TrainingState(), None)
+        others = np.setdiff1d(rows, parts[number - 1])
+        data = TrainingSet.build(others, context.texts, context.identity, context.data.pictured)
+        named = dataclasses.replace(stage, name=f"fold {number} of {len(folds)}")
+        train_text_heads(context, data, towers, named, TrainingState(), None)
         trained = network.copy_heads()
-        for shares in product(_LEARNED_SHARES, repeat=2):
+        for shares in product(_LEARNED_SHARES, _LEARNED_SHARES):
             network.restore_heads(trained)
             _scale_heads(context, *shares)
-            learned.setdefault(shares, []).append(fold.score(context))
-            rankings.setdefault(shares, []).append(fold.rank(context))
+            network.eval()
+            scores.setdefault(shares, []).append(_score(context, towers, fold))
+            rankings.setdefault(shares, []).append(_rank(context, towers, fold))
     network.restore_heads(untrained)
-    query, texts = _find_best(learned)
-    start, chosen = (np.concatenate(learned[shares]) for shares in ((0.0, 0.0), (query, texts)))
-    gain = bootstrap_interval(chosen - start, _number_queries(prepared))
+    query, texts = _find_best(scores)
+    start, chosen = (np.concatenate(scores[shares]) for shares in ((0.0, 0.0), (query, texts)))
     return Stacking(
         description,
         query,
         texts,
         CrossValidation(
-            folds=len(prepared),
-            queries=sum(len(fold.task.task.texts) for fold in prepared),
+            folds=len(folds),
+            queries=sum(len(fold.task.texts) for fold in folds),
             metric=_METRIC,
             start=float(start.mean()) if len(start) else 0.0,
             chosen=float(chosen.mean()) if len(chosen) else 0.0,
-            gain=gain,
+            gain=bootstrap_interval(chosen - start, _number_queries(folds)),
             shares={"kernel ridge of descriptions": description, "learned, queries": query, "learned, items": texts},
         ),
         calibrate_threshold(*np.concatenate(rankings[query, texts], axis=1)),
     )
 
 
-class _Fold:
-    """One fold: the rows that it holds out and asks for, and the fits on the others."""
-
-    def __init__(self, data: TrainingSet, task: HeldOutTask, fits: Fits) -> None:
-        self.data, self.task, self.fits = data, task, fits
-
-    @classmethod
-    def prepare(cls, context: TrainingContext, held_out: np.ndarray) -> "_Fold":
-        """Fit the start on all rows but the held-out ones."""
-        rows = np.setdiff1d(context.data.rows, held_out)
-        data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
-        task = build_held_out_task(context.catalog, held_out, data, context.model.fields, context.config.seed)
-        return cls(data, task, fit_start(context, data))
-
-    def embed_pictures(self, context: TrainingContext) -> None:
-        """Embed what no share changes: the held-out pictures, at the start of the picture tower."""
-        set_start(context, {field: start for field, start in self.fits.items() if field == "image"})
-        network = context.model.network
-        self._items = embed_held_out(network, context.cached, context.data, self.task).items
-
-    def score(self, context: TrainingContext) -> np.ndarray:
-        """(subsets · queries,) scores of the network as it is, the same in all processes."""
-        scores = np.zeros(0)
-        if context.processes.leads:
-            variants = build_variants(context.config)
-            scores = score_validation(self._embed(context), self.task.subsets, variants, _METRIC).flat
-        found: np.ndarray = context.processes.from_leader(scores)
-        return found
-
-    def rank(self, context: TrainingContext) -> np.ndarray:
-        """(2, queries) scores of the best right and the best wrong answers."""
-        found = np.zeros((2, 0), np.float32)
-        if context.processes.leads and self.task.subsets:
-            rankings = rank_candidates(*self._embed(context).score(self.task.subsets[0]))
-            found = np.stack([rankings.right, rankings.wrong])
-        shared: np.ndarray = context.processes.from_leader(found)
-        return shared
-
-    def _embed(self, context: TrainingContext) -> TaskEmbeddings:
-        network, task = context.model.network, self.task.task
-        texts = tuple(field for field in task.fields if FIELD_MODALITY[field] == "text")
-        vectors = self._items.vectors.copy()
-        embedded = embed_rows(network, context.cached, context.data, self.task.rows, texts)
-        for field in texts:
-            vectors[:, task.fields.index(field)] = embedded.field(field)
-        numbers = context.texts.numbers
-        queries = np.array([numbers[text] for text in task.texts if text is not None], np.int64)
-        items = FieldEmbeddings(task.fields, vectors)
-        return TaskEmbeddings(task, network, embed_queries(network, context.cached, queries), items)
+def _score(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> np.ndarray:
+    """(subsets · queries,) scores of a fold by the network as it is, the same in all processes."""
+    scores = np.zeros(0)
+    if context.processes.leads:
+        embeddings = _embed(context, towers, fold)
+        scores = score_validation(embeddings, fold.subsets, build_variants(context.config), _METRIC).flat
+    shared: np.ndarray = context.processes.from_leader(scores)
+    return shared
 
 
-def _number_queries(folds: list["_Fold"]) -> np.ndarray:
-    """(all scores,) which query of which fold each score of `_Fold.score` belongs to; it is asked on every subset."""
+def _rank(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> np.ndarray:
+    """(2, queries) scores of the best right and the best wrong answers."""
+    found = np.zeros((2, 0), np.float32)
+    if context.processes.leads and fold.subsets:
+        rankings = rank_candidates(*_embed(context, towers, fold).score(fold.subsets[0]))
+        found = np.stack([rankings.right, rankings.wrong])
+    shared: np.ndarray = context.processes.from_leader(found)
+    return shared
+
+
+@torch.inference_mode()
+def _embed(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> TaskEmbeddings:
+    """Embed a fold whose rows neither the start, by cross-fitting, nor the trained heads have seen."""
+    network, task, data = context.model.network, fold.task, context.data
+    others = tuple(field for field in task.fields if field not in towers.fields)
+    plain = embed_rows(network, context.cached, data, fold.rows, others)
+    vectors = np.full((len(fold.rows), len(task.fields), network.dim), np.nan, np.float32)
+    for column, field in enumerate(task.fields):
+        if field in others:
+            vectors[:, column] = plain.field(field)
+            continue
+        places = np.flatnonzero(data.has_field(field, fold.rows))
+        rows = fold.rows[places]
+        values = rows if field == "image" else data.texts.field(field)[rows]
+        vectors[places, column] = towers.embed(field, values).cpu().numpy()
+    numbers = context.texts.numbers
+    queries = np.array([numbers[text] for text in task.texts if text is not None], np.int64)
+    items = FieldEmbeddings(task.fields, vectors)
+    return TaskEmbeddings(task, network, embed_queries(network, context.cached, queries), items)
+
+
+def _number_queries(folds: list[HeldOutTask]) -> np.ndarray:
+    """(all scores,) which query of which fold each score of `_score` belongs to; it is asked on every subset."""
     parts, offset = [np.zeros(0, np.int64)], 0
     for fold in folds:
-        queries = len(fold.task.task.texts)
-        parts.append(np.tile(np.arange(offset, offset + queries), len(fold.task.subsets)))
+        queries = len(fold.task.texts)
+        parts.append(np.tile(np.arange(offset, offset + queries), len(fold.subsets)))
         offset += queries
     return np.concatenate(parts)
-
-
-def _weigh_fits(fits: Fits, description: float) -> dict[str, StartFit]:
-    shares = {"description": description}
-    return {field: dataclasses.replace(start, share=shares.get(field, 1.0)) for field, start in fits.items()}
 
 
 def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:

@@ -55,7 +55,14 @@ from likewise.training.loop import fit, restore_weights
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
-from likewise.training.stacking import Stacking, cross_validate, fit_start, set_start, train_text_heads
+from likewise.training.stacking import (
+    Stacking,
+    build_left_out_towers,
+    cross_validate,
+    fit_start,
+    set_start,
+    train_text_heads,
+)
 from likewise.training.tensorboard import EpochLog
 from likewise.training.training_state import TrainingState
 from likewise.training.validation import (
@@ -189,18 +196,20 @@ def _train_stacked(
         fits = fit_start(context, context.data)
         closed_forms, baselines = _measure_baselines(context, test, fits)
     with clock.stage("cross-validating"):
-        stacking = cross_validate(context, stage)
-    weighed = stacking.weigh(fits)
-    set_start(context, weighed)
+        set_start(context, fits)
+        towers = build_left_out_towers(context, context.data, fits)
+        stacking = cross_validate(context, towers, stage)
+        towers = stacking.weigh(towers)
+        set_start(context, towers.fits)
     if processes.leads:
-        _keep_closed_forms(context, closed_forms, weighed)
+        _keep_closed_forms(context, closed_forms, towers.fits)
         embedded = embed_held_out(network, context.cached, context.data, test)
         baselines[START] = embedded.evaluate(START, test.subsets)
     with clock.stage("training"):
         if state.stage:
             restore_weights(network, state)
         else:
-            train_text_heads(context, context.data, weighed, stage, state, context.run)
+            train_text_heads(context, context.data, towers, stage, state, context.run)
     stacking.scale_heads(context)
     network.eval()
     return stacking, baselines
@@ -224,14 +233,15 @@ def _refit(context: TrainingContext, clock: Clock, stacking: Stacking, untrained
     if context.processes.leads:
         kernels = {field: start.build_map() for field, start in fits.items()}
         closed_forms = fit_closed_forms(network, context.cached, data, context.config.seed, kernels)
-    weighed = stacking.weigh(fits)
-    set_start(context, weighed)
+    set_start(context, fits)
+    towers = stacking.weigh(build_left_out_towers(context, data, fits))
+    set_start(context, towers.fits)
     named = dataclasses.replace(stage, name="all items")
-    train_text_heads(context, data, weighed, named, TrainingState(), None)
+    train_text_heads(context, data, towers, named, TrainingState(), None)
     stacking.scale_heads(context)
     network.eval()
     if context.processes.leads:
-        _keep_closed_forms(context, closed_forms, weighed)
+        _keep_closed_forms(context, closed_forms, towers.fits)
         context.model.save(context.run)
     return len(rows)
 
