@@ -181,13 +181,13 @@ def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage
     folds = [build_held_out_task(context.catalog, part, context.data, network.fields, seed) for part in parts]
     network.eval()
     starts = {
-        share: [_score(context, towers.weigh({"description": share}), fold) for fold in folds]
+        share: [_measure(context, towers.weigh({"description": share}), fold)[0] for fold in folds]
         for share in _KERNEL_SHARES
     }
     description = _find_best(starts)
     towers, untrained = towers.weigh({"description": description}), network.copy_heads()
     scores: dict[tuple[float, float], list[np.ndarray]] = {}
-    rankings: dict[tuple[float, float], list[np.ndarray]] = {}
+    similarities: dict[tuple[float, float], list[np.ndarray]] = {}
     for number, fold in enumerate(folds, 1):
         network.restore_heads(untrained)
         others = np.setdiff1d(rows, parts[number - 1])
@@ -199,8 +199,9 @@ def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage
             network.restore_heads(trained)
             _scale_heads(context, *shares)
             network.eval()
-            scores.setdefault(shares, []).append(_score(context, towers, fold))
-            rankings.setdefault(shares, []).append(_rank(context, towers, fold))
+            measured = _measure(context, towers, fold)
+            scores.setdefault(shares, []).append(measured[0])
+            similarities.setdefault(shares, []).append(measured[1])
     network.restore_heads(untrained)
     query, texts = _find_best(scores)
     start, chosen = (np.concatenate(scores[shares]) for shares in ((0.0, 0.0), (query, texts)))
@@ -217,27 +218,23 @@ def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage
             gain=bootstrap_interval(chosen - start, _number_queries(folds)),
             shares={"kernel ridge of descriptions": description, "learned, queries": query, "learned, items": texts},
         ),
-        calibrate_threshold(*np.concatenate(rankings[query, texts], axis=1)),
+        calibrate_threshold(*np.concatenate(similarities[query, texts], axis=1)),
     )
 
 
-def _score(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> np.ndarray:
-    """(subsets · queries,) scores of a fold by the network as it is, the same in all processes."""
-    scores = np.zeros(0)
-    if context.processes.leads:
+def _measure(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> tuple[np.ndarray, np.ndarray]:
+    """What the network as it is finds in a fold, the same in all processes.
+
+    Returns:
+        (subsets · queries,) scores, and (2, queries) the similarities of the best right and the best wrong answers.
+    """
+    scores, similarities = np.zeros(0), np.zeros((2, 0), np.float32)
+    if context.processes.leads and fold.subsets:
         embeddings = _embed(context, towers, fold)
         scores = score_validation(embeddings, fold.subsets, build_variants(context.config), _METRIC).flat
-    shared: np.ndarray = context.processes.from_leader(scores)
-    return shared
-
-
-def _rank(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> np.ndarray:
-    """(2, queries) scores of the best right and the best wrong answers."""
-    found = np.zeros((2, 0), np.float32)
-    if context.processes.leads and fold.subsets:
-        rankings = rank_candidates(*_embed(context, towers, fold).score(fold.subsets[0]))
-        found = np.stack([rankings.right, rankings.wrong])
-    shared: np.ndarray = context.processes.from_leader(found)
+        rankings = rank_candidates(*embeddings.score(fold.subsets[0]))
+        similarities = np.stack([rankings.right, rankings.wrong])
+    shared: tuple[np.ndarray, np.ndarray] = context.processes.from_leader((scores, similarities))
     return shared
 
 
@@ -263,7 +260,7 @@ def _embed(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -
 
 
 def _number_queries(folds: list[HeldOutTask]) -> np.ndarray:
-    """(all scores,) which query of which fold each score of `_score` belongs to; it is asked on every subset."""
+    """(all scores,) which query of which fold each score of `_measure` belongs to; it is asked on every subset."""
     parts, offset = [np.zeros(0, np.int64)], 0
     for fold in folds:
         queries = len(fold.task.texts)
