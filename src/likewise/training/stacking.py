@@ -75,6 +75,12 @@ class Stacking:
         """The towers with the shares of kernel ridge; pictures start at all of theirs."""
         return towers.weigh({"description": self.description})
 
+    def shorten(self, stage: Stage) -> Stage:
+        """The stage, without an epoch where none of what it learns would be kept."""
+        if self.query or self.texts:
+            return stage
+        return dataclasses.replace(stage, config=stage.config.model_copy(update={"epochs": 0}))
+
     def scale_heads(self, context: TrainingContext) -> None:
         """Keep of the trained heads what cross-validation chose."""
         _scale_heads(context, self.query, self.texts)

@@ -209,7 +209,7 @@ def _train_stacked(
         if state.stage:
             restore_weights(network, state)
         else:
-            train_text_heads(context, context.data, towers, stage, state, context.run)
+            train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run)
     stacking.scale_heads(context)
     network.eval()
     return stacking, baselines
@@ -236,7 +236,7 @@ def _refit(context: TrainingContext, clock: Clock, stacking: Stacking, untrained
     set_start(context, fits)
     towers = stacking.weigh(build_left_out_towers(context, data, fits))
     set_start(context, towers.fits)
-    named = dataclasses.replace(stage, name="all items")
+    named = dataclasses.replace(stacking.shorten(stage), name="all items")
     train_text_heads(context, data, towers, named, TrainingState(), None)
     stacking.scale_heads(context)
     network.eval()
