@@ -164,3 +164,35 @@ def test_folds_partition_the_rows_and_keep_groups_whole():
     assert max(map(len, folds)) - min(map(len, folds)) <= 3
     groups = [set(group_rows(fold, identity)) for fold in folds]
     assert not groups[0] & groups[1] and not groups[1] & groups[2] and not groups[0] & groups[2]
+
+
+def test_a_training_that_is_stopped_early_leaves_a_model_that_can_search(catalog, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "cross_validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train.train(catalog, tmp_path / "run", BRIEF)
+    assert np.isfinite(Model.load(tmp_path / "run").encode_items(catalog)).all()
+
+
+def test_epochs_are_logged(catalog, tmp_path, monkeypatch):
+    logged = []
+
+    class Log:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return logged.append
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(train, "EpochLog", Log)
+    monkeypatch.setattr(stacking, "_find_best", lambda scores: list(scores)[-1])
+    run = train.train(catalog, tmp_path / "run", BRIEF)
+    assert [entry["epoch"] for entry in logged] == [1, 2]
+    assert run.metrics.cross_validation.shares["learned, queries"] == 1.0
+
+
+def test_hard_negatives_need_the_path_with_validation_rows(catalog, tmp_path):
+    run = train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"hard_negatives": 2}))
+    assert run.metrics.cross_validation is None and run.metrics.data.validation_items > 0

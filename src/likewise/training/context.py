@@ -68,8 +68,8 @@ class TrainingContext:
         data: the rows that train.
         stacked: whether towers are stacked from a start and a learned part, with shares that cross-validation chooses.
             That is the way of a frozen training where titles do not repeat. Where they do, where a log says which
-            queries matter, or where encoders move, there is more to learn than text heads can, and validation rows
-            choose.
+            queries matter, where hard negatives are asked for, or where encoders move, there is more to learn than text
+            heads can, and validation rows choose.
     """
 
     catalog: Catalog
@@ -136,7 +136,9 @@ def prepare_training(
 def _can_stack(catalog: Catalog, identity: Identity, split: Split, config: TrainConfig) -> bool:
     """Whether the conditions of `TrainingContext.stacked` hold, and there are enough titles to ask for."""
     rows = np.union1d(split.train, split.validation)
-    if config.regime != "frozen" or config.queries is not None or "query" in catalog.table.columns:
+    if config.regime != "frozen" or config.hard_negatives:
+        return False
+    if config.queries is not None or "query" in catalog.table.columns:
         return False
     titles = identity.title[rows]
     titles = titles[titles >= 0]

@@ -7,7 +7,7 @@ fair outcome.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -162,6 +162,7 @@ def train_text_heads(
     stage: Stage,
     state: TrainingState,
     run: Path | None,
+    log: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> None:
     """Train the text heads of a network that stands at its start; pictures and fusion stay as they are.
 
@@ -170,6 +171,7 @@ def train_text_heads(
         towers: of these rows, with their shares.
         state: how far the training is; it is changed as it goes on.
         run: where the state is saved; None: nowhere.
+        log: receives every entry of the history.
     """
     network = context.model.network
     network.requires_grad_(False)
@@ -177,7 +179,7 @@ def train_text_heads(
         head.residual.requires_grad_(True)
     objective = Objective(network, context.cached, data, stage.config, context.processes, towers)
     objective.to(context.model.device)
-    fit(objective, build_optimizer(objective, network, stage.config), stage, run, state, None)
+    fit(objective, build_optimizer(objective, network, stage.config), stage, run, state, None, log=log)
 
 
 def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage) -> Stacking:

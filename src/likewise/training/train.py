@@ -149,7 +149,7 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
     stacking, frontier = None, None
     with EpochLog(run, context.config.tensorboard and processes.leads) as log:
         if context.stacked:
-            stacking, baselines = _train_stacked(context, clock, test, state)
+            stacking, baselines = _train_stacked(context, clock, test, state, log)
             features: Features = context.cached
         else:
             features, frontier, baselines = _train_staged(context, clock, validation, test, state, log)
@@ -188,7 +188,11 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
 
 
 def _train_stacked(
-    context: TrainingContext, clock: Clock, test: HeldOutTask, state: TrainingState
+    context: TrainingContext,
+    clock: Clock,
+    test: HeldOutTask,
+    state: TrainingState,
+    log: Callable[[dict[str, object]], None],
 ) -> tuple[Stacking, Baselines]:
     """Choose shares by cross-validation, then train text heads above the closed-form start."""
     network, processes, [stage] = context.model.network, context.processes, plan_stages(context, clock)
@@ -197,6 +201,8 @@ def _train_stacked(
         closed_forms, baselines = _measure_baselines(context, test, fits)
     with clock.stage("cross-validating"):
         set_start(context, fits)
+        if processes.leads and not state.stage:
+            context.model.save(context.run)  # whoever stops here can search with the start
         towers = build_left_out_towers(context, context.data, fits)
         stacking = cross_validate(context, towers, stage)
         towers = stacking.weigh(towers)
@@ -209,7 +215,7 @@ def _train_stacked(
         if state.stage:
             restore_weights(network, state)
         else:
-            train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run)
+            train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run, log)
     stacking.scale_heads(context)
     network.eval()
     return stacking, baselines
