@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from catalogues.stamps import write_stamps
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.identity import Codes, Identity
+from likewise.catalog.identity import Identity
 from likewise.catalog.samples import write_openmoji
-from likewise.seeds import Stream, random_stream
-from likewise.training.split import split_rows
+from likewise.training.split import deal_groups, split_rows
 
 FOLDS = 5
 _VALIDATION = 0.1  # of the rows outside the test fold
@@ -79,7 +77,7 @@ def fold_by_identity(source: Path, folder: Path, folds: int = FOLDS) -> list[pl.
     """
     catalog = Catalog.read(source, cache=folder / "cache")
     identity = Identity.read(catalog)
-    fold_of_row = deal_components(identity.component, folds)
+    fold_of_row = deal_groups(identity.component, folds, _SEED)
     pictures = [str(shown[0].path.absolute()) if shown else None for shown in catalog.pictures]
     table = catalog.table.select("id", "title", "description").with_columns(pl.Series("image_url", pictures, pl.String))
     tables = []
@@ -93,15 +91,3 @@ def fold_by_identity(source: Path, folder: Path, folds: int = FOLDS) -> list[pl.
         names[outside[split.validation]] = "val"
         tables.append(table.with_columns(pl.Series("split", names.tolist())))
     return tables
-
-
-def deal_components(component: Codes, folds: int) -> NDArray[np.int64]:
-    """(rows,) the fold of every row: whole components, the largest first, each to the fold with the fewest rows."""
-    distinct, component_of_row, sizes = np.unique(component, return_inverse=True, return_counts=True)
-    order = random_stream(_SEED, Stream.SPLIT).permutation(len(distinct))
-    fold_of_component = np.empty(len(distinct), np.int64)
-    rows = np.zeros(folds, np.int64)
-    for number in order[np.argsort(-sizes[order], kind="stable")]:
-        fold_of_component[number] = rows.argmin()
-        rows[rows.argmin()] += sizes[number]
-    return fold_of_component[component_of_row]

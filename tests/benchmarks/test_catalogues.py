@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from catalogues.prepared import deal_components, fold_by_identity, prepare
+from catalogues.prepared import fold_by_identity, prepare
 from catalogues.stamps import write_stamps
 from model.shape_catalogue import draw, write_catalogue
 from peers.clock import Clock
@@ -14,6 +14,7 @@ from peers.task import Task
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.identity import Identity
 from likewise.errors import UserError
+from likewise.training.split import deal_groups
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_no_identity_is_tested_and_learned_from(doubled: Path, tmp_path: Path) -
 
 def test_folds_are_equally_large_and_keep_components_whole() -> None:
     component = np.repeat(np.arange(60), np.random.default_rng(0).integers(1, 9, 60))
-    fold = deal_components(component, 5)
+    fold = deal_groups(component, 5, seed=0)
     sizes = np.bincount(fold)
     assert len(sizes) == 5
     assert np.ptp(sizes) <= 1

@@ -13,10 +13,11 @@ import numpy as np
 from damage import shop
 from model.shape_catalogue import draw
 from retrieval.fakes import FakeModel
+from training.tiny_config import TINY
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture, PictureError
-from likewise.config import ModelSettings, TrainConfig
+from likewise.config import ModelSettings
 from likewise.encoders import scratch_image, scratch_text
 from likewise.errors import UserError
 from likewise.evaluation.evaluate import evaluate_run
@@ -32,16 +33,7 @@ from likewise.training.training_state import TrainingState
 
 FLOAT32 = {"text": "float32", "image": "float32"}
 SCRATCH = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32)
-CONFIG = TrainConfig(
-    model=SCRATCH,
-    split="part",
-    epochs=2,
-    batch_size=16,
-    precision="float32",
-    device="cpu",
-    threads=1,
-    title_negatives=8,
-)
+CONFIG = TINY.model_copy(update={"model": SCRATCH, "epochs": 2, "title_negatives": 8})
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ import torch
 from torch.nn import functional
 from training.toy_network import toy_objective, unlike
 
-from likewise.training.initialization import cross_fit_kernels
+from likewise.training.initialization import cross_fit_closed_forms
 from likewise.training.left_out import LeftOutTowers
 
 
 def left_out_towers(objective, share=1.0):
     network, groups = objective.network.eval(), np.arange(len(objective.data.texts.title)) // 2
-    fits = cross_fit_kernels(network, objective.features, objective.data, groups, seed=0)
+    _, fits = cross_fit_closed_forms(network, objective.features, objective.data, groups, seed=0)
     for field, fit in fits.items():
         fits[field] = type(fit)(fit.kernel, fit.left_out, share if field == "description" else 1.0)
         network.set_base_map(field, fits[field].build_map())

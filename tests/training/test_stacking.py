@@ -10,9 +10,12 @@ from safetensors.torch import load_file
 from training.tiny_config import TINY
 
 from likewise.errors import UserError
+from likewise.evaluation.evaluate import create_untrained
+from likewise.model.closed_forms import load_closed_forms
 from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training import stacking, train
+from likewise.training.split import deal_groups
 
 RADII = {"tiny": 8, "small": 13, "middling": 20, "large": 27}
 BRIEF = TINY.model_copy(update={"split": None, "epochs": 2, "validation": 0.1, "test": 0.1})
@@ -152,18 +155,26 @@ def test_titles_that_repeat_have_validation_rows(catalog, tmp_path):
 
 
 def test_folds_partition_the_rows_and_keep_groups_whole():
-    from likewise.catalog.identity import Identity
-    from likewise.training.split import group_rows, split_folds
+    groups = np.arange(500)[7:] // 2
+    fold = deal_groups(groups, 3, seed=0)
+    sizes = np.bincount(fold, minlength=3)
+    assert sizes.sum() == len(groups) and np.ptp(sizes) <= 2
+    assert all(len(set(fold[groups == group])) == 1 for group in groups)
+    assert not np.array_equal(fold, deal_groups(groups, 3, seed=1))
 
-    codes = np.arange(500) // 2
-    none = np.full(500, -1)
-    identity = Identity(codes, none, codes, none, codes)
-    rows = np.arange(0, 500, 1)[7:]
-    folds = split_folds(rows, identity, 3, seed=0)
-    assert np.array_equal(np.sort(np.concatenate(folds)), rows)
-    assert max(map(len, folds)) - min(map(len, folds)) <= 3
-    groups = [set(group_rows(fold, identity)) for fold in folds]
-    assert not groups[0] & groups[1] and not groups[1] & groups[2] and not groups[0] & groups[2]
+
+def test_items_without_descriptions_have_no_share_of_their_kernel(tmp_path):
+    rows = [
+        {"title": f"{size} {colour} {shape}", "image_url": draw(colour, shape, RADII[size])}
+        for colour, shape, size in itertools.product(COLOURS, SHAPES, RADII)
+    ]
+    run = train.train(catalogue_of(tmp_path / "items", rows), tmp_path / "run", BRIEF)
+    assert set(run.metrics.cross_validation.shares) == {"learned, queries", "learned, items"}
+
+
+def test_a_start_with_all_of_a_kernel_keeps_its_map_once(stacked):
+    closed_forms = load_closed_forms(stacked.path, create_untrained(Model.load(stacked.path)).network)
+    assert closed_forms["start"]["image"] is closed_forms["kernel ridge"]["image"]
 
 
 def test_a_training_that_is_stopped_early_leaves_a_model_that_can_search(catalog, tmp_path, monkeypatch):

@@ -203,13 +203,9 @@ class CrossValidation(Result):
     @property
     def sentence(self) -> str:
         """What cross-validation measured of the learned parts, in one line."""
-        return (
-            f"On rows held out by {self.folds} folds ({self.queries:,} queries), what training learned changed "
-            f"{self.metric} by {self.gain.mean:+.3f} [{self.gain.low:+.3f}, {self.gain.high:+.3f}] over the start."
-            if self.folds > 1
-            else f"On held-out rows ({self.queries:,} queries), what training learned changed {self.metric} by "
-            f"{self.gain.mean:+.3f} [{self.gain.low:+.3f}, {self.gain.high:+.3f}] over the start."
-        )
+        held_out = f"held out by {self.folds} folds" if self.folds > 1 else "that were held out"
+        subject = f"On rows {held_out} ({self.queries:,} queries), what training learned"
+        return describe_gain(self.metric, self.gain, subject) + "."
 
 
 class EncoderNote(Result):

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.identity import Identity
+from likewise.catalog.identity import Codes, Identity
 from likewise.config import TrainConfig
 from likewise.encoders.languages import language_warning
 from likewise.errors import UserError
@@ -20,7 +21,7 @@ from likewise.training.batches import TrainingSet
 from likewise.training.distributed import Processes
 from likewise.training.features import CachedFeatures, cache_features
 from likewise.training.resume import Environment
-from likewise.training.split import Split, join_validation, split_rows
+from likewise.training.split import Split, group_rows, join_validation, split_rows
 from likewise.training.views import RowTexts
 
 _FEWEST_TITLES = 60  # to cross-validate over
@@ -87,7 +88,12 @@ class TrainingContext:
     @property
     def titles_repeat(self) -> bool:
         """Whether the rows that train are many views of few things, by their titles; see `TrainConfig.filled_in`."""
-        return _titles_repeat(self.texts, self.split)
+        return _titles_repeat(self.texts.title[self.split.train])
+
+    @cached_property
+    def groups(self) -> Codes:
+        """(rows,) codes of the groups of rows that are held out together."""
+        return group_rows(self.identity)
 
 
 def prepare_training(
@@ -120,7 +126,7 @@ def prepare_training(
         dataclasses.replace(environment, precision=model.precision).write(run)
     trained = np.union1d(split.train, split.test) if stacked and config.refit else split.train
     texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries)
-    config = config.filled_in(_titles_repeat(texts, split))
+    config = config.filled_in(_titles_repeat(texts.title[split.train]))
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
@@ -135,18 +141,16 @@ def prepare_training(
 
 def _can_stack(catalog: Catalog, identity: Identity, split: Split, config: TrainConfig) -> bool:
     """Whether the conditions of `TrainingContext.stacked` hold, and there are enough titles to ask for."""
-    rows = np.union1d(split.train, split.validation)
     if config.regime != "frozen" or config.hard_negatives:
         return False
     if config.queries is not None or "query" in catalog.table.columns:
         return False
-    titles = identity.title[rows]
-    titles = titles[titles >= 0]
-    return len(np.unique(titles)) >= _FEWEST_TITLES and len(titles) < _TITLES_REPEAT * len(np.unique(titles))
+    titles = identity.title[np.union1d(split.train, split.validation)]
+    return len(np.unique(titles[titles >= 0])) >= _FEWEST_TITLES and not _titles_repeat(titles)
 
 
-def _titles_repeat(texts: RowTexts, split: Split) -> bool:
-    titles = texts.title[split.train]
+def _titles_repeat(titles: Codes) -> bool:
+    """Whether titles (rows,) repeat; −1 is no title."""
     titles = titles[titles >= 0]
     return len(titles) > 0 and len(titles) >= _TITLES_REPEAT * len(np.unique(titles))
 

@@ -6,6 +6,7 @@ group's inputs to where the fit without them predicts them (leave-one-out by the
 Golub, Heath and Wahba, 1979), and that is known without fitting again.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,8 +61,7 @@ class CrossFit:
         """Of a solved regression with these targets (rows, dim) and groups (rows,)."""
         shares, solution = _share_inputs(ridge, y, groups), ridge.solution
         self._codes, self._bounds = shares.codes, shares.bounds
-        self._map = KernelMap(ridge.fitted.centre.numel(), len(solution.bias), len(solution.weights))
-        self._map.load_state_dict(ridge.fitted.state_dict())
+        self._map = copy.deepcopy(ridge.fitted)
         sensitivities = np.empty((len(ridge.targets), len(solution.weights) + 1), np.float32)
         moves = np.empty(shares.shifts.shape, np.float32)
         for groups_of_block in _split_groups(shares.bounds):

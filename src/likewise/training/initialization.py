@@ -1,6 +1,6 @@
 """Closed-form initialisation of the heads: regress embeddings of titles on pictures and descriptions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,6 +24,7 @@ from likewise.training.views import RowTexts
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
+ClosedForms = dict[str, dict[str, PictureMap | KernelMap]]  # by name, then by field
 
 _MOST_ROWS = 20_000  # more rows than that change a map of a thousand features very little
 _CHUNK = 256
@@ -70,10 +71,10 @@ def collect_titled_descriptions(
         return RegressionData(said.cpu().numpy(), (title - own).cpu().numpy(), complete)
 
 
-def cross_fit_kernels(
+def cross_fit_closed_forms(
     network: Network, features: Features, data: TrainingSet, groups: Codes, seed: int
-) -> dict[str, StartFit]:
-    """Fit kernel ridge on the rows that train, by field, with what it says of every row without the row's group.
+) -> tuple[ClosedForms, dict[str, StartFit]]:
+    """Fit as `fit_closed_forms` does, with what kernel ridge says of every row without the row's group, by field.
 
     Args:
         network: untrained.
@@ -81,43 +82,26 @@ def cross_fit_kernels(
         groups: (all rows,) codes of the groups that are left out together.
     """
     fits: dict[str, StartFit] = {}
-    for field, pairs in track(_collect_regressions(network, features, data, seed).items(), "Fitting kernel ridge"):
-        if pairs is not None and _differ(pairs):
-            kernel, left_out = cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed)
-            fits[field] = StartFit(kernel, left_out)
-    return fits
+    regressions = _collect_regressions(network, features, data, seed)
+    for field, pairs in _fitting(regressions):
+        fits[field] = StartFit(*cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed))
+    return _name_closed_forms(regressions, {field: fit.build_map() for field, fit in fits.items()}), fits
 
 
-def fit_closed_forms(
-    network: Network,
-    features: Features,
-    data: TrainingSet,
-    seed: int,
-    kernels: Mapping[str, PictureMap | KernelMap] | None = None,
-) -> dict[str, dict[str, PictureMap | KernelMap]]:
+def fit_closed_forms(network: Network, features: Features, data: TrainingSet, seed: int) -> ClosedForms:
     """Fit every closed form on the rows that train: the baselines, and what a training may start from.
 
     Args:
         network: untrained.
         features: of the untrained encoders.
-        kernels: of kernel ridge, where they are fitted already.
 
     Returns:
         Maps by field, for `Network.set_base_map`: "ridge" is linear and of pictures, "kernel ridge" is of pictures and
         descriptions. A field of which too few rows differ has none, and a closed form without any map is absent.
     """
-    if kernels is None:
-        regressions = _collect_regressions(network, features, data, seed)
-        kernels = {
-            field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed)
-            for field, pairs in track(regressions.items(), "Fitting kernel ridge")
-            if pairs is not None and _differ(pairs)
-        }
-        pictures = regressions["image"]
-    else:
-        pictures = collect_titled_pictures(network, features, data, seed)
-    ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
-    return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
+    regressions = _collect_regressions(network, features, data, seed)
+    fitted = {field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed) for field, pairs in _fitting(regressions)}
+    return _name_closed_forms(regressions, fitted)
 
 
 def _collect_regressions(
@@ -127,6 +111,21 @@ def _collect_regressions(
         "image": collect_titled_pictures(network, features, data, seed),
         "description": collect_titled_descriptions(network, features, data, seed),
     }
+
+
+def _fitting(regressions: Mapping[str, RegressionData | None]) -> Iterator[tuple[str, RegressionData]]:
+    """The fields that kernel ridge can be fitted to, with a bar."""
+    for field, pairs in track(regressions.items(), "Fitting kernel ridge"):
+        if pairs is not None and _differ(pairs):
+            yield field, pairs
+
+
+def _name_closed_forms(
+    regressions: Mapping[str, RegressionData | None], kernels: Mapping[str, PictureMap | KernelMap]
+) -> ClosedForms:
+    pictures = regressions["image"]
+    ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
+    return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
 
 
 def _differ(pairs: RegressionData) -> bool:

@@ -45,9 +45,7 @@ class StartFit:
 
     def build_map(self) -> KernelMap:
         """A copy of the kernel, weighted with its share."""
-        dim, examples = self.kernel.weight.shape
-        scaled = KernelMap(self.kernel.centre.numel(), dim, examples)
-        scaled.load_state_dict(self.kernel.state_dict())
+        scaled = copy.deepcopy(self.kernel)
         with torch.no_grad():
             scaled.weight.mul_(self.share)
             scaled.bias.mul_(self.share)

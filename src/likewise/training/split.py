@@ -53,25 +53,30 @@ def join_validation(split: Split) -> Split:
     return Split(rows, np.empty(0, np.int64), split.test, split.note)
 
 
-def split_folds(rows: Rows, identity: Identity, folds: int, seed: int) -> list[Rows]:
-    """Split rows into folds of about equal size for cross-validation; groups that `split_rows` keeps together stay so.
+def group_rows(identity: Identity) -> Codes:
+    """(rows,) codes of the groups that `split_rows` keeps together when it splits a whole catalogue."""
+    return _units(identity, np.arange(len(identity.component)))[0]
+
+
+def deal_groups(groups: Codes, folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of every row, for cross-validation: whole groups, the largest first, each to the fold with fewest rows.
 
     Args:
-        rows: (n,) of the catalogue.
-        identity: of all rows.
+        groups: (n,) codes; rows with the same code stay together.
         folds: how many.
-        seed: of the draw.
+        seed: of the order of groups of one size.
+
+    Returns:
+        (n,) from 0 to folds - 1.
     """
-    units = np.unique(_units(identity, rows)[0], return_inverse=True)[1]
-    order = random_stream(seed, Stream.FOLDS).permutation(units.max(initial=-1) + 1)
-    fold_of_unit = np.empty(len(order), np.int64)
-    fold_of_unit[order] = np.arange(len(order)) % folds
-    return [rows[fold_of_unit[units] == fold] for fold in range(folds)]
-
-
-def group_rows(rows: Rows, identity: Identity) -> Codes:
-    """(n,) codes of the groups that `split_rows` keeps together."""
-    return _units(identity, rows)[0]
+    distinct, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = random_stream(seed, Stream.FOLDS).permutation(len(distinct))
+    fold_of_group = np.empty(len(distinct), np.int64)
+    rows = np.zeros(folds, np.int64)
+    for number in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of_group[number] = rows.argmin()
+        rows[rows.argmin()] += sizes[number]
+    return fold_of_group[group_of_row]
 
 
 def _by_column(catalog: Catalog, column: str, identity: Identity, seed: int) -> Split:

@@ -14,35 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from likewise.errors import UserError
-from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.results import CrossValidation, Threshold
 from likewise.evaluation.significance import bootstrap_interval
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
-from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.matryoshka import build_variants
 from likewise.progress import say
 from likewise.training.batches import TrainingSet
 from likewise.training.context import TrainingContext
-from likewise.training.initialization import cross_fit_kernels
+from likewise.training.initialization import ClosedForms, cross_fit_closed_forms, fit_closed_forms
 from likewise.training.left_out import LeftOutTowers, StartFit
 from likewise.training.loop import fit
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
-from likewise.training.split import group_rows, split_folds
+from likewise.training.split import deal_groups
 from likewise.training.training_state import TrainingState
-from likewise.training.validation import (
-    HeldOutTask,
-    build_held_out_task,
-    embed_queries,
-    embed_rows,
-    score_validation,
-)
+from likewise.training.validation import HeldOutTask, build_held_out_task, embed_held_out, score_validation
 
 FILE = Path("training") / "stacking.json"
 _FORMAT = 1
@@ -59,13 +50,13 @@ class Stacking:
     """What cross-validation chose.
 
     Attributes:
-        description: share of kernel ridge in the description tower.
+        description: share of kernel ridge in the description tower; None: there is none.
         query, texts: shares of what the query tower and the towers of text fields learned.
         validation: what was measured.
         threshold: the score below which nothing fits, by the queries of all folds.
     """
 
-    description: float
+    description: float | None
     query: float
     texts: float
     validation: CrossValidation
@@ -73,7 +64,7 @@ class Stacking:
 
     def weigh(self, towers: LeftOutTowers) -> LeftOutTowers:
         """The towers with the shares of kernel ridge; pictures start at all of theirs."""
-        return towers.weigh({"description": self.description})
+        return _weigh(towers, self.description)
 
     def shorten(self, stage: Stage) -> Stage:
         """The stage, without an epoch where none of what it learns would be kept."""
@@ -101,9 +92,10 @@ class Stacking:
         """
         try:
             record: dict[str, Any] = read_record(run / FILE, _FORMAT)
-            shares = {name: float(record[name]) for name in ("description", "query", "texts")}
+            description = None if record["description"] is None else float(record["description"])
             threshold = None if record["threshold"] is None else Threshold(**record["threshold"])
-            return cls(**shares, validation=CrossValidation(**record["validation"]), threshold=threshold)
+            validation = CrossValidation(**record["validation"])
+            return cls(description, float(record["query"]), float(record["texts"]), validation, threshold)
         except (OSError, ValueError, KeyError, TypeError):  # DamageError among them
             raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
 
@@ -128,19 +120,27 @@ def cross_validate(context: TrainingContext, towers: LeftOutTowers, stage: Stage
     return chosen
 
 
-def fit_start(context: TrainingContext, data: TrainingSet) -> dict[str, StartFit]:
-    """Cross-fitted kernel ridge on the rows of `data`, by field; the network has to be untrained."""
-    if context.model.network.aligned:  # its untrained towers share a space already
-        return {}
-    fits = None
+def fit_start(context: TrainingContext, data: TrainingSet) -> tuple[ClosedForms, dict[str, StartFit]]:
+    """Fit the closed forms on the rows of `data`; the network has to be untrained.
+
+    Returns:
+        The closed forms, for the leading process alone, and cross-fitted kernel ridge by field, which heads start at:
+        none where the untrained towers share a space already.
+    """
+    closed_forms: ClosedForms = {}
+    fits: dict[str, StartFit] = {}
     if context.processes.leads:
-        context.model.network.eval()
-        groups = group_rows(np.arange(len(context.catalog)), context.identity)
-        fits = cross_fit_kernels(context.model.network, context.cached, data, groups, context.config.seed)
+        network = context.model.network.eval()
+        if network.aligned:
+            closed_forms = fit_closed_forms(network, context.cached, data, context.config.seed)
+        else:
+            closed_forms, fits = cross_fit_closed_forms(
+                network, context.cached, data, context.groups, context.config.seed
+            )
     found: dict[str, StartFit] = context.processes.from_leader(fits)
     for start in found.values():
         start.left_out.to(context.model.device)
-    return found
+    return closed_forms, found
 
 
 def set_start(context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
@@ -151,8 +151,7 @@ def set_start(context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
 
 def build_left_out_towers(context: TrainingContext, data: TrainingSet, fits: Mapping[str, StartFit]) -> LeftOutTowers:
     """The towers at their start, as they answer for a row whose group they have not seen."""
-    groups = group_rows(np.arange(len(context.catalog)), context.identity)
-    return LeftOutTowers(context.model.network, context.cached, data, fits, groups)
+    return LeftOutTowers(context.model.network, context.cached, data, fits, context.groups)
 
 
 def train_text_heads(
@@ -184,21 +183,22 @@ def train_text_heads(
 
 def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage) -> Stacking:
     network, rows, seed = context.model.network, context.data.rows, context.config.seed
-    many = len(rows) > _MANY_ROWS
-    parts = split_folds(rows, context.identity, _FOLDS_OF_MANY if many else _FOLDS, seed)[: 1 if many else None]
+    dealt, measured_folds = (_FOLDS_OF_MANY, 1) if len(rows) > _MANY_ROWS else (_FOLDS, _FOLDS)
+    fold_of_row = deal_groups(context.groups[rows], dealt, seed)
+    parts = [rows[fold_of_row == fold] for fold in range(measured_folds)]
     folds = [build_held_out_task(context.catalog, part, context.data, network.fields, seed) for part in parts]
     network.eval()
     starts = {
         share: [_measure(context, towers.weigh({"description": share}), fold)[0] for fold in folds]
-        for share in _KERNEL_SHARES
+        for share in (_KERNEL_SHARES if "description" in towers.fields else ())
     }
-    description = _find_best(starts)
-    towers, untrained = towers.weigh({"description": description}), network.copy_heads()
+    description = _find_best(starts) if starts else None
+    towers, untrained = _weigh(towers, description), network.copy_heads()
     scores: dict[tuple[float, float], list[np.ndarray]] = {}
     similarities: dict[tuple[float, float], list[np.ndarray]] = {}
-    for number, fold in enumerate(folds, 1):
+    for number, (part, fold) in enumerate(zip(parts, folds, strict=True), 1):
         network.restore_heads(untrained)
-        others = np.setdiff1d(rows, parts[number - 1])
+        others = np.setdiff1d(rows, part)
         data = TrainingSet.build(others, context.texts, context.identity, context.data.pictured)
         named = dataclasses.replace(stage, name=f"fold {number} of {len(folds)}")
         train_text_heads(context, data, towers, named, TrainingState(), None)
@@ -221,10 +221,11 @@ def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage
             folds=len(folds),
             queries=sum(len(fold.task.texts) for fold in folds),
             metric=_METRIC,
-            start=float(start.mean()) if len(start) else 0.0,
-            chosen=float(chosen.mean()) if len(chosen) else 0.0,
+            start=_mean(start),
+            chosen=_mean(chosen),
             gain=bootstrap_interval(chosen - start, _number_queries(folds)),
-            shares={"kernel ridge of descriptions": description, "learned, queries": query, "learned, items": texts},
+            shares=({} if description is None else {"kernel ridge of descriptions": description})
+            | {"learned, queries": query, "learned, items": texts},
         ),
         calibrate_threshold(*np.concatenate(similarities[query, texts], axis=1)),
     )
@@ -238,33 +239,13 @@ def _measure(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask)
     """
     scores, similarities = np.zeros(0), np.zeros((2, 0), np.float32)
     if context.processes.leads and fold.subsets:
-        embeddings = _embed(context, towers, fold)
+        network, data = context.model.network, context.data
+        embeddings = embed_held_out(network, context.cached, data, fold, left_out=towers)
         scores = score_validation(embeddings, fold.subsets, build_variants(context.config), _METRIC).flat
         rankings = rank_candidates(*embeddings.score(fold.subsets[0]))
         similarities = np.stack([rankings.right, rankings.wrong])
     shared: tuple[np.ndarray, np.ndarray] = context.processes.from_leader((scores, similarities))
     return shared
-
-
-@torch.inference_mode()
-def _embed(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> TaskEmbeddings:
-    """Embed a fold whose rows neither the start, by cross-fitting, nor the trained heads have seen."""
-    network, task, data = context.model.network, fold.task, context.data
-    others = tuple(field for field in task.fields if field not in towers.fields)
-    plain = embed_rows(network, context.cached, data, fold.rows, others)
-    vectors = np.full((len(fold.rows), len(task.fields), network.dim), np.nan, np.float32)
-    for column, field in enumerate(task.fields):
-        if field in others:
-            vectors[:, column] = plain.field(field)
-            continue
-        places = np.flatnonzero(data.has_field(field, fold.rows))
-        rows = fold.rows[places]
-        values = rows if field == "image" else data.texts.field(field)[rows]
-        vectors[places, column] = towers.embed(field, values).cpu().numpy()
-    numbers = context.texts.numbers
-    queries = np.array([numbers[text] for text in task.texts if text is not None], np.int64)
-    items = FieldEmbeddings(task.fields, vectors)
-    return TaskEmbeddings(task, network, embed_queries(network, context.cached, queries), items)
 
 
 def _number_queries(folds: list[HeldOutTask]) -> np.ndarray:
@@ -282,10 +263,17 @@ def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
         head.scale_residual(query if tower == "query" else texts)
 
 
+def _weigh(towers: LeftOutTowers, description: float | None) -> LeftOutTowers:
+    return towers if description is None else towers.weigh({"description": description})
+
+
 def _find_best(scores: Mapping[Any, list[np.ndarray]]) -> Any:
     """The shares with the highest mean score over all folds; of equals, those that change the least."""
-    means = {shares: float(np.concatenate(parts).mean()) if len(parts) else 0.0 for shares, parts in scores.items()}
-    return max(means, key=lambda shares: means[shares])
+    return max(scores, key=lambda shares: _mean(np.concatenate(scores[shares])))
+
+
+def _mean(scores: np.ndarray) -> float:
+    return float(scores.mean()) if len(scores) else 0.0
 
 
 def _describe(chosen: Stacking) -> str:
@@ -294,7 +282,9 @@ def _describe(chosen: Stacking) -> str:
         kept = "what training learns adds nothing on rows that it has not seen, so the closed-form start is kept"
     else:
         kept = f"queries take {chosen.query:.0%} and items {chosen.texts:.0%} of what training learns"
+    start = "" if chosen.description is None else f"descriptions take {chosen.description:.0%} of kernel ridge, and "
+    folds = f"{measured.folds} folds" if measured.folds > 1 else "one fold"
     return (
-        f"Cross-validation over {measured.folds} folds, {measured.queries:,} queries: descriptions take "
-        f"{chosen.description:.0%} of kernel ridge, and {kept} (mAP {measured.start:.3f} → {measured.chosen:.3f})"
+        f"Cross-validation over {folds}, {measured.queries:,} queries: "
+        f"{start}{kept} (mAP {measured.start:.3f} → {measured.chosen:.3f})"
     )

@@ -25,6 +25,7 @@ from likewise.evaluation.report.table import comparison_table
 from likewise.evaluation.results import (
     START,
     Comparison,
+    CrossValidation,
     DataNote,
     EncoderNote,
     Epoch,
@@ -34,7 +35,7 @@ from likewise.evaluation.results import (
 )
 from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold
-from likewise.model.closed_forms import BaseMaps, save_closed_forms
+from likewise.model.closed_forms import save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.matryoshka import build_variants
 from likewise.model.model import MODALITIES
@@ -48,7 +49,7 @@ from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
 from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
-from likewise.training.initialization import fit_closed_forms, initialise_heads
+from likewise.training.initialization import ClosedForms, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.left_out import StartFit
 from likewise.training.loop import fit, restore_weights
@@ -138,45 +139,50 @@ def train(
             return _train(prepare_training(catalog, run, config, environment, processes, clock), clock)
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """What one way of training left, besides the network.
+
+    Attributes:
+        features: of the encoders as they are now.
+        threshold: the score below which nothing fits; None where there was no query.
+        frontier: of the interpolation with the start.
+        validation: of the shares of a stacked training.
+        refit: fits the model again on all rows, saves it and returns how many rows these are; None: it stays as it is.
+    """
+
+    features: Features
+    baselines: Baselines
+    threshold: Threshold | None
+    frontier: Frontier | None = None
+    validation: CrossValidation | None = None
+    refit: Callable[[], int] | None = None
+
+
 def _train(context: TrainingContext, clock: Clock) -> Run:
-    run, model, processes, data = context.run, context.model, context.processes, context.data
-    validation, test = (
-        build_held_out_task(context.catalog, rows, data, model.fields, context.config.seed)
-        for rows in (context.split.validation, context.split.test)
-    )
-    untrained = model.network.copy_heads() if context.stacked else None
+    run, model, processes = context.run, context.model, context.processes
+    test = _build_task(context, context.split.test)
     state = TrainingState.read(run, model.device) or TrainingState()
-    stacking, frontier = None, None
     with EpochLog(run, context.config.tensorboard and processes.leads) as log:
-        if context.stacked:
-            stacking, baselines = _train_stacked(context, clock, test, state, log)
-            features: Features = context.cached
-        else:
-            features, frontier, baselines = _train_staged(context, clock, validation, test, state, log)
+        train_model = _train_stacked if context.stacked else _train_staged
+        trained = train_model(context, clock, test, state, log)
     with clock.stage("evaluating"):
         if processes.leads:
             model.save(run)
-            embeddings = embed_held_out(model.network, features, data, test)
-            evaluation = evaluate(embeddings, test.subsets, baselines, seed=context.config.seed)
-            if stacking is not None:
-                threshold = stacking.threshold
-            else:
-                threshold = _calibrate_threshold(context, features, validation)
-            suspects = find_suspects(context, features)
+            embeddings = embed_held_out(model.network, trained.features, context.data, test)
+            evaluation = evaluate(embeddings, test.subsets, trained.baselines, seed=context.config.seed)
+            suspects = find_suspects(context, trained.features)
             errors, space = None, None
             if evaluation is not None:
                 errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects))
                 space = draw_map(embeddings.fuse_by_modality(evaluation.subset), fine=False)
-    refitted = None
-    if stacking is not None and untrained is not None and context.config.refit:
+    refit_items = None
+    if trained.refit is not None:
         with clock.stage("refitting"):
-            refitted = _refit(context, clock, stacking, untrained)
+            refit_items = trained.refit()
     if processes.leads:
         comparison = None if evaluation is None else evaluation.comparison
-        metrics = _build_metrics(context, test.task, state, comparison, frontier, threshold, clock.seconds)
-        if stacking is not None:
-            measured = {"cross_validation": stacking.validation, "refit_items": refitted}
-            metrics = metrics.model_copy(update=measured)
+        metrics = _build_metrics(context, test.task, state, comparison, trained, refit_items, clock.seconds)
         write_report(run, metrics, errors, space)
         write_model_card(run, metrics)
         metrics.write(run)
@@ -193,12 +199,13 @@ def _train_stacked(
     test: HeldOutTask,
     state: TrainingState,
     log: Callable[[dict[str, object]], None],
-) -> tuple[Stacking, Baselines]:
+) -> _Trained:
     """Choose shares by cross-validation, then train text heads above the closed-form start."""
     network, processes, [stage] = context.model.network, context.processes, plan_stages(context, clock)
+    untrained = network.copy_heads()
     with clock.stage("baselines"):
-        fits = fit_start(context, context.data)
-        closed_forms, baselines = _measure_baselines(context, test, fits)
+        closed_forms, fits = fit_start(context, context.data)
+        baselines = _measure_baselines(context, test, closed_forms)
     with clock.stage("cross-validating"):
         set_start(context, fits)
         if processes.leads and not state.stage:
@@ -207,10 +214,8 @@ def _train_stacked(
         stacking = cross_validate(context, towers, stage)
         towers = stacking.weigh(towers)
         set_start(context, towers.fits)
-    if processes.leads:
-        _keep_closed_forms(context, closed_forms, towers.fits)
-        embedded = embed_held_out(network, context.cached, context.data, test)
-        baselines[START] = embedded.evaluate(START, test.subsets)
+    _keep_closed_forms(context, closed_forms, towers.fits)
+    _measure_start(context, test, baselines)
     with clock.stage("training"):
         if state.stage:
             restore_weights(network, state)
@@ -218,63 +223,66 @@ def _train_stacked(
             train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run, log)
     stacking.scale_heads(context)
     network.eval()
-    return stacking, baselines
+    refit = partial(_refit, context, stage, stacking, untrained) if context.config.refit else None
+    return _Trained(context.cached, baselines, stacking.threshold, validation=stacking.validation, refit=refit)
 
 
-def _refit(context: TrainingContext, clock: Clock, stacking: Stacking, untrained: nn.ModuleDict) -> int:
+def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained: nn.ModuleDict) -> int:
     """Fit the model again on all rows, with the shares that were chosen, and save it in place of the measured one.
 
     Rows that the user's own column marks as test rows stay out.
 
+    Args:
+        untrained: heads (`Network.copy_heads`).
+
     Returns:
         The number of rows that it was fitted on.
     """
-    network, [stage] = context.model.network, plan_stages(context, clock)
+    network = context.model.network
     rows = context.split.train if context.config.split else np.union1d(context.split.train, context.split.test)
     if len(rows) == len(context.data.rows):
         return len(rows)
     data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
     network.restore_heads(untrained)
-    fits = fit_start(context, data)
-    if context.processes.leads:
-        kernels = {field: start.build_map() for field, start in fits.items()}
-        closed_forms = fit_closed_forms(network, context.cached, data, context.config.seed, kernels)
-    set_start(context, fits)
+    closed_forms, fits = fit_start(context, data)
     towers = stacking.weigh(build_left_out_towers(context, data, fits))
     set_start(context, towers.fits)
     named = dataclasses.replace(stacking.shorten(stage), name="all items")
     train_text_heads(context, data, towers, named, TrainingState(), None)
     stacking.scale_heads(context)
     network.eval()
+    _keep_closed_forms(context, closed_forms, towers.fits)
     if context.processes.leads:
-        _keep_closed_forms(context, closed_forms, towers.fits)
         context.model.save(context.run)
     return len(rows)
 
 
-def _keep_closed_forms(
-    context: TrainingContext, closed_forms: Mapping[str, BaseMaps], start: Mapping[str, StartFit]
-) -> None:
-    maps = {field: fit.build_map() for field, fit in start.items()}
-    save_closed_forms(context.run, {**closed_forms, START: maps})
+def _keep_closed_forms(context: TrainingContext, closed_forms: ClosedForms, start: Mapping[str, StartFit]) -> None:
+    """Keep the closed forms in the run; where the start has all of kernel ridge, it is the same map."""
+    if context.processes.leads:
+        whole = closed_forms.get("kernel ridge", {})
+        maps = {field: whole[field] if fit.share == 1 else fit.build_map() for field, fit in start.items()}
+        save_closed_forms(context.run, {**closed_forms, START: maps})
 
 
 def _train_staged(
     context: TrainingContext,
     clock: Clock,
-    validation: HeldOutTask,
     test: HeldOutTask,
     state: TrainingState,
     log: Callable[[dict[str, object]], None],
-) -> tuple[Features, Frontier | None, Baselines]:
-    """Train stage after stage from a linear start; validation rows choose checkpoints and the interpolation."""
+) -> _Trained:
+    """Train stage after stage from a closed form; validation rows choose checkpoints and the interpolation."""
     model, processes = context.model, context.processes
+    validation = _build_task(context, context.split.validation)
     with clock.stage("baselines"):
-        closed_forms, baselines = _measure_baselines(context, test)
-        _initialise(context, closed_forms, validation)
+        closed_forms: ClosedForms = {}
         if processes.leads:
-            embedded = embed_held_out(model.network, context.cached, context.data, test)
-            baselines[START] = embedded.evaluate(START, test.subsets)
+            network = model.network.eval()
+            closed_forms = fit_closed_forms(network, context.cached, context.data, context.config.seed)
+        baselines = _measure_baselines(context, test, closed_forms)
+        _initialise(context, closed_forms, validation)
+        _measure_start(context, test, baselines)
     before = copy_weights(model.network)
     features: Features = context.cached
     for number, stage in enumerate(plan_stages(context, clock)):
@@ -289,24 +297,32 @@ def _train_staged(
     with clock.stage("evaluating"):
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
-    return features, frontier, baselines
+        threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
+    return _Trained(features, baselines, threshold, frontier)
 
 
-def _measure_baselines(
-    context: TrainingContext, test: HeldOutTask, fits: Mapping[str, StartFit] | None = None
-) -> tuple[Mapping[str, BaseMaps], Baselines]:
-    """Fit the closed forms to the untrained network, and measure them and the other baselines; the leader alone."""
+def _build_task(context: TrainingContext, rows: Rows) -> HeldOutTask:
+    return build_held_out_task(context.catalog, rows, context.data, context.model.fields, context.config.seed)
+
+
+def _measure_start(context: TrainingContext, test: HeldOutTask, baselines: Baselines) -> None:
+    """Add the network as training begins to the baselines; the leader alone."""
+    if context.processes.leads:
+        embedded = embed_held_out(context.model.network, context.cached, context.data, test)
+        baselines[START] = embedded.evaluate(START, test.subsets)
+
+
+def _measure_baselines(context: TrainingContext, test: HeldOutTask, closed_forms: ClosedForms) -> Baselines:
+    """Measure closed forms and the other baselines with the untrained network; the leader alone."""
     network, cached, data = context.model.network, context.cached, context.data
     if not context.processes.leads:
-        return {}, {}
+        return {}
     network.eval()
-    kernels = {field: start.build_map() for field, start in fits.items()} if fits else None
-    closed_forms = fit_closed_forms(network, cached, data, context.config.seed, kernels)
     embed = partial(embed_held_out, network, cached, data, test)
-    return closed_forms, measure_baselines(test.subsets, network, embed, test.task.fields, closed_forms)
+    return measure_baselines(test.subsets, network, embed, test.task.fields, closed_forms)
 
 
-def _initialise(context: TrainingContext, closed_forms: Mapping[str, BaseMaps], validation: HeldOutTask) -> None:
+def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation: HeldOutTask) -> None:
     """Initialise the heads of the untrained network in closed form, and keep all closed forms in the run."""
     network, start = context.model.network, dict[str, PictureMap | KernelMap]()
     if context.processes.leads:
@@ -387,8 +403,8 @@ def _build_metrics(
     task: RetrievalTask,
     state: TrainingState,
     comparison: Comparison | None,
-    frontier: Frontier | None,
-    threshold: Threshold | None,
+    trained: _Trained,
+    refit_items: int | None,
     seconds: dict[str, float],
 ) -> RunMetrics:
     """The contents of `metrics.json`.
@@ -396,7 +412,8 @@ def _build_metrics(
     Args:
         task: that the comparison is of.
         state: at the end of the training.
-        comparison, frontier, threshold: None where there was no query, or no weight to interpolate.
+        comparison: None where there was no query.
+        refit_items: rows of the model that was fitted again; None: there is none.
         seconds: by stage.
     """
     catalog, split, model = context.catalog, context.split, context.model
@@ -417,8 +434,10 @@ def _build_metrics(
         validation_metric=f"{task.metric}, averaged over the field subsets",
         history=[Epoch(**entry) for entry in state.history],
         best_epoch=state.best_epoch,
-        frontier=frontier,
-        threshold=threshold,
+        frontier=trained.frontier,
+        cross_validation=trained.validation,
+        refit_items=refit_items,
+        threshold=trained.threshold,
         catalogue=catalog.report.as_dict(),
         settings=context.config.model_dump(mode="json"),
         encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],

@@ -21,6 +21,7 @@ from likewise.model.network import FIELD_MODALITY, Network
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.features import Features
+from likewise.training.left_out import LeftOutTowers
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -75,15 +76,17 @@ def embed_held_out(
     data: TrainingSet,
     held_out: HeldOutTask,
     fields: Sequence[str] | None = None,
+    left_out: LeftOutTowers | None = None,
 ) -> TaskEmbeddings:
     """Run the towers of a network, in its present state, over a task; it is left in evaluation mode.
 
     Args:
         fields: of the items; None: those of the task.
+        left_out: answers for rows that the network's closed forms have seen, without their groups.
     """
     numbers = data.texts.numbers
     queries = np.array([numbers[text] for text in held_out.task.texts if text is not None], np.int64)
-    items = embed_rows(network, features, data, held_out.rows, tuple(fields or held_out.task.fields))
+    items = embed_rows(network, features, data, held_out.rows, tuple(fields or held_out.task.fields), left_out)
     return TaskEmbeddings(held_out.task, network, embed_queries(network, features, queries), items)
 
 
@@ -96,25 +99,37 @@ def embed_queries(network: Network, features: Features, texts: Rows) -> Vectors:
 
 
 def embed_rows(
-    network: Network, features: Features, data: TrainingSet, rows: Rows, fields: tuple[str, ...]
+    network: Network,
+    features: Features,
+    data: TrainingSet,
+    rows: Rows,
+    fields: tuple[str, ...],
+    left_out: LeftOutTowers | None = None,
 ) -> FieldEmbeddings:
     """What the towers of a network, in its present state, make of some rows; it is left in evaluation mode."""
     network.eval()
-    return embed_fields(network, fields, len(rows), partial(_run_tower, network, features, data, rows))
+    return embed_fields(network, fields, len(rows), partial(_run_tower, network, features, data, rows, left_out))
 
 
 def _run_tower(
-    network: Network, features: Features, data: TrainingSet, rows: Rows, field: str
+    network: Network,
+    features: Features,
+    data: TrainingSet,
+    rows: Rows,
+    left_out: LeftOutTowers | None,
+    field: str,
 ) -> Iterator[tuple[Rows, Tensor]]:
     present = np.flatnonzero(data.has_field(field, rows))
     pictured = FIELD_MODALITY[field] == "image"
     for part in _slices(len(present), _PICTURES_AT_ONCE):
         places = present[part]
-        if pictured:
-            yield places, embed_pictures(network, features, rows[places])
+        values = rows[places] if pictured else data.texts.field(field)[rows[places]]
+        if left_out is not None and field in left_out.fields:
+            yield places, left_out.embed(field, values)
+        elif pictured:
+            yield places, embed_pictures(network, features, values)
         else:
-            texts = data.texts.field(field)[rows[places]]
-            yield places, network.tower(field, features.texts(texts, "document"))
+            yield places, network.tower(field, features.texts(values, "document"))
 
 
 def embed_pictures(network: Network, features: Features, rows: Rows) -> Tensor:
