@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 from training.toy_network import toy_objective, unlike
 
+from likewise.training.batches import pair_with_rows, split_pairs
 from likewise.training.initialization import cross_fit_closed_forms
 from likewise.training.left_out import LeftOutTowers
 
@@ -38,7 +39,7 @@ def test_a_description_is_answered_for_without_its_group_and_its_residual_trains
     network, texts = objective.network, objective.data.texts
     rows = objective.data.rows
     codes = texts.description[rows]
-    said = towers.embed("description", codes)
+    said = towers.embed("description", pair_with_rows(rows, codes, len(texts.texts)))
     features = objective.features.texts(codes, "document")
     left_out = fits["description"].left_out.predict(features, torch.from_numpy(groups[rows]))
     head = network.heads["description"]
@@ -63,3 +64,28 @@ def test_a_batch_reads_pictures_once():
     before = objective.features.pictures_read
     objective.backward(objective.data.rows[:8], 0)
     assert objective.features.pictures_read == before
+
+
+def test_rows_that_share_a_description_are_each_answered_for_without_themselves():
+    """Descriptions are often categories; a row must not find its own title in the answer by way of another row."""
+    objective = toy_objective(unlike(24))
+    data, network = objective.data, objective.network.eval()
+    data.texts.description[:] = data.texts.description[np.arange(24) // 6 * 6]  # four descriptions of six rows each
+    groups, rows, texts = np.arange(24), np.arange(24), data.texts.description
+    _, fits = cross_fit_closed_forms(network, objective.features, data, groups, seed=0)
+    for field, fit in fits.items():
+        network.set_base_map(field, fit.build_map())
+    towers = LeftOutTowers(network, objective.features, data, fits, groups)
+    said = towers.embed("description", pair_with_rows(rows, texts, len(data.texts.texts)))
+    features = objective.features.texts(texts, "document")
+    left_out = fits["description"].left_out.predict(features, torch.from_numpy(groups))
+    own = network.heads["description"].base.base(features)
+    assert torch.allclose(said, functional.normalize(own + left_out, dim=-1), atol=1e-5)
+    assert len(torch.unique(said.detach().round(decimals=4), dim=0)) == 24, "each row has an answer of its own"
+    objective.left_out = towers
+    batch = objective.draw(rows, 0)
+    (given,) = [each for each in batch.inputs if each.tower == "description"]
+    shown = batch.items.description >= 0
+    asked = np.stack(split_pairs(given.values, len(data.texts.texts)))
+    assert set(zip(*asked, strict=True)) >= set(zip(batch.row[shown], batch.items.description[shown], strict=True))
+    assert objective.backward(rows, 0).isfinite()

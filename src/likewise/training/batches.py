@@ -221,6 +221,7 @@ class Batch:
         extra_negatives: other items, which answer nothing.
         title_negatives: text indices and title codes of distinct titles.
         fields: of the items.
+        per_row: text fields whose tower answers for each row (`pair_with_rows`, with `texts` as their count).
         seed: of what inputs draw.
     """
 
@@ -231,7 +232,14 @@ class Batch:
     extra_negatives: ItemViews
     title_negatives: tuple[Codes, Codes]
     fields: tuple[str, ...]
+    per_row: tuple[str, ...]
+    texts: int
     seed: int
+
+    def values(self, items: ItemViews, field: str) -> Rows:
+        """(n,) what a field's tower encodes of some items; −1 where it is not seen."""
+        values = items.values(field)
+        return pair_with_rows(items.row, values, self.texts) if field in self.per_row else values
 
     @property
     def items(self) -> ItemViews:
@@ -245,7 +253,7 @@ class Batch:
         shown = [self.items, self.extra_negatives]
         asked = self.pairs.query[self.own]
         values = {"query": [asked, self.title_negatives[0]]}
-        values |= {field: [items.values(field) for items in shown] for field in self.fields}
+        values |= {field: [self.values(items, field) for items in shown] for field in self.fields}
         if "image" in values:
             values["image"].append(self.row[self.own][asked < 0])
         distinct = {tower: np.unique(np.concatenate(parts)) for tower, parts in values.items()}
@@ -256,6 +264,22 @@ class Batch:
         return TowerInput(
             tower, values, mirrored, int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         )
+
+
+def pair_with_rows(rows: Rows, texts: Codes, count: int) -> Rows:
+    """(n,) one number for each row and text that it shows, which `split_pairs` undoes; −1 where it shows none.
+
+    Args:
+        rows: (n,) of the catalogue.
+        texts: (n,) text indices, −1 for none.
+        count: of all texts.
+    """
+    return np.where(texts >= 0, rows * count + texts, -1)
+
+
+def split_pairs(pairs: Rows, count: int) -> tuple[Rows, Codes]:
+    """Rows and text indices, (n,) each, of what `pair_with_rows` made of those that show a text."""
+    return np.divmod(pairs, count)
 
 
 def _coins(rows: Rows, seed: int) -> Bools:
@@ -274,6 +298,7 @@ def draw_batch(
     fields: tuple[str, ...],
     cheap_texts: bool,
     cheap_pictures: bool,
+    per_row: tuple[str, ...] = (),
     process: int = 0,
     processes: int = 1,
 ) -> Batch:
@@ -286,6 +311,7 @@ def draw_batch(
         step: decides, with the seed, every random choice.
         fields: of the items.
         cheap_texts, cheap_pictures: more of them than the batch needs cost next to nothing.
+        per_row: text fields whose tower answers for each row.
         process, processes: each process takes a part of the batch, as even as can be.
     """
     rng = random_stream(config.seed, Stream.STEP, step)
@@ -306,6 +332,8 @@ def draw_batch(
         extra_negatives=extra_negatives,
         title_negatives=title_negatives,
         fields=fields,
+        per_row=per_row,
+        texts=len(data.texts.texts),
         seed=int(rng.integers(2**32)),
     )
 

@@ -18,11 +18,10 @@ from torch.nn import functional
 
 from likewise.catalog.identity import Codes
 from likewise.model.heads import KernelMap, VectorHead
-from likewise.model.network import Network
-from likewise.training.batches import TrainingSet
+from likewise.model.network import FIELD_MODALITY, Network
+from likewise.training.batches import TrainingSet, split_pairs
 from likewise.training.cross_fitting import CrossFit
 from likewise.training.features import Features
-from likewise.training.views import RowTexts
 
 Rows = NDArray[np.int64]
 
@@ -74,12 +73,13 @@ class LeftOutTowers:
         self._network = network
         self._features = features
         self.fits = fits
-        self._group_of_text = _group_texts(data.texts, data.rows, groups)
+        self._groups = groups
+        self._texts = len(data.texts.texts)
         self._place = np.full(len(groups), -1)
         if "image" in fits:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
-            self._pictures = self._embed_pictures(pictured, groups)
+            self._pictures = self._embed_pictures(pictured)
 
     def weigh(self, shares: Mapping[str, float]) -> "LeftOutTowers":
         """The same with other shares of kernel ridge, by field; those of pictures cannot change."""
@@ -94,37 +94,40 @@ class LeftOutTowers:
         """Those that start at kernel ridge."""
         return tuple(self.fits)
 
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """Those of them that hold text."""
+        return tuple(field for field in self.fits if FIELD_MODALITY[field] == "text")
+
     def embed(self, field: str, values: Rows) -> Tensor:
-        """(n, dim) unit vectors of texts, by index, or of rows' pictures; gradients reach the residuals alone."""
+        """(n, dim) unit vectors; gradients reach the residuals alone.
+
+        Args:
+            field: one of `fields`.
+            values: (n,) rows, whose pictures are seen, or `pair_with_rows` of rows and texts that they show: rows that
+                share a text have groups of their own.
+        """
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
+        rows, texts = split_pairs(values, self._texts)
         fit, head = self.fits[field], cast(VectorHead, self._network.heads[field])
-        features = self._features.texts(values, "document")
-        mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._group_of_text[values]))
+        features = self._features.texts(texts, "document")
+        mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
         own = cast(nn.Linear, cast(KernelMap, head.base).base)(features)
         return cast(Tensor, head(features, mapped=own + mapped))
 
     @torch.inference_mode()
-    def _embed_pictures(self, rows: Rows, groups: Codes) -> Tensor:
+    def _embed_pictures(self, rows: Rows) -> Tensor:
         """(rows, dim) of pictures, averaged with their mirror images where the network reads both."""
         fit, head = self.fits["image"], self._network.picture_head
         sides = (False, True) if self._network.hflip_tta else (False,)
         embedded = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
-            codes = torch.from_numpy(groups[part])
+            codes = torch.from_numpy(self._groups[part])
             summaries = [
                 head.summary(self._features.pictures(part, np.full(len(part), mirrored))) for mirrored in sides
             ]
             vectors = [functional.normalize(fit.left_out.predict(summary, codes), dim=-1) for summary in summaries]
             embedded[start : start + len(part)] = functional.normalize(torch.stack(vectors).sum(dim=0), dim=-1)
         return embedded
-
-
-def _group_texts(texts: RowTexts, rows: Rows, groups: Codes) -> Codes:
-    """(texts,) the group of the first training row that shows a text in its description, or a part of it; -1: none."""
-    found = np.full(len(texts.texts), -1)
-    for shown in (texts.description, texts.masked, texts.remainder):
-        known = rows[shown[rows] >= 0][::-1]
-        found[shown[known]] = groups[known]
-    return found

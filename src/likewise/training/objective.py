@@ -94,6 +94,7 @@ class Objective(nn.Module):
             fields=self.network.fields,
             cheap_texts=self.features.cheap_texts,
             cheap_pictures=self.features.cheap_pictures,
+            per_row=() if self.left_out is None else self.left_out.text_fields,
             process=self.processes.rank,
             processes=self.processes.count,
         )
@@ -130,11 +131,11 @@ class Objective(nn.Module):
     def build_contrastive_batch(self, batch: Batch, towers: Mapping[str, Tensor]) -> ContrastiveBatch:
         """The embeddings of all processes with their identity codes."""
         data, encoded, together = self.data, _TowerOutputs(batch.inputs, towers), self.processes.count > 1
-        anchors, items = encoded.gather_anchors(batch), self._fuse(encoded, batch.items)
+        anchors, items = encoded.gather_anchors(batch), self._fuse(encoded, batch, batch.items)
         if together:
             anchors, items = (self.processes.gather(vectors, batch.shares) for vectors in (anchors, items))
         title_negatives = code_title_negatives(data, batch).attach(encoded.gather("query", batch.title_negatives[0]))
-        extra_negatives = code_extra_negatives(data, batch).attach(self._fuse(encoded, batch.extra_negatives))
+        extra_negatives = code_extra_negatives(data, batch).attach(self._fuse(encoded, batch, batch.extra_negatives))
         return ContrastiveBatch(
             code_anchors(data, batch).attach(anchors),
             code_items(data, batch).attach(items),
@@ -145,10 +146,11 @@ class Objective(nn.Module):
             sum_over_processes=self.processes.sum_number if together else None,
         )
 
-    def _fuse(self, encoded: "_TowerOutputs", items: ItemViews) -> Tensor:
+    def _fuse(self, encoded: "_TowerOutputs", batch: Batch, items: ItemViews) -> Tensor:
         """(n, dim) items, each of the fields that it shows."""
-        towers = {field: encoded.gather(field, items.values(field)) for field in self.network.fields}
-        present = np.stack([items.values(field) >= 0 for field in self.network.fields], axis=1)
+        values = {field: batch.values(items, field) for field in self.network.fields}
+        towers = {field: encoded.gather(field, shown) for field, shown in values.items()}
+        present = np.stack([shown >= 0 for shown in values.values()], axis=1)
         mask = torch.from_numpy(present).to(self.log_scale.device)
         return self.network.fuse(torch.stack(list(towers.values()), dim=1), mask)
 

@@ -19,7 +19,7 @@ from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.matryoshka import Variant
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.seeds import Stream, random_stream
-from likewise.training.batches import Rows, TrainingSet
+from likewise.training.batches import Rows, TrainingSet, pair_with_rows
 from likewise.training.features import Features
 from likewise.training.left_out import LeftOutTowers
 
@@ -125,7 +125,8 @@ def _run_tower(
         places = present[part]
         values = rows[places] if pictured else data.texts.field(field)[rows[places]]
         if left_out is not None and field in left_out.fields:
-            yield places, left_out.embed(field, values)
+            asked = values if pictured else pair_with_rows(rows[places], values, len(data.texts.texts))
+            yield places, left_out.embed(field, asked)
         elif pictured:
             yield places, embed_pictures(network, features, values)
         else:
