@@ -63,6 +63,7 @@ def test_every_row_that_trains_is_held_out_once_and_all_rows_are_fitted_in_the_e
     assert set(measured.shares.values()) <= {0.0, 0.25, 0.5, 0.75, 1.0}
     assert measured.chosen >= measured.start
     assert measured.gain.mean == pytest.approx(measured.chosen - measured.start, abs=1e-6)
+    assert "held back to choose" not in (stacked.path / "report.html").read_text()
     report, card = ((stacked.path / name).read_text() for name in ("report.html", "README.md"))
     assert measured.sentence in report and "then fitted with the same shares on 120 items" in " ".join(report.split())
     assert "then fitted with the same shares on 120 items" in " ".join(card.split())
@@ -161,6 +162,24 @@ def test_folds_partition_the_rows_and_keep_groups_whole():
     assert sizes.sum() == len(groups) and np.ptp(sizes) <= 2
     assert all(len(set(fold[groups == group])) == 1 for group in groups)
     assert not np.array_equal(fold, deal_groups(groups, 3, seed=1))
+
+
+def test_a_start_is_asked_without_the_fold_that_is_measured(catalog, tmp_path, monkeypatch):
+    """Left out one by one, rows with one description would find each other's titles in it, and all but their own."""
+    cross_fit, seen = stacking.cross_fit_closed_forms, []
+
+    def spy(network, features, data, groups, seed):
+        seen.append((data.rows, groups))
+        return cross_fit(network, features, data, groups, seed)
+
+    measured, build_task = [], stacking.build_held_out_task
+    monkeypatch.setattr(stacking, "cross_fit_closed_forms", spy)
+    monkeypatch.setattr(stacking, "build_held_out_task", lambda *a: measured.append(a[1]) or build_task(*a))
+    train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": False}))
+    ((rows, groups),) = seen
+    assert len(measured) == 3 and np.array_equal(np.sort(np.concatenate(measured)), rows)
+    assert [len(set(groups[fold])) for fold in measured] == [1, 1, 1]
+    assert len({int(groups[fold[0]]) for fold in measured}) == 3
 
 
 def test_items_without_descriptions_have_no_share_of_their_kernel(tmp_path):

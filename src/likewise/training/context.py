@@ -17,14 +17,17 @@ from likewise.encoders.languages import language_warning
 from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.progress import say
-from likewise.training.batches import TrainingSet
+from likewise.training.batches import Rows, TrainingSet
 from likewise.training.distributed import Processes
 from likewise.training.features import CachedFeatures, cache_features
 from likewise.training.resume import Environment
-from likewise.training.split import Split, group_rows, join_validation, split_rows
+from likewise.training.split import Split, deal_groups, group_rows, join_validation, split_rows
 from likewise.training.views import RowTexts
 
 _FEWEST_TITLES = 60  # to cross-validate over
+_FOLDS = 3
+_MANY_ROWS = 10_000  # from here on there are ten folds, and one of them is measured
+_FOLDS_OF_MANY = 10
 _TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue counts as many pictures of few things
 
 
@@ -91,9 +94,20 @@ class TrainingContext:
         return _titles_repeat(self.texts.title[self.split.train])
 
     @cached_property
-    def groups(self) -> Codes:
-        """(rows,) codes of the groups of rows that are held out together."""
-        return group_rows(self.identity)
+    def folds(self) -> Codes:
+        """(rows,) the fold of every row, for cross-validation and cross-fitting alike; groups of a split stay whole.
+
+        What is left out of a closed form is the whole fold, not the row. Rows often share a description; if each were
+        left out alone, the others' titles would be the answer, so that its own is the one that the answer avoids.
+        """
+        folds = _FOLDS_OF_MANY if len(self.data.rows) > _MANY_ROWS else _FOLDS
+        return deal_groups(group_rows(self.identity), folds, self.config.seed)
+
+    @property
+    def measured_folds(self) -> list[Rows]:
+        """The training rows of every fold that is worth the time: of a large catalogue one asks enough queries."""
+        measured = range(1 if len(self.data.rows) > _MANY_ROWS else _FOLDS)
+        return [self.data.rows[self.folds[self.data.rows] == fold] for fold in measured]
 
 
 def prepare_training(

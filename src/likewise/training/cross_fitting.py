@@ -54,7 +54,8 @@ class CrossFit:
 
     It is a copy of the fit and stands still while the map trains on. It takes the memory of a float32 matrix
     (n, m + 1) for n distinct inputs and m examples, at most 20,000 × 4,097 in training (328 MB). While it is built, a
-    block of it is held in float64, of 2,048 rows or those of the largest group.
+    block of it is held in float64, of 2,048 rows or those of the largest group. For a group of more inputs than the
+    targets have dimensions, such as a fold, the weights without it are kept as well, which takes no more.
     """
 
     def __init__(self, ridge: KernelRidge, y: Vectors, groups: Rows) -> None:
@@ -79,12 +80,20 @@ class CrossFit:
                     moves[share] = _move_targets(design[part], by_target[part], residuals[part], shifts, emptied)
         self._inputs = torch.from_numpy(shares.inputs)
         self._sensitivities, self._moves = torch.from_numpy(sensitivities), torch.from_numpy(moves)
+        large = np.flatnonzero(np.diff(shares.bounds) > len(solution.bias))
+        self._changes = {int(group): self._change_weights(int(group)) for group in large}
+
+    def _change_weights(self, group: int) -> Tensor:
+        """(m + 1, dim) how weights and bias change without a group."""
+        pairs = slice(int(self._bounds[group]), int(self._bounds[group + 1]))
+        return self._sensitivities[self._inputs[pairs]].T @ self._moves[pairs]
 
     def to(self, device: torch.device | str) -> Self:
         """Move it to the device of the features."""
         self._map.to(device)
         self._inputs, self._moves = self._inputs.to(device), self._moves.to(device)
         self._sensitivities = self._sensitivities.to(device)
+        self._changes = {group: change.to(device) for group, change in self._changes.items()}
         return self
 
     @torch.no_grad()
@@ -102,7 +111,10 @@ class CrossFit:
         predicted = functional.linear(similarities, self._map.weight, self._map.bias)
         design = functional.pad(similarities, (0, 1), value=1.0)
         found = self._find_groups(groups.cpu().numpy())
-        known = np.flatnonzero(found >= 0)
+        for group, change in self._changes.items():
+            of_group = np.flatnonzero(found == group)
+            predicted[of_group] += design[of_group] @ change
+        known = np.flatnonzero((found >= 0) & ~np.isin(found, list(self._changes)))
         by_group = known[np.argsort(found[known], kind="stable")]
         for start in range(0, len(by_group), _PREDICT_CHUNK):
             chunk = by_group[start : start + _PREDICT_CHUNK]

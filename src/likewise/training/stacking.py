@@ -31,15 +31,11 @@ from likewise.training.loop import fit
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
-from likewise.training.split import deal_groups
 from likewise.training.training_state import TrainingState
 from likewise.training.validation import HeldOutTask, build_held_out_task, embed_held_out, score_validation
 
 FILE = Path("training") / "stacking.json"
 _FORMAT = 1
-_FOLDS = 3
-_MANY_ROWS = 10_000  # from here on one fold of ten asks enough queries
-_FOLDS_OF_MANY = 10
 _METRIC = "map"  # recall@10 is near its ceiling on small folds, and cannot tell models apart
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNED_SHARES = (0.0, 0.5, 1.0)
@@ -135,7 +131,7 @@ def fit_start(context: TrainingContext, data: TrainingSet) -> tuple[ClosedForms,
             closed_forms = fit_closed_forms(network, context.cached, data, context.config.seed)
         else:
             closed_forms, fits = cross_fit_closed_forms(
-                network, context.cached, data, context.groups, context.config.seed
+                network, context.cached, data, context.folds, context.config.seed
             )
     found: dict[str, StartFit] = context.processes.from_leader(fits)
     for start in found.values():
@@ -150,8 +146,8 @@ def set_start(context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
 
 
 def build_left_out_towers(context: TrainingContext, data: TrainingSet, fits: Mapping[str, StartFit]) -> LeftOutTowers:
-    """The towers at their start, as they answer for a row whose group they have not seen."""
-    return LeftOutTowers(context.model.network, context.cached, data, fits, context.groups)
+    """The towers at their start, as they answer for a row whose fold they have not seen."""
+    return LeftOutTowers(context.model.network, context.cached, data, fits, context.folds)
 
 
 def train_text_heads(
@@ -183,9 +179,7 @@ def train_text_heads(
 
 def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage) -> Stacking:
     network, rows, seed = context.model.network, context.data.rows, context.config.seed
-    dealt, measured_folds = (_FOLDS_OF_MANY, 1) if len(rows) > _MANY_ROWS else (_FOLDS, _FOLDS)
-    fold_of_row = deal_groups(context.groups[rows], dealt, seed)
-    parts = [rows[fold_of_row == fold] for fold in range(measured_folds)]
+    parts = context.measured_folds
     folds = [build_held_out_task(context.catalog, part, context.data, network.fields, seed) for part in parts]
     network.eval()
     starts = {
