@@ -46,9 +46,11 @@ def test_a_missing_file_is_named(tmp_path):
 def test_defaults_depend_on_the_data_and_given_values_win():
     many, own = TrainConfig().filled_in(titles_repeat=True), TrainConfig().filled_in(titles_repeat=False)
     assert many.total_epochs > own.total_epochs > 0
-    assert many.text_lr_scale > own.text_lr_scale > 0
-    given_by_user = TrainConfig(epochs=0, text_lr_scale=0.0)
-    assert given_by_user.filled_in(titles_repeat=True) == given_by_user
+    assert many.text_lr_scale > own.text_lr_scale > 0 and own.title_negatives > 0
+    stacked = TrainConfig().filled_in(titles_repeat=False, stacked=True)
+    assert own.text_lr_scale > stacked.text_lr_scale > 0 and stacked.title_negatives == 0
+    given_by_user = TrainConfig(epochs=0, text_lr_scale=0.0, title_negatives=7)
+    assert given_by_user.filled_in(titles_repeat=True, stacked=True) == given_by_user
     assert TrainConfig(regime="full").filled_in(titles_repeat=True).total_epochs < own.total_epochs
 
 

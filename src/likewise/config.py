@@ -199,7 +199,7 @@ class TrainConfig(Settings):
     queries: Path | None = None  # query log: query, id, weight; None: the column `query`, if any
     negatives: int = Field(default=128, ge=0)  # minimum negatives per query, where cached features make them cheap
     hard_negatives: int = Field(default=0, ge=0, le=16)  # hard negatives per row
-    title_negatives: int = Field(default=256, ge=0)  # regime frozen: distinct titles used as extra negatives
+    title_negatives: int | None = Field(default=None, ge=0)  # titles as extra negatives; None: see `filled_in`
     patch_area: Fraction = 0.2  # minimum area of a random crop of the patch grid; 1 turns it off
     patch_dropout: Fraction = 0.3  # fraction of patches dropped in training
     augment: bool = True  # regime full: random crops and colour changes
@@ -221,15 +221,17 @@ class TrainConfig(Settings):
         hflip_tta = self.effort == "best" if self.model.hflip_tta is None else self.model.hflip_tta
         return self.model.model_copy(update={"hflip_tta": hflip_tta})
 
-    def filled_in(self, titles_repeat: bool) -> Self:
+    def filled_in(self, titles_repeat: bool, stacked: bool = False) -> Self:
         """The settings with defaults that depend on the data filled in.
 
         If titles repeat (many pictures per title), new items mostly have known titles, so a long training of the text
         heads pays off. If titles are unique, new items have new titles, and a short training with slow text heads
-        preserves what the text encoder knows about them.
+        preserves what the text encoder knows about them. Slower still learn heads above a closed form that stays as it
+        is (`stacked`), and titles that ask nothing are no help to them.
         """
         epochs = {"frozen": 40 if titles_repeat else 16, "partial": 12, "full": 5}[self.regime]
-        values = {"epochs": epochs, "text_lr_scale": 1.0 if titles_repeat else 0.1}
+        text_lr_scale = 1.0 if titles_repeat else 0.03 if stacked else 0.1
+        values = {"epochs": epochs, "text_lr_scale": text_lr_scale, "title_negatives": 0 if stacked else 256}
         return self.model_copy(update={name: value for name, value in values.items() if getattr(self, name) is None})
 
     @model_validator(mode="after")

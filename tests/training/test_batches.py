@@ -46,6 +46,15 @@ def test_which_rows_give_which_pairs(texts):
         assert kinds_of(pairs, 4) == set()  # a picture and nothing beside it
 
 
+def test_pairs_of_one_kind_can_be_drawn_alone(texts):
+    rows, pictured = np.arange(len(ROWS)), np.ones(len(ROWS), bool)
+    every, titles = (
+        draw_pairs(texts, rows, pictured, np.random.default_rng(0), kinds) for kinds in (KINDS, ("title",))
+    )
+    assert set(titles.kind) == {KINDS.index("title")} and len(titles.kind) < len(every.kind)
+    assert set(titles.row) == set(every.row[every.kind == KINDS.index("title")])
+
+
 def test_what_asks_is_hidden_from_the_item_side(texts):
     for pairs in draws(texts, [True] * 5):
         for place, (kind, row) in enumerate(zip(pairs.kind, pairs.row, strict=True)):

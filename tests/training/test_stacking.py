@@ -217,7 +217,8 @@ def test_epochs_are_logged(catalog, tmp_path, monkeypatch):
             return None
 
     monkeypatch.setattr(train, "EpochLog", Log)
-    monkeypatch.setattr(stacking, "_find_best", lambda scores: list(scores)[-1])
+    measure = stacking._ShareSearch.find_best
+    monkeypatch.setattr(stacking._ShareSearch, "find_best", lambda self, shares: measure(self, shares) and shares[-1])
     run = train.train(catalog, tmp_path / "run", BRIEF)
     assert [entry["epoch"] for entry in logged] == [1, 2]
     assert run.metrics.cross_validation.shares["learned, queries"] == 1.0

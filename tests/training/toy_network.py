@@ -75,7 +75,9 @@ def toy_objective(
         torch.randn(2 * count, WIDTH, generator=generator), torch.randn(count, 4, WIDTH, generator=generator)
     )
     shown = np.ones(count, bool) if pictured is None else np.array(pictured, bool)
-    config = TrainConfig.model_validate({"batch_size": 4, "epochs": 3, "text_lr_scale": 0.1, **settings})
+    config = TrainConfig.model_validate(
+        {"batch_size": 4, "epochs": 3, "text_lr_scale": 0.1, "title_negatives": 256, **settings}
+    )
     training_rows = np.arange(count) if rows is None else np.array(rows, np.int64)
     data = TrainingSet.build(training_rows, texts, identity, shown)
     return Objective(toy_network(fields), features, data, config, processes)

@@ -195,8 +195,8 @@ class CrossValidation(Result):
     folds: int
     queries: int  # of all folds together, each asked on every field subset
     metric: str
-    start: Number  # mean score of the closed-form start with the chosen shares
-    chosen: Number  # with the chosen shares of what training learned
+    start: Number  # mean score of the best closed-form start
+    chosen: Number  # with the chosen shares of a closed form and of what training learned
     gain: Interval  # chosen − start, over queries; slightly optimistic, as it chose the shares
     shares: dict[str, Number]  # by part of the towers, 0 to 1
 

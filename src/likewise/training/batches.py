@@ -16,7 +16,7 @@ memory can be encoded part by part, twice, with the same crops and the same drop
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,7 +92,13 @@ class TrainingPairs:
         return TrainingPairs(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
 
 
-def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: np.random.Generator) -> TrainingPairs:
+def draw_pairs(
+    texts: RowTexts,
+    rows: NDArray[np.int64],
+    pictured: Bools,
+    rng: np.random.Generator,
+    kinds: Collection[str] = KINDS,
+) -> TrainingPairs:
     """All pairs of a batch.
 
     Args:
@@ -100,6 +106,7 @@ def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: n
         rows: (batch,) row numbers.
         pictured: (batch,) whether the row has a usable picture.
         rng: decides what each item side shows.
+        kinds: of `KINDS`, which are drawn.
     """
     title, description = texts.title[rows], texts.description[rows]
     none = np.full(len(rows), -1)
@@ -114,6 +121,8 @@ def draw_pairs(texts: RowTexts, rows: NDArray[np.int64], pictured: Bools, rng: n
     ]
     drawn = []
     for kind, (query, shown_title, shown_description, picture) in enumerate(candidates):
+        if KINDS[kind] not in kinds:
+            continue
         anchored = pictured if KINDS[kind] == "picture" else query >= 0
         shown = np.stack([shown_title >= 0, shown_description >= 0, picture], axis=1)
         keep = np.flatnonzero(anchored & shown.any(axis=1))
@@ -299,6 +308,7 @@ def draw_batch(
     cheap_texts: bool,
     cheap_pictures: bool,
     per_row: tuple[str, ...] = (),
+    kinds: Collection[str] = KINDS,
     process: int = 0,
     processes: int = 1,
 ) -> Batch:
@@ -307,15 +317,16 @@ def draw_batch(
     Args:
         data: what there is.
         rows: (n,) of all processes.
-        config: negatives, title_negatives, seed.
+        config: filled in; negatives, title_negatives, seed.
         step: decides, with the seed, every random choice.
         fields: of the items.
         cheap_texts, cheap_pictures: more of them than the batch needs cost next to nothing.
         per_row: text fields whose tower answers for each row.
+        kinds: of pairs, which are drawn.
         process, processes: each process takes a part of the batch, as even as can be.
     """
     rng = random_stream(config.seed, Stream.STEP, step)
-    pairs = draw_pairs(data.texts, rows, data.pictured[rows], rng)
+    pairs = draw_pairs(data.texts, rows, data.pictured[rows], rng, kinds)
     bounds = np.linspace(0, len(rows), processes + 1).round()[1:-1]
     owner = np.searchsorted(bounds, pairs.row, side="right")
     if processes > 1:
@@ -323,7 +334,9 @@ def draw_batch(
         pairs, owner = pairs[order], owner[order]
     starts = np.searchsorted(owner, np.arange(processes + 1)).tolist()
     extra_negatives = _draw_extra_negatives(data, config.negatives - len(rows) if cheap_pictures else 0, rng)
-    title_negatives = _draw_title_negatives(data.title_negatives, config.title_negatives if cheap_texts else 0, rng)
+    title_negatives = _draw_title_negatives(
+        data.title_negatives, (config.title_negatives or 0) if cheap_texts else 0, rng
+    )
     return Batch(
         pairs,
         rows[pairs.row],

@@ -140,7 +140,7 @@ def prepare_training(
         dataclasses.replace(environment, precision=model.precision).write(run)
     trained = np.union1d(split.train, split.test) if stacked and config.refit else split.train
     texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries)
-    config = config.filled_in(_titles_repeat(texts.title[split.train]))
+    config = config.filled_in(_titles_repeat(texts.title[split.train]), stacked)
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():

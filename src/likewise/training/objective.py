@@ -21,6 +21,8 @@ from likewise.training.losses import CodedEmbeddings, ContrastiveBatch, Grades, 
 from likewise.training.positives import code_anchors, code_extra_negatives, code_items, code_title_negatives
 
 _HIGHEST_SCALE = 100.0  # a temperature below 0.01 makes the loss blind to all but the hardest negative
+# Above a closed form that stays, pictures as anchors and sentences make text heads find no more by titles, or less.
+_KINDS_ABOVE_STARTS = ("title",)
 _FIRST_BIAS = -10.0  # of the sigmoid loss, as in SigLIP: almost all pairs are negatives
 
 
@@ -95,6 +97,7 @@ class Objective(nn.Module):
             cheap_texts=self.features.cheap_texts,
             cheap_pictures=self.features.cheap_pictures,
             per_row=() if self.left_out is None else self.left_out.text_fields,
+            kinds=KINDS if self.left_out is None else _KINDS_ABOVE_STARTS,
             process=self.processes.rank,
             processes=self.processes.count,
         )

@@ -212,16 +212,16 @@ def _train_stacked(
             context.model.save(context.run)  # whoever stops here can search with the start
         towers = build_left_out_towers(context, context.data, fits)
         stacking = cross_validate(context, towers, stage)
-        towers = stacking.weigh(towers)
-        set_start(context, towers.fits)
-    _keep_closed_forms(context, closed_forms, towers.fits)
+        start = stacking.weigh_start(towers).fits
+        set_start(context, start)
+    _keep_closed_forms(context, closed_forms, start)
     _measure_start(context, test, baselines)
     with clock.stage("training"):
         if state.stage:
             restore_weights(network, state)
         else:
             train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run, log)
-    stacking.scale_heads(context)
+    stacking.stack(context, towers)
     network.eval()
     refit = partial(_refit, context, stage, stacking, untrained) if context.config.refit else None
     return _Trained(context.cached, baselines, stacking.threshold, validation=stacking.validation, refit=refit)
@@ -245,13 +245,13 @@ def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained
     data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
     network.restore_heads(untrained)
     closed_forms, fits = fit_start(context, data)
-    towers = stacking.weigh(build_left_out_towers(context, data, fits))
-    set_start(context, towers.fits)
+    set_start(context, fits)
+    towers = build_left_out_towers(context, data, fits)
     named = dataclasses.replace(stacking.shorten(stage), name="all items")
     train_text_heads(context, data, towers, named, TrainingState(), None)
-    stacking.scale_heads(context)
+    stacking.stack(context, towers)
     network.eval()
-    _keep_closed_forms(context, closed_forms, towers.fits)
+    _keep_closed_forms(context, closed_forms, stacking.weigh_start(towers).fits)
     if context.processes.leads:
         context.model.save(context.run)
     return len(rows)
