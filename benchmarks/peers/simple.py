@@ -6,11 +6,14 @@ import torch
 from likewise.evaluation.baselines import fit_ridge
 from likewise.evaluation.embeddings import embed_task
 from likewise.evaluation.subsets import FieldSubset
+from likewise.model.cached_features import cache_pictures
 from likewise.model.heads import PictureMap
 from likewise.model.model import Model
 from likewise.training.kernel_ridge import fit_kernel_ridge
 from peers.seen import Seen
 from peers.task import Task
+
+_AT_ONCE = 256  # pictures
 
 
 def untrained(task: Task) -> tuple[Seen, dict[str, object]]:
@@ -63,16 +66,12 @@ def answers(task: Task, model: Model) -> Seen:
 
 def _pictured_titles(task: Task, model: Model) -> tuple[np.ndarray, list[str]]:
     """Features (n, width) and titles of the training rows that have both."""
-    catalog = task.train
-    distinct = {picture.key: picture for shown in catalog.pictures for picture in shown[:1]}
-    summaries: dict[str, np.ndarray] = {}
-    for batch in model.featurizer("image").pictures(distinct.values(), catalog.open_picture):
+    catalog, head, rows = task.train, model.network.picture_head, []
+    cached = cache_pictures(model, catalog)
+    titles = catalog.texts("title")
+    known = [row for row, slot in enumerate(cached.slots) if slot >= 0 and titles[row] is not None]
+    for start in range(0, len(known), _AT_ONCE):
+        features = cached.features[cached.slots[known[start : start + _AT_ONCE]]].astype(np.float32)
         with torch.inference_mode():
-            read = model.network.picture_head.summary(batch.features).cpu().numpy()
-        summaries.update(zip(batch.keys, read, strict=True))
-    pairs = [
-        (summaries[shown[0].key], title)
-        for shown, title in zip(catalog.pictures, catalog.texts("title"), strict=True)
-        if shown and title is not None and shown[0].key in summaries
-    ]
-    return np.stack([features for features, _ in pairs]), [title for _, title in pairs]
+            rows.append(head.summary(torch.from_numpy(features)).numpy())
+    return np.concatenate(rows), [titles[row] for row in known]
