@@ -164,22 +164,26 @@ def test_folds_partition_the_rows_and_keep_groups_whole():
     assert not np.array_equal(fold, deal_groups(groups, 3, seed=1))
 
 
-def test_a_start_is_asked_without_the_fold_that_is_measured(catalog, tmp_path, monkeypatch):
-    """Left out one by one, rows with one description would find each other's titles in it, and all but their own."""
-    cross_fit, seen = stacking.cross_fit_closed_forms, []
+def test_what_is_measured_on_a_fold_has_not_seen_it(catalog, tmp_path, monkeypatch):
+    """Nor have the answers above which heads train: those of rows nearby would say the titles of the fold, and heads
+    would learn to avoid them.
+    """
+    cross_fit, fitted = stacking.cross_fit_start, []
 
     def spy(network, features, data, groups, seed):
-        seen.append((data.rows, groups))
+        fitted.append((data.rows, groups))
         return cross_fit(network, features, data, groups, seed)
 
     measured, build_task = [], stacking.build_held_out_task
-    monkeypatch.setattr(stacking, "cross_fit_closed_forms", spy)
+    monkeypatch.setattr(stacking, "cross_fit_start", spy)
     monkeypatch.setattr(stacking, "build_held_out_task", lambda *a: measured.append(a[1]) or build_task(*a))
     train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": False}))
-    ((rows, groups),) = seen
-    assert len(measured) == 3 and np.array_equal(np.sort(np.concatenate(measured)), rows)
-    assert [len(set(groups[fold])) for fold in measured] == [1, 1, 1]
-    assert len({int(groups[fold[0]]) for fold in measured}) == 3
+    (every, groups), *others = fitted
+    assert len(measured) == len(others) == 3 and np.array_equal(np.sort(np.concatenate(measured)), every)
+    for part, (rows, _) in zip(measured, others, strict=True):
+        assert np.array_equal(rows, np.setdiff1d(every, part))
+        assert len(set(groups[part])) == 2 and len(set(groups[rows])) == 4
+        assert not set(groups[part]) & set(groups[rows])
 
 
 def test_items_without_descriptions_have_no_share_of_their_kernel(tmp_path):
@@ -222,6 +226,28 @@ def test_epochs_are_logged(catalog, tmp_path, monkeypatch):
     run = train.train(catalog, tmp_path / "run", BRIEF)
     assert [entry["epoch"] for entry in logged] == [1, 2]
     assert run.metrics.cross_validation.shares["learned, queries"] == 1.0
+
+
+def test_the_trained_tower_has_a_share_of_its_own(catalog, tmp_path, monkeypatch):
+    picks = iter([(0.25, 0.0, 0.0), (0.5, 0.5, 1.0), (1.0, 0.5, 1.0)])
+    find_best = stacking._ShareSearch.find_best
+
+    def pick(self, candidates):
+        find_best(self, candidates)
+        return next(shares for shares in [next(picks)] if shares in candidates)
+
+    monkeypatch.setattr(stacking._ShareSearch, "find_best", pick)
+    run = train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": False}))
+    model = Model.load(run.path)
+    maps = load_closed_forms(run.path, create_untrained(model).network)
+    whole = maps["kernel ridge"]["description"].weight
+    assert torch.allclose(maps["start"]["description"].weight, whole * 0.25)
+    assert torch.allclose(model.network.base_map("description").weight, whole)
+    assert run.metrics.cross_validation.shares == {
+        "kernel ridge of descriptions": 1.0,
+        "learned, queries": 0.5,
+        "learned, items": 1.0,
+    }
 
 
 def test_hard_negatives_need_the_path_with_validation_rows(catalog, tmp_path):

@@ -25,7 +25,7 @@ from likewise.training.split import Split, deal_groups, group_rows, join_validat
 from likewise.training.views import RowTexts
 
 _FEWEST_TITLES = 60  # to cross-validate over
-_FOLDS = 3
+_FOLDS, _MEASURED = 6, 3  # the folds that closed forms leave out, and the parts that are measured, of two each
 _MANY_ROWS = 10_000  # from here on there are ten folds, and one of them is measured
 _FOLDS_OF_MANY = 10
 _TITLES_REPEAT = 4.0  # training rows per distinct title, from which a catalogue counts as many pictures of few things
@@ -95,19 +95,21 @@ class TrainingContext:
 
     @cached_property
     def folds(self) -> Codes:
-        """(rows,) the fold of every row, for cross-validation and cross-fitting alike; groups of a split stay whole.
+        """(rows,) the fold of every row, which closed forms leave out as a whole; groups of a split stay whole.
 
-        What is left out of a closed form is the whole fold, not the row. Rows often share a description; if each were
-        left out alone, the others' titles would be the answer, so that its own is the one that the answer avoids.
+        Not the row alone: rows often share a description, and if each were left out by itself, the others' titles would
+        be the answer, so that its own is the one that the answer avoids.
         """
         folds = _FOLDS_OF_MANY if len(self.data.rows) > _MANY_ROWS else _FOLDS
         return deal_groups(group_rows(self.identity), folds, self.config.seed)
 
     @property
-    def measured_folds(self) -> list[Rows]:
-        """The training rows of every fold that is worth the time: of a large catalogue one asks enough queries."""
-        measured = range(1 if len(self.data.rows) > _MANY_ROWS else _FOLDS)
-        return [self.data.rows[self.folds[self.data.rows] == fold] for fold in measured]
+    def measured_parts(self) -> list[Rows]:
+        """The training rows that cross-validation holds out, of one or two folds each; together all, unless many."""
+        rows, folds = self.data.rows, self.folds[self.data.rows]
+        if len(rows) > _MANY_ROWS:
+            return [rows[folds == 0]]  # one asks enough queries
+        return [rows[folds * _MEASURED // _FOLDS == part] for part in range(_MEASURED)]
 
 
 def prepare_training(

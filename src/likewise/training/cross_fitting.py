@@ -22,6 +22,7 @@ from likewise.model.heads import KernelMap
 from likewise.training.kernel_ridge import Doubles, KernelRidge, Rows, Vectors, solve_kernel_ridge
 
 _FIT_CHUNK = 2048
+_FEW_GROUPS = 16
 _PREDICT_CHUNK = 64  # fewer rows: fewer products between rows and inputs of other groups
 
 
@@ -55,7 +56,7 @@ class CrossFit:
     It is a copy of the fit and stands still while the map trains on. It takes the memory of a float32 matrix
     (n, m + 1) for n distinct inputs and m examples, at most 20,000 × 4,097 in training (328 MB). While it is built, a
     block of it is held in float64, of 2,048 rows or those of the largest group. For a group of more inputs than the
-    targets have dimensions, such as a fold, the weights without it are kept as well, which takes no more.
+    targets have dimensions, and where groups are few, such as folds, the weights without it are kept as well.
     """
 
     def __init__(self, ridge: KernelRidge, y: Vectors, groups: Rows) -> None:
@@ -80,7 +81,7 @@ class CrossFit:
                     moves[share] = _move_targets(design[part], by_target[part], residuals[part], shifts, emptied)
         self._inputs = torch.from_numpy(shares.inputs)
         self._sensitivities, self._moves = torch.from_numpy(sensitivities), torch.from_numpy(moves)
-        large = np.flatnonzero(np.diff(shares.bounds) > len(solution.bias))
+        large = np.flatnonzero((np.diff(shares.bounds) > len(solution.bias)) | (len(shares.bounds) - 1 <= _FEW_GROUPS))
         self._changes = {int(group): self._change_weights(int(group)) for group in large}
 
     def _change_weights(self, group: int) -> Tensor:

@@ -71,37 +71,53 @@ def collect_titled_descriptions(
         return RegressionData(said.cpu().numpy(), (title - own).cpu().numpy(), complete)
 
 
-def cross_fit_closed_forms(
+def cross_fit_start(
     network: Network, features: Features, data: TrainingSet, groups: Codes, seed: int
-) -> tuple[ClosedForms, dict[str, StartFit]]:
-    """Fit as `fit_closed_forms` does, with what kernel ridge says of every row without the row's group, by field.
+) -> dict[str, StartFit]:
+    """Kernel ridge on the rows that train, with what it says of every row without the row's group, by field.
 
     Args:
         network: untrained.
         features: of the untrained encoders.
         groups: (all rows,) codes of the groups that are left out together.
+
+    Returns:
+        None for a field of which too few rows differ.
     """
-    fits: dict[str, StartFit] = {}
-    regressions = _collect_regressions(network, features, data, seed)
-    for field, pairs in _fitting(regressions):
-        fits[field] = StartFit(*cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed))
-    return _name_closed_forms(regressions, {field: fit.build_map() for field, fit in fits.items()}), fits
+    return {
+        field: StartFit(*cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed))
+        for field, pairs in _fitting(_collect_regressions(network, features, data, seed))
+    }
 
 
-def fit_closed_forms(network: Network, features: Features, data: TrainingSet, seed: int) -> ClosedForms:
+def fit_closed_forms(
+    network: Network,
+    features: Features,
+    data: TrainingSet,
+    seed: int,
+    kernels: Mapping[str, KernelMap] | None = None,
+) -> ClosedForms:
     """Fit every closed form on the rows that train: the baselines, and what a training may start from.
 
     Args:
         network: untrained.
         features: of the untrained encoders.
+        kernels: kernel ridge by field, where it is fitted already.
 
     Returns:
         Maps by field, for `Network.set_base_map`: "ridge" is linear and of pictures, "kernel ridge" is of pictures and
         descriptions. A field of which too few rows differ has none, and a closed form without any map is absent.
     """
-    regressions = _collect_regressions(network, features, data, seed)
-    fitted = {field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed) for field, pairs in _fitting(regressions)}
-    return _name_closed_forms(regressions, fitted)
+    if kernels is None:
+        regressions = _collect_regressions(network, features, data, seed)
+        kernels = {
+            field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed) for field, pairs in _fitting(regressions)
+        }
+        pictures = regressions["image"]
+    else:
+        pictures = collect_titled_pictures(network, features, data, seed)
+    ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
+    return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
 
 
 def _collect_regressions(
@@ -118,14 +134,6 @@ def _fitting(regressions: Mapping[str, RegressionData | None]) -> Iterator[tuple
     for field, pairs in track(regressions.items(), "Fitting kernel ridge"):
         if pairs is not None and _differ(pairs):
             yield field, pairs
-
-
-def _name_closed_forms(
-    regressions: Mapping[str, RegressionData | None], kernels: Mapping[str, PictureMap | KernelMap]
-) -> ClosedForms:
-    pictures = regressions["image"]
-    ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
-    return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
 
 
 def _differ(pairs: RegressionData) -> bool:

@@ -42,6 +42,10 @@ class StartFit:
     left_out: CrossFit
     share: float = 1.0
 
+    def weigh(self, share: float) -> "StartFit":
+        """The same with another share."""
+        return dataclasses.replace(self, share=share)
+
     def build_map(self) -> KernelMap:
         """A copy of the kernel, weighted with its share."""
         scaled = copy.deepcopy(self.kernel)
@@ -60,11 +64,8 @@ class LeftOutTowers:
         network: its heads hold the maps of `fits` (`StartFit.build_map`).
         features: of texts and pictures.
         data: the rows that train.
-        fits: by field.
-        groups: (all rows,) codes of the groups that are left out together, as the fits know them.
-
-    Attributes:
         fits: by field, with their shares.
+        groups: (all rows,) codes of the groups that are left out together, as the fits know them.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class LeftOutTowers:
     ) -> None:
         self._network = network
         self._features = features
-        self.fits = fits
+        self._fits = fits
         self._groups = groups
         self._texts = len(data.texts.texts)
         self._place = np.full(len(groups), -1)
@@ -81,23 +82,15 @@ class LeftOutTowers:
             self._place[pictured] = np.arange(len(pictured))
             self._pictures = self._embed_pictures(pictured)
 
-    def weigh(self, shares: Mapping[str, float]) -> "LeftOutTowers":
-        """The same with other shares of kernel ridge, by field; those of pictures cannot change."""
-        weighed = copy.copy(self)
-        weighed.fits = {
-            field: dataclasses.replace(fit, share=shares.get(field, fit.share)) for field, fit in self.fits.items()
-        }
-        return weighed
-
     @property
     def fields(self) -> tuple[str, ...]:
         """Those that start at kernel ridge."""
-        return tuple(self.fits)
+        return tuple(self._fits)
 
     @property
     def text_fields(self) -> tuple[str, ...]:
         """Those of them that hold text."""
-        return tuple(field for field in self.fits if FIELD_MODALITY[field] == "text")
+        return tuple(field for field in self._fits if FIELD_MODALITY[field] == "text")
 
     def embed(self, field: str, values: Rows) -> Tensor:
         """(n, dim) unit vectors; gradients reach the residuals alone.
@@ -110,7 +103,7 @@ class LeftOutTowers:
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
         rows, texts = split_pairs(values, self._texts)
-        fit, head = self.fits[field], cast(VectorHead, self._network.heads[field])
+        fit, head = self._fits[field], cast(VectorHead, self._network.heads[field])
         features = self._features.texts(texts, "document")
         mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
         own = cast(nn.Linear, cast(KernelMap, head.base).base)(features)
@@ -119,7 +112,7 @@ class LeftOutTowers:
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows) -> Tensor:
         """(rows, dim) of pictures, averaged with their mirror images where the network reads both."""
-        fit, head = self.fits["image"], self._network.picture_head
+        fit, head = self._fits["image"], self._network.picture_head
         sides = (False, True) if self._network.hflip_tta else (False,)
         embedded = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
         for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -1,9 +1,8 @@
 """Stacking by cross-validation: a tower is its closed-form start plus a share of what training learned.
 
-Training above a closed form gains on some catalogues and in some towers, and loses in others. So every row is held out
-once: from the training by a fold, and from its start by cross-fitting. What the shares of kernel ridge and of the
-learned parts score on rows that neither has seen chooses them (stacked regressions; Breiman, 1996). A share of 0 is a
-fair outcome.
+Training above a closed form gains on some catalogues and in some towers, and loses in others. So parts of the rows are
+held out in turn, closed forms and heads are fitted on the others, and what their shares score on the part chooses them
+(stacked regressions; Breiman, 1996). A share of 0 is a fair outcome.
 
 Heads train above half of the kernel ridge of descriptions: above all of it there is less left to learn.
 """
@@ -25,17 +24,25 @@ from likewise.evaluation.significance import bootstrap_interval
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
 from likewise.model.matryoshka import build_variants
+from likewise.model.network import FIELD_MODALITY
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
-from likewise.training.initialization import ClosedForms, cross_fit_closed_forms, fit_closed_forms
+from likewise.training.initialization import ClosedForms, cross_fit_start, fit_closed_forms
 from likewise.training.left_out import LeftOutTowers, StartFit
 from likewise.training.loop import fit
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
 from likewise.training.training_state import TrainingState
-from likewise.training.validation import HeldOutTask, build_held_out_task, embed_held_out, score_validation
+from likewise.training.validation import (
+    HeldOutTask,
+    Vectors,
+    build_held_out_task,
+    embed_held_out,
+    embed_rows,
+    score_validation,
+)
 
 FILE = Path("training") / "stacking.json"
 _FORMAT = 2
@@ -65,9 +72,9 @@ class Stacking:
     validation: CrossValidation
     threshold: Threshold | None
 
-    def weigh_start(self, towers: LeftOutTowers) -> LeftOutTowers:
-        """The towers as training begins; pictures start at all of kernel ridge."""
-        return _weigh(towers, self.start)
+    def weigh_start(self, fits: Mapping[str, StartFit]) -> dict[str, StartFit]:
+        """The fits as training begins; pictures start at all of kernel ridge."""
+        return _weigh(fits, self.start)
 
     def shorten(self, stage: Stage) -> Stage:
         """The stage, without an epoch where none of what it learns would be kept."""
@@ -75,9 +82,9 @@ class Stacking:
             return stage
         return dataclasses.replace(stage, config=stage.config.model_copy(update={"epochs": 0}))
 
-    def stack(self, context: TrainingContext, towers: LeftOutTowers) -> None:
+    def stack(self, context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
         """Give the network its share of kernel ridge, and keep its share of what the heads learned."""
-        set_start(context, _weigh(towers, self.description).fits)
+        set_start(context, _weigh(fits, self.description))
         _scale_heads(context, self.query, self.texts)
 
     def write(self, run: Path) -> None:
@@ -104,47 +111,48 @@ class Stacking:
             raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
 
 
-def cross_validate(context: TrainingContext, towers: LeftOutTowers, stage: Stage) -> Stacking:
-    """Choose the shares once for a run; the network's heads are left as they are.
+def cross_validate(context: TrainingContext, untrained: nn.ModuleDict, stage: Stage) -> Stacking:
+    """Choose the shares once for a run; the network's heads are untrained then.
 
     Args:
-        context: its network is untrained, but stands at its start (`set_start`).
-        towers: of all rows that train.
+        untrained: heads (`Network.copy_heads`).
         stage: how the heads train.
     """
     if (context.run / FILE).is_file():
         chosen = Stacking.read(context.run)
     else:
-        chosen = _choose_shares(context, towers, stage)
+        chosen = _choose_shares(context, untrained, stage)
         context.processes.wait()  # until all have seen that there was no file
         if context.processes.leads:
             chosen.write(context.run)
+    context.model.network.restore_heads(untrained)
     context.processes.wait()
     say(_describe(chosen))
     return chosen
 
 
-def fit_start(context: TrainingContext, data: TrainingSet) -> tuple[ClosedForms, dict[str, StartFit]]:
-    """Fit the closed forms on the rows of `data`; the network has to be untrained.
+def fit_start(context: TrainingContext, data: TrainingSet) -> dict[str, StartFit]:
+    """Cross-fitted kernel ridge by field on the rows of `data`, which the heads of an untrained network start at.
 
-    Returns:
-        The closed forms, for the leading process alone, and cross-fitted kernel ridge by field, which heads start at:
-        none where the untrained towers share a space already.
+    None where the untrained towers share a space already.
     """
-    closed_forms: ClosedForms = {}
     fits: dict[str, StartFit] = {}
-    if context.processes.leads:
-        network = context.model.network.eval()
-        if network.aligned:
-            closed_forms = fit_closed_forms(network, context.cached, data, context.config.seed)
-        else:
-            closed_forms, fits = cross_fit_closed_forms(
-                network, context.cached, data, context.folds, context.config.seed
-            )
+    network = context.model.network.eval()
+    if context.processes.leads and not network.aligned:
+        fits = cross_fit_start(network, context.cached, data, context.folds, context.config.seed)
     found: dict[str, StartFit] = context.processes.from_leader(fits)
     for start in found.values():
         start.left_out.to(context.model.device)
-    return closed_forms, found
+    return found
+
+
+def name_closed_forms(context: TrainingContext, data: TrainingSet, fits: Mapping[str, StartFit]) -> ClosedForms:
+    """The closed forms of these rows, for the leading process alone; the network has to be untrained."""
+    if not context.processes.leads:
+        return {}
+    network = context.model.network.eval()
+    kernels = {field: fit.build_map() for field, fit in fits.items()} or None
+    return fit_closed_forms(network, context.cached, data, context.config.seed, kernels)
 
 
 def set_start(context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
@@ -154,8 +162,8 @@ def set_start(context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
 
 
 def build_left_out_towers(context: TrainingContext, data: TrainingSet, fits: Mapping[str, StartFit]) -> LeftOutTowers:
-    """The towers at their start, as they answer for a row whose fold they have not seen."""
-    return LeftOutTowers(context.model.network, context.cached, data, fits, context.folds)
+    """The towers above which heads train, as they answer for a row whose fold they have not seen."""
+    return LeftOutTowers(context.model.network, context.cached, data, _weigh(fits, _TRAINED_ABOVE), context.folds)
 
 
 def train_text_heads(
@@ -180,30 +188,25 @@ def train_text_heads(
     network.requires_grad_(False)
     for head in network.text_heads.values():
         head.residual.requires_grad_(True)
-    above = towers.weigh({"description": _TRAINED_ABOVE})
-    objective = Objective(network, context.cached, data, stage.config, context.processes, above)
+    objective = Objective(network, context.cached, data, stage.config, context.processes, towers)
     objective.to(context.model.device)
     fit(objective, build_optimizer(objective, network, stage.config), stage, run, state, None, log=log)
 
 
-def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage) -> Stacking:
-    network, seed = context.model.network, context.config.seed
-    parts = context.measured_folds
-    folds = [build_held_out_task(context.catalog, part, context.data, network.fields, seed) for part in parts]
-    untrained = network.copy_heads()
-    search = _ShareSearch(context, towers, folds, [untrained] * len(folds))
-    has_kernel = "description" in towers.fields
-    start = search.find_best([(share, 0.0, 0.0) for share in (_KERNEL_SHARES if has_kernel else (None,))])
-    search.heads = [
-        _train_fold(context, towers, dataclasses.replace(stage, name=f"fold {number} of {len(parts)}"), part, untrained)
-        for number, part in enumerate(parts, 1)
-    ]
+def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: Stage) -> Stacking:
+    context.model.network.restore_heads(untrained)
+    folds = [_Fold.fit(context, part, untrained) for part in context.measured_parts]
+    search = _ShareSearch(context, folds)
+    has_kernel = any("description" in fold.fits for fold in folds)
+    kernel_shares = _KERNEL_SHARES if has_kernel else (None,)
+    start = search.find_best([(share, 0.0, 0.0) for share in kernel_shares])
+    for number, fold in enumerate(folds, 1):
+        fold.train(context, dataclasses.replace(stage, name=f"fold {number} of {len(folds)}"))
     above = _TRAINED_ABOVE if has_kernel else None
     _, query, texts = search.find_best([(above, *shares) for shares in product(_LEARNED_SHARES, _LEARNED_SHARES)])
     chosen = search.find_best(
         [start, *((share, query, texts) for share in (_KERNEL_SHARES if has_kernel else (None,)))]
     )
-    network.restore_heads(untrained)
     before, after = search.scores[start], search.scores[chosen]
     description, query, texts = chosen
     return Stacking(
@@ -213,7 +216,7 @@ def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage
         texts,
         CrossValidation(
             folds=len(folds),
-            queries=sum(len(fold.task.texts) for fold in folds),
+            queries=sum(len(fold.held_out.task.texts) for fold in folds),
             metric=_METRIC,
             start=_mean(before),
             chosen=_mean(after),
@@ -225,34 +228,77 @@ def _choose_shares(context: TrainingContext, towers: LeftOutTowers, stage: Stage
     )
 
 
-def _train_fold(
-    context: TrainingContext, towers: LeftOutTowers, stage: Stage, part: Rows, untrained: nn.ModuleDict
-) -> nn.ModuleDict:
-    """Heads that have trained on all rows but a fold's."""
-    network = context.model.network
-    network.restore_heads(untrained)
-    others = np.setdiff1d(context.data.rows, part)
-    data = TrainingSet.build(others, context.texts, context.identity, context.data.pictured)
-    train_text_heads(context, data, towers, stage, TrainingState(), None)
-    return network.copy_heads()
+@dataclass
+class _Fold:
+    """Rows that are held out, and what is fitted on the others.
+
+    Attributes:
+        held_out: the task that measures.
+        data: the other rows.
+        fits: the start on these.
+        heads: that stand at the start; later, that have trained.
+        known: what the picture tower says, which does not train.
+    """
+
+    held_out: HeldOutTask
+    data: TrainingSet
+    fits: dict[str, StartFit]
+    heads: nn.ModuleDict
+    known: dict[str, Vectors]
+
+    @classmethod
+    def fit(cls, context: TrainingContext, part: Rows, untrained: nn.ModuleDict) -> "_Fold":
+        network, cached = context.model.network, context.cached
+        held_out = build_held_out_task(context.catalog, part, context.data, network.fields, context.config.seed)
+        data = _train_on(context, np.setdiff1d(context.data.rows, part))
+        fits = fit_start(context, data)
+        set_start(context, fits)
+        pictured = [field for field in held_out.task.fields if FIELD_MODALITY[field] == "image"]
+        known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in pictured}
+        heads = network.copy_heads()
+        network.restore_heads(untrained)
+        return cls(held_out, data, fits, heads, known)
+
+    def train(self, context: TrainingContext, stage: Stage) -> None:
+        """Train the text heads on all rows but those that are held out."""
+        network = context.model.network
+        network.restore_heads(self.heads)
+        towers = build_left_out_towers(context, self.data, self.fits)
+        train_text_heads(context, self.data, towers, stage, TrainingState(), None)
+        self.heads = network.copy_heads()
+
+    def measure(self, context: TrainingContext, shares: "_Shares") -> tuple[np.ndarray, np.ndarray]:
+        """What is found with some shares, the same in all processes.
+
+        Returns:
+            (subsets · queries,) scores, and (2, queries) the similarities of the best right and the best wrong answers.
+        """
+        scores, similarities = np.zeros(0), np.zeros((2, 0), np.float32)
+        if context.processes.leads and self.held_out.subsets:
+            network, subsets = context.model.network, self.held_out.subsets
+            description, query, texts = shares
+            network.restore_heads(self.heads)
+            set_start(context, _weigh(self.fits, description))
+            _scale_heads(context, query, texts)
+            embeddings = embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
+            scores = score_validation(embeddings, subsets, build_variants(context.config), _METRIC).flat
+            rankings = rank_candidates(*embeddings.score(subsets[0]))
+            similarities = np.stack([rankings.right, rankings.wrong])
+        shared: tuple[np.ndarray, np.ndarray] = context.processes.from_leader((scores, similarities))
+        return shared
 
 
 class _ShareSearch:
     """What shares score over all folds, each measured once.
 
     Attributes:
-        heads: of every fold, as they trained without it.
         scores: (all scores,) by the shares of kernel ridge, of queries and of items.
         similarities: (2, queries) of the best right and the best wrong answers, likewise.
     """
 
-    def __init__(
-        self, context: TrainingContext, towers: LeftOutTowers, folds: list[HeldOutTask], heads: list[nn.ModuleDict]
-    ) -> None:
+    def __init__(self, context: TrainingContext, folds: list[_Fold]) -> None:
         self._context = context
-        self._towers = towers
         self._folds = folds
-        self.heads = heads
         self.scores: dict[_Shares, np.ndarray] = {}
         self.similarities: dict[_Shares, np.ndarray] = {}
 
@@ -260,43 +306,18 @@ class _ShareSearch:
         """The shares with the highest mean score; of equals the first."""
         for shares in candidates:
             if shares not in self.scores:
-                self._measure(shares)
+                measured = [fold.measure(self._context, shares) for fold in self._folds]
+                self.scores[shares] = np.concatenate([scores for scores, _ in measured])
+                self.similarities[shares] = np.concatenate([similarities for _, similarities in measured], axis=1)
         return max(candidates, key=lambda shares: _mean(self.scores[shares]))
 
-    def _measure(self, shares: _Shares) -> None:
-        description, query, texts = shares
-        towers, measured = _weigh(self._towers, description), []
-        for fold, heads in zip(self._folds, self.heads, strict=True):
-            self._context.model.network.restore_heads(heads)
-            _scale_heads(self._context, query, texts)
-            measured.append(_measure(self._context, towers, fold))
-        self.scores[shares] = np.concatenate([scores for scores, _ in measured])
-        self.similarities[shares] = np.concatenate([similarities for _, similarities in measured], axis=1)
 
-
-def _measure(context: TrainingContext, towers: LeftOutTowers, fold: HeldOutTask) -> tuple[np.ndarray, np.ndarray]:
-    """What the network as it is finds in a fold, the same in all processes.
-
-    Returns:
-        (subsets · queries,) scores, and (2, queries) the similarities of the best right and the best wrong answers.
-    """
-    scores, similarities = np.zeros(0), np.zeros((2, 0), np.float32)
-    if context.processes.leads and fold.subsets:
-        network, data = context.model.network, context.data
-        embeddings = embed_held_out(network, context.cached, data, fold, left_out=towers)
-        scores = score_validation(embeddings, fold.subsets, build_variants(context.config), _METRIC).flat
-        rankings = rank_candidates(*embeddings.score(fold.subsets[0]))
-        similarities = np.stack([rankings.right, rankings.wrong])
-    shared: tuple[np.ndarray, np.ndarray] = context.processes.from_leader((scores, similarities))
-    return shared
-
-
-def _number_queries(folds: list[HeldOutTask]) -> np.ndarray:
-    """(all scores,) which query of which fold each score of `_measure` belongs to; it is asked on every subset."""
+def _number_queries(folds: list[_Fold]) -> np.ndarray:
+    """(all scores,) which query of which fold each score belongs to; it is asked on every subset."""
     parts, offset = [np.zeros(0, np.int64)], 0
     for fold in folds:
-        queries = len(fold.task.texts)
-        parts.append(np.tile(np.arange(offset, offset + queries), len(fold.subsets)))
+        queries = len(fold.held_out.task.texts)
+        parts.append(np.tile(np.arange(offset, offset + queries), len(fold.held_out.subsets)))
         offset += queries
     return np.concatenate(parts)
 
@@ -306,8 +327,15 @@ def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
         head.scale_residual(query if tower == "query" else texts)
 
 
-def _weigh(towers: LeftOutTowers, description: float | None) -> LeftOutTowers:
-    return towers if description is None else towers.weigh({"description": description})
+def _weigh(fits: Mapping[str, StartFit], description: float | None) -> dict[str, StartFit]:
+    """The fits with another share of kernel ridge in the description tower."""
+    if description is None:
+        return dict(fits)
+    return {field: fit.weigh(description) if field == "description" else fit for field, fit in fits.items()}
+
+
+def _train_on(context: TrainingContext, rows: Rows) -> TrainingSet:
+    return TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
 
 
 def _mean(scores: np.ndarray) -> float:

@@ -61,6 +61,7 @@ from likewise.training.stacking import (
     build_left_out_towers,
     cross_validate,
     fit_start,
+    name_closed_forms,
     set_start,
     train_text_heads,
 )
@@ -204,15 +205,15 @@ def _train_stacked(
     network, processes, [stage] = context.model.network, context.processes, plan_stages(context, clock)
     untrained = network.copy_heads()
     with clock.stage("baselines"):
-        closed_forms, fits = fit_start(context, context.data)
+        fits = fit_start(context, context.data)
+        closed_forms = name_closed_forms(context, context.data, fits)
         baselines = _measure_baselines(context, test, closed_forms)
     with clock.stage("cross-validating"):
         set_start(context, fits)
         if processes.leads and not state.stage:
             context.model.save(context.run)  # whoever stops here can search with the start
-        towers = build_left_out_towers(context, context.data, fits)
-        stacking = cross_validate(context, towers, stage)
-        start = stacking.weigh_start(towers).fits
+        stacking = cross_validate(context, untrained, stage)
+        start = stacking.weigh_start(fits)
         set_start(context, start)
     _keep_closed_forms(context, closed_forms, start)
     _measure_start(context, test, baselines)
@@ -220,8 +221,9 @@ def _train_stacked(
         if state.stage:
             restore_weights(network, state)
         else:
+            towers = build_left_out_towers(context, context.data, fits)
             train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run, log)
-    stacking.stack(context, towers)
+    stacking.stack(context, fits)
     network.eval()
     refit = partial(_refit, context, stage, stacking, untrained) if context.config.refit else None
     return _Trained(context.cached, baselines, stacking.threshold, validation=stacking.validation, refit=refit)
@@ -244,14 +246,15 @@ def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained
         return len(rows)
     data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
     network.restore_heads(untrained)
-    closed_forms, fits = fit_start(context, data)
+    fits = fit_start(context, data)
+    closed_forms = name_closed_forms(context, data, fits)
     set_start(context, fits)
     towers = build_left_out_towers(context, data, fits)
     named = dataclasses.replace(stacking.shorten(stage), name="all items")
     train_text_heads(context, data, towers, named, TrainingState(), None)
-    stacking.stack(context, towers)
+    stacking.stack(context, fits)
     network.eval()
-    _keep_closed_forms(context, closed_forms, stacking.weigh_start(towers).fits)
+    _keep_closed_forms(context, closed_forms, stacking.weigh_start(fits))
     if context.processes.leads:
         context.model.save(context.run)
     return len(rows)

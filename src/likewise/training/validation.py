@@ -1,8 +1,9 @@
 """Validation: held-out rows as retrieval tasks, embedded from a training's features, and their scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,9 +20,8 @@ from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.matryoshka import Variant
 from likewise.model.network import FIELD_MODALITY, Network
 from likewise.seeds import Stream, random_stream
-from likewise.training.batches import Rows, TrainingSet, pair_with_rows
+from likewise.training.batches import Rows, TrainingSet
 from likewise.training.features import Features
-from likewise.training.left_out import LeftOutTowers
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -76,17 +76,17 @@ def embed_held_out(
     data: TrainingSet,
     held_out: HeldOutTask,
     fields: Sequence[str] | None = None,
-    left_out: LeftOutTowers | None = None,
+    known: Mapping[str, Vectors] = MappingProxyType({}),
 ) -> TaskEmbeddings:
     """Run the towers of a network, in its present state, over a task; it is left in evaluation mode.
 
     Args:
         fields: of the items; None: those of the task.
-        left_out: answers for rows that the network's closed forms have seen, without their groups.
+        known: (items, dim) what towers say that need not run again, by field.
     """
     numbers = data.texts.numbers
     queries = np.array([numbers[text] for text in held_out.task.texts if text is not None], np.int64)
-    items = embed_rows(network, features, data, held_out.rows, tuple(fields or held_out.task.fields), left_out)
+    items = embed_rows(network, features, data, held_out.rows, tuple(fields or held_out.task.fields), known)
     return TaskEmbeddings(held_out.task, network, embed_queries(network, features, queries), items)
 
 
@@ -104,11 +104,15 @@ def embed_rows(
     data: TrainingSet,
     rows: Rows,
     fields: tuple[str, ...],
-    left_out: LeftOutTowers | None = None,
+    known: Mapping[str, Vectors] = MappingProxyType({}),
 ) -> FieldEmbeddings:
-    """What the towers of a network, in its present state, make of some rows; it is left in evaluation mode."""
+    """What the towers of a network, in its present state, make of some rows; it is left in evaluation mode.
+
+    Args:
+        known: (rows, dim) what towers say that need not run again, by field.
+    """
     network.eval()
-    return embed_fields(network, fields, len(rows), partial(_run_tower, network, features, data, rows, left_out))
+    return embed_fields(network, fields, len(rows), partial(_run_tower, network, features, data, rows, known))
 
 
 def _run_tower(
@@ -116,7 +120,7 @@ def _run_tower(
     features: Features,
     data: TrainingSet,
     rows: Rows,
-    left_out: LeftOutTowers | None,
+    known: Mapping[str, Vectors],
     field: str,
 ) -> Iterator[tuple[Rows, Tensor]]:
     present = np.flatnonzero(data.has_field(field, rows))
@@ -124,9 +128,8 @@ def _run_tower(
     for part in _slices(len(present), _PICTURES_AT_ONCE):
         places = present[part]
         values = rows[places] if pictured else data.texts.field(field)[rows[places]]
-        if left_out is not None and field in left_out.fields:
-            asked = values if pictured else pair_with_rows(rows[places], values, len(data.texts.texts))
-            yield places, left_out.embed(field, asked)
+        if field in known:
+            yield places, torch.from_numpy(known[field][places])
         elif pictured:
             yield places, embed_pictures(network, features, values)
         else:
