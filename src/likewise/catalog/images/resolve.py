@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -178,19 +179,19 @@ class _Finder:
             status = path.stat()
         except (OSError, ValueError):
             return None
-        known = self._store.recall_file(str(path), status.st_size, status.st_mtime_ns)
+        known = self._store.recall_file(str(path), status.st_size, _last_change(status))
         return None if known is None or known.pixels > self._settings.max_pixels else known
 
     def _read_file(self, path: Path) -> KnownFile | str:
         try:
-            with open_regular_file(path) as file, translate_errors():
+            with open_regular_file(path, self._settings.root) as file, translate_errors():
                 status = check_file_size(file, self._settings.max_pixels)
                 pixels = check_picture(file, self._settings.max_pixels)
                 file.seek(0)
                 key = hashlib.file_digest(file, "sha256").hexdigest()
         except PictureError as error:
             return error.cause
-        return KnownFile(str(path), status.st_size, status.st_mtime_ns, key, pixels)
+        return KnownFile(str(path), status.st_size, _last_change(status), key, pixels)
 
     def _find_urls(self, urls: dict[str, str]) -> None:
         outcomes: dict[str, Picture | str] = {}
@@ -236,6 +237,11 @@ class _Finder:
         with self._checking:
             pixels = check_picture(io.BytesIO(data), self._settings.max_pixels)
         return self._store.keep(data), pixels
+
+
+def _last_change(status: os.stat_result) -> int:
+    """When a file was last changed, in nanoseconds; a copy that keeps the time of its original has a later one."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _shorten(source: str) -> str:
