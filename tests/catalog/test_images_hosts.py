@@ -1,6 +1,7 @@
 """A host that hangs, fails or is slow is given up within its budget, and other hosts are served in full."""
 
 import io
+import socket
 import time
 from collections import Counter
 
@@ -138,6 +139,25 @@ def test_a_pause_before_a_retry_ends_when_the_host_is_given_up(server):
     assert set(fetched.causes()) == {"timeout", "host-given-up"}
     assert all(times == 1 for times in server.asked.values())
     assert fetched.seconds < 5
+
+
+def test_names_that_take_long_to_look_up_do_not_hold_up_pictures_of_others(server, monkeypatch):
+    look_up = socket.getaddrinfo
+
+    def slow(host, *arguments, **options):
+        if str(host).endswith(".example"):
+            time.sleep(2.0)
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    bad = [server.url("/good", f"{number}.example") for number in range(40)]
+    settings = ImageSettings(allow_private_hosts=True, concurrency=48, timeout=2.5)
+    started = time.monotonic()
+    results = download([*bad, *addresses(server, "localhost", "/good", 30)], settings, lambda data: ("key", 1))
+    arrived = [time.monotonic() - started for result in results if result.cause is None]
+    assert len(arrived) == 30
+    assert max(arrived) < 1.5
 
 
 class TestResolving:

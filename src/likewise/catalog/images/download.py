@@ -4,6 +4,7 @@ import asyncio
 import queue
 import time
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -29,6 +30,7 @@ from likewise.errors import UserError
 _MOST_REDIRECTS = 5
 _LONGEST_WAIT = 30.0  # seconds between two attempts; a server that asks for more is not asked again
 _REDIRECTS = (301, 302, 303, 307, 308)
+_KEEPERS = 4
 _LONGEST_SLEEP = 0.5  # seconds until a pause looks whether its host was given up meanwhile
 
 Keep = Callable[[bytes], tuple[str, int]]  # checks and stores a picture: its SHA-256 and its number of pixels
@@ -128,9 +130,14 @@ class _Run:
         self._keep = keep
         self._report = report
         self._pause = wait_exponential(first_pause, max=_LONGEST_WAIT) + wait_random(0, first_pause)
+        self._keepers = ThreadPoolExecutor(_KEEPERS)  # in the loop's own they would wait for host names
         self._slots = asyncio.Semaphore(settings.concurrency)
 
     async def download_all(self, client: httpx.AsyncClient, gate: Gate, urls: Iterable[str], per_host: int) -> None:
+        with self._keepers:
+            await self._start_all(client, gate, urls, per_host)
+
+    async def _start_all(self, client: httpx.AsyncClient, gate: Gate, urls: Iterable[str], per_host: int) -> None:
         async with asyncio.TaskGroup() as group:
             for host in self._hosts.queue(urls, per_host):
                 for _ in range(host.connections):
@@ -163,7 +170,7 @@ class _Run:
                 await self._sleep(host, host.resumes - time.monotonic())
                 async with self._slots:  # not held while waiting for the next attempt
                     data, private = await self._timed_attempt(client, gate, host, url)
-                    key, pixels = await asyncio.to_thread(self._keep, data)
+                    key, pixels = await asyncio.get_running_loop().run_in_executor(self._keepers, self._keep, data)
         return Download(url, key, len(data), pixels, private)
 
     async def _sleep(self, host: Host, seconds: float) -> None:
