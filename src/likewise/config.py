@@ -109,6 +109,9 @@ class ImageSettings(Settings):
     concurrency: int = Field(default=16, ge=1, le=256)
     timeout: float = Field(default=15.0, gt=0)  # seconds per download
     retries: int = Field(default=2, ge=0, le=10)
+    max_host_failures: int = Field(default=20, ge=1)  # in a row, after which a host is given up for this run
+    max_host_seconds: float = Field(default=600.0, gt=0)  # by which one host may hold up a run
+    max_run_seconds: float = Field(default=1800.0, gt=0)  # by which all hosts together may
     max_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=64_000_000, ge=1)
 

@@ -189,6 +189,11 @@ def acquire_lock(lock: FileLock, *, wait: bool = True) -> None:
         raise cannot_write(Path(lock.lock_file), error) from None
 
 
+def lies_within(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, or to it, once links are followed; a loop of links leads nowhere else."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def make_folder(path: Path) -> None:
     """Create a folder and its parents if they do not exist.
 

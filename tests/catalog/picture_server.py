@@ -22,8 +22,7 @@ class PictureServer:
         class Handler(_Handler):
             server_of_tests = outer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
 
     def __enter__(self) -> "PictureServer":
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -52,6 +51,11 @@ class PictureServer:
         with self._lock:
             self.at_once += change
             self.most_at_once = max(self.most_at_once, self.at_once)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -222,6 +222,33 @@ def test_a_file_that_is_swapped_for_a_link_is_not_followed(tmp_path, monkeypatch
     assert error.value.cause in ("no-file", "not-a-file")
 
 
+@pytest.mark.parametrize("holds_folders_open", [True, False])
+@pytest.mark.parametrize("part", ["shop", "shop/images", "shop/images/a.png"])
+def test_below_a_root_nothing_is_followed_that_is_swapped_for_a_link(part, holds_folders_open, tmp_path, monkeypatch):
+    if not holds_folders_open:
+        monkeypatch.setattr(decode.os, "supports_dir_fd", set())
+    picture, secret = tmp_path / "root/shop/images/a.png", tmp_path / "elsewhere/shop/images/a.png"
+    for path, seed in ((picture, 1), (secret, 2)):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(encoded(photo(seed=seed)))
+    with decode.open_regular_file(picture, tmp_path / "root") as file:
+        assert file.read() == picture.read_bytes()
+    looked_at, swapped = os.lstat, tmp_path / "root" / part
+
+    def swap(path, **options):
+        status = looked_at(path, **options)
+        if os.fspath(path) == str(picture) and not swapped.is_symlink():
+            swapped.rename(tmp_path / "away")
+            swapped.symlink_to(tmp_path / "elsewhere" / part)
+        return status
+
+    monkeypatch.setattr(decode.os, "lstat", swap)
+    with pytest.raises(PictureError) as error:
+        decode.open_regular_file(picture, tmp_path / "root")
+    assert error.value.cause == "no-file"
+    assert swapped.is_symlink()
+
+
 def test_the_bytes_that_are_checked_are_those_that_are_decoded(tmp_path):
     picture = tmp_path / "picture.png"
     data = encoded(photo())

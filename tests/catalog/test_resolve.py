@@ -9,6 +9,7 @@ from catalog.picture_files import BAD_FILES, JPEG, PNG, encoded, photo
 from catalog.picture_server import PictureServer
 from PIL import Image
 
+from likewise.catalog.images import resolve as resolve_module
 from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.resolve import resolve_pictures
@@ -97,6 +98,44 @@ def test_a_changed_file_is_read_again(resolve, shop):
     (gone,), report = resolve(["images/0.png"])
     assert gone == ()
     assert causes(report) == {"not-a-picture": 1}
+
+
+def test_a_file_replaced_by_one_of_its_size_and_time_is_read_again(resolve, shop):
+    path = shop / "images/0.bmp"
+    path.write_bytes(encoded(photo(seed=1), "BMP"))
+    status = path.stat()
+    (before,), _ = resolve(["images/0.bmp"])
+    path.write_bytes(encoded(photo(seed=2), "BMP"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    (after,), _ = resolve(["images/0.bmp"])
+    assert before[0].key != after[0].key
+
+
+@pytest.mark.parametrize("source", ["loop.png", "there/a.png", "file:loop.png"])
+def test_a_loop_of_links_below_the_root_is_one_unusable_picture(source, resolve, shop):
+    (shop / "loop.png").symlink_to("loop.png")
+    (shop / "there").symlink_to("back")
+    (shop / "back").symlink_to("there")
+    (good, bad), report = resolve(["images/0.png"], [source], root=shop)
+    assert (len(good), bad) == (1, ())
+    assert causes(report) == {"no-file": 1}
+
+
+def test_a_picture_swapped_for_a_link_after_the_check_of_the_root_is_not_read(resolve, shop, monkeypatch):
+    (shop.parent / "secret").mkdir()
+    (shop.parent / "secret/0.png").write_bytes(encoded(photo(seed=7)))
+    opened = resolve_module.open_regular_file
+
+    def swap(path, root):
+        (shop / "images").rename(shop / "before")
+        (shop / "images").symlink_to(shop.parent / "secret")
+        return opened(path, root)
+
+    monkeypatch.setattr(resolve_module, "open_regular_file", swap)
+    (pictures,), report = resolve(["images/0.png"], root=shop)
+    assert pictures == ()
+    assert causes(report) == {"no-file": 1}
 
 
 def test_data_uris_become_files_of_the_cache(resolve, tmp_path):

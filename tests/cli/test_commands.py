@@ -1,10 +1,13 @@
 """The commands as a person types them: what they print, what they leave behind, how they refuse."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
 import pytest
+from catalog.picture_files import BAD_FILES
 from cli.commands import run_command
 from model.shape_catalogue import write_catalogue
 
@@ -69,6 +72,15 @@ def test_help_shows_an_example(command, capsys):
 
 def test_every_command_is_known():
     assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
+
+
+def test_a_damaged_picture_is_counted_and_causes_no_warning(tmp_path):
+    (tmp_path / "damaged.jpg").write_bytes(BAD_FILES["damaged.tif"][0])
+    (tmp_path / "shop.csv").write_text("title,image\ntea,damaged.jpg\n")
+    command = [sys.executable, "-m", "likewise.cli", "doctor", tmp_path / "shop.csv", "--cache", tmp_path / "cache"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert '"broken": 1' in done.stdout
+    assert done.stderr == ""
 
 
 def test_doctor_counts_rows_usable_items_and_problems(workplace, capsys):

@@ -119,6 +119,12 @@ def test_a_file_of_a_kind_that_encoders_do_not_save_is_named(kind: str, copy) ->
     assert str(folder / kind) in refusal(folder, "scratch-text")
 
 
+def test_a_loop_of_links_is_named(copy) -> None:
+    folder = copy("scratch-text")
+    (folder / "more.json").symlink_to("more.json")
+    assert f"{folder / 'more.json'} is no file that an encoder saves" in refusal(folder, "scratch-text")
+
+
 @pytest.mark.parametrize("target", ["/etc/hostname", "../outside.json", "../outside"])
 def test_a_link_that_leads_out_is_named(target: str, copy, tmp_path: Path) -> None:
     folder = copy("scratch-text")

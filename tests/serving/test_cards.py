@@ -1,5 +1,6 @@
 """Items come from strangers' files: whatever they hold is shown as text and does nothing."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_no_text_can_become_markup(text: str, name: str) -> None:
         assert {attribute for attribute, _ in page.attributes} <= _OWN_ATTRIBUTES
         assert all(value.startswith("thumbnail?id=") for attribute, value in page.attributes if attribute == "src")
         assert "onerror=alert(1)" in page.text
+
+
+def test_another_picture_has_another_address() -> None:
+    other = replace(_PICTURE, key="b" * 64)
+    addresses = [
+        dict(Reader(details_html(Item("1", {}, picture), None)).attributes)["src"] for picture in (_PICTURE, other)
+    ]
+    assert addresses == [f"thumbnail?id=1&picture={picture.key}" for picture in (_PICTURE, other)]
 
 
 def test_the_original_picture_is_not_named() -> None:

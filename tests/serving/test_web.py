@@ -1,12 +1,14 @@
 """What the page says in each state, without a browser."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from retrieval.fakes import FakeModel, catalog_of, save_picture
 
+from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture
 from likewise.config import TrainConfig
 from likewise.errors import UserError
@@ -139,6 +141,22 @@ def test_a_thumbnail_is_made_once_and_survives_a_lost_original(tmp_path: Path) -
     assert find(Item("0", {}, picture)) == made
     assert find(Item("1", {}, Picture(key="0" * 64, path=picture.path))) is None
     assert find(Item("2", {}, None)) is None
+
+
+def test_a_replaced_picture_is_shown_once_the_index_is_updated(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text("id,title,image\n1,tea,a.png\n")
+    save_picture(tmp_path / "a.png", (250, 0, 0))
+    times = (tmp_path / "a.png").stat()
+    index = Index.build(FakeModel(), Catalog.read(tmp_path / "shop.csv", cache=tmp_path / "cache"))
+    page = create_page(index, thumbnails=thumbnails_in(tmp_path / "cache"))
+    before, card = page.picture("1"), page.details("1", None)
+    save_picture(tmp_path / "a.png", (0, 0, 250))
+    os.utime(tmp_path / "a.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert page.picture("1") == before
+    index.update(Catalog.read(tmp_path / "shop.csv", cache=tmp_path / "cache"))
+    with Image.open(page.picture("1")) as shown:
+        assert shown.getpixel((5, 5))[2] > 200
+    assert page.details("1", None) != card  # or else a browser would show what it has kept
 
 
 class TestStrangersIndex:

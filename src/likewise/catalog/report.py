@@ -31,7 +31,7 @@ PICTURE_CAUSES: dict[str, str] = {
     "port-refused": "names a port that pictures do not come from",
     "host-not-found": "names a host that does not exist",
     "connection-failed": "lies on a host that could not be reached",
-    "host-unreachable": "was not tried, because its host was unreachable several times in a row",
+    "host-given-up": "lies on a host that failed or was slow too often in this run; the next run asks it again",
     "connection-broken": "came from a host that broke off or did not speak HTTP",
     "timeout": "took too long to download",
     "too-many-redirects": "was redirected too often",

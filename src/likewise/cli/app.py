@@ -1,6 +1,7 @@
 """The `likewise` program: all commands, and how it ends when one fails."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -28,6 +29,7 @@ for command in (sample, doctor, train, evaluate, compare, encode, index, search,
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 2."""
     print_logs()
+    warnings.filterwarnings("ignore", module="PIL")  # reports say what is wrong with a picture
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (UserError, CycloptsError) as error:

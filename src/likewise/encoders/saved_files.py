@@ -10,6 +10,7 @@ from typing import Any
 
 from likewise.config import MOST_PIXELS
 from likewise.errors import UserError
+from likewise.files import lies_within
 from likewise.parsing import MOST_JSON_BYTES, read_json
 
 KINDS = (".json", ".txt", ".model", ".jinja")  # settings, vocabularies, SentencePiece models, chat templates
@@ -37,10 +38,9 @@ def check_saved_files(folder: Path) -> None:
         UserError: a file of another kind (code, a pickle), a link that leads out of the folder, a file that is larger
             than any encoder's, or a configuration that is damaged or asks for something huge.
     """
-    root = folder.resolve()
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in sorted([*folders, *files])):
-            if not path.resolve().is_relative_to(root):
+            if not lies_within(path, folder):
                 raise UserError(f"{path} is a link that points outside its folder: put the file itself there")
             if path.is_dir():
                 continue

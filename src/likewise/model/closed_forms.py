@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from likewise.errors import UserError
-from likewise.files import make_folder, replace_file
+from likewise.files import lies_within, make_folder, replace_file
 from likewise.model.heads import KernelMap, PictureMap, empty_map
 from likewise.model.network import Network
 from likewise.model.run_folder import CLOSED_FORMS
@@ -57,7 +57,7 @@ def load_closed_forms(run: Path, network: Network) -> dict[str, dict[str, Pictur
     path = run / CLOSED_FORMS
     if not path.is_file():
         return {}
-    if not path.resolve().is_relative_to(run.resolve()):
+    if not lies_within(path, run):
         raise UserError(f"{path} is a link that points outside the run: put the file itself there")
     try:
         with safe_open(path, "pt") as file:

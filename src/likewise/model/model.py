@@ -23,7 +23,7 @@ from likewise.encoders.device import has_native_bfloat16, recall_precision, reso
 from likewise.encoders.feature_cache import FeatureCache
 from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
-from likewise.files import make_folder, replace_tree, temporary_folder, write_file
+from likewise.files import lies_within, make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
 from likewise.model.featurizer import Featurizer, batches
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
@@ -307,7 +307,7 @@ def _encoder(network: Network, modality: str) -> Encoder:
 def _check_links(run: Path) -> None:
     """See that no file of a run is a link to something outside of it."""
     for name in (CONFIG, WEIGHTS, ENCODERS):
-        if not (run / name).resolve().is_relative_to(run.resolve()):
+        if not lies_within(run / name, run):
             raise UserError(f"{run / name} is a link that points outside the run: put the file itself there")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from likewise.errors import UserError
-from likewise.files import DamageError
+from likewise.files import DamageError, lies_within
 from likewise.progress import say
 from likewise.retrieval.items import digest
 from likewise.retrieval.lexical.writer import LexicalIndex
@@ -150,7 +150,7 @@ def _leads_outside(run: Path, location: Location) -> bool:
     """Whether a store is a folder of this machine outside the run."""
     if location.hosts or location.is_server or not location.path.strip("/"):
         return False
-    return not Path(location.within(run).path).resolve().is_relative_to(run.resolve())
+    return not lies_within(Path(location.within(run).path), run)
 
 
 class _CheckedError(Exception):

@@ -70,7 +70,10 @@ def _card(hit: Hit) -> str:
 def _picture(item: Item | Hit) -> str:
     """The thumbnail over a neutral card with the title, which shows where there is no thumbnail."""
     words = escape(choose_title(item))
-    image = f'<img src="thumbnail?id={quote(item.id, safe="")}" alt="" draggable="false">' if item.picture else ""
+    image = ""
+    if item.picture:  # its key makes the address another one where the picture is, which browsers do not know yet
+        address = f"thumbnail?id={quote(item.id, safe='')}&amp;picture={item.picture.key}"
+        image = f'<img src="{address}" alt="" draggable="false">'
     return f'<span class="picture"><span class="placeholder" aria-hidden="true">{words}</span>{image}</span>'
 
 

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from likewise.files import lies_within
+
 _FILE = "/gradio_api/file="
 _JOIN = "/gradio_api/queue/join"
 _READ = re.compile(
@@ -66,7 +68,7 @@ class Guard:
 
     def _is_upload(self, path: str) -> bool:
         try:
-            return Path(path).resolve().is_relative_to(self._uploads) and "://" not in path
+            return lies_within(Path(path), self._uploads) and "://" not in path
         except (OSError, ValueError):
             return False
 

@@ -24,6 +24,7 @@ _LARGEST_PIXEL = 8  # bytes: four channels of 16 bits
 _HEADER_ALLOWANCE = 1_000_000  # bytes of profiles and previews beside the pixels
 _TAIL = 65_536
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+_FOLDER_FLAGS = sum(getattr(os, name, 0) for name in ("O_PATH", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"))
 LONGEST_PATH = 32_767  # characters: no system opens a longer one
 
 _TURNS = {
@@ -102,8 +103,12 @@ def check_picture(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> int:
         return pixels
 
 
-def open_regular_file(path: str | Path) -> io.BufferedReader:
+def open_regular_file(path: str | Path, root: Path | None = None) -> io.BufferedReader:
     """Open a regular file for reading; never waits on a pipe and never touches a device.
+
+    Args:
+        path: a file; without `root`, a link to one is followed.
+        root: the file must lie below this folder, and no part of its path below it may be a link; None: anywhere.
 
     Raises:
         PictureError: there is no such file, it may not be read, or it is not a regular file.
@@ -113,12 +118,14 @@ def open_regular_file(path: str | Path) -> io.BufferedReader:
     try:
         real, mode = os.fspath(path), os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
+            if root is not None:  # a loop, or swapped since links were resolved
+                raise PictureError("no-file")
             real = os.path.realpath(path, strict=True)
             mode = os.lstat(real).st_mode
         if not stat.S_ISREG(mode):
             raise PictureError("not-a-file")
         # Between the two calls the file may be swapped for a link, or for a pipe, whose writer must not be waited for.
-        descriptor = os.open(real, _FLAGS)
+        descriptor = os.open(real, _FLAGS) if root is None else _open_below(root, real)
     except ValueError:  # a NUL byte or a lone surrogate in the name
         raise PictureError("malformed-source") from None
     except PermissionError:
@@ -129,6 +136,33 @@ def open_regular_file(path: str | Path) -> io.BufferedReader:
         os.close(descriptor)
         raise PictureError("not-a-file")
     return os.fdopen(descriptor, "rb")
+
+
+def _open_below(root: Path, path: str) -> int:
+    """Open a file below a folder, part by part, so that no part can be a link by the time it is opened."""
+    folder = os.path.realpath(root)
+    if not Path(path).is_relative_to(folder):
+        raise PictureError("outside-root")
+    *parts, name = Path(path).relative_to(folder).parts
+    if os.open not in os.supports_dir_fd:
+        return _open_and_compare(path)
+    descriptor = os.open(folder, _FOLDER_FLAGS)
+    try:
+        for part in parts:
+            above, descriptor = descriptor, os.open(part, _FOLDER_FLAGS, dir_fd=descriptor)
+            os.close(above)
+        return os.open(name, _FLAGS, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_and_compare(path: str) -> int:
+    """Open a file and see afterwards that its path leads to it without links, where folders cannot be held open."""
+    descriptor = os.open(path, _FLAGS)
+    if os.path.realpath(path) == path and os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+        return descriptor
+    os.close(descriptor)
+    raise PictureError("no-file")
 
 
 def check_file_size(file: BinaryIO, max_pixels: int) -> os.stat_result:

@@ -3,8 +3,8 @@
 import asyncio
 import queue
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -20,6 +20,7 @@ from tenacity import (
     wait_random,
 )
 
+from likewise.catalog.images.hosts import GIVEN_UP, STATUSES_THAT_PASS, Host, Hosts
 from likewise.catalog.images.network import Gate, Resolver, build_client
 from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.sources import normalize_url
@@ -29,8 +30,8 @@ from likewise.errors import UserError
 _MOST_REDIRECTS = 5
 _LONGEST_WAIT = 30.0  # seconds between two attempts; a server that asks for more is not asked again
 _REDIRECTS = (301, 302, 303, 307, 308)
-_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
-_FAILURES_OF_A_DEAD_HOST = 5
+_KEEPERS = 4
+_LONGEST_SLEEP = 0.5  # seconds until a pause looks whether its host was given up meanwhile
 
 Keep = Callable[[bytes], tuple[str, int]]  # checks and stores a picture: its SHA-256 and its number of pixels
 
@@ -69,6 +70,7 @@ def download(
     settings: ImageSettings,
     keep: Keep,
     *,
+    hosts: Hosts | None = None,
     per_host: int = 8,
     first_pause: float = 0.5,
     resolve: Resolver | None = None,
@@ -83,6 +85,7 @@ def download(
         urls: different http(s) URLs.
         settings: concurrency, time, retries, bytes, and whether private hosts are allowed.
         keep: called in a thread with the bytes; a `PictureError` from it makes the download a failure.
+        hosts: what earlier downloads of the same run have learnt of their hosts; None: nothing.
         per_host: connections that one host is asked to bear at once.
         first_pause: seconds before the first retry; it doubles, and is jittered.
         resolve, inner: how hosts are looked up and dialled; replaced in tests.
@@ -91,7 +94,7 @@ def download(
         UserError: `keep` could not write.
     """
     finished: queue.SimpleQueue[Download | None] = queue.SimpleQueue()
-    run = _Run(settings, keep, finished.put, first_pause)
+    run = _Run(settings, hosts or Hosts(settings), keep, finished.put, first_pause)
 
     async def all_of_them() -> None:
         gate = Gate(settings.allow_private_hosts, resolve)
@@ -115,55 +118,87 @@ class _Run:
     """The downloads of one call, sharing limits."""
 
     def __init__(
-        self, settings: ImageSettings, keep: Keep, report: Callable[[Download], None], first_pause: float
+        self,
+        settings: ImageSettings,
+        hosts: Hosts,
+        keep: Keep,
+        report: Callable[[Download], None],
+        first_pause: float,
     ) -> None:
         self._settings = settings
+        self._hosts = hosts
         self._keep = keep
         self._report = report
         self._pause = wait_exponential(first_pause, max=_LONGEST_WAIT) + wait_random(0, first_pause)
+        self._keepers = ThreadPoolExecutor(_KEEPERS)  # in the loop's own they would wait for host names
         self._slots = asyncio.Semaphore(settings.concurrency)
 
     async def download_all(self, client: httpx.AsyncClient, gate: Gate, urls: Iterable[str], per_host: int) -> None:
-        hosts: dict[str, _Host] = {}
-        for url in urls:
-            hosts.setdefault(httpx.URL(url).host, _Host()).waiting.append(url)
-        async with asyncio.TaskGroup() as group:
-            for host in hosts.values():
-                for _ in range(min(per_host, len(host.waiting))):
-                    group.create_task(self._work(client, gate, host))
+        with self._keepers:
+            await self._start_all(client, gate, urls, per_host)
 
-    async def _work(self, client: httpx.AsyncClient, gate: Gate, host: "_Host") -> None:
+    async def _start_all(self, client: httpx.AsyncClient, gate: Gate, urls: Iterable[str], per_host: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for host in self._hosts.queue(urls, per_host):
+                for _ in range(host.connections):
+                    group.create_task(self._work(client, gate, host))
+                await asyncio.sleep(0)  # starting thousands takes seconds, in which the first may not run out of time
+
+    async def _work(self, client: httpx.AsyncClient, gate: Gate, host: Host) -> None:
         while host.waiting:
             url = host.waiting.popleft()
-            if host.failures_in_a_row >= _FAILURES_OF_A_DEAD_HOST:
-                self._report(Download(url, cause="host-unreachable"))
+            if self._hosts.is_given_up(host):
+                self._report(Download(url, cause=GIVEN_UP))
                 continue
             try:
-                result = await self._with_retries(client, gate, url)
-                host.failures_in_a_row = 0
+                result = await self._with_retries(client, gate, host, url)
             except PictureError as error:
                 result = Download(url, cause=error.cause)
-                host.failures_in_a_row += 1 if error.cause == "connection-failed" else -host.failures_in_a_row
+            self._hosts.count_outcome(host, result.cause)
             self._report(result)
 
-    async def _with_retries(self, client: httpx.AsyncClient, gate: Gate, url: str) -> Download:
+    async def _with_retries(self, client: httpx.AsyncClient, gate: Gate, host: Host, url: str) -> Download:
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self._settings.retries + 1),
             retry=retry_if_exception_type(_PassingError),
             wait=self._wait,
+            sleep=lambda seconds: self._sleep(host, seconds),
             reraise=True,
         )
         async for attempt in attempts:
             with attempt:
+                await self._sleep(host, host.resumes - time.monotonic())
                 async with self._slots:  # not held while waiting for the next attempt
-                    data, private = await self._attempt(client, gate, url)
-                    key, pixels = await asyncio.to_thread(self._keep, data)
+                    data, private = await self._timed_attempt(client, gate, host, url)
+                    key, pixels = await asyncio.get_running_loop().run_in_executor(self._keepers, self._keep, data)
         return Download(url, key, len(data), pixels, private)
+
+    async def _sleep(self, host: Host, seconds: float) -> None:
+        """Pause, no longer than until the host is given up."""
+        started = time.monotonic()
+        while (left := started + seconds - time.monotonic()) > 0 and not self._hosts.is_given_up(host):
+            part = min(left, _LONGEST_SLEEP)
+            await asyncio.sleep(part)
+            self._hosts.lose(host, part)
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.wait if isinstance(error, _PassingError) else None
-        return self._pause(state) if asked is None else asked
+        return self._pause(state) if asked is None else 0.0  # the whole host is left alone for as long as it asked
+
+    async def _timed_attempt(self, client: httpx.AsyncClient, gate: Gate, host: Host, url: str) -> tuple[bytes, bool]:
+        if self._hosts.is_given_up(host):
+            raise PictureError(GIVEN_UP)
+        started = time.monotonic()
+        try:
+            data, private = await self._attempt(client, gate, url)
+        except PictureError as error:
+            self._hosts.count_failure(host, error.cause, time.monotonic() - started)
+            if isinstance(error, _PassingError) and error.wait is not None:
+                self._hosts.postpone(host, error.wait)
+            raise
+        self._hosts.count_picture(host, time.monotonic() - started, len(data))
+        return data, private
 
     async def _attempt(self, client: httpx.AsyncClient, gate: Gate, url: str) -> tuple[bytes, bool]:
         try:
@@ -179,14 +214,6 @@ class _Run:
             raise
         except Exception:  # one odd server must not end the run
             raise PictureError("connection-broken") from None
-
-
-class _Host:
-    """What is still to be asked of one host, and how it behaves."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[str] = deque()
-        self.failures_in_a_row = 0
 
 
 async def _follow(client: httpx.AsyncClient, gate: Gate, url: str, max_bytes: int) -> tuple[bytes, bool]:
@@ -209,7 +236,7 @@ async def _follow(client: httpx.AsyncClient, gate: Gate, url: str, max_bytes: in
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
     """The body, never more than `max_bytes` of it whatever the headers promise."""
     status = response.status_code
-    if status in _TRY_AGAIN:
+    if status in STATUSES_THAT_PASS:
         wait = _seconds_to_wait(response.headers.get("retry-after"))
         if wait is not None and wait > _LONGEST_WAIT:
             raise PictureError(f"http-{status}")

@@ -83,7 +83,7 @@ class KnownFile:
 
     path: str
     size: int
-    modified: int  # nanoseconds
+    modified: int  # nanoseconds; of its bytes or its name, whichever is later
     key: str
     pixels: int
 

@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import io
+import os
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,19 +22,21 @@ from likewise.catalog.images.decode import (
     translate_errors,
 )
 from likewise.catalog.images.download import download
+from likewise.catalog.images.hosts import GIVEN_UP, Hosts, is_failure_of_host
 from likewise.catalog.images.outcomes import KnownFile, Remembered
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
 from likewise.catalog.report import Report
 from likewise.config import ImageSettings
-from likewise.progress import Bar
+from likewise.progress import Bar, say
 
 _READERS = 4
+_NAMED_HOSTS = 5
 _FILES_A_TRANSACTION = 1000
 # A failure that says something about our limits holds only as long as they stay the same.
 _CAUSES_OF_LIMITS = ("address-refused", "too-large", "too-many-pixels", "timeout")
 # Nothing was asked for, so there is nothing to spare by not trying again.
-_FORGOTTEN = ("host-not-found", "host-unreachable")
+_FORGOTTEN = "host-not-found"
 
 
 def resolve_pictures(
@@ -82,6 +86,9 @@ def resolve_pictures(
                         chosen[row].setdefault(found.key, found)
                     else:
                         report.count(found, names[row] if names else _shorten(source))
+        finder.remember_failures()
+    if finder.given_up:
+        report.note(_describe_given_up(finder.given_up))
     if finder.passed_over:
         report.note(
             f"{finder.passed_over} pictures that could not be downloaded in an earlier run were not tried again; "
@@ -120,6 +127,9 @@ class _Finder:
     def __init__(self, base: Path, settings: ImageSettings, store: PictureCache) -> None:
         self.found: dict[str, Picture | str] = {}  # source → the picture, or the cause why there is none
         self.passed_over = 0
+        self.given_up: Counter[str] = Counter()  # host → pictures that it was not asked for
+        self._hosts = Hosts(settings, say)
+        self._failed: dict[str, Remembered] = {}  # URL → a failure of its host, remembered unless that is given up
         self._checking = threading.Semaphore(_READERS)  # a check may decode, which takes memory
         self._base = base
         self._settings = settings
@@ -178,19 +188,19 @@ class _Finder:
             status = path.stat()
         except (OSError, ValueError):
             return None
-        known = self._store.recall_file(str(path), status.st_size, status.st_mtime_ns)
+        known = self._store.recall_file(str(path), status.st_size, _last_change(status))
         return None if known is None or known.pixels > self._settings.max_pixels else known
 
     def _read_file(self, path: Path) -> KnownFile | str:
         try:
-            with open_regular_file(path) as file, translate_errors():
+            with open_regular_file(path, self._settings.root) as file, translate_errors():
                 status = check_file_size(file, self._settings.max_pixels)
                 pixels = check_picture(file, self._settings.max_pixels)
                 file.seek(0)
                 key = hashlib.file_digest(file, "sha256").hexdigest()
         except PictureError as error:
             return error.cause
-        return KnownFile(str(path), status.st_size, status.st_mtime_ns, key, pixels)
+        return KnownFile(str(path), status.st_size, _last_change(status), key, pixels)
 
     def _find_urls(self, urls: dict[str, str]) -> None:
         outcomes: dict[str, Picture | str] = {}
@@ -200,18 +210,28 @@ class _Finder:
                 outcomes[url] = known
         unknown = [url for url in dict.fromkeys(urls.values()) if url not in outcomes]
         if unknown:
-            results = download(unknown, self._settings, self._check_and_keep)
+            results = download(unknown, self._settings, self._check_and_keep, hosts=self._hosts)
             with Bar("Downloading pictures", len(unknown)) as bar, contextlib.closing(results):
                 for result in results:
                     bar.advance()
                     outcomes[result.url] = self._build_outcome(result.key, result.cause)
-                    if result.cause not in _FORGOTTEN:
-                        known_now = Remembered(
-                            result.key, result.size, result.pixels, result.private, result.cause, self._limits
-                        )
+                    known_now = Remembered(
+                        result.key, result.size, result.pixels, result.private, result.cause, self._limits
+                    )
+                    if result.cause == GIVEN_UP:
+                        self.given_up[self._hosts.find(result.url).name] += 1
+                    elif result.cause is not None and is_failure_of_host(result.cause):
+                        self._failed[result.url] = known_now
+                    else:
                         self._store.remember(result.url, known_now)
         for source, url in urls.items():
             self.found[source] = outcomes[url]
+
+    def remember_failures(self) -> None:
+        """Record what failed because of its host, unless that was given up: then it says nothing of the picture."""
+        for url, known in self._failed.items():
+            if known.cause != _FORGOTTEN and not self._hosts.is_given_up(self._hosts.find(url)):
+                self._store.remember(url, known)
 
     def _recall_url(self, url: str) -> Picture | str | None:
         """The outcome of an earlier run, if it is valid under the current settings; None: the URL must be requested."""
@@ -236,6 +256,21 @@ class _Finder:
         with self._checking:
             pixels = check_picture(io.BytesIO(data), self._settings.max_pixels)
         return self._store.keep(data), pixels
+
+
+def _describe_given_up(hosts: Counter[str]) -> str:
+    """A sentence on the hosts that were given up, and how many pictures they were not asked for."""
+    named = ", ".join(name for name, _ in hosts.most_common(_NAMED_HOSTS))
+    more = f" and {len(hosts) - _NAMED_HOSTS:,} other hosts" if len(hosts) > _NAMED_HOSTS else ""
+    return (
+        f"gave up on {named}{more} after too many failures or too much lost time: {hosts.total():,} pictures were not "
+        "asked for; the next run asks for them"
+    )
+
+
+def _last_change(status: os.stat_result) -> int:
+    """When a file was last changed, in nanoseconds; a copy that keeps the time of its original has a later one."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _shorten(source: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +185,7 @@ def _confine(path: Path, root: Path | None) -> Path:
         raise PictureError("network-path")
     if root is None:
         return path.absolute()
-    resolved = path.resolve()
-    if not resolved.is_relative_to(root.resolve()):
+    resolved = Path(os.path.realpath(path))  # unlike Path.resolve, it leaves a loop of links to whoever opens it
+    if not resolved.is_relative_to(os.path.realpath(root)):
         raise PictureError("outside-root")
     return resolved
