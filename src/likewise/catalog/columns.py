@@ -9,6 +9,7 @@ from likewise.errors import UserError
 
 FIELDS = ("title", "description", "image")
 COLUMNS = ("id", *FIELDS)
+MOST_COLUMNS = 5_000  # of a file
 _OWN_NAMES = {"id": "id", "title": "title", "description": "description", "image_url": "image", "image": "image"}
 _EXPECTED = frozenset({"id", "title", "description", "imageurl", "image"})
 
@@ -122,6 +123,16 @@ def _find_name(name: str, found: Sequence[str]) -> str:
     if len(same) == 1:
         return same[0]
     raise unknown_column_error(name, found)
+
+
+def check_width(width: int, name: str, kind: str = "columns") -> None:
+    """See that a file has no more columns than a table of items can sensibly have.
+
+    Raises:
+        UserError: it has.
+    """
+    if width > MOST_COLUMNS:
+        raise UserError(f"{name} has more than {MOST_COLUMNS:,} {kind}: it is not a table of items")
 
 
 def unknown_column_error(name: str, found: Sequence[str]) -> UserError:

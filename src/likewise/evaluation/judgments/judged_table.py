@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from likewise.catalog.parquet import read_parquet
 from likewise.errors import UserError
 from likewise.evaluation.judgments.strangers_text import grade, json_objects, query_text, read_bytes, read_text
 
@@ -162,7 +161,7 @@ def _delimited_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     data = read_bytes(path)
     try:
-        table = pl.read_parquet(data)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        raise UserError(f"{path} is no Parquet file, or is damaged or not fully copied") from None
+        table = read_parquet(data)
+    except ValueError as error:
+        raise UserError(f"{path} is no Parquet file that can be read: {error}") from None
     yield from enumerate(table.iter_rows(named=True), 1)
