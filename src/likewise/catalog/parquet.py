@@ -1,6 +1,6 @@
-"""Reader of Parquet files that may come from strangers: the footer says what is in one before any of it is decompressed.
+"""Reader of Parquet files from strangers: the footer says what is in one before any of it is decompressed.
 
-A small file can stand for any number of rows, columns and bytes, and nested columns use up the stack of what reads them.
+A small file can stand for any number of rows, columns and bytes, and deeply nested columns exhaust the stack.
 """
 
 import io
