@@ -20,7 +20,7 @@ from likewise.catalog.report import Report
 from likewise.errors import UserError
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_EXCEL_HINT = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_EXCEL_HINT = re.compile(r"sep=([^\"\r\n])\s*", re.IGNORECASE)
 _LINES_PER_RECORD = 10_000
 _READ_AGAIN, _READ_AGAIN_AT_LEAST = 10, 1_000_000  # characters: times those of the file so far
 _MOST_SEPARATORS = 1_000_000  # of a line; each may become an object
