@@ -443,7 +443,8 @@ def test_the_vectors_of_fields_are_replaced_and_removed_with_their_items(place: 
         store.upsert(ITEMS[:50], VECTORS[:50], given[:50])
     store = open_store(place)
     store.upsert(ITEMS[40:60], VECTORS[40:60], changed[40:60])
-    store.upsert(pl.concat([ITEMS[5:6], ITEMS[5:6]]), VECTORS[:2], changed[[0, 5]])
+    for vector, towers in ((0, 0), (1, 5)):
+        store.upsert(ITEMS[5:6], VECTORS[[vector]], changed[[towers]])
     store.delete(["item-1", "item-45"])
     expected = np.concatenate([given[:40], changed[40:]])
     expected[5] = changed[5]
