@@ -1,6 +1,7 @@
 """A file is written whole or not at all, and a damaged record is never read."""
 
 import contextlib
+import csv
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from likewise.files import (
     replace_file,
     replace_tree,
     temporary_folder,
+    write_csv,
     write_file,
     write_record,
 )
@@ -103,6 +105,35 @@ def test_a_folder_takes_over_what_another_holds(tmp_path: Path) -> None:
     assert found == {"same": "1", "changed": "two", "new/file": "5"}
     assert (target / "same").stat().st_ino == untouched
     assert names(tmp_path) == ["target"]
+
+
+def test_a_spreadsheet_runs_no_cell_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    formulas = [
+        "=1+1",
+        "+1+1",
+        "-1+1",
+        "@SUM(A1)",
+        "\tx",
+        "\rx",
+        "\nx",
+        "＝1",
+        "-",
+        "--1",
+        "+x",
+        "-3.5.1",
+        "=cmd|' /C calc'!A0",
+    ]
+    plain = ["-3.5", "+4", "-1e-3", "007", "a=b", "'x", "", "x,y", 'say "hi"']
+    write_csv(tmp_path / "a.csv", ("=id",), [(cell,) for cell in formulas + plain])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert [cell for (cell,) in csv.reader(file)] == [f"'{cell}" for cell in ("=id", *formulas)] + plain
+
+
+def test_a_leftover_of_no_possible_process_stops_no_write(tmp_path: Path) -> None:
+    leftover = tmp_path / f".a.txt.{'9' * 30}-0123abcd.tmp"
+    leftover.touch()
+    write_file(tmp_path / "a.txt", "new")
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:

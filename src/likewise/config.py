@@ -22,13 +22,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 MOST_PIXELS = 4_096  # side length of an encoder's input
 _LONGEST_QUOTE = 100
-_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
+_TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh])")
 
 
 class Settings(BaseModel):
     """The base of all settings: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -126,10 +126,10 @@ class ModelSettings(Settings):
         64
     """
 
-    text_encoder: str = Field(default="lite-text", max_length=4_096)
-    image_encoder: str = Field(default="lite-image", max_length=4_096)
+    text_encoder: str = Field(default="lite-text", min_length=1, max_length=4_096)
+    image_encoder: str = Field(default="lite-image", min_length=1, max_length=4_096)
     dim: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 512  # auto: width of the backbone
-    fields: Annotated[tuple[str, ...], Field(max_length=64)] = ("title", "description", "image")
+    fields: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] = ("title", "description", "image")
     resolution: int | None = Field(default=None, ge=1, le=MOST_PIXELS)  # input side in pixels; None: the encoder's own
     hflip_tta: bool | None = None  # average each picture with its mirror image; None: with effort best only
 
@@ -212,7 +212,7 @@ class TrainConfig(Settings):
     validation: Fraction = 0.1  # fraction of items for choosing the best checkpoint
     test: Fraction = 0.1  # fraction of items for the final report
     refit: bool = True  # fit the final model on all items, once it is measured; where cross-validation chose its shares
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     device: Device = "auto"
     threads: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -16,16 +16,18 @@ Records are small JSON files with a `format` version and a checksum of their own
 """
 
 import contextlib
+import csv
 import errno
 import filecmp
 import glob
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from likewise.errors import UserError
 from likewise.parsing import read_json
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.tmp")
+_FORMULA, _NUMBER = re.compile(r"[=+\-@\t\r\n＝＋－＠]"), re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _FOLDER = "folder"
 _LARGEST_RECORD = 64_000_000  # bytes
 
@@ -112,6 +115,21 @@ def write_file(path: Path, content: bytes | str, *, temporary_in: Path | None = 
     """
     with replace_file(path, temporary_in=temporary_in, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file atomically, for people who open it in a spreadsheet.
+
+    A cell that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers.
+
+    Raises:
+        UserError: the file cannot be written; the old one is as it was.
+    """
+    table = io.StringIO(newline="")
+    lines = csv.writer(table)
+    for row in (header, *rows):
+        lines.writerow([f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell for cell in row])
+    write_file(path, table.getvalue())
 
 
 @contextlib.contextmanager
@@ -311,7 +329,7 @@ def _shortened(name: str) -> str:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has a number that is too large for one
         return False
     except OSError:
         return True

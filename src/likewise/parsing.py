@@ -11,6 +11,7 @@ from likewise.errors import UserError
 MOST_YAML_BYTES = 250_000
 MOST_JSON_BYTES = 8_000_000  # a configuration that names 20,000 classes has 2 MB
 _DEEPEST = 50
+_NOT_OF_ITS_TAG = (ArithmeticError, AttributeError, LookupError, TypeError)  # raised for such as `!!bool perhaps`
 _MOST_DIGITS = 400  # of an integer; Python itself takes quadratic time from there on
 
 
@@ -34,9 +35,12 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested more than {_DEEPEST} levels deep") from None
-    except ValueError:
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON at line {error.lineno}, column {error.colno}") from None
+    except ValueError:  # bytes that are not UTF-8, an integer of thousands of digits
         raise ValueError("it is no JSON") from None
-    _check_depth(value)
+    if _count_brackets(text) > _DEEPEST:
+        _check_depth(value)
     return value
 
 
@@ -71,7 +75,7 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"cannot read the config file {path}: {error.strerror}") from None
     except _RefusedError as error:
         raise UserError(f"the config file {path} is refused: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, UnicodeDecodeError, *_NOT_OF_ITS_TAG):
         raise UserError(f"the config file {path} is not valid YAML") from None
     except RecursionError:
         raise UserError(f"the config file {path} is refused: it is nested more than {_DEEPEST} levels deep") from None
@@ -109,6 +113,10 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def _count_brackets(text: str | bytes) -> int:
+    return text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
 
 
 def _check_depth(value: Any) -> None:

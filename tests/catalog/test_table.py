@@ -95,7 +95,7 @@ HOSTILE = {
     "cut.csv.gz": (gzip.compress(b"title\n" + b"a\n" * 5000)[:-20], "damaged"),
     "words.jsonl": (b"hello\nworld\n", "no JSON objects"),
     "list.json": (b'[{"title": "a"', "cannot be read"),
-    "deep.json": (b"[" * 200_000, "nested too deeply"),
+    "deep.json": (b"[" * 200_000, "nested more than 50 levels"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ def test_what_is_no_picture_is_no_thumbnail(saved: Path, tmp_path: Path) -> None
     _, found = load_portable(saved, tmp_path / "unpacked", "cpu")
     assert list(found.pictures) == [None, None, None]
     assert not list((tmp_path / "unpacked").rglob("*.jpg"))
+
+
+def test_items_with_the_same_id_are_not_saved(model: Model, items: EncodedItems, tmp_path: Path) -> None:
+    twice = EncodedItems(items.vectors, items.table.with_columns(id=pl.Series(["x", "y", "x"])), items.pictures)
+    with pytest.raises(UserError, match="id 'x' occurs more than once"):
+        save_portable(tmp_path / "weights.pt", model, twice, cache=tmp_path / "cache")
+    assert not (tmp_path / "weights.pt").exists()
 
 
 def test_a_full_disk_leaves_the_old_file(
@@ -138,6 +146,16 @@ def _metadata_damaged(content: dict[str, Any]) -> None:
     content["metadata"] = content["metadata"][:20].clone()
 
 
+def _metadata_with_ids(content: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    pl.DataFrame({"id": ["x", "y", "z"], "title": ["a", "b", "c"]}).write_parquet(file)
+    content["metadata"] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
+def _half_a_character(content: dict[str, Any]) -> None:
+    content["titles"] = ["\ud800", None, None]
+
+
 def _later_version(content: dict[str, Any]) -> None:
     content["likewise"] = 2
 
@@ -162,6 +180,8 @@ def _foreign(content: dict[str, Any]) -> None:
         _weight_missing,
         _tokenizer_missing,
         _metadata_damaged,
+        _metadata_with_ids,
+        _half_a_character,
         _later_version,
         _foreign,
     ],

@@ -15,6 +15,7 @@ from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.errors import UserError
+from likewise.retrieval.export import write_vectors
 from likewise.retrieval.index import Index
 from likewise.retrieval.location import IndexLocation
 from likewise.stores.registry import remembered_store, replace_store
@@ -326,6 +327,29 @@ def test_example_titles_are_short_different_and_from_everywhere() -> None:
     assert small.example_titles() == ["Tea"]
     untitled = Index.from_vectors(MODEL, np.ones((1, 64)), pl.DataFrame({"id": ["a"], "name": ["Tea"]}))
     assert untitled.example_titles() == []
+
+
+def test_items_with_the_same_id_are_refused_also_far_apart(catalog: FakeCatalog, tmp_path: Path) -> None:
+    count = 10_001
+    table = pl.DataFrame({"id": [f"item-{row % (count - 1)}" for row in range(count)]})
+    with pytest.raises(UserError, match="id 'item-0' occurs more than once"):
+        Index.from_vectors(MODEL, np.ones((count, MODEL.dim), np.float32), table)
+    index = Index.build(MODEL, catalog, tmp_path)
+    catalog.table = catalog.table.with_columns(id=pl.lit("one"))
+    with pytest.raises(UserError, match="id 'one' occurs more than once"):
+        index.update(catalog)
+    assert len(index) == 4
+    with pytest.raises(UserError, match="id 'a' occurs more than once"):
+        write_vectors(tmp_path / "vectors.parquet", ["a", "b", "a"], np.ones((3, 4), np.float32))
+    assert not (tmp_path / "vectors.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "items", [pl.DataFrame({"title": ["a"]}), pl.DataFrame({"id": [1]}), pl.DataFrame({"id": [None]})]
+)
+def test_vectors_without_ids_are_refused(items: pl.DataFrame) -> None:
+    with pytest.raises(UserError, match='need a column "id"'):
+        Index.from_vectors(MODEL, np.ones((1, MODEL.dim), np.float32), items)
 
 
 def test_vectors_of_the_wrong_shape_are_refused() -> None:

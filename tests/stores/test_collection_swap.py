@@ -1,5 +1,7 @@
 """What engines share whose stores are collections behind an alias."""
 
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -7,8 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from likewise.stores.collection_swap import find_abandoned, split_by_size
+from likewise.errors import UserError
+from likewise.stores.collection_swap import find_abandoned, replace_collection, split_by_size
+from likewise.stores.schema import Schema
 from likewise.stores.shared_database import SharedDatabases
+from likewise.stores.uri import Location, parse_location
 
 
 def name(collection: str, age: timedelta) -> str:
@@ -21,11 +26,66 @@ def test_what_a_dead_process_left_is_told_from_the_work_of_others() -> None:
         name("shop", timedelta(days=2)),
         name("shop", timedelta(days=9)),
     )
-    others = ["shop", "shop_2", name("shop_2", timedelta(days=2)), "shop_99999999T999999_0123abc", "other"]
+    others = ["shop", "shop_2", name("shop_2", timedelta(days=2)), "shop_99999999T999999_0123abcd", "other"]
+    others += ["shop_20260101T000000_0123abc", "shop_٢٠٢٦٠١٠١T٠٠٠٠٠٠_0123abcd"]
     everything = [young, old, used, *others]
     assert find_abandoned(everything, "shop", {used}, alone=False) == [old]
     assert find_abandoned(everything, "shop", {used}, alone=True) == [young, old]
     assert find_abandoned(everything, "shop", {used, young}, alone=True) == [old]
+
+
+@dataclass
+class FakeConnection:
+    """An engine that has collections, and one alias."""
+
+    used: str | None
+    names: set[str]
+    location: Location = field(default_factory=lambda: parse_location("qdrant://host?collection=shop")[0])
+    alone: bool = True
+    building: set[str] = field(default_factory=set)
+
+    explain_errors = staticmethod(nullcontext)
+
+    def current_name(self) -> str | None:
+        return self.used
+
+    def collection_names(self) -> set[str]:
+        return self.names
+
+    def move_alias(self, name: str, previous: str | None) -> None:
+        assert previous == self.used
+        self.used = name
+
+    def drop_collection(self, name: str) -> None:
+        self.names.discard(name)
+
+    def close(self) -> None:
+        pass
+
+
+class FakeCollection:
+    schema = Schema(4)
+
+    def optimise(self) -> None:
+        pass
+
+
+def test_an_alias_of_somebody_else_keeps_its_collection() -> None:
+    connection = FakeConnection("customers", {"customers"})
+    with (
+        pytest.raises(UserError, match="that likewise did not make"),
+        replace_collection(connection, lambda _: FakeCollection()),
+    ):
+        raise AssertionError
+    assert (connection.used, connection.names) == ("customers", {"customers"})
+
+
+def test_a_name_with_an_impossible_date_stops_no_build() -> None:
+    strange = "shop_99999999T999999_0123abcd"
+    connection = FakeConnection(None, {strange})
+    with replace_collection(connection, lambda _: FakeCollection()):
+        pass
+    assert connection.names == {strange}
 
 
 def test_parcels_hold_everything_once_in_order_and_no_more_than_they_may() -> None:

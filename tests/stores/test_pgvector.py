@@ -410,6 +410,28 @@ def test_a_damaged_store_says_so(place: str) -> None:
     assert open_store(place).count() == 1
 
 
+def test_a_table_that_likewise_did_not_make_is_never_touched(place: str) -> None:
+    collection = parse_location(place)[0].collection
+    known = "INSERT INTO likewise_versions VALUES (%s, 'x', %s, '{}', %s)"
+    _filled(place, "a")
+    with _sql() as connection:
+        connection.execute("DROP TABLE IF EXISTS invoices; CREATE TABLE invoices (sum int)")
+        for name in ("invoices", "x; DROP TABLE invoices", f"{collection}_0123456789ab; DROP TABLE invoices"):
+            connection.execute(known, (name, collection, "replaced"))
+    _filled(place, "a")
+    with _sql() as connection:
+        connection.execute("SELECT sum FROM invoices")
+        assert len(_tables(place)) == 1
+        connection.execute("DELETE FROM likewise_versions WHERE collection = %s", (collection,))
+        connection.execute(known, ("invoices", collection, "in use"))
+    with pytest.raises(UserError, match="names a table that likewise did not make"):
+        open_store(place)
+    _filled(place, "b")
+    assert open_store(place).count() == 1
+    with _sql() as connection:
+        connection.execute("DROP TABLE invoices")
+
+
 def test_a_walk_goes_on_in_what_it_began_with(place: str) -> None:
     ids = [f"old {row}" for row in range(100)]
     with replace_store(place, Schema(4)) as store:

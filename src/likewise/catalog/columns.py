@@ -2,13 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from likewise.errors import UserError
 
 FIELDS = ("title", "description", "image")
 COLUMNS = ("id", *FIELDS)
+MOST_COLUMNS = 5_000  # of a file
 _OWN_NAMES = {"id": "id", "title": "title", "description": "description", "image_url": "image", "image": "image"}
 _EXPECTED = frozenset({"id", "title", "description", "imageurl", "image"})
 
@@ -105,6 +106,8 @@ def map_columns(found: Sequence[str], wanted: Mapping[str, str] | None = None) -
 
 
 def _check_given(found: Sequence[str], wanted: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(wanted, Mapping):
+        raise UserError(f"columns must map our names to those of the file, such as {{'title': 'name'}}, not {wanted!r}")
     sources: dict[str, str] = {}
     for target, name in wanted.items():
         ours = _OWN_NAMES.get(target)
@@ -112,6 +115,8 @@ def _check_given(found: Sequence[str], wanted: Mapping[str, str]) -> dict[str, s
             raise UserError(
                 f'cannot map "{target}": the columns that can be mapped are id, title, description and image_url'
             )
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f'the name of the column for "{target}" must be a text that is not blank, not {name!r}')
         sources[ours] = name if name in found else _find_name(name, found)
     return sources
 
@@ -122,6 +127,29 @@ def _find_name(name: str, found: Sequence[str]) -> str:
     if len(same) == 1:
         return same[0]
     raise unknown_column_error(name, found)
+
+
+def check_width(width: int, name: str, kind: str = "columns") -> None:
+    """See that a file has no more columns than a table of items can sensibly have.
+
+    Raises:
+        UserError: it has.
+    """
+    if width > MOST_COLUMNS:
+        raise UserError(f"{name} has more than {MOST_COLUMNS:,} {kind}: it is not a table of items")
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """See that no two items have the same id, of which one would replace the other.
+
+    Raises:
+        UserError: two have; the message names it.
+    """
+    seen: set[str] = set()
+    for id in ids:
+        if id in seen:
+            raise UserError(f"the id {id!r} occurs more than once: every item needs its own")
+        seen.add(id)
 
 
 def unknown_column_error(name: str, found: Sequence[str]) -> UserError:

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 
 from likewise.catalog.charset import decode_lines
-from likewise.catalog.delimited import RawTable
+from likewise.catalog.columns import check_width
+from likewise.catalog.delimited import RawTable, check_cells, rows_per_chunk
 from likewise.catalog.report import Report
 from likewise.errors import UserError
+from likewise.parsing import parse_json
 
-_ROWS_PER_CHUNK = 20_000
-_MOST_COLUMNS = 5_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -31,16 +31,12 @@ def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) ->
         values = _parse_list("".join([opening, *lines]), name)
     else:
         values = (_parse(line) for line in itertools.chain([opening], lines) if line.strip())
-    rows = _iterate_objects(values, report)
     frames: list[pl.DataFrame] = []
     numbers: list[int] = []
     names: dict[str, None] = {}
-    while chunk := list(itertools.islice(rows, _ROWS_PER_CHUNK)):
+    rows = _collect_names(_iterate_objects(values, report), names, len(data), name)
+    while chunk := list(itertools.islice(rows, rows_per_chunk(len(names)))):
         numbers.extend(number for number, _ in chunk)
-        for _, row in chunk:
-            names.update(dict.fromkeys(row))
-            if len(names) > _MOST_COLUMNS:
-                raise UserError(f"{name} has more than {_MOST_COLUMNS:,} different keys: it is not a table of items")
         frames.append(
             pl.DataFrame([pl.Series(key, [format_cell(row.get(key)) for _, row in chunk], pl.String) for key in names])
         )
@@ -48,6 +44,18 @@ def read_json_lines(data: bytes, *, encoding: str, name: str, report: Report) ->
     if not numbers:
         raise UserError(f'{name} holds no JSON objects: write one object a line, such as {{"title": "red shoes"}}')
     return RawTable(pl.concat(frames, how="diagonal"), pl.Series("row", numbers, pl.Int64))
+
+
+def _collect_names(
+    rows: Iterable[tuple[int, dict[str, Any]]], names: dict[str, None], size: int, name: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Pass rows on, and add their keys to `names` while there are not too many."""
+    for count, (number, row) in enumerate(rows, start=1):
+        check_width(len(row), name, "different keys")
+        names.update(dict.fromkeys(row))
+        check_width(len(names), name, "different keys")
+        check_cells(count, len(names), size, name)
+        yield number, row
 
 
 def format_cell(value: Any) -> str | None:
@@ -65,6 +73,11 @@ def format_cell(value: Any) -> str | None:
             return repr(value)
         case _:
             text = json.dumps(value, ensure_ascii=False, default=_convert_value)
+    return _replace_surrogates(text)
+
+
+def _replace_surrogates(text: str) -> str:
+    """Text that UTF-8 can hold: JSON may name halves of a character."""
     return _SURROGATE.sub("\ufffd", text) if not text.isascii() else text
 
 
@@ -75,16 +88,14 @@ def _convert_value(value: object) -> str | None:
 
 def _parse(line: str) -> Any:
     try:
-        return json.loads(line.strip("\ufeff\0 \t\r\n"))
-    except (ValueError, RecursionError):  # also integers of thousands of digits
+        return parse_json(line.strip("\ufeff\0 \t\r\n"))
+    except ValueError:  # also integers of thousands of digits
         return None
 
 
 def _parse_list(text: str, name: str) -> list[Any]:
     try:
-        values = json.loads(text.strip("\ufeff\0 \t\r\n"))
-    except RecursionError:
-        raise UserError(f"{name} is nested too deeply: write a list of flat objects") from None
+        values = parse_json(text.strip("\ufeff\0 \t\r\n"))
     except ValueError as error:
         raise UserError(f"{name} starts like a JSON list, but cannot be read: {error}") from None
     return values if isinstance(values, list) else [values]
@@ -94,6 +105,6 @@ def _iterate_objects(values: Iterable[Any], report: Report) -> Iterator[tuple[in
     for number, value in enumerate(values, start=1):
         report.rows = number
         if isinstance(value, dict):
-            yield number, {key.strip() or "column": cell for key, cell in value.items()}
+            yield number, {_replace_surrogates(key).strip() or "column": cell for key, cell in value.items()}
         else:
             report.count("malformed-row", number)

@@ -3,6 +3,7 @@
 import codecs
 import difflib
 import gzip
+import io
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import polars as pl
 from likewise.catalog.charset import detect_encoding
 from likewise.catalog.delimited import RawTable, read_delimited
 from likewise.catalog.json_lines import format_cell, read_json_lines
+from likewise.catalog.parquet import MAGIC, read_parquet
 from likewise.catalog.report import Report
 from likewise.errors import UserError
 
@@ -28,7 +30,8 @@ _FOREIGN = {  # first bytes → what such a file is, and the way out
 }
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _BLANK_BYTES = b"\0 \t\r\n\xef\xbb\xbf\xff\xfe"
-_PARQUET_MAGIC = b"PAR1"
+_MOST_DECOMPRESSED = 100_000_000  # bytes that any gzip file may expand to
+_GREATEST_EXPANSION = 100  # times the size of a larger one
 
 
 def read_table(path: Path, report: Report) -> RawTable:
@@ -46,7 +49,7 @@ def read_table(path: Path, report: Report) -> RawTable:
     if data.startswith(b"\x1f\x8b"):
         data = _gunzip(data, path)
         suffixes = [suffix for suffix in suffixes if suffix != ".gz"]
-    if data.startswith(_PARQUET_MAGIC):
+    if data.startswith(MAGIC):
         return _read_parquet(data, path, report)
     _refuse_foreign(data, path)
     suffix = suffixes[-1] if suffixes else ""
@@ -69,6 +72,8 @@ def _read_bytes(path: Path) -> bytes:
             )
             hint = f", such as {path / tables[0]}" if tables else ""
             raise UserError(f"{path} is a folder: name the catalogue's file{hint}")
+        if path.is_char_device() or path.is_block_device():
+            raise UserError(f"{path} is a device: name the catalogue's file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"there is no file {path}{_suggest_file(path)}") from None
@@ -88,10 +93,15 @@ def _suggest_file(path: Path) -> str:
 
 
 def _gunzip(data: bytes, path: Path) -> bytes:
+    most = max(_MOST_DECOMPRESSED, _GREATEST_EXPANSION * len(data))
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(most + 1)
     except (OSError, EOFError, zlib.error):
         raise UserError(f"{path} is damaged: it starts like a gzip file but does not decompress") from None
+    if len(text) > most:
+        raise UserError(f"{path} expands to more than {most / 1e6:,.0f} MB: decompress it first if you trust it")
+    return text
 
 
 def _refuse_foreign(data: bytes, path: Path) -> None:
@@ -111,9 +121,9 @@ def _refuse_foreign(data: bytes, path: Path) -> None:
 
 def _read_parquet(data: bytes, path: Path, report: Report) -> RawTable:
     try:
-        frame = pl.read_parquet(data)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        raise UserError(f"{path} starts like a Parquet file, but is damaged or not fully copied") from None
+        frame = read_parquet(data)
+    except ValueError as error:
+        raise UserError(f"{path} starts like a Parquet file, but cannot be read: {error}") from None
     if frame.width == 0 or frame.height == 0:
         raise UserError(f"{path} has no rows: a catalogue needs at least one item")
     columns: list[pl.Series] = []

@@ -1,6 +1,5 @@
 """What follows a sentence-transformers backbone: pooling, dense layers, normalisation, as its files describe them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from likewise.errors import UserError
+from likewise.parsing import read_json
 
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 ACTIVATIONS = {
@@ -137,7 +137,7 @@ def load_dense_weights(head: SentenceHead, folder: Path) -> None:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _pooling_modes(config: dict[str, Any], name: str) -> list[str]:

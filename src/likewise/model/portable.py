@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from torch import Tensor
 
+from likewise.catalog.columns import check_ids
 from likewise.catalog.images.picture import KEY_PATTERN, Picture, PictureError
 from likewise.catalog.images.thumbnails import add_thumbnail, make_thumbnail, thumbnail_path
+from likewise.catalog.parquet import read_parquet
 from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings
 from likewise.encoders.building import bound_parameters
@@ -38,6 +40,7 @@ Key = Annotated[str, StringConstraints(pattern=f"^{KEY_PATTERN}$")]  # it become
 Precision = Literal["float32", "bfloat16"]
 _FILE_NAME = re.compile(r"[\w.\- ]+(/[\w.\- ]+)*", re.ASCII)
 _FORMAT = 1
+_OWN = ("id", "title")  # columns that the table of the others does not have
 _AGAIN = "make it again with python train.py"
 
 
@@ -77,8 +80,10 @@ class _PortableFile(BaseModel):
     def _fits_together(self) -> Self:
         if not self.vectors.ndim == 2 or not self.vectors.is_floating_point():
             raise ValueError("the vectors are no table of numbers")
-        if not len(self.vectors) == len(self.ids) == len(self.titles) == len(self.pictures) == len(set(self.ids)):
+        if not len(self.vectors) == len(self.ids) == len(self.titles) == len(self.pictures):
             raise ValueError("vectors, ids, titles and pictures are of different lengths")
+        if len(set(self.ids)) < len(self.ids):
+            raise ValueError("an id occurs more than once")
         if set(self.precision) != set(MODALITIES):
             raise ValueError("an encoder's precision is missing")
         for name in self.encoders:
@@ -101,9 +106,10 @@ def save_portable(path: Path | str, model: Model, items: EncodedItems, *, cache:
         cache: the catalogue's cache folder, where thumbnails are made or found.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: an id comes twice, or the file cannot be written.
     """
     path = Path(path)
+    check_ids(items.table["id"])
     shown, thumbnails = _thumbnails(items.pictures, cache)
     content: dict[str, Any] = {
         "likewise": _FORMAT,
@@ -134,14 +140,15 @@ def load_portable(path: Path | str, unpacked: Path, device: Device = "auto") -> 
     content = _read(Path(path))
     try:
         model = _restore(content, device, source=str(path))
-        table = pl.read_parquet(io.BytesIO(_bytes(content.metadata)))
+        table = read_parquet(_bytes(content.metadata))
+        titled = pl.DataFrame({"id": content.ids, "title": content.titles}, schema=dict.fromkeys(_OWN, pl.String))
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} is damaged ({_first_line(error)}): {_AGAIN}") from None
-    if model.dim != content.vectors.shape[1] or len(table) not in (0, len(content.ids)):
+    fits = len(table) in (0, len(content.ids)) and not any(name in table.columns for name in _OWN)
+    if model.dim != content.vectors.shape[1] or not fits:
         raise UserError(f"{path} is damaged (its items do not fit its model): {_AGAIN}")
-    titled = pl.DataFrame({"id": content.ids, "title": content.titles}, schema={"id": pl.String, "title": pl.String})
     table = titled.hstack(table) if table.width else titled
     shown = {key for key, jpeg in content.thumbnails.items() if add_thumbnail(key, _bytes(jpeg), unpacked)}
     pictures = [Picture(key, thumbnail_path(key, unpacked)) if key in shown else None for key in content.pictures]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from likewise.catalog.columns import check_ids
 from likewise.errors import UserError
 from likewise.files import cannot_write, replace_file
 
@@ -36,8 +37,9 @@ def write_vectors(path: Path, ids: Sequence[str], vectors: np.ndarray) -> int:
         The number of rows written.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: an id comes twice, or the file cannot be written.
     """
+    check_ids(ids)
     kept = np.flatnonzero(~np.isnan(vectors[:, 0]))
     column = pl.Series("vector", vectors[kept], dtype=pl.Array(pl.Float32, vectors.shape[1]))
     write_parquet(path, pl.DataFrame([pl.Series("id", [ids[row] for row in kept.tolist()], dtype=pl.String), column]))

@@ -146,13 +146,18 @@ class Index:
             fingerprint: of the catalogue that the items come from.
 
         Raises:
-            UserError: the vectors do not fit the model or the items, or the store cannot be written.
+            UserError: the vectors or pictures do not fit the model or the items, an id is missing or comes twice, or
+                the store cannot be written.
         """
+        if items.schema.get("id") != pl.String or items["id"].null_count():
+            raise UserError('the items need a column "id" of texts, none of them blank')
         if vectors.shape != (len(items), model.dim):
             raise UserError(
                 f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
             )
         shown: list[Picture | None] = [None] * len(items) if pictures is None else list(pictures)
+        if len(shown) != len(items):
+            raise UserError(f"{len(items):,} items need as many pictures, None where one has none, not {len(shown):,}")
         snapshot = CatalogSnapshot(items, shown, [None] * len(items), digest_rows(items, shown))
         location = _locate(run, store, credentials)
         ingest.build(location, model, IndexItems(snapshot, ItemEmbeddings(vectors)), fingerprint)

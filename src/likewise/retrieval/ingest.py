@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.columns import check_ids
 from likewise.catalog.filters import Compare
 from likewise.catalog.images.picture import Picture
 from likewise.progress import Bar
@@ -104,12 +105,18 @@ class CatalogSnapshot:
         pictures: the one that a hit shows, per row.
         input_digests: digest of the model's input per row; None where that is nothing at all, or not known.
         row_digests: digest of everything that is kept per row.
+
+    Raises:
+        UserError: two rows have the same id.
     """
 
     table: pl.DataFrame
     pictures: list[Picture | None]
     input_digests: list[str | None]
     row_digests: list[str]
+
+    def __post_init__(self) -> None:
+        check_ids(self.table["id"])
 
     @classmethod
     def take(cls, catalog: Catalog, fields: Sequence[str]) -> "CatalogSnapshot":

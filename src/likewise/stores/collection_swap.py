@@ -81,7 +81,7 @@ def _swap(connection: AliasedConnection) -> Iterator[str]:
             with suppress(UserError), connection.explain_errors():
                 connection.drop_collection(name)
             raise
-        if previous is not None:
+        if previous is not None and _begun(previous, connection.location.collection) is not None:
             time.sleep(0 if connection.alone else LINGER)
             with suppress(UserError), connection.explain_errors():  # the next replacement tries again
                 connection.drop_collection(previous)
@@ -94,7 +94,8 @@ def _clear_up(connection: AliasedConnection) -> None:
     """Remove what builds have left whose process died."""
     collection, used = connection.location.collection, connection.current_name()
     names = list(connection.collection_names())
-    if used is None and collection in names:
+    foreign = collection in names if used is None else _begun(used, collection) is None  # it would be removed later
+    if foreign:
         raise UserError(
             f"{connection.location} is a collection that likewise did not make: name another with ?collection=NAME"
         )
@@ -110,15 +111,21 @@ def find_abandoned(names: Iterable[str], collection: str, keep: Set[str], *, alo
         keep: collections that are in use, or being written by this process.
         alone: no other process can be writing; otherwise collections younger than a day might be someone's work.
     """
-    pattern = re.compile(rf"{re.escape(collection)}_(\d{{8}}T\d{{6}})_[0-9a-f]{{8}}")
     found = []
     for name in names:
-        match = pattern.fullmatch(name)
-        if match and name not in keep:
-            begun = datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
-            if alone or datetime.now(UTC) - begun > _ABANDONED:
-                found.append(name)
+        begun = _begun(name, collection)
+        if begun is not None and name not in keep and (alone or datetime.now(UTC) - begun > _ABANDONED):
+            found.append(name)
     return found
+
+
+def _begun(name: str, collection: str) -> datetime | None:
+    """When a collection of an alias was begun; None for a name that is none of ours."""
+    match = re.fullmatch(rf"{re.escape(collection)}_([0-9]{{8}}T[0-9]{{6}})_[0-9a-f]{{8}}", name)
+    try:
+        return datetime.strptime(match[1], _TIME).replace(tzinfo=UTC) if match else None
+    except ValueError:  # a month of 99
+        return None
 
 
 def upsert_in_parts(

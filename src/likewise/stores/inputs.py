@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 
+from likewise.catalog.columns import check_ids
 from likewise.errors import UserError
 from likewise.stores.field_vectors import check_field_vectors, pack_field_vectors
 from likewise.stores.schema import FIELD_VECTORS, ID, Schema, stored_columns
@@ -11,7 +12,7 @@ from likewise.stores.schema import FIELD_VECTORS, ID, Schema, stored_columns
 def prepare_items(
     items: pl.DataFrame, vectors: np.ndarray, schema: Schema, field_vectors: np.ndarray | None = None
 ) -> tuple[pl.DataFrame, np.ndarray]:
-    """What an engine writes for an upsert: each id once, the last of its rows.
+    """What an engine writes for an upsert.
 
     Args:
         items: n rows, "id" and any columns of the schema.
@@ -23,7 +24,8 @@ def prepare_items(
         ends with "field_vectors" (Binary), as field_vectors.py packs them.
 
     Raises:
-        UserError: columns, cells or ids that do not fit the schema, or vectors that do not fit the items.
+        UserError: columns, cells or ids that do not fit the schema, an id that comes twice, or vectors that do not fit
+            the items.
     """
     unit = normalise_vectors(vectors, schema.dim)
     if len(unit) != len(items):
@@ -32,10 +34,8 @@ def prepare_items(
     stored = stored_columns(items, schema)
     if halves is not None:
         stored = stored.with_columns(pl.Series(FIELD_VECTORS, pack_field_vectors(halves), pl.Binary))
-    last = stored[ID].is_last_distinct()
-    if last.all():
-        return stored, unit
-    return stored.filter(last), unit[last.to_numpy()]
+    check_ids(stored[ID])
+    return stored, unit
 
 
 def normalise_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from likewise.errors import UserError
 from likewise.stores.options import sort_options
 
+_CONTROL, _SURROGATE = re.compile(r"[\x00-\x1f\x7f]"), re.compile("[\ud800-\udfff]")
 _HOST = re.compile(r"[\w.\-:,%\[\]]*", re.ASCII)
 WITHOUT_TLS = ("disable", "allow", "prefer")  # of PostgreSQL's sslmode: what anyone on the way can bring down to none
 _SERVERS = ("postgresql", "postgres", "mongodb", "mongodb+srv", "qdrant")
@@ -169,8 +170,10 @@ def parse_location(uri: str) -> tuple[Location, Credentials]:
     Raises:
         UserError: it is no such URI, or has an option that its engine does not have.
     """
+    uri = uri.strip()
+    _check_signs(uri)
     try:
-        parts = urlsplit(uri.strip())
+        parts = urlsplit(uri)
     except ValueError:
         raise UserError("the store's URI cannot be read: its host is malformed") from None
     if not parts.scheme or (not parts.netloc and not parts.path):
@@ -182,14 +185,38 @@ def parse_location(uri: str) -> tuple[Location, Credentials]:
         raise UserError("the store's URI cannot be read: its host holds other signs than letters, digits and .-_:,[]%")
     user, _, password = account.partition(":")
     scheme = parts.scheme.lower()
-    options = sort_options(scheme, parse_qsl(parts.query, keep_blank_values=True))
+    given = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
+    if "?" in uri and not given and scheme not in _SERVERS and not host:
+        raise UserError("the store's URI holds a ? with no option behind it: leave it out, or write it as %3F")
+    for name, value in given:
+        _check_signs(name + value)
+    options = sort_options(scheme, given)
     if host and any(name == "host" for name, _ in options.remembered):
         raise UserError("the store's URI names its host twice: before the path, and as an option")
-    location = Location(scheme, host, unquote(parts.path), options.remembered, options.private)
+    location = Location(scheme, host, _unescape(parts.path), options.remembered, options.private)
     found = options.credentials
     return location, Credentials(
-        unquote(user) or found.get("user"), unquote(password) or found.get("password"), found.get("token")
+        _unescape(user) or found.get("user"), _unescape(password) or found.get("password"), found.get("token")
     )
+
+
+def _unescape(part: str) -> str:
+    text = unquote(part, errors="surrogateescape")
+    _check_signs(text)
+    return text
+
+
+def _check_signs(text: str) -> None:
+    """Refuse what some part of the way to a store would drop or replace without a word.
+
+    Raises:
+        UserError: the text holds a control character, or bytes that are not UTF-8; it is not repeated, since it may be
+            a secret.
+    """
+    if _CONTROL.search(text):
+        raise UserError("the store's URI holds a control character, such as a line break or %00: leave it out")
+    if _SURROGATE.search(text):
+        raise UserError("the store's URI holds bytes that are not UTF-8: write % escapes of UTF-8, and % itself as %25")
 
 
 def _host_and_port(address: str) -> tuple[str, str | None]:

@@ -24,7 +24,7 @@ from likewise.files import DamageError, hold_lock, make_folder, sync, sync_tree,
 _CURRENT = "current"
 _LOCK, WRITE_LOCK = ".lock", ".write.lock"
 _BUILDING = ".building-"
-_VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
+_VERSION = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 _OURS = re.compile(rf"{_CURRENT}|\.{_CURRENT}\..+\.tmp|\.lock|\.write\.lock|(\.building-)?{_VERSION.pattern}")
 
 

@@ -304,13 +304,15 @@ def test_upserted_items_replace_and_join_and_are_there_after_opening_again(place
     store.close()
 
 
-def test_of_a_repeated_id_the_last_row_counts(place: str) -> None:
+def test_of_items_with_the_same_id_none_is_lost_in_silence(place: str) -> None:
     store = fill_store(place, ITEMS[:0], VECTORS[:0])
-    store.upsert(pl.DataFrame({"id": ["x", "y", "x"], "tag": ["first", "other", "last"]}), make_vectors(3))
-    assert store.count() == 2
-    (record,) = store.fetch(["x"], vectors=True)
-    assert record.fields["tag"] == "last"
-    np.testing.assert_allclose(record.vector, make_vectors(3)[2], atol=1e-6)
+    with pytest.raises(UserError, match="id 'x' occurs more than once"):
+        store.upsert(pl.DataFrame({"id": ["x", "y", "x"], "tag": ["first", "other", "last"]}), make_vectors(3))
+    assert store.count() == 0
+    for tag in ("first", "last"):
+        store.upsert(pl.DataFrame({"id": ["x"], "tag": [tag]}), make_vectors(1))
+    assert store.count() == 1
+    assert store.fetch(["x"])[0].fields["tag"] == "last"
     store.close()
 
 
@@ -441,7 +443,8 @@ def test_the_vectors_of_fields_are_replaced_and_removed_with_their_items(place: 
         store.upsert(ITEMS[:50], VECTORS[:50], given[:50])
     store = open_store(place)
     store.upsert(ITEMS[40:60], VECTORS[40:60], changed[40:60])
-    store.upsert(pl.concat([ITEMS[5:6], ITEMS[5:6]]), VECTORS[:2], changed[[0, 5]])
+    for vector, towers in ((0, 0), (1, 5)):
+        store.upsert(ITEMS[5:6], VECTORS[[vector]], changed[[towers]])
     store.delete(["item-1", "item-45"])
     expected = np.concatenate([given[:40], changed[40:]])
     expected[5] = changed[5]

@@ -5,8 +5,6 @@ marked, so it is omitted (the positive-aware margin of NV-Retriever, Moreira et 
 https://arxiv.org/abs/2407.15831) and reported as suspect instead.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
 from likewise.evaluation.error_analysis import PossibleDuplicate, build_item_drawer
-from likewise.files import write_file
+from likewise.files import write_csv
 from likewise.model.network import Network
 from likewise.seeds import Stream, random_stream
 from likewise.stores.faiss.exact import find_nearest
@@ -112,14 +110,12 @@ def find_suspects(context: TrainingContext, features: Features) -> list[Suspect]
     """Find training rows that may be the same although their identities differ, and list them in `suspects.csv`."""
     rng = random_stream(context.config.seed, Stream.SUSPECTS)
     suspects = mine_hard_negatives(context.model.network, features, context.data, 1, rng).suspects[:_LISTED]
-    table = io.StringIO(newline="")
-    lines = csv.writer(table)
-    lines.writerow(("id", "other_id", "score", "own_score", "likeness", "near_duplicate"))
+    ids = context.catalog.ids
+    rows = []
     for suspect in suspects:
-        ids = context.catalog.ids[suspect.row], context.catalog.ids[suspect.other]
         figures = [f"{figure:.4f}" for figure in (suspect.score, suspect.own, suspect.likeness)]
-        lines.writerow((*ids, *figures, str(suspect.near_duplicate).lower()))
-    write_file(context.run / SUSPECTS, table.getvalue())
+        rows.append((ids[suspect.row], ids[suspect.other], *figures, str(suspect.near_duplicate).lower()))
+    write_csv(context.run / SUSPECTS, ("id", "other_id", "score", "own_score", "likeness", "near_duplicate"), rows)
     return suspects
 
 

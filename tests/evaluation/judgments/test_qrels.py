@@ -76,6 +76,13 @@ def test_parquet(tmp_path):
         read_queries(tmp_path / "bad.parquet", IDS)
 
 
+def test_a_table_of_any_width_is_one_sentence(read):
+    with pytest.raises(UserError, match="more than 5,000 columns"):
+        read("query,id" + ",x" * 1_000_000 + "\nshoe,a\n" * 1_000)
+    with pytest.raises(UserError, match="most of which are blank"):
+        read("query,id," + ",".join(f"c{number}" for number in range(4_000)) + "\n" + "x,a\n" * 100_000)
+
+
 def test_pictures_and_words_ask_alone_and_together(read):
     queries = read("query,image,id\nred shoe,,a\n,p.jpg,b\nred shoe,p.jpg,c\n,,a\n")
     assert queries.texts == ["red shoe", None, "red shoe"]

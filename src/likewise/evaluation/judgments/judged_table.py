@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from likewise.catalog.columns import check_width
+from likewise.catalog.delimited import check_cells
+from likewise.catalog.parquet import read_parquet
 from likewise.errors import UserError
 from likewise.evaluation.judgments.strangers_text import grade, json_objects, query_text, read_bytes, read_text
 
@@ -152,7 +153,10 @@ def _delimited_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        for row in reader:
+        width = len(reader.fieldnames or ())
+        check_width(width, str(path))
+        for count, row in enumerate(reader, 1):
+            check_cells(count, width, len(text), str(path))
             row.pop(None, None)  # cells past the header's last column
             yield reader.line_num, row
     except csv.Error as error:
@@ -162,7 +166,7 @@ def _delimited_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     data = read_bytes(path)
     try:
-        table = pl.read_parquet(data)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        raise UserError(f"{path} is no Parquet file, or is damaged or not fully copied") from None
+        table = read_parquet(data)
+    except ValueError as error:
+        raise UserError(f"{path} is no Parquet file that can be read: {error}") from None
     yield from enumerate(table.iter_rows(named=True), 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.checksums import IndexManifest
+from likewise.parsing import read_json
 from likewise.retrieval.lexical.postings import Postings, hash_text, load_array, save_array
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
@@ -72,7 +73,7 @@ class BM25Index:
             OSError, EOFError, ValueError, KeyError, TypeError: a file is missing or damaged.
         """
         IndexManifest(folder).verify()
-        notes = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
+        notes = read_json(folder / _NOTES)
         parts = []
         for name in notes["parts"]:
             postings = Postings.open(folder, name)

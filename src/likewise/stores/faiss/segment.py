@@ -13,7 +13,6 @@ index.faiss             candidates for a search, unless all items are compared
 trained.faiss           the same without items, for the next segment
 """
 
-import json
 import threading
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -26,6 +25,7 @@ import polars as pl
 from likewise import checksums
 from likewise.catalog.filters import Condition
 from likewise.checksums import Blocks, IndexManifest
+from likewise.parsing import read_json
 from likewise.stores.faiss.approximate import Approximate, open_index
 from likewise.stores.faiss.exact import find_nearest
 from likewise.stores.faiss.filters import Selection, evaluate_condition, find_columns
@@ -98,7 +98,7 @@ class Segment:
     def __init__(self, folder: Path, manifest: IndexManifest | None = None) -> None:
         self._manifest = manifest
         self._unverified = manifest.verify(checksums.AT_OPENING) if manifest is not None else set()
-        about = json.loads((folder / "segment.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "segment.json")
         self.schema = Schema.from_json((folder / "schema.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.count = int(about["count"])

@@ -5,6 +5,7 @@ likewise_versions      a row for each table: its name, the collection it belongs
 products_3f9a2c41b7d0  a table of the collection "products"
 """
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -100,17 +101,27 @@ class Versions:
                     self._sweep()
 
     def _name(self, condition: str, *values: str) -> str | None:
-        known = "SELECT table_name, schema, to_regclass(index_name) FROM likewise_versions WHERE"
+        known = "SELECT table_name, schema FROM likewise_versions WHERE"
         with self.pool.use() as connection:
             try:
                 row = connection.execute(f"{known} {condition}", values).fetchone()
             except self.pool.errors.UndefinedTable:
                 return None
-        if row is None:
-            return None
-        table, schema, index = row
+            if row is None:
+                return None
+            table, schema = row
+            if not self._is_ours(table):
+                raise UserError(
+                    f"the store at {self.location} is damaged: likewise_versions names a table that likewise did not "
+                    "make; build it again"
+                )
+            (index,) = connection.execute("SELECT to_regclass(%s)", (index_name(table),)).fetchone()
         self._known[table] = schema, index is not None
         return str(table)
+
+    def _is_ours(self, table: str) -> bool:
+        """Whether a name from the database is one that `_create` gives, and may stand in a statement as it is."""
+        return re.fullmatch(rf"{re.escape(self._collection.lower())}_[0-9a-f]{{12}}", table) is not None
 
     def _create(self, schema: Schema, creation_statements: Callable[[str], str]) -> str:
         table = f"{self._collection.lower()}_{secrets.token_hex(6)}"
@@ -144,7 +155,8 @@ class Versions:
             for (table,) in connection.execute(f"SELECT table_name FROM likewise_versions WHERE {others}", values):
                 with suppress(self.pool.errors.LockNotAvailable), connection.transaction():
                     connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
-                    connection.execute(f"DROP TABLE IF EXISTS {table}")
+                    if self._is_ours(table):
+                        connection.execute(f"DROP TABLE IF EXISTS {table}")
                     connection.execute("DELETE FROM likewise_versions WHERE table_name = %s", (table,))
 
     def _lost(self) -> UserError:

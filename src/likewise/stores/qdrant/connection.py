@@ -1,11 +1,11 @@
 """A connection to a Qdrant server."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from likewise.errors import MissingExtraError, UserError
+from likewise.parsing import parse_json
 from likewise.stores.uri import Credentials, Location
 
 _WAIT = 60  # seconds for an answer
@@ -115,7 +115,7 @@ def _reason(error: Exception) -> str:
     content = getattr(error, "content", None)
     if isinstance(content, bytes):
         try:
-            return str(json.loads(content)["status"]["error"])
+            return str(parse_json(content)["status"]["error"])
         except (ValueError, KeyError, TypeError):
             return content.decode(errors="replace")
     return " ".join(str(error).split())
