@@ -8,10 +8,11 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,6 +26,7 @@ _READ = re.compile(
     r"|/gradio_api/(info|app_id|startup-events|theme\.css|queue/data|upload_progress|heartbeat/\w+|file=.*)"
 )
 _WRITE = re.compile(r"/gradio_api/(queue/join/?|upload|reset/?|cancel)")
+_QUERIED = re.compile(r"/(thumbnail|details|gradio_api/queue/data)")  # the others' queries open what the page lacks
 _HOST = re.compile(r"(\[[\da-f:.]+]|[a-z\d.-]+)(?::(\d{1,5}))?", re.IGNORECASE)
 _SESSION = re.compile(r"\w{1,64}", re.ASCII)
 _LONGEST_EVENT = 1_000_000  # bytes of an event's inputs; pictures are uploaded before and only named in it
@@ -51,6 +53,8 @@ _PAGE_POLICY = (  # its own scripts by their hashes; Gradio compiles the handler
 )
 _INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 
+Inputs = Sequence[type[BaseModel] | None]
+
 
 class Guard:
     """ASGI middleware; everything that the page itself does not ask for is refused.
@@ -58,10 +62,10 @@ class Guard:
     Args:
         uploads: the folder that Gradio keeps uploads in.
         longest_upload: bytes of the body of an upload.
-        events: number of inputs of each of the page's events.
+        events: the inputs of each of the page's events, as Gradio checks them; None for an input of any kind.
     """
 
-    def __init__(self, app: ASGIApp, uploads: Path, longest_upload: int, events: Mapping[int, int]) -> None:
+    def __init__(self, app: ASGIApp, uploads: Path, longest_upload: int, events: Mapping[int, Inputs]) -> None:
         self._app = app
         self._uploads = uploads.resolve()
         self._longest_upload = longest_upload
@@ -95,8 +99,9 @@ class Guard:
             return
         dropped = {b"accept-encoding"} if scope["path"] == "/" else set()  # its scripts are to be read
         kept = [(name, value) for name, value in scope["headers"] if name in _PASSED_HEADERS - dropped]
+        query = scope["query_string"] if _QUERIED.fullmatch(scope["path"]) else b""
         try:
-            await self._app({**scope, "headers": kept}, receive, answer.send)
+            await self._app({**scope, "headers": kept, "query_string": query}, receive, answer.send)
         except _TooLargeError:
             raise
         except Exception:
@@ -133,7 +138,7 @@ class Guard:
         return (
             type(index) is int
             and isinstance(inputs, list)
-            and len(inputs) == self._events.get(index)
+            and _fits(inputs, self._events.get(index))
             and isinstance(session, str)
             and _SESSION.fullmatch(session) is not None
             and isinstance(event.get("event_data"), dict | None)
@@ -236,6 +241,18 @@ def _walk(value: Any) -> Iterator[Any]:
 def _is_text(value: Any) -> bool:
     """Half of a surrogate pair is JSON, but it cannot be sent back."""
     return not isinstance(value, str) or value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _fits(values: list[Any], inputs: Inputs | None) -> bool:
+    if inputs is None or len(values) != len(inputs):
+        return False
+    try:
+        for value, model in zip(values, inputs, strict=True):
+            if value is not None and model is not None:
+                model.model_validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> None:

@@ -153,7 +153,11 @@ def create_app(page: Page, uploads: Path) -> FastAPI:
         max_file_size=LONGEST_UPLOAD,
     )
     page.blocks.has_launched = True  # mounted pages check the paths that a browser sends only then
-    events = {index: len(event.inputs) for index, event in page.blocks.fns.items() if event.fn is not None}
+    events = {
+        index: [getattr(component, "data_model", None) for component in event.inputs]
+        for index, event in page.blocks.fns.items()
+        if event.fn is not None
+    }
     app.add_middleware(Guard, uploads=uploads, longest_upload=LONGEST_UPLOAD + _FORM_BYTES, events=events)
     return app
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import shutil
 import threading
 from collections import deque
 from pathlib import Path
@@ -52,9 +53,7 @@ class Uploads:
         path = folder / f"picture{suffix if suffix in _SUFFIXES else ''}"
         path.write_bytes(content)
         with self._keeping:
-            self._kept.append(path)
+            self._kept.append(folder)
             while len(self._kept) > _MOST_UPLOADS:
-                oldest = self._kept.popleft()
-                oldest.unlink(missing_ok=True)
-                oldest.parent.rmdir()
+                shutil.rmtree(self._kept.popleft(), ignore_errors=True)
         return path
