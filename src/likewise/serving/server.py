@@ -15,15 +15,17 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from likewise.errors import UserError
 from likewise.progress import say
+from likewise.serving.connections import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS, BoundedConnection
 from likewise.serving.guard import Guard, is_loopback
+from likewise.serving.uploads import LONGEST_UPLOAD, Uploads
 from likewise.serving.web import Page
 
-_MAX_UPLOAD = "20mb"
+_FORM_BYTES = 10_000  # of an upload's form beside its file
 _HERE = Path(__file__).parent
 
 
@@ -80,6 +82,12 @@ def serving(page: Page, host: str = "127.0.0.1", port: int = 7860) -> Iterator[s
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=1,
+            http=BoundedConnection,
+            h11_max_incomplete_event_size=LONGEST_LINE_AND_HEADERS,
+            backlog=MOST_CONNECTIONS,
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
@@ -109,9 +117,7 @@ def create_app(page: Page, uploads: Path) -> FastAPI:
             path = None
         if path is None:
             return PlainTextResponse("no picture", status_code=404)
-        return FileResponse(
-            path, headers={"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
-        )
+        return FileResponse(path, headers={"Cache-Control": "private, max-age=300"})
 
     @app.get("/details")
     def show_details(id: str, score: float | None = None) -> Response:
@@ -119,6 +125,16 @@ def create_app(page: Page, uploads: Path) -> FastAPI:
             return HTMLResponse(page.details(id, score))
         except UserError as error:
             return PlainTextResponse(str(error), status_code=404)
+
+    kept = Uploads(uploads)
+
+    @app.post("/gradio_api/upload")
+    async def receive_upload(request: Request) -> Response:
+        return await kept.receive(request)
+
+    @app.get("/gradio_api/upload_progress")
+    def show_progress() -> Response:  # an upload within this machine takes no time
+        return PlainTextResponse('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
     gr.mount_gradio_app(
         app,
@@ -134,10 +150,15 @@ def create_app(page: Page, uploads: Path) -> FastAPI:
         enable_monitoring=False,
         show_error=False,
         allowed_paths=[],
-        max_file_size=_MAX_UPLOAD,
+        max_file_size=LONGEST_UPLOAD,
     )
     page.blocks.has_launched = True  # mounted pages check the paths that a browser sends only then
-    app.add_middleware(Guard, uploads=uploads)
+    events = {
+        index: [getattr(component, "data_model", None) for component in event.inputs]
+        for index, event in page.blocks.fns.items()
+        if event.fn is not None
+    }
+    app.add_middleware(Guard, uploads=uploads, longest_upload=LONGEST_UPLOAD + _FORM_BYTES, events=events)
     return app
 
 

@@ -23,6 +23,8 @@ from likewise.serving.cards import choose_title, details_html, notice_html, resu
 
 _HERE = Path(__file__).parent
 _MOST_RESULTS = 60
+_MOST_WAITING = 64  # searches
+_LONGEST_TEXT = 10_000  # characters
 _TEMPLATE = '<div class="results"></div><dialog class="details" aria-labelledby="details-title"></dialog>'
 _GENERIC_NAMES = {"catalog", "catalogue", "data", "items"}  # of files; their folder says more
 _INVITATION = "Type a few words, add a picture, or click an example."
@@ -123,7 +125,7 @@ def create_page(
                         placeholder="Describe an item",
                         lines=1,
                         max_lines=1,
-                        max_length=10_000,
+                        max_length=_LONGEST_TEXT,
                         autofocus=True,
                         scale=5,
                         min_width=180,
@@ -153,7 +155,7 @@ def create_page(
                         placeholder="price < 50 and brand is not null",
                         lines=1,
                         max_lines=1,
-                        max_length=10_000,
+                        max_length=_LONGEST_TEXT,
                         scale=3,
                         min_width=240,
                         elem_id="where",
@@ -200,6 +202,8 @@ def create_page(
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
 
+    blocks.queue(max_size=_MOST_WAITING)
+
     def find_picture(id: str) -> Path | None:
         return thumbnails(index.item(id))
 
@@ -214,64 +218,68 @@ _SHOW_WEIGHT = "(words, picture) => ({ __type__: 'update', visible: Boolean(pict
 
 
 class Answers:
-    """Handlers of the page's events."""
+    """Handlers of the page's events; their arguments come from a browser, so they may be anything."""
 
     def __init__(self, index: Searchable) -> None:
         self._index = index
 
     def search(
-        self,
-        text: str,
-        picture: dict[str, Any] | None,
-        weight: float,
-        k: float,
-        where: str | None = None,
-        hybrid: bool = False,
+        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
     ) -> tuple[str, Any]:
         """Results for the words and the uploaded picture; one that cannot be used is taken off the page.
 
         Args:
+            text: words; blank for none.
             picture: what Gradio knows of an uploaded file, its "path" above all; None without one.
+            weight: of the picture, from 0 to 1.
+            k: the number of results; beyond what the page offers, the nearest number that it does.
             where: a filter; blank for none.
             hybrid: look for the very words, too, if there are any.
         """
-        text = (text or "").strip()
-        file = Path(picture["path"]) if picture else None
-        if not text and file is None:
+        try:
+            words = _read_text(text, "query").strip()
+            file = _read_picture(picture)
+            condition = _read_text(where, "filter")
+            share = _read_number(weight, "weight of the picture", 0, 1)
+            number = int(_read_number(k, "number of results", 1, _MOST_RESULTS))
+        except UserError as error:
+            return notice_html(_sentence(error), "error"), gr.skip()
+        if not words and file is None:
             return notice_html("Nothing to search for yet: type a few words or add a picture."), gr.skip()
         try:
             shown = self._found(
                 lambda: self._index.search(
-                    text or None,
+                    words or None,
                     image=file,
-                    image_weight=weight,
-                    where=_filter(where),
-                    hybrid=hybrid and bool(text),
-                    k=int(k),
+                    image_weight=share,
+                    where=condition if condition.strip() else None,
+                    hybrid=bool(hybrid) and bool(words),
+                    k=number,
                 ),
-                _description(text, file is not None, where),
+                _description(words, file is not None, condition),
             )
         except PictureError as error:
             return notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"), None
         return shown, gr.skip()
 
-    def example(self, text: str, k: float, where: str | None = None, hybrid: bool = False) -> tuple[str, None, str]:
+    def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False) -> tuple[Any, None, str]:
         """Results for an example, which takes the place of the words and the picture."""
         shown, _ = self.search(text, None, 0.0, k, where, hybrid)
-        return text, None, shown
+        return text if isinstance(text, str) else "", None, shown
 
-    def similar(self, k: float, where: str | None, event: gr.EventData) -> str:
+    def similar(self, k: Any, where: Any, event: gr.EventData) -> str:
         """Results that are like the item whose button was pressed."""
-        id = str(event._data.get("id", ""))
-
-        def find() -> list[Hit]:
-            return self._index.similar(id, int(k), where=_filter(where))
-
         try:
+            id = _read_text(event._data.get("id") if isinstance(event._data, dict) else None, "item's id")
+            condition = _read_text(where, "filter")
+            number = int(_read_number(k, "number of results", 1, _MOST_RESULTS))
             name = choose_title(self._index.item(id))
         except UserError as error:
-            return notice_html(str(error), "error")
-        return self._found(find, f"more like “{_short(name)}”{_within(where)}")
+            return notice_html(_sentence(error), "error")
+        return self._found(
+            lambda: self._index.similar(id, number, where=condition if condition.strip() else None),
+            f"more like “{_short(name)}”{_within(condition)}",
+        )
 
     def _found(self, find: Callable[[], list[Hit]], what: str) -> str:
         started = perf_counter()
@@ -290,17 +298,38 @@ class Answers:
         return results_html(f"{number}: {what} · {(perf_counter() - started) * 1000:.0f} ms", hits)
 
 
-def _description(text: str, has_picture: bool, where: str | None) -> str:
+def _read_text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UserError(f"the {name} must be text")
+    if len(value) > _LONGEST_TEXT:
+        raise UserError(f"the {name} has {len(value):,} characters; the limit is {_LONGEST_TEXT:,}")
+    return value
+
+
+def _read_number(value: Any, name: str, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise UserError(f"the {name} must be a number from {least} to {most}")
+    return min(max(value, least), most)
+
+
+def _read_picture(value: Any) -> Path | None:
+    if value is None:
+        return None
+    path = value.get("path") if isinstance(value, dict) else None
+    if not isinstance(path, str) or not path:
+        raise UserError("the picture must be a file that was uploaded here")
+    return Path(path)
+
+
+def _description(text: str, has_picture: bool, where: str) -> str:
     words = f"“{_short(text)}”" if text else ""
     return " and ".join(part for part in (words, "your picture" if has_picture else "") if part) + _within(where)
 
 
-def _filter(where: str | None) -> str | None:
-    return where if where and where.strip() else None
-
-
-def _within(where: str | None) -> str:
-    return f" where {_short(where.strip())}" if where and where.strip() else ""
+def _within(where: str) -> str:
+    return f" where {_short(where.strip())}" if where.strip() else ""
 
 
 def _sentence(error: UserError) -> str:
