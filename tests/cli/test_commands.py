@@ -214,6 +214,22 @@ def test_a_mistake_is_one_line_and_exit_status_2(workplace, capsys, tmp_path, ar
     assert says in refused(capsys, *(argument.format(**places) for argument in arguments))
 
 
+@pytest.mark.parametrize(
+    ("word", "foreign"),
+    [("Αδιάβροχα μποτάκια", True), ("女士防水登山鞋", True), ("👟🔥🥾", True), ("Waterproof boots", False)],
+    ids=["Greek", "Chinese", "emoji", "English"],
+)
+def test_the_doctor_warns_of_text_that_the_encoder_does_not_speak(tmp_path, capsys, word, foreign):
+    data = tmp_path / "items.csv"
+    rows = ["Hiking boots for women"] * 5 + [word] * 10
+    data.write_text("id,title\n" + "\n".join(f"{number},{row}" for number, row in enumerate(rows)), encoding="utf-8")
+    run_command("doctor", data, "--cache", tmp_path / "cache")
+    out = " ".join(capsys.readouterr().out.split())
+    warning = f"Warning: about 67% of the texts, such as '{word}', seem to be in a language or script that the text"
+    assert (warning in out) == foreign
+    assert ("--preset multilingual" in out) == foreign
+
+
 TRAINING = ("--preset", "scratch", "--config", "{config}", "--split", "part", "--epochs", "1", "--cache", "{cache}")
 
 
