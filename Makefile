@@ -3,6 +3,7 @@
 #   make demo     sample catalogue, training, index, page on http://127.0.0.1:7860  (PORT=…; HEADLESS=1 stops once it serves)
 #   make test     the tests, on all cores  (ARGS="tests/model -k fusion" for some of them; JOBS=0 in one process)
 #   make lint     style, import order, types
+#   make audit    known advisories for the tested versions in constraints.txt, by pip-audit, which needs a network
 #   make clean    remove what these made
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ JOBS ?= logical
 BIN := .venv/bin
 DEMO_CSV := demo/openmoji/openmoji.csv
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint audit clean
 
 demo: .venv/installed
 	$(BIN)/likewise sample openmoji demo/openmoji
@@ -30,6 +31,13 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+audit:
+	@if [ -x $(BIN)/pip-audit ]; then audit=$(BIN)/pip-audit; else audit=pip-audit; fi; \
+	command -v $$audit >/dev/null || { \
+		echo "pip-audit is not installed: pipx install pip-audit, or pip install it into $(BIN)" >&2; \
+		exit 1; }; \
+	$$audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf .venv demo build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,6 +12,7 @@ from typing import NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # works without `pip install .`, too
 
 from likewise.errors import UserError
+from likewise.files import explain_system_error
 from likewise.model.portable import load_portable
 from likewise.progress import print_logs, report_error, say
 from likewise.retrieval.index import Index
@@ -27,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
         run(options)
     except UserError as error:
         report_error("demo.py", error)
+        return 2
+    except OSError as error:
+        if (explained := explain_system_error(error)) is None:
+            raise
+        report_error("demo.py", explained)
         return 2
     except KeyboardInterrupt:
         return 130

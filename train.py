@@ -16,6 +16,7 @@ from likewise.catalog.columns import parse_mapping
 from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
+from likewise.files import explain_system_error
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, save_portable
 from likewise.progress import print_logs, report_error, say
@@ -30,6 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
         run(options)
     except UserError as error:
         report_error("train.py", error)
+        return 2
+    except OSError as error:
+        if (explained := explain_system_error(error)) is None:
+            raise
+        report_error("train.py", explained)
         return 2
     except KeyboardInterrupt:
         report_error("train.py", f"stopped; {options.output} is as it was")

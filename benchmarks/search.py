@@ -3,7 +3,7 @@
 For each number of items two stores are built for a target: recall 0.95 in 1,300 bytes an item (1.3 GB for a million),
 and recall 0.9 in 200. FAISS alone gets the same: a sweep builds its kinds of index once each, and finds for each the
 parameters that reach the recall. Both sides are then timed in turns, and so is FAISS with the very index file,
-parameters and candidates of the store. Up to 100,000 items, where looking at all of them is the default, that is
+parameters and candidates of the store. Up to 100,000 items, looking at all of them (the default below 10,000) is
 compared too. Vectors are made up (clustered.py); queries are from the same mixture, but no item's.
 """
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from likewise.files import (
     DamageError,
     FormatError,
     NewerFormatError,
+    cannot_write,
+    explain_system_error,
     read_record,
     replace_file,
     replace_tree,
@@ -47,9 +50,45 @@ def names(folder: Path) -> list[str]:
 def test_a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
     write_file(tmp_path / "file", "old")
     said = subprocess.run([sys.executable, "-c", _TOO_LARGE, tmp_path / "file"], capture_output=True, text=True)
-    assert said.stdout == f"cannot write {tmp_path / 'file'}: File too large\n", said.stderr
+    way_out = "raise the limit of file sizes (ulimit -f), or use a folder on another disk"
+    assert said.stdout == f"cannot write {tmp_path / 'file'}: File too large; {way_out}\n", said.stderr
     assert (tmp_path / "file").read_text() == "old"
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space there, or use a folder on another disk"),
+        (errno.EROFS, "Read-only file system; use a folder that you may write to"),
+        (errno.EACCES, "Permission denied; use a folder that you may write to"),
+        (errno.ENAMETOOLONG, "File name too long; use a shorter name"),
+    ],
+)
+def test_every_way_to_learn_of_an_error_says_the_way_out(tmp_path: Path, number: int, says: str) -> None:
+    plain = OSError(number, os.strerror(number))
+    rust = Exception(f"{os.strerror(number)} (os error {number})")  # tokenizers
+    torch = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 768 vs 662")
+    torch.__context__ = plain
+    for error in (plain, rust, torch):
+        assert str(cannot_write(tmp_path, error)) == f"cannot write {tmp_path}: {says}"
+        with pytest.raises(UserError, match="cannot write "), replace_file(tmp_path / "file"):
+            raise error
+        with pytest.raises(UserError, match="cannot write "), temporary_folder(tmp_path):
+            raise error
+        assert says in str(explain_system_error(error))
+    assert says in str(explain_system_error(OSError(number, "…", "some/file")))
+    assert "some/file" in str(explain_system_error(OSError(number, "…", "some/file")))
+    assert names(tmp_path) == []
+
+
+def test_mistakes_of_ours_are_not_explained_away(tmp_path: Path) -> None:
+    refused = UserError("no row has a title")
+    refused.__context__ = OSError(errno.ENOSPC, "…")
+    for error in (refused, KeyError("x"), OSError(errno.ECONNREFUSED, "…"), RuntimeError("mat1 and mat2")):
+        assert explain_system_error(error) is None
+    with pytest.raises(UserError, match="no row has a title"), temporary_folder(tmp_path):
+        raise refused
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ö" * 127, "[a]*?.json", " "])

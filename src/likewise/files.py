@@ -39,6 +39,21 @@ from likewise.parsing import read_json
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.tmp")
 _FORMULA, _NUMBER = re.compile(r"[=+\-@\t\r\n＝＋－＠]"), re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _FOLDER = "folder"
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the messages of libraries written in Rust
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space there, or use a folder on another disk",
+    errno.EDQUOT: "free some space there, or use a folder on another disk",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or use a folder on another disk",
+    errno.EROFS: "use a folder that you may write to",
+    errno.EACCES: "use a folder that you may write to",
+    errno.EPERM: "use a folder that you may write to",
+    errno.EIO: "check the disk, or use a folder on another one",
+    errno.ENOTDIR: "use a folder, not a file",
+    errno.EEXIST: "use a folder, not a file",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs, which have too many files open",
+}
 _LARGEST_RECORD = 64_000_000  # bytes
 
 
@@ -96,7 +111,7 @@ def replace_file(
         if durable:
             sync(path.parent)
     except Exception as error:
-        if isinstance(error, (OSError, *failures)):
+        if isinstance(error, failures) or _system_error(error) is not None:
             raise cannot_write(path, error) from None
         raise
     finally:
@@ -148,8 +163,10 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
         made = folder / _temporary_name(_FOLDER)
         made.mkdir()
         yield made
-    except OSError as error:
-        raise cannot_write(folder, error) from None
+    except Exception as error:
+        if _system_error(error) is not None:
+            raise cannot_write(folder, error) from None
+        raise
     finally:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
@@ -224,20 +241,67 @@ def make_folder(path: Path) -> None:
         raise cannot_write(path, error) from None
 
 
+def prepare_file(path: Path) -> None:
+    """Make the folder of a file that will be written later, and try to write there.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    temporary = path.parent / _temporary_name(path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
 def cannot_write(path: Path, error: Exception) -> UserError:
-    """The sentence for a file or folder that cannot be written."""
-    return UserError(f"cannot write {path}: {reason(error)}")
+    """The sentence for a file or folder that cannot be written, with the way out."""
+    return UserError(_explain(f"cannot write {path}", error))
+
+
+def explain_system_error(error: Exception) -> UserError | None:
+    """The sentence for an error of the file system that nobody else has explained; None for any other error."""
+    number = _system_error(error)
+    if number not in _WAYS_OUT:
+        return None
+    name = error.filename if isinstance(error, OSError) else None
+    return UserError(
+        _explain("cannot write to a file or to the output" if name is None else f"cannot use {name}", error)
+    )
+
+
+def _explain(what: str, error: Exception) -> str:
+    way_out = _WAYS_OUT.get(_find_number(error) or 0)
+    return f"{what}: {reason(error)}" + (f"; {way_out}" if way_out else "")
 
 
 def reason(error: Exception) -> str:
     """Why a file could not be read or written, in a few words."""
+    number = _find_number(error)
+    if number is not None:
+        return os.strerror(number)
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The system's number for an error, also one that a library has wrapped; None if it is not the system's."""
     if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    for code in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES):
-        if f"os error {code}" in str(error) or os.strerror(code) in str(error):
-            return os.strerror(code)
-    return first[:200]
+        return error.errno
+    if isinstance(error, UserError):
+        return None
+    if found := _OS_ERROR.search(str(error)):
+        return int(found[1])
+    if isinstance(error, RuntimeError) and error.__context__ is not None:  # PyTorch's, of a file that Python has opened
+        return _system_error(error.__context__)
+    return None
+
+
+def _find_number(error: BaseException) -> int | None:
+    """The system's number for an error that is known to be about a file, by its text if need be."""
+    number = _system_error(error)
+    return number if number is not None else next((n for n in _WAYS_OUT if os.strerror(n) in str(error)), None)
 
 
 def sync(path: Path) -> None:

@@ -167,12 +167,12 @@ def test_a_full_disk_or_a_lock_is_no_damage(tmp_path: Path) -> None:
         cache._outcomes._get_connection().execute("PRAGMA busy_timeout = 1")
         holder = sqlite3.connect(tmp_path / "index-2.sqlite", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Exception, match="cannot be written: database is locked"):
+        with pytest.raises(Exception, match=r"cannot write .*: database is locked"):
             cache.remember("http://a/", Remembered(cause="http-404"))
         holder.execute("ROLLBACK")
         holder.close()
         cache._outcomes._get_connection().execute("PRAGMA max_page_count = 1")
-        with pytest.raises(Exception, match="cannot be written: database or disk is full"):
+        with pytest.raises(Exception, match=r"cannot write .*: No space left on device; free some space"):
             for number in range(1000):
                 cache.remember(f"http://a/{number}", Remembered(cause="http-404", limits="x" * 500))
     assert [path.name for path in tmp_path.glob("index*")] == ["index-2.sqlite"]

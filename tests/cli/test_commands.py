@@ -1,8 +1,11 @@
 """The commands as a person types them: what they print, what they leave behind, how they refuse."""
 
+import errno
 import json
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -219,6 +222,93 @@ def test_a_mistake_is_one_line_and_exit_status_2(workplace, capsys, tmp_path, ar
         "folder": workplace,
     }
     assert says in refused(capsys, *(argument.format(**places) for argument in arguments))
+
+
+@pytest.mark.parametrize(
+    ("word", "foreign"),
+    [("Αδιάβροχα μποτάκια", True), ("女士防水登山鞋", True), ("👟🔥🥾", True), ("Waterproof boots", False)],
+    ids=["Greek", "Chinese", "emoji", "English"],
+)
+def test_the_doctor_warns_of_text_that_the_encoder_does_not_speak(tmp_path, capsys, word, foreign):
+    data = tmp_path / "items.csv"
+    rows = ["Hiking boots for women"] * 5 + [word] * 10
+    data.write_text("id,title\n" + "\n".join(f"{number},{row}" for number, row in enumerate(rows)), encoding="utf-8")
+    run_command("doctor", data, "--cache", tmp_path / "cache")
+    out = " ".join(capsys.readouterr().out.split())
+    warning = f"Warning: about 67% of the texts, such as '{word}', seem to be in a language or script that the text"
+    assert (warning in out) == foreign
+    assert ("--preset multilingual" in out) == foreign
+
+
+TRAINING = ("--preset", "scratch", "--config", "{config}", "--split", "part", "--epochs", "1", "--cache", "{cache}")
+
+
+@pytest.fixture
+def small_files():
+    """No file can grow beyond so many bytes, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    ("size", "arguments", "named"),
+    [
+        (100, ("train", "{data}", "--output", "{new}", *TRAINING), "new/training/environment.json"),
+        (100_000, ("train", "{data}", "--output", "{new}", *TRAINING), "new/training/closed_forms.safetensors"),
+        (1_000_000, ("train", "{data}", "--output", "{new}", *TRAINING), "new/model.safetensors"),
+        (100, ("doctor", "{data}", "--cache", "{new}"), "new/pictures"),
+        (100, ("encode", "{run}", "--data", "{data}", "--output", "{new}", "--cache", "{cache}"), "cache/pictures"),
+        (100, ("recommend", "{run}", "--output", "{new}"), "new"),
+        (1000, ("sample", "openmoji", "{new}"), ".png"),
+    ],
+)
+def test_a_disk_that_is_full_is_one_line_with_the_way_out(
+    workplace, capsys, tmp_path, small_files, size, arguments, named
+):
+    places = {"data": workplace / "shapes.csv", "run": workplace / "run", "new": tmp_path / "new"}
+    places |= {"cache": workplace / "cache", "config": workplace / "c.yaml"}
+    small_files(size)
+    said = refused(capsys, *(argument.format(**places) for argument in arguments))
+    assert said.startswith("likewise: cannot write ")
+    assert named in said
+    assert "use a folder on another" in said
+
+
+def test_an_error_that_nobody_has_explained_is_one_line(workplace, capsys, tmp_path, monkeypatch):
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "denied", str(tmp_path / "somewhere"))
+
+    monkeypatch.setattr("likewise.training.resume.lock", fail)
+    said = refused(capsys, "train", workplace / "shapes.csv", "--output", tmp_path / "new")
+    assert said == f"likewise: cannot use {tmp_path}/somewhere: Permission denied; use a folder that you may write to"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_written_is_one_line(workplace):
+    command = [sys.executable, "-m", "likewise.cli", "search", str(workplace / "run"), "red", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("likewise: cannot write to a file or to the output: No space left on device; free")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(workplace, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    monkeypatch.setattr("likewise.model.model.Model.load", lambda *_: pytest.fail("the model was loaded before"))
+    for command in (("encode", "{run}", "--data", "{data}"), ("recommend", "{run}")):
+        arguments = [part.format(run=workplace / "run", data=workplace / "shapes.csv") for part in command]
+        said = refused(capsys, *arguments, "--output", workplace / "vectors.parquet")
+        way_out = "use a folder that you may write to"
+        assert said == f"likewise: cannot write {workplace}/vectors.parquet: Permission denied; {way_out}"
 
 
 def test_an_index_of_another_model_is_refused(workplace, capsys, tmp_path):

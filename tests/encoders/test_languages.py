@@ -24,6 +24,7 @@ FOREIGN = {
     "Chinese": "女士防水登山鞋，透气衬里，防滑橡胶鞋底",
     "Japanese": "女性用防水ハイキングブーツ 通気性のある裏地",
     "Korean": "여성용 방수 등산화 통기성 안감",
+    "emoji": "👟🥾🔥 👩‍🦰",
     "Thai": "รองเท้าเดินป่ากันน้ำสำหรับผู้หญิง",
 }
 
@@ -49,6 +50,7 @@ def test_other_languages_are_not(english, language):
 def test_some_foreign_texts_are_no_reason_to_worry(english):
     few = [FOREIGN["German"]] * 3 + ENGLISH * 5
     assert language_warning(english, few) is None
+    assert language_warning(english, ["red boots 🔥", "Acme® boots, 40 °C"] * 10) is None
     assert language_warning(english, [FOREIGN["Russian"]] * 3) is None  # too few to say
     assert language_warning(english, []) is None
 

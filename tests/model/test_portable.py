@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_the_old_file(
     before = saved.read_bytes()
 
     def fill_up(content: object, file: Any) -> None:
-        Path(file).write_bytes(b"half of it")
+        file.write(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fill_up)

@@ -272,3 +272,25 @@ def test_words_that_another_machine_has_left_behind_are_brought_up_to_date(tmp_p
     here = Index.open(tmp_path / "here", model)
     assert here.search("xj900", k=1, hybrid=True)[0].id == "item3"
     assert here.search("xj911", k=1, hybrid=True)[0].id == "item11"
+
+
+def test_words_follow_writers_whose_clocks_differ_or_are_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = FakeModel()
+    Index.build(model, shop(), tmp_path / "here", store=f"lancedb://{tmp_path}/shared")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    right = ingest.now()
+    clocks = {"there": right - 3600 * 10**6, "here": right, "in time": right + 86_400 * 10**6}
+    changes: dict[str, str] = {}
+    for number, machine in enumerate(["here", "there", "here", "there", "there", "in time", "here", "there"]):
+        monkeypatch.setattr(ingest, "now", lambda machine=machine: clocks[machine])
+        changes[f"item{number}"] = f"xj-90{number}"
+        Index.open(tmp_path / ("there" if machine == "there" else "here"), model).update(shop(**changes))
+        for folder in ("here", "there"):
+            found = Index.open(tmp_path / folder, model).search(f"xj90{number}", k=1, hybrid=True)
+            assert found[0].id == f"item{number}", (machine, folder)
+    opened = Index.open(tmp_path / "here", model)
+    with opened._handle.use() as store:
+        newest = max(fields[opened._bookkeeping.written] for batch in store.iterate() for fields in batch.fields)
+    assert newest == clocks["in time"] + 2, "timestamps do not run away from the clocks"

@@ -12,7 +12,9 @@ from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.stores.faiss import collection as faiss
 from likewise.stores.faiss import indexing
+from likewise.stores.faiss.approximate import SearchParameters
 from likewise.stores.faiss.collection import FaissStore
+from likewise.stores.faiss.tuning import Measured
 from likewise.stores.registry import add_search_target
 from likewise.stores.schema import Schema
 from likewise.stores.search_target import SearchTarget, parse_bytes, show_bytes
@@ -80,18 +82,44 @@ def test_an_aim_is_reached_for_unseen_queries(tmp_path):
 
 
 def test_without_a_wish_few_items_are_compared_and_nothing_is_said(tmp_path, capsys):
-    store = build(tmp_path, None)
+    store = build(tmp_path, None, indexing.MANY - 1)
     assert store.kind == "flat"
     assert store.about["recall"] == 1.0
     assert capsys.readouterr().err == ""
 
 
-def test_without_a_wish_many_items_get_an_index(tmp_path, monkeypatch):
-    monkeypatch.setattr(indexing, "MANY", 5_000)
-    monkeypatch.setattr(indexing, "_FEW", 1_000)
+def test_without_a_wish_many_items_get_an_index_that_is_nearly_exact(tmp_path, capsys):
+    store = build(tmp_path, None)
+    assert store.kind in ("rabitq", "ivf-sq8")
+    assert store.about["recall"] >= 0.99
+    assert recall(store) >= 0.98
+    assert "quickly built, and reaches a recall of 0.99" in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_a_wish_very_many_items_get_the_fastest_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexing, "_VERY_MANY", 11_000)
     store = build(tmp_path, None)
     assert store.about["recall"] >= 0.95
     assert recall(store) >= 0.95
+
+
+def test_where_no_index_finds_enough_all_items_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexing, "_USUAL", ("ivf-pq", "flat"))
+    monkeypatch.setattr(indexing, "tune", lambda *_: Measured(SearchParameters(1, 10), 0.9, False, 1.0, 1.0))
+    store = build(tmp_path, None)
+    assert store.kind == "flat"
+    assert recall(store) == 1
+
+
+def test_growing_past_the_border_brings_an_index_and_shrinking_takes_it_away(tmp_path):
+    store = build(tmp_path, None, 9_900)
+    assert store.kind == "flat"
+    store.upsert(pl.DataFrame({"id": [str(row) for row in range(9_900, 10_100)]}), VECTORS[9_900:10_100])
+    store.optimise()
+    assert store.kind != "flat"
+    store.delete([str(row) for row in range(300)])
+    store.optimise()
+    assert store.kind == "flat"
 
 
 def test_a_wish_that_cannot_be_had_is_one_sentence_and_leaves_the_old_store(tmp_path):

@@ -26,6 +26,7 @@ def check_catalog(
     images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
     cache: Path | None = None,
     count_truncated: Callable[[Sequence[str]], int] | None = None,
+    language_warning: Callable[[Sequence[str]], str | None] | None = None,
 ) -> Report:
     """Check a catalogue as a training would find it, and decode every picture.
 
@@ -35,6 +36,7 @@ def check_catalog(
         images: where pictures may come from.
         cache: the folder that downloads are kept in; None: the user's cache folder.
         count_truncated: how many of some texts are longer than the text encoder reads; None: that is not checked.
+        language_warning: a warning where the text encoder does not speak some texts; None: that is not checked.
 
     Returns:
         The report. A file in which no row can be used is a report with `usable` 0, not an error.
@@ -52,6 +54,8 @@ def check_catalog(
     _note_repetitions(catalog)
     if count_truncated is not None:
         _count_truncated(catalog, count_truncated)
+    if language_warning is not None and (warning := language_warning(_texts(catalog, "title", "description"))):
+        report.note(f"Warning: {warning}")
     _decode_pictures(catalog)
     return report
 
@@ -84,10 +88,14 @@ def _note_repetitions(catalog: Catalog) -> None:
 
 def _count_truncated(catalog: Catalog, count_truncated: Callable[[Sequence[str]], int]) -> None:
     for field in ("title", "description"):
-        texts = [text for text in catalog.texts(field) if text is not None]
+        texts = _texts(catalog, field)
         starts = range(0, len(texts), _TEXTS_AT_ONCE)
         for start in track(starts, f"Measuring each {field}") if starts else ():
             catalog.report.count(f"long-{field}", count=count_truncated(texts[start : start + _TEXTS_AT_ONCE]))
+
+
+def _texts(catalog: Catalog, *fields: str) -> list[str]:
+    return [text for field in fields for text in catalog.texts(field) if text is not None]
 
 
 def _decode_pictures(catalog: Catalog) -> None:

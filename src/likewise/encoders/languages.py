@@ -29,6 +29,6 @@ def language_warning(encoder: Encoder, texts: Sequence[str]) -> str | None:
     example = sample[int(shares.argmax())]
     short = example if len(example) <= _EXAMPLE_LENGTH else example[: _EXAMPLE_LENGTH - 1].rstrip() + "…"
     return (
-        f"about {foreign.mean():.0%} of the texts, such as {short!r}, seem to be in a language that the text encoder "
-        f"{encoder.name} has not learned: choose one that has, such as that of --preset multilingual"
+        f"about {foreign.mean():.0%} of the texts, such as {short!r}, seem to be in a language or script that the "
+        f"text encoder {encoder.name} has not learned: choose one that has, such as that of --preset multilingual"
     )

@@ -19,7 +19,7 @@ _SIGNS = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7AF), (0xF900, 0xFAFF)
 
 
 def unknown_shares(backend: Tokenizer, unknown_id: int | None, texts: Sequence[str]) -> NDArray[np.float32]:
-    """For every text the share of its letters in words that the tokenizer does not know: (n,) from 0 to 1.
+    """For every text the share of its letters and symbols in words that the tokenizer does not know: (n,) from 0 to 1.
 
     Args:
         backend: gives offsets into the text, as all tokenizers of the library `tokenizers` do.
@@ -49,10 +49,11 @@ def _is_spelt_out(word: str, pieces: int) -> bool:
 
 
 def _words(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of every run of letters and the marks on them."""
+    """(start, end) of every run of letters and the marks on them, and of symbols such as emoji."""
     start = None
     for place, sign in enumerate(text + " "):
-        is_letter = unicodedata.category(sign)[0] in "LM"
+        category = unicodedata.category(sign)
+        is_letter = category[0] in "LM" or category in ("So", "Sk", "Cf")
         if is_letter and start is None:
             start = place
         elif not is_letter and start is not None:

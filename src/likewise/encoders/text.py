@@ -23,6 +23,7 @@ from likewise.encoders.sentence_modules import (
     load_dense_weights,
     read_description,
 )
+from likewise.encoders.single_text import can_run_single_text, run_single_text
 from likewise.encoders.tokenizing import BatchTokenizer
 from likewise.errors import UserError
 
@@ -113,7 +114,10 @@ class TextEncoder(HuggingFaceEncoder):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         tokens = {key: value for key, value in inputs.items() if key != "pooling_mask"}
-        states = self.network(**tokens).last_hidden_state
+        if can_run_single_text(self.network, tokens):
+            states = run_single_text(self.network, tokens)
+        else:
+            states = self.network(**tokens).last_hidden_state
         return self.head(states.float(), inputs.get("pooling_mask", inputs["attention_mask"]))
 
     def count_truncated(self, texts: Sequence[str]) -> int:

@@ -1,10 +1,11 @@
 """Values to features in batches: encoders at their best speed, in memory that does not grow with the stream."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -34,9 +35,14 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def prefetch(function: Callable[[T], R], items: Iterable[T], ahead: int = 2 * _WORKERS) -> Iterator[R]:
     """Like `map`, computed by threads at most `ahead` items in front of the consumer; keeps the order."""
+    stream = iter(items)
+    first = list(islice(stream, 2))
+    if len(first) < 2:  # a query is not worth a thread
+        yield from map(function, first)
+        return
     with ThreadPoolExecutor(_WORKERS) as pool:
         waiting: list[Future[R]] = []
-        for item in items:
+        for item in chain(first, stream):
             waiting.append(pool.submit(function, item))
             if len(waiting) > ahead:
                 yield waiting.pop(0).result()
@@ -56,8 +62,33 @@ class PictureBatch:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+class _RecentFeatures:
+    """The features of the texts that were asked for last; safe to use from several threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._features: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, prompt: str, texts: Iterable[str]) -> dict[str, Tensor]:
+        """Those of the texts that are known; they are now the last to be dropped."""
+        with self._lock:
+            found = {text: self._features[prompt, text] for text in texts if (prompt, text) in self._features}
+            for text in found:
+                self._features.move_to_end((prompt, text))
+        return found
+
+    def remember(self, prompt: str, features: dict[str, Tensor]) -> None:
+        """Keep features, and drop those that nobody has asked for the longest."""
+        copies = {(prompt, text): row.clone() for text, row in islice(features.items(), self._most)}
+        with self._lock:
+            self._features.update(copies)
+            while len(self._features) > self._most:
+                self._features.popitem(last=False)
+
+
 class Featurizer:
-    """One encoder on one device with one precision.
+    """One encoder on one device with one precision; texts can be asked for from several threads.
 
     Args:
         encoder: already on `device`.
@@ -68,7 +99,7 @@ class Featurizer:
         self.encoder = encoder
         self.device = device
         self.dtype = dtype
-        self._recent: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._recent = _RecentFeatures(_REMEMBERED_TEXTS)
 
     def forward(self, inputs: dict[str, Tensor], cut: int | None = None) -> Tensor:
         """Prepared inputs → float32 features on the device, or activations before block `cut`; without gradients."""
@@ -92,23 +123,19 @@ class Featurizer:
 
     def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
         """Features (n, width) float32 of n texts; equal texts are encoded once, in batches of similar length."""
-        new = {text for text in texts if (prompt, text) not in self._recent}
-        # equal lengths by the alphabet: a set's own order, and with it the last bits, would change with the process
-        unknown = sorted(new, key=lambda text: (len(text), text))
+        distinct = dict.fromkeys(texts)
+        known = self._recent.find(prompt, distinct)
+        # equal lengths by the alphabet: another order would change the last bits
+        unknown = sorted(distinct.keys() - known, key=lambda text: (len(text), text))
         fresh: dict[str, Tensor] = {}
         prepared = prefetch(lambda batch: self.encoder.prepare(batch, prompt=prompt), batches(unknown, _TEXT_BATCH))
         for batch, inputs in zip(batches(unknown, _TEXT_BATCH), prepared, strict=True):
             fresh.update(zip(batch, self.forward(inputs).cpu(), strict=True))
         found = torch.empty(len(texts), self.encoder.width)
         for row, text in enumerate(texts):
-            found[row] = fresh[text] if text in fresh else self._recent[prompt, text]
-        self._remember(prompt, fresh)
+            found[row] = fresh[text] if text in fresh else known[text]
+        self._recent.remember(prompt, fresh)
         return found.to(self.device)
-
-    def _remember(self, prompt: str, fresh: dict[str, Tensor]) -> None:
-        self._recent.update({(prompt, text): features.clone() for text, features in fresh.items()})
-        while len(self._recent) > _REMEMBERED_TEXTS:
-            self._recent.popitem(last=False)
 
     def pictures(
         self,

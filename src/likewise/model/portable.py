@@ -124,8 +124,8 @@ def save_portable(path: Path | str, model: Model, items: EncodedItems, *, cache:
         "pictures": shown,
         "thumbnails": thumbnails,
     }
-    with replace_file(path, RuntimeError) as temporary:  # PyTorch's own error for a full disk
-        torch.save(content, temporary)
+    with replace_file(path, RuntimeError) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def load_portable(path: Path | str, unpacked: Path, device: Device = "auto") -> tuple[Model, EncodedItems]:

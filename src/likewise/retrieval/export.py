@@ -8,19 +8,16 @@ import polars as pl
 
 from likewise.catalog.columns import check_ids
 from likewise.errors import UserError
-from likewise.files import cannot_write, replace_file
+from likewise.files import prepare_file, replace_file
 
 
 def prepare_target(path: Path) -> None:
-    """Make the folder of a file that will be written later, so that a mistake shows before the long work.
+    """Make and try the folder of a file that will be written later, so that a mistake shows before the long work.
 
     Raises:
         UserError: the file cannot lie there.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from None
+    prepare_file(path)
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder")
 

@@ -271,7 +271,7 @@ def update(location: IndexLocation, model: ItemModel, catalog: Catalog) -> Chang
         encoded = ItemEmbeddings.encode(model, catalog.select(rows), field_vectors=bool(fields))
         if _is_small(changes, snapshot, store, bookkeeping):
             in_sync = is_in_sync(draft.before, store, bookkeeping, metadata.build)
-            written = next_timestamp(draft.before.stamp.written)
+            written = next_timestamp(store, bookkeeping, max(draft.before.stamp.written, metadata.written))
             _apply(store, bookkeeping, snapshot, changes, encoded, written, draft if in_sync else None)
             if in_sync:
                 draft.stamp = Stamp(metadata.build, written)
@@ -287,9 +287,33 @@ def update(location: IndexLocation, model: ItemModel, catalog: Catalog) -> Chang
     return changes
 
 
-def next_timestamp(after: int = 0) -> int:
-    """Microseconds since 1970, later than anything written before."""
-    return max(time.time_ns() // 1_000, after + 1)
+def now() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def next_timestamp(store: Store, bookkeeping: BookkeepingColumns, after: int) -> int:
+    """A timestamp later than that of every item in a store, whose writers' clocks may differ or have been set back.
+
+    Args:
+        after: a timestamp that it has to be later than, too.
+
+    Returns:
+        The time by this machine's clock, or else the first microsecond after what is there.
+    """
+
+    def is_free(timestamp: int) -> bool:
+        return store.count(Compare(bookkeeping.written, ">=", timestamp)) == 0
+
+    taken, free, step = after, max(now(), after + 1), 1
+    while not is_free(free):
+        taken, free, step = free, free + step, 2 * step
+    if step == 1:
+        return free
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        taken, free = (taken, middle) if is_free(middle) else (middle, free)
+    return free
 
 
 def is_in_sync(lexical: BM25Index, store: Store, bookkeeping: BookkeepingColumns, build: str) -> bool:
@@ -324,7 +348,7 @@ def _fill(location: IndexLocation, model: QueryModel, items: IndexItems, fingerp
         left_out=len(items) - len(kept),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         build=secrets.token_hex(8),
-        written=next_timestamp(),
+        written=now(),
         bookkeeping=bookkeeping.name,
         examples=sample_titles(kept.rows.table),
         field_vector_bytes=kept.embeddings.field_vector_bytes,

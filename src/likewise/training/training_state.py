@@ -49,8 +49,8 @@ class TrainingState:
         """Write in one step: a kill at any moment leaves the old state or the new one."""
         target = run / FILE
         make_folder(target.parent)
-        with replace_file(target, RuntimeError) as temporary:  # PyTorch's own error for a full disk
-            torch.save({name: getattr(self, name) for name in self.__dataclass_fields__}, temporary)
+        with replace_file(target, RuntimeError) as temporary, temporary.open("wb") as file:
+            torch.save({name: getattr(self, name) for name in self.__dataclass_fields__}, file)
 
     @classmethod
     def read(cls, run: Path, device: torch.device) -> "TrainingState | None":

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from likewise.retrieval.lexical import postings
 from likewise.retrieval.lexical.bm25 import BM25Index, Stamp
 from likewise.retrieval.lexical.tokenizing import lexical_tokens
 from likewise.retrieval.lexical.writer import LexicalIndex
@@ -124,3 +125,24 @@ def test_a_code_is_covered_by_its_parts_where_nobody_writes_it_in_one(tmp_path: 
     assert matches.coverage(["a"])[0] == pytest.approx(1.0)
     assert matches.coverage(["b"])[0] < 0.5
     assert index.current().match([("zz-777", 1.0)]).coverage(["a", "b"]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("bits", [0, 1, 2])
+def test_ids_with_the_same_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    names = [letter * 4 for letter in "bcdfghjklmnp"]
+    texts = {f"item{number}": name for number, name in enumerate(names)}
+    whole = postings.hash_text
+    monkeypatch.setattr(
+        postings, "hash_text", lambda text: whole(text) & (2**bits - 1) if text in texts else whole(text)
+    )
+    index = LexicalIndex(tmp_path)
+    write(index, texts)
+    [segment] = index.current().parts
+    asked = ["item11", "unknown", *texts, "item0"]
+    assert segment.postings.find_rows(asked).tolist() == [11, -1, *range(12), 0]
+    write(index, {"item3": "other"}, removed=("item5", "unknown"))
+    words = LexicalIndex(tmp_path).current()
+    assert words.count == 11
+    assert words.match([(f"{names[3]} {names[5]}", 1.0)]).best(5)[0] == []
+    for number in {*range(12)} - {3, 5}:
+        assert words.match([(names[number], 1.0)]).scores([f"item{number}"])[0] > 0

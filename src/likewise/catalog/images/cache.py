@@ -16,7 +16,6 @@ from typing import Self
 
 from likewise.catalog.images.outcomes import KnownFile, Outcomes, Remembered
 from likewise.catalog.images.picture import check_key, compute_key
-from likewise.errors import UserError
 from likewise.files import make_folder, write_file
 
 _OLD_TEMPORARY_FILE = 86_400.0  # seconds: its process is gone
@@ -31,11 +30,8 @@ class PictureCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            (folder / "objects").mkdir(parents=True, exist_ok=True)
-            (folder / "tmp").mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the picture cache {folder} cannot be written: {error}") from None
+        make_folder(folder / "objects")
+        make_folder(folder / "tmp")
         self._outcomes = Outcomes(folder)
         self._remove_leftovers()
 

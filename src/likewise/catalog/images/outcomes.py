@@ -10,6 +10,7 @@ other processes may still have it open, and SQLite clears logs away by name.
 """
 
 import contextlib
+import errno
 import os
 import re
 import sqlite3
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 
 from likewise.catalog.images.picture import is_key
 from likewise.errors import UserError
-from likewise.files import hold_lock
+from likewise.files import cannot_write, hold_lock
 
 T = TypeVar("T")
 
@@ -30,6 +31,13 @@ _SECONDS_TO_WAIT_FOR_ANOTHER_PROCESS = 30.0
 _OLD = 86_400.0  # seconds after which nobody has an abandoned file open
 _NAME = re.compile(r"index-2(?:\.(\d+))?\.sqlite")
 # Errors that say nothing about the file: busy, locked, out of memory, full, …; all others mean damage.
+_SYSTEM_ERRORS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+}
 _HARMLESS = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -215,8 +223,12 @@ class Outcomes:
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, sqlite3.Error) as error:
-            raise UserError(f"the picture cache {self._folder} cannot be written: {error}") from None
+        except OSError as error:
+            raise cannot_write(self._folder, error) from None
+        except sqlite3.Error as error:
+            number = _SYSTEM_ERRORS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+            cause = error if number is None else OSError(number, os.strerror(number))
+            raise cannot_write(self._folder, cause) from None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

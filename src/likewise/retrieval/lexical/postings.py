@@ -118,10 +118,19 @@ class Postings:
         if not len(self) or not len(ids):
             return np.full(len(ids), -1)
         hashes = np.array([hash_text(id) for id in ids], np.uint64)
-        places = np.minimum(np.searchsorted(self.arrays.hashes, hashes), len(self) - 1)
-        rows = self.arrays.order[places].astype(np.int64)
-        same = self.ids.gather(rows) == pl.Series(list(ids), dtype=pl.String)
-        return np.where(same.to_numpy(), rows, -1)
+        places, wanted = np.searchsorted(self.arrays.hashes, hashes), pl.Series(list(ids), dtype=pl.String)
+        found = np.full(len(ids), -1)
+        open_ids = np.arange(len(ids))
+        while True:  # once, unless ids have the same hash
+            open_ids = open_ids[places[open_ids] < len(self)]
+            open_ids = open_ids[self.arrays.hashes[places[open_ids]] == hashes[open_ids]]
+            if not len(open_ids):
+                return found
+            rows = self.arrays.order[places[open_ids]].astype(np.int64)
+            same = (self.ids.gather(rows) == wanted.gather(open_ids)).to_numpy()
+            found[open_ids[same]] = rows[same]
+            open_ids = open_ids[~same]
+            places[open_ids] += 1
 
 
 class PostingsBuilder:

@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from likewise.stores.faiss.faiss_calls import inner_products
+from likewise.stores.faiss.faiss_calls import all_inner_products, inner_products
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
@@ -38,7 +38,7 @@ def find_nearest(
     places = np.empty((len(queries), 0), np.int64)
     for start in range(0, size, _BLOCK):
         block = matrix[start : start + _BLOCK] if rows is None else matrix[rows[start : start + _BLOCK]]
-        products = queries @ block.T if len(queries) > 1 else (block @ queries[0])[None]
+        products = queries @ block.T if len(queries) > 1 else all_inner_products(block, queries[0])[None]
         if scores.shape[1] == k:
             better, best = _above(products, scores.min(axis=1))
         else:

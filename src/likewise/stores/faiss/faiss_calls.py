@@ -27,6 +27,17 @@ def inner_products(matrix: np.ndarray, queries: np.ndarray, rows: np.ndarray) ->
     return products
 
 
+def all_inner_products(matrix: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """(n,) float32, a (dim,) query's inner products with all rows of a contiguous (n, dim) matrix, in one thread.
+
+    The threads of a matrix product would wait for each other, many times as long where other programs keep cores busy.
+    """
+    products = np.empty(len(matrix), np.float32)
+    swig = _faiss.swig_ptr
+    _faiss.fvec_inner_products_ny(swig(products), swig(query), swig(matrix), matrix.shape[1], len(matrix))
+    return products
+
+
 def call_in_one_thread(call: Callable[..., None], *arguments: Any) -> None:
     """Let FAISS do something that is too small to share: other threads would have nothing to do, but are waited for."""
     threads = _faiss.omp_get_max_threads()

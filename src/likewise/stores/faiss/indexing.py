@@ -29,7 +29,12 @@ from likewise.stores.search_target import SearchTarget, show_bytes
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
-MANY = 100_000  # items; below, all are compared unless there is a wish
+MANY = (
+    10_000  # items; below, all are compared unless there is a wish: it takes a millisecond, as long as an index saves
+)
+_VERY_MANY = 100_000  # items; below, a competition would take longer than it can ever save
+_USUAL = ("rabitq", "ivf-sq8", "flat")  # what takes its place: the first that reaches the recall
+_NEARLY_EXACT = 0.99  # recall of these, which is cheap for so few items
 _TRAINED = "trained.faiss"
 _FEWEST = 500  # items; below, nothing is worth an index
 _FEW = 10_000  # items; below, nothing is worth a measurement where all can be compared
@@ -88,10 +93,12 @@ class _IndexChoice:
         self._segment = segment
         self._vectors = segment.vectors
         self._wish = target
-        self._target = target if target is not None else SearchTarget()
         self._speaking = speaking
         self._held = sum(file.stat().st_size for file in segment.folder.glob("ids.*"))
         self._count, self._dim = segment.vectors.shape
+        self._competes = target is not None or self._count >= _VERY_MANY
+        default = SearchTarget() if self._competes else SearchTarget(_NEARLY_EXACT)
+        self._target = target if target is not None else default
         self._trial: Trial | None = None
 
     def plan(self, *, refusing: bool = True) -> SearchPlan:
@@ -112,7 +119,9 @@ class _IndexChoice:
             names = ["flat"] if self._count < _FEWEST else ["rabitq"]
         if names == ["flat"] or ("flat" in names and self._count < _FEW):
             return self._flat("asked for" if self._target.kind == "flat" else SearchPlan.why)
-        ranked = names if len(names) == 1 else self._competition(names)
+        if not self._competes:
+            names = list(_USUAL)
+        ranked = self._competition(names) if self._competes and len(names) > 1 else names
         best: SearchPlan | None = None
         for name in ranked:
             if name == "flat":
@@ -169,6 +178,8 @@ class _IndexChoice:
         within = f" within {show_bytes(self._target.memory)}" if self._target.memory is not None else ""
         if len(names) == 1:
             return f"the only kind{within}"
+        if not self._competes:
+            return f"quickly built, and reaches a recall of {self._target.recall:g}"
         return f"the fastest here{within} that reaches a recall of {self._target.recall:g}"
 
     def _competition(self, names: list[str]) -> list[str]:
