@@ -3,6 +3,7 @@
 #   make demo     sample catalogue, training, index, page on http://127.0.0.1:7860  (PORT=…; HEADLESS=1 stops once it serves)
 #   make test     the tests, on all cores  (ARGS="tests/model -k fusion" for some of them; JOBS=0 in one process)
 #   make lint     style, import order, types
+#   make fuzz     every reader of strangers' bytes, MINUTES=10 each, by atheris; what is found stays in tests/fuzz/corpus
 #   make audit    known advisories for the tested versions in constraints.txt, by pip-audit, which needs a network
 #   make clean    remove what these made
 
@@ -11,11 +12,12 @@ PORT ?= 7860
 HEADLESS ?=
 ARGS ?=
 JOBS ?= logical
+MINUTES ?= 10
 
 BIN := .venv/bin
 DEMO_CSV := demo/openmoji/openmoji.csv
 
-.PHONY: demo test lint audit clean
+.PHONY: demo test lint fuzz audit clean
 
 demo: .venv/installed
 	$(BIN)/likewise sample openmoji demo/openmoji
@@ -31,6 +33,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+fuzz: .venv/installed-dev
+	$(BIN)/python tests/fuzz/fuzz_readers.py --minutes $(MINUTES)
 
 audit:
 	@if [ -x $(BIN)/pip-audit ]; then audit=$(BIN)/pip-audit; else audit=pip-audit; fi; \

@@ -1,5 +1,9 @@
 """The errors that users see."""
 
+import re
+
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # in what a message quotes
+
 
 class UserError(Exception):
     """A mistake that the user can fix.
@@ -15,6 +19,9 @@ class UserError(Exception):
         ...     print(error)
         there is no column "prise"; did you mean price?
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_BREAKS.sub(" ", str(message)))
 
 
 class MissingExtraError(UserError):
