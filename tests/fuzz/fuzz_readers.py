@@ -1,4 +1,4 @@
-"""Fuzz the readers for as long as you like: `python tests/fuzz/fuzz_readers.py --minutes 60`, or `make fuzz MINUTES=60`.
+"""Fuzz the readers for as long as you like: `make fuzz MINUTES=60`.
 
 Each reader has a process of its own, guided by coverage (atheris). What a reader fails on is kept in tests/fuzz/corpus,
 where the tests find it; inputs that reach new code are kept in .fuzz, from where the next run goes on.
