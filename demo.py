@@ -11,6 +11,11 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # works without `pip install .`, too
 
+from likewise.interruption import exit_on_interrupt, explain_interrupt
+
+if __name__ == "__main__":
+    exit_on_interrupt("demo.py: stopped")
+
 from likewise.errors import UserError
 from likewise.files import explain_system_error
 from likewise.model.portable import load_portable
@@ -25,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     print_logs()
     try:
-        run(options)
+        with explain_interrupt("demo.py: stopped"):
+            run(options)
     except UserError as error:
         report_error("demo.py", error)
         return 2
@@ -34,8 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         report_error("demo.py", explained)
         return 2
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

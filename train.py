@@ -11,6 +11,11 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # works without `pip install .`, too
 
+from likewise.interruption import exit_on_interrupt, explain_interrupt
+
+if __name__ == "__main__":
+    exit_on_interrupt("train.py: stopped")
+
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.columns import parse_mapping
 from likewise.config import TrainConfig
@@ -28,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     print_logs()
     try:
-        run(options)
+        with explain_interrupt(f"train.py: stopped; {options.output} is as it was"):
+            run(options)
     except UserError as error:
         report_error("train.py", error)
         return 2
@@ -37,9 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         report_error("train.py", explained)
         return 2
-    except KeyboardInterrupt:
-        report_error("train.py", f"stopped; {options.output} is as it was")
-        return 130
     return 0
 
 

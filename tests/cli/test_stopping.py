@@ -28,9 +28,9 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["train", str(data), *options, "--config", str(config), "--cache", str(folder / "cache")]
 
 
-def interrupt(arguments: list[str], moment: str) -> tuple[int, list[str]]:
+def interrupt(arguments: list[str], moment: str, command: tuple[str, ...] = PROGRAM) -> tuple[int, list[str]]:
     """Run a command, press Ctrl+C as soon as stderr shows a text; its exit status, and what it said then."""
-    program = subprocess.Popen([*PROGRAM, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    program = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     watchdog = threading.Timer(120, program.kill)
     watchdog.start()
     assert program.stderr is not None
@@ -73,3 +73,10 @@ def test_the_sentence_leaves_restart_away_and_promises_nothing_of_other_commands
     status, said = interrupt([*training, "--output", str(tmp_path / "run"), "--restart"], "numpy.")
     assert (status, said) == (130, [RESUMES.replace("command again", "command without --restart")])
     assert interrupt(["doctor", training[1]], "polars.") == (130, ["likewise: stopped"])
+
+
+@pytest.mark.parametrize("script", ["train.py", "demo.py"])
+def test_the_two_scripts_stop_with_a_sentence_while_they_import(script: str) -> None:
+    program = (sys.executable, "-X", "importtime", str(Path(__file__).parents[2] / script))
+    arguments = ["--data", "missing.csv"] if script == "train.py" else []
+    assert interrupt(arguments, "numpy.", program) == (130, [f"{script}: stopped"])
