@@ -5,24 +5,26 @@ searches that found too little repeated exactly, stored items decoded, and a col
 What is left to an engine is a `Collection` and a `Connection`; docs/stores/writing_an_engine.md shows one.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
 
 from likewise.catalog.filters import Condition
 from likewise.errors import UserError
+from likewise.files import DamageError
+from likewise.parsing import parse_json
 from likewise.stores.base import Batch, Record, SearchResult
 from likewise.stores.conditions import normal_form
 from likewise.stores.current_collection import PATIENCE, CurrentCollection
+from likewise.stores.damage import explain_damaged_store
 from likewise.stores.field_vectors import unpack_field_vectors
 from likewise.stores.inputs import check_k, normalise_vectors, prepare_items
 from likewise.stores.results import no_results
-from likewise.stores.schema import Schema
+from likewise.stores.schema import ID, Schema
 from likewise.stores.uri import Location
 
 Result = TypeVar("Result")
@@ -159,7 +161,7 @@ class CollectionStore:
                 return {}
             schema, kept = collection.schema, field_vectors and bool(collection.schema.field_vectors)
             items = collection.fetch(distinct, vectors=vectors, field_vectors=kept)
-            return {item.id: _decode(item, schema, field_vectors) for item in items}
+            return {item.id: self._decode(item, schema, field_vectors) for item in items}
 
         with self._connection.explain_errors():
             records = self._current.read(read)
@@ -182,7 +184,7 @@ class CollectionStore:
             if page is None:
                 return
             unit = np.array([item.vector if vectors else () for item in page], dtype=np.float32)
-            yield Batch([item.id for item in page], [json.loads(item.fields) for item in page], unit)
+            yield Batch([item.id for item in page], [self._read_fields(item) for item in page], unit)
 
     def optimise(self) -> None:
         with self._connection.explain_errors():
@@ -191,6 +193,32 @@ class CollectionStore:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _decode(self, item: StoredItem, schema: Schema, field_vectors: bool) -> Record:
+        vector = None if item.vector is None else np.asarray(item.vector, dtype=np.float32)
+        fields = self._read_fields(item)
+        if not field_vectors:
+            return Record(item.id, fields, vector)
+        try:
+            blob = item.field_vectors
+            towers = {} if blob is None else unpack_field_vectors(blob, schema.field_vectors, schema.dim)
+        except ValueError:
+            raise self._explain_damaged(item) from None
+        return Record(item.id, fields, vector, towers)
+
+    def _read_fields(self, item: StoredItem) -> dict[str, Any]:
+        """What an item's row says of its columns; whoever can write into the database can write anything there."""
+        try:
+            fields = parse_json(item.fields)
+        except (ValueError, TypeError):
+            fields = None
+        if not isinstance(fields, dict) or fields.get(ID) != item.id:
+            raise self._explain_damaged(item)
+        return fields
+
+    def _explain_damaged(self, item: StoredItem) -> UserError:
+        error = DamageError(f"what it says of the item {item.id!r} is not what was written")
+        return explain_damaged_store(self._connection.location, error)
 
 
 def open_collection_store(
@@ -232,12 +260,3 @@ def _search(collection: Collection, queries: np.ndarray, k: int, condition: Cond
         for number, result in zip(short, collection.search(queries[short], k, condition, exact=True), strict=True):
             results[number] = result
     return results
-
-
-def _decode(item: StoredItem, schema: Schema, field_vectors: bool) -> Record:
-    vector = None if item.vector is None else np.asarray(item.vector, dtype=np.float32)
-    if not field_vectors:
-        return Record(item.id, json.loads(item.fields), vector)
-    blob = item.field_vectors
-    towers = {} if blob is None else unpack_field_vectors(blob, schema.field_vectors, schema.dim)
-    return Record(item.id, json.loads(item.fields), vector, towers)
