@@ -204,9 +204,7 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
         fold.train(context, dataclasses.replace(stage, name=f"fold {number} of {len(folds)}"))
     above = _TRAINED_ABOVE if has_kernel else None
     _, query, texts = search.find_best([(above, *shares) for shares in product(_LEARNED_SHARES, _LEARNED_SHARES)])
-    chosen = search.find_best(
-        [start, *((share, query, texts) for share in (_KERNEL_SHARES if has_kernel else (None,)))]
-    )
+    chosen = search.find_best([start, *((share, query, texts) for share in kernel_shares)])
     before, after = search.scores[start], search.scores[chosen]
     description, query, texts = chosen
     return Stacking(
