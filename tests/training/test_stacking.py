@@ -222,7 +222,7 @@ def test_epochs_are_logged(catalog, tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "EpochLog", Log)
     measure = stacking._ShareSearch.find_best
-    monkeypatch.setattr(stacking._ShareSearch, "find_best", lambda self, shares: measure(self, shares) and shares[-1])
+    monkeypatch.setattr(stacking._ShareSearch, "find_best", lambda *asked, **_: measure(*asked) and asked[1][-1])
     run = train.train(catalog, tmp_path / "run", BRIEF)
     assert [entry["epoch"] for entry in logged] == [1, 2]
     assert run.metrics.cross_validation.shares["learned, queries"] == 1.0
@@ -232,7 +232,7 @@ def test_the_trained_tower_has_a_share_of_its_own(catalog, tmp_path, monkeypatch
     picks = iter([(0.25, 0.0, 0.0), (0.5, 0.5, 1.0), (1.0, 0.5, 1.0)])
     find_best = stacking._ShareSearch.find_best
 
-    def pick(self, candidates):
+    def pick(self, candidates, **_):
         find_best(self, candidates)
         return next(shares for shares in [next(picks)] if shares in candidates)
 
@@ -248,6 +248,20 @@ def test_the_trained_tower_has_a_share_of_its_own(catalog, tmp_path, monkeypatch
         "learned, queries": 0.5,
         "learned, items": 1.0,
     }
+
+
+def test_what_loses_on_a_field_subset_is_not_chosen(monkeypatch):
+    """However much more it finds on others."""
+    scores = {"ridge": (0.5, 0.4), "trade": (0.9, 0.39), "noise": (0.7, 0.397), "both": (0.6, 0.5)}
+    measured = {
+        name: {"all": np.array([first, first]), "image": np.array([second])} for name, (first, second) in scores.items()
+    }
+    folds = [type("Fold", (), {"measure": lambda _, context, shares: (measured[shares], np.zeros((2, 1)))})()] * 2
+    search = stacking._ShareSearch(None, folds)
+    assert search.find_best(list(scores)) == "trade"
+    assert search.find_best(list(scores), no_worse_than="ridge") == "noise"
+    assert search.find_best(["ridge", "trade"], no_worse_than="ridge") == "ridge"
+    assert search.find_best(["both", "ridge", "trade"], no_worse_than="both") == "both"
 
 
 def test_hard_negatives_need_the_path_with_validation_rows(catalog, tmp_path):

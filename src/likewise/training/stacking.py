@@ -2,7 +2,8 @@
 
 Training above a closed form gains on some catalogues and in some towers, and loses in others. So parts of the rows are
 held out in turn, closed forms and heads are fitted on the others, and what their shares score on the part chooses them
-(stacked regressions; Breiman, 1996). A share of 0 is a fair outcome.
+(stacked regressions; Breiman, 1996). A share of 0 is a fair outcome, and what finds less than kernel ridge on any field
+subset is not chosen, however much more it finds on others.
 
 Heads train above half of the kernel ridge of descriptions: above all of it there is less left to learn.
 """
@@ -50,6 +51,7 @@ _METRIC = "map"  # recall@10 is near its ceiling on small folds, and cannot tell
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _TRAINED_ABOVE = 0.5  # of them
 _LEARNED_SHARES = (0.0, 0.5, 1.0)
+_NO_WORSE = 0.005  # of the metric on a field subset: what chance moves on some hundred queries
 _Shares = tuple[float | None, float, float]  # of kernel ridge in descriptions, of what queries and items learned
 
 
@@ -199,13 +201,17 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     search = _ShareSearch(context, folds)
     has_kernel = any("description" in fold.fits for fold in folds)
     kernel_shares = _KERNEL_SHARES if has_kernel else (None,)
-    start = search.find_best([(share, 0.0, 0.0) for share in kernel_shares])
+    kernel_ridge = (kernel_shares[-1], 0.0, 0.0)
+    start = search.find_best(
+        [kernel_ridge, *((share, 0.0, 0.0) for share in kernel_shares)], no_worse_than=kernel_ridge
+    )
     for number, fold in enumerate(folds, 1):
         fold.train(context, dataclasses.replace(stage, name=f"fold {number} of {len(folds)}"))
     above = _TRAINED_ABOVE if has_kernel else None
     _, query, texts = search.find_best([(above, *shares) for shares in product(_LEARNED_SHARES, _LEARNED_SHARES)])
-    chosen = search.find_best([start, *((share, query, texts) for share in kernel_shares)])
-    before, after = search.scores[start], search.scores[chosen]
+    stacked = [(share, query, texts) for share in kernel_shares]
+    chosen = search.find_best([start, *stacked], no_worse_than=start)
+    before, after = search.flat(start), search.flat(chosen)
     description, query, texts = chosen
     return Stacking(
         start[0],
@@ -218,7 +224,7 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
             metric=_METRIC,
             start=_mean(before),
             chosen=_mean(after),
-            gain=bootstrap_interval(after - before, _number_queries(folds)),
+            gain=bootstrap_interval(after - before, search.number_queries()),
             shares=({} if description is None else {"kernel ridge of descriptions": description})
             | {"learned, queries": query, "learned, items": texts},
         ),
@@ -265,13 +271,15 @@ class _Fold:
         train_text_heads(context, self.data, towers, stage, TrainingState(), None)
         self.heads = network.copy_heads()
 
-    def measure(self, context: TrainingContext, shares: "_Shares") -> tuple[np.ndarray, np.ndarray]:
+    def measure(self, context: TrainingContext, shares: "_Shares") -> tuple[dict[str, np.ndarray], np.ndarray]:
         """What is found with some shares, the same in all processes.
 
         Returns:
-            (subsets · queries,) scores, and (2, queries) the similarities of the best right and the best wrong answers.
+            (queries,) scores by field subset, and (2, queries) the similarities of the best right and the best wrong
+            answers.
         """
-        scores, similarities = np.zeros(0), np.zeros((2, 0), np.float32)
+        scores: dict[str, np.ndarray] = {}
+        similarities = np.zeros((2, 0), np.float32)
         if context.processes.leads and self.held_out.subsets:
             network, subsets = context.model.network, self.held_out.subsets
             description, query, texts = shares
@@ -279,10 +287,10 @@ class _Fold:
             set_start(context, _weigh(self.fits, description))
             _scale_heads(context, query, texts)
             embeddings = embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
-            scores = score_validation(embeddings, subsets, build_variants(context.config), _METRIC).flat
+            scores = score_validation(embeddings, subsets, build_variants(context.config), _METRIC).by_subset
             rankings = rank_candidates(*embeddings.score(subsets[0]))
             similarities = np.stack([rankings.right, rankings.wrong])
-        shared: tuple[np.ndarray, np.ndarray] = context.processes.from_leader((scores, similarities))
+        shared: tuple[dict[str, np.ndarray], np.ndarray] = context.processes.from_leader((scores, similarities))
         return shared
 
 
@@ -290,34 +298,57 @@ class _ShareSearch:
     """What shares score over all folds, each measured once.
 
     Attributes:
-        scores: (all scores,) by the shares of kernel ridge, of queries and of items.
+        scores: by the shares of kernel ridge, of queries and of items: (queries,) of each fold, by field subset.
         similarities: (2, queries) of the best right and the best wrong answers, likewise.
     """
 
     def __init__(self, context: TrainingContext, folds: list[_Fold]) -> None:
         self._context = context
         self._folds = folds
-        self.scores: dict[_Shares, np.ndarray] = {}
+        self.scores: dict[_Shares, list[dict[str, np.ndarray]]] = {}
         self.similarities: dict[_Shares, np.ndarray] = {}
 
-    def find_best(self, candidates: list[_Shares]) -> _Shares:
-        """The shares with the highest mean score; of equals the first."""
+    def find_best(self, candidates: list[_Shares], no_worse_than: "_Shares | None" = None) -> _Shares:
+        """The shares with the highest mean score; of equals the first.
+
+        Args:
+            no_worse_than: one of them; of those that score less on any field subset, none is chosen.
+        """
         for shares in candidates:
             if shares not in self.scores:
                 measured = [fold.measure(self._context, shares) for fold in self._folds]
-                self.scores[shares] = np.concatenate([scores for scores, _ in measured])
+                self.scores[shares] = [scores for scores, _ in measured]
                 self.similarities[shares] = np.concatenate([similarities for _, similarities in measured], axis=1)
-        return max(candidates, key=lambda shares: _mean(self.scores[shares]))
+        if no_worse_than is not None:
+            least = self._average(no_worse_than)
+            candidates = [
+                shares
+                for shares in candidates
+                if all(score >= least[subset] - _NO_WORSE for subset, score in self._average(shares).items())
+            ]
+        return max(candidates, key=lambda shares: _mean(self.flat(shares)))
 
+    def flat(self, shares: "_Shares") -> np.ndarray:
+        """(all scores,) of all folds and subsets."""
+        parts = [np.nan_to_num(values) for fold in self.scores[shares] for values in fold.values()]
+        return np.concatenate([np.zeros(0), *parts])
 
-def _number_queries(folds: list[_Fold]) -> np.ndarray:
-    """(all scores,) which query of which fold each score belongs to; it is asked on every subset."""
-    parts, offset = [np.zeros(0, np.int64)], 0
-    for fold in folds:
-        queries = len(fold.held_out.task.texts)
-        parts.append(np.tile(np.arange(offset, offset + queries), len(fold.held_out.subsets)))
-        offset += queries
-    return np.concatenate(parts)
+    def number_queries(self) -> np.ndarray:
+        """(all scores,) which query of which fold each of `flat` belongs to; it is asked on every subset."""
+        parts, offset = [np.zeros(0, np.int64)], 0
+        for fold in self._folds:
+            queries = len(fold.held_out.task.texts)
+            parts.append(np.tile(np.arange(offset, offset + queries), len(fold.held_out.subsets)))
+            offset += queries
+        return np.concatenate(parts)
+
+    def _average(self, shares: "_Shares") -> dict[str, float]:
+        """The mean score on every field subset."""
+        found: dict[str, list[np.ndarray]] = {}
+        for fold in self.scores[shares]:
+            for subset, values in fold.items():
+                found.setdefault(subset, []).append(np.nan_to_num(values))
+        return {subset: _mean(np.concatenate(parts)) for subset, parts in found.items()}
 
 
 def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
