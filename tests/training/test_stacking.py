@@ -250,18 +250,22 @@ def test_the_trained_tower_has_a_share_of_its_own(catalog, tmp_path, monkeypatch
     }
 
 
-def test_what_loses_on_a_field_subset_is_not_chosen(monkeypatch):
+def test_what_loses_on_a_field_subset_is_not_chosen():
     """However much more it finds on others."""
-    scores = {"ridge": (0.5, 0.4), "trade": (0.9, 0.39), "noise": (0.7, 0.397), "both": (0.6, 0.5)}
-    measured = {
-        name: {"all": np.array([first, first]), "image": np.array([second])} for name, (first, second) in scores.items()
-    }
-    folds = [type("Fold", (), {"measure": lambda _, context, shares: (measured[shares], np.zeros((2, 1)))})()] * 2
-    search = stacking._ShareSearch(None, folds)
-    assert search.find_best(list(scores)) == "trade"
-    assert search.find_best(list(scores), no_worse_than="ridge") == "noise"
+    rng = np.random.default_rng(0)
+    luck = {subset: rng.normal(0.5, 0.2, 200) for subset in ("all", "image")}
+    changes = {"ridge": (0.0, 0.0), "trade": (0.3, -0.03), "chance": (0.2, -0.003), "both": (0.05, 0.05)}
+
+    def measure(self, context, shares):
+        noise = np.random.default_rng(len(shares)).normal(0.0, 0.1, 200) * (shares != "ridge")
+        parts = zip(luck.items(), changes[shares], strict=True)
+        return {subset: values + change + noise - noise.mean() for (subset, values), change in parts}, np.zeros((2, 1))
+
+    search = stacking._ShareSearch(None, [type("Fold", (), {"measure": measure})()] * 2)
+    assert search.find_best(list(changes)) == "trade"
+    assert search.find_best(list(changes), no_worse_than="ridge") == "chance"
     assert search.find_best(["ridge", "trade"], no_worse_than="ridge") == "ridge"
-    assert search.find_best(["both", "ridge", "trade"], no_worse_than="both") == "both"
+    assert search.find_best(["both", "ridge", "chance"], no_worse_than="both") == "both"
 
 
 def test_hard_negatives_need_the_path_with_validation_rows(catalog, tmp_path):

@@ -2,13 +2,14 @@
 
 Training above a closed form gains on some catalogues and in some towers, and loses in others. So parts of the rows are
 held out in turn, closed forms and heads are fitted on the others, and what their shares score on the part chooses them
-(stacked regressions; Breiman, 1996). A share of 0 is a fair outcome, and what finds less than kernel ridge on any field
-subset is not chosen, however much more it finds on others.
+(stacked regressions; Breiman, 1996). A share of 0 is a fair outcome, and what loses beyond chance on any field subset
+is not chosen, however much more it finds on others.
 
 Heads train above half of the kernel ridge of descriptions: above all of it there is less left to learn.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -51,7 +52,7 @@ _METRIC = "map"  # recall@10 is near its ceiling on small folds, and cannot tell
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _TRAINED_ABOVE = 0.5  # of them
 _LEARNED_SHARES = (0.0, 0.5, 1.0)
-_NO_WORSE = 0.005  # of the metric on a field subset: what chance moves on some hundred queries
+_CHANCE = 1.645  # standard errors of a paired difference; a loss beyond them is no chance (one-sided, 95 %)
 _Shares = tuple[float | None, float, float]  # of kernel ridge in descriptions, of what queries and items learned
 
 
@@ -207,8 +208,9 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     )
     for number, fold in enumerate(folds, 1):
         fold.train(context, dataclasses.replace(stage, name=f"fold {number} of {len(folds)}"))
-    above = _TRAINED_ABOVE if has_kernel else None
-    _, query, texts = search.find_best([(above, *shares) for shares in product(_LEARNED_SHARES, _LEARNED_SHARES)])
+    tried = dict.fromkeys((_TRAINED_ABOVE if has_kernel else None, start[0]))
+    learned = [(share, *shares) for share in tried for shares in product(_LEARNED_SHARES, _LEARNED_SHARES)]
+    _, query, texts = search.find_best([start, *learned], no_worse_than=start)
     stacked = [(share, query, texts) for share in kernel_shares]
     chosen = search.find_best([start, *stacked], no_worse_than=start)
     before, after = search.flat(start), search.flat(chosen)
@@ -312,7 +314,7 @@ class _ShareSearch:
         """The shares with the highest mean score; of equals the first.
 
         Args:
-            no_worse_than: one of them; of those that score less on any field subset, none is chosen.
+            no_worse_than: one of them; of those that score less on any field subset beyond chance, none is chosen.
         """
         for shares in candidates:
             if shares not in self.scores:
@@ -320,12 +322,7 @@ class _ShareSearch:
                 self.scores[shares] = [scores for scores, _ in measured]
                 self.similarities[shares] = np.concatenate([similarities for _, similarities in measured], axis=1)
         if no_worse_than is not None:
-            least = self._average(no_worse_than)
-            candidates = [
-                shares
-                for shares in candidates
-                if all(score >= least[subset] - _NO_WORSE for subset, score in self._average(shares).items())
-            ]
+            candidates = [shares for shares in candidates if not self._loses(shares, no_worse_than)]
         return max(candidates, key=lambda shares: _mean(self.flat(shares)))
 
     def flat(self, shares: "_Shares") -> np.ndarray:
@@ -342,13 +339,14 @@ class _ShareSearch:
             offset += queries
         return np.concatenate(parts)
 
-    def _average(self, shares: "_Shares") -> dict[str, float]:
-        """The mean score on every field subset."""
-        found: dict[str, list[np.ndarray]] = {}
-        for fold in self.scores[shares]:
+    def _loses(self, shares: "_Shares", other: "_Shares") -> bool:
+        """Whether they score less than others on any field subset, beyond chance."""
+        differences: dict[str, list[np.ndarray]] = {}
+        for fold, against in zip(self.scores[shares], self.scores[other], strict=True):
             for subset, values in fold.items():
-                found.setdefault(subset, []).append(np.nan_to_num(values))
-        return {subset: _mean(np.concatenate(parts)) for subset, parts in found.items()}
+                differences.setdefault(subset, []).append(np.nan_to_num(values) - np.nan_to_num(against[subset]))
+        paired = [np.concatenate(parts) for parts in differences.values()]
+        return any(each.mean() < -_CHANCE * each.std() / math.sqrt(len(each)) for each in paired if len(each))
 
 
 def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
