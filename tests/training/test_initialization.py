@@ -8,6 +8,7 @@ from training.toy_network import toy_objective, unlike
 
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.training.initialization import (
+    collect_regressions,
     collect_titled_pictures,
     fit_closed_forms,
     fit_picture_map,
@@ -20,7 +21,7 @@ ROWS = np.arange(12)
 def start(objective, *, far=False, scores=(0, 0, 0)):
     """The maps that were taken, where validation says these scores one after the other."""
     said, network = iter(scores), objective.network.eval()
-    closed_forms = fit_closed_forms(network, objective.features, objective.data, seed=0)
+    closed_forms = fit_closed_forms(collect_regressions(network, objective.features, objective.data, seed=0), seed=0)
     return initialise_heads(network, closed_forms, None if far else lambda: next(said))
 
 
@@ -122,7 +123,9 @@ def test_before_a_long_way_pictures_begin_at_the_linear_map(objective):
 
 
 def test_every_closed_form_is_fitted_whatever_training_starts_from(objective):
-    fitted = fit_closed_forms(objective.network.eval(), objective.features, objective.data, seed=0)
+    fitted = fit_closed_forms(
+        collect_regressions(objective.network.eval(), objective.features, objective.data, seed=0), seed=0
+    )
     kinds = {name: {field: type(base) for field, base in maps.items()} for name, maps in fitted.items()}
     both = {"image": KernelMap, "description": KernelMap}
     assert kinds == {"ridge": {"image": PictureMap}, "kernel ridge": both}

@@ -6,13 +6,13 @@ from torch.nn import functional
 from training.toy_network import toy_objective, unlike
 
 from likewise.training.batches import pair_with_rows, split_pairs
-from likewise.training.initialization import cross_fit_start
+from likewise.training.initialization import collect_regressions, cross_fit_start
 from likewise.training.left_out import LeftOutTowers
 
 
 def left_out_towers(objective, share=1.0):
     network, groups = objective.network.eval(), np.arange(len(objective.data.texts.title)) // 2
-    fits = cross_fit_start(network, objective.features, objective.data, groups, seed=0)
+    fits = cross_fit_start(collect_regressions(network, objective.features, objective.data, seed=0), groups, seed=0)
     for field, fit in fits.items():
         fits[field] = type(fit)(fit.kernel, fit.left_out, share if field == "description" else 1.0)
         network.set_base_map(field, fits[field].build_map())
@@ -72,7 +72,7 @@ def test_rows_that_share_a_description_are_each_answered_for_without_themselves(
     data, network = objective.data, objective.network.eval()
     data.texts.description[:] = data.texts.description[np.arange(24) // 6 * 6]  # four descriptions of six rows each
     groups, rows, texts = np.arange(24), np.arange(24), data.texts.description
-    fits = cross_fit_start(network, objective.features, data, groups, seed=0)
+    fits = cross_fit_start(collect_regressions(network, objective.features, data, seed=0), groups, seed=0)
     for field, fit in fits.items():
         network.set_base_map(field, fit.build_map())
     towers = LeftOutTowers(network, objective.features, data, fits, groups)

@@ -16,6 +16,7 @@ from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.training import stacking, train
 from likewise.training.split import deal_groups
+from likewise.training.validation import ValidationScores
 
 RADII = {"tiny": 8, "small": 13, "middling": 20, "large": 27}
 BRIEF = TINY.model_copy(update={"split": None, "epochs": 2, "validation": 0.1, "test": 0.1})
@@ -168,17 +169,22 @@ def test_what_is_measured_on_a_fold_has_not_seen_it(catalog, tmp_path, monkeypat
     """Nor have the answers above which heads train: those of rows nearby would say the titles of the fold, and heads
     would learn to avoid them.
     """
-    cross_fit, fitted = stacking.cross_fit_start, []
+    collect, cross_fit, collected, left_out = stacking.collect_regressions, stacking.cross_fit_start, [], []
 
-    def spy(network, features, data, groups, seed):
-        fitted.append((data.rows, groups))
-        return cross_fit(network, features, data, groups, seed)
+    def spy_rows(network, features, data, seed):
+        collected.append(data.rows)
+        return collect(network, features, data, seed)
+
+    def spy_groups(regressions, groups, seed):
+        left_out.append(groups)
+        return cross_fit(regressions, groups, seed)
 
     measured, build_task = [], stacking.build_held_out_task
-    monkeypatch.setattr(stacking, "cross_fit_start", spy)
+    monkeypatch.setattr(stacking, "collect_regressions", spy_rows)
+    monkeypatch.setattr(stacking, "cross_fit_start", spy_groups)
     monkeypatch.setattr(stacking, "build_held_out_task", lambda *a: measured.append(a[1]) or build_task(*a))
     train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": False}))
-    (every, groups), *others = fitted
+    (every, groups), *others = zip(collected, left_out, strict=True)
     assert len(measured) == len(others) == 3 and np.array_equal(np.sort(np.concatenate(measured)), every)
     for part, (rows, _) in zip(measured, others, strict=True):
         assert np.array_equal(rows, np.setdiff1d(every, part))
@@ -259,7 +265,8 @@ def test_what_loses_on_a_field_subset_is_not_chosen():
     def measure(self, context, shares):
         noise = np.random.default_rng(len(shares)).normal(0.0, 0.1, 200) * (shares != "ridge")
         parts = zip(luck.items(), changes[shares], strict=True)
-        return {subset: values + change + noise - noise.mean() for (subset, values), change in parts}, np.zeros((2, 1))
+        scores = {subset: values + change + noise - noise.mean() for (subset, values), change in parts}
+        return ValidationScores(scores), np.zeros((2, 1))
 
     search = stacking._ShareSearch(None, [type("Fold", (), {"measure": measure})()] * 2)
     assert search.find_best(list(changes)) == "trade"

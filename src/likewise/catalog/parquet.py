@@ -18,6 +18,8 @@ _BYTES_PER_CELL = 16
 _LONGEST_FOOTER = 16_000_000
 _MOST_SCHEMA_ELEMENTS = 10 * MOST_COLUMNS  # a column of lists has three
 _DEEPEST = 50
+_I32, _I64, _LIST = 5, 6, 9  # types of Thrift's compact protocol
+_TOO_WIDE = f"it has more than {MOST_COLUMNS:,} columns: it is not a table of items"
 
 
 def read_parquet(data: bytes) -> pl.DataFrame:
@@ -78,7 +80,7 @@ class _Footer:
         """The number of columns; nested ones count once."""
         count, _ = self._list_header()
         if count > _MOST_SCHEMA_ELEMENTS:
-            raise ValueError(f"it has more than {MOST_COLUMNS:,} columns: it is not a table of items")
+            raise ValueError(_TOO_WIDE)
         columns = 0
         open_groups: list[int] = []  # how many children each one still has
         for _ in range(count):
@@ -97,7 +99,7 @@ class _Footer:
             while len(open_groups) > 1 and open_groups[-1] <= 0:
                 open_groups.pop()
         if columns > MOST_COLUMNS:
-            raise ValueError(f"it has more than {MOST_COLUMNS:,} columns: it is not a table of items")
+            raise ValueError(_TOO_WIDE)
         return columns
 
     def _read_row_group(self) -> tuple[int, int]:
@@ -173,6 +175,3 @@ class _Footer:
     def _check_place(self) -> None:
         if self._place > len(self._data):
             raise IndexError
-
-
-_I32, _I64, _LIST = 5, 6, 9

@@ -39,6 +39,9 @@ class RegressionData:
     rows: Rows
 
 
+Regressions = Mapping[str, RegressionData | None]  # by field
+
+
 def collect_titled_pictures(
     network: Network, features: Features, data: TrainingSet, seed: int
 ) -> RegressionData | None:
@@ -71,14 +74,23 @@ def collect_titled_descriptions(
         return RegressionData(said.cpu().numpy(), (title - own).cpu().numpy(), complete)
 
 
-def cross_fit_start(
-    network: Network, features: Features, data: TrainingSet, groups: Codes, seed: int
-) -> dict[str, StartFit]:
-    """Kernel ridge on the rows that train, with what it says of every row without the row's group, by field.
+def collect_regressions(network: Network, features: Features, data: TrainingSet, seed: int) -> Regressions:
+    """What the closed forms are fitted to, by field, on the rows that train; None where there is too little.
 
     Args:
         network: untrained.
         features: of the untrained encoders.
+    """
+    return {
+        "image": collect_titled_pictures(network, features, data, seed),
+        "description": collect_titled_descriptions(network, features, data, seed),
+    }
+
+
+def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[str, StartFit]:
+    """Kernel ridge, with what it says of every row without the row's group, by field.
+
+    Args:
         groups: (all rows,) codes of the groups that are left out together.
 
     Returns:
@@ -86,22 +98,16 @@ def cross_fit_start(
     """
     return {
         field: StartFit(*cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed))
-        for field, pairs in _fitting(_collect_regressions(network, features, data, seed))
+        for field, pairs in _fitting(regressions)
     }
 
 
 def fit_closed_forms(
-    network: Network,
-    features: Features,
-    data: TrainingSet,
-    seed: int,
-    kernels: Mapping[str, KernelMap] | None = None,
+    regressions: Regressions, seed: int, kernels: Mapping[str, KernelMap] | None = None
 ) -> ClosedForms:
-    """Fit every closed form on the rows that train: the baselines, and what a training may start from.
+    """Fit every closed form: the baselines, and what a training may start from.
 
     Args:
-        network: untrained.
-        features: of the untrained encoders.
         kernels: kernel ridge by field, where it is fitted already.
 
     Returns:
@@ -109,27 +115,15 @@ def fit_closed_forms(
         descriptions. A field of which too few rows differ has none, and a closed form without any map is absent.
     """
     if kernels is None:
-        regressions = _collect_regressions(network, features, data, seed)
         kernels = {
             field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed) for field, pairs in _fitting(regressions)
         }
-        pictures = regressions["image"]
-    else:
-        pictures = collect_titled_pictures(network, features, data, seed)
+    pictures = regressions["image"]
     ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
     return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
 
 
-def _collect_regressions(
-    network: Network, features: Features, data: TrainingSet, seed: int
-) -> dict[str, RegressionData | None]:
-    return {
-        "image": collect_titled_pictures(network, features, data, seed),
-        "description": collect_titled_descriptions(network, features, data, seed),
-    }
-
-
-def _fitting(regressions: Mapping[str, RegressionData | None]) -> Iterator[tuple[str, RegressionData]]:
+def _fitting(regressions: Regressions) -> Iterator[tuple[str, RegressionData]]:
     """The fields that kernel ridge can be fitted to, with a bar."""
     for field, pairs in track(regressions.items(), "Fitting kernel ridge"):
         if pairs is not None and _differ(pairs):

@@ -30,7 +30,13 @@ from likewise.model.network import FIELD_MODALITY
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
-from likewise.training.initialization import ClosedForms, cross_fit_start, fit_closed_forms
+from likewise.training.initialization import (
+    ClosedForms,
+    Regressions,
+    collect_regressions,
+    cross_fit_start,
+    fit_closed_forms,
+)
 from likewise.training.left_out import LeftOutTowers, StartFit
 from likewise.training.loop import fit
 from likewise.training.objective import Objective
@@ -39,6 +45,7 @@ from likewise.training.planner import Stage
 from likewise.training.training_state import TrainingState
 from likewise.training.validation import (
     HeldOutTask,
+    ValidationScores,
     Vectors,
     build_held_out_task,
     embed_held_out,
@@ -134,28 +141,33 @@ def cross_validate(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     return chosen
 
 
-def fit_start(context: TrainingContext, data: TrainingSet) -> dict[str, StartFit]:
-    """Cross-fitted kernel ridge by field on the rows of `data`, which the heads of an untrained network start at.
+def collect_start(context: TrainingContext, data: TrainingSet) -> Regressions:
+    """What the start is fitted to on the rows of `data`, for the leading process alone; the network is untrained."""
+    if not context.processes.leads:
+        return {}
+    return collect_regressions(context.model.network.eval(), context.cached, data, context.config.seed)
+
+
+def fit_start(context: TrainingContext, regressions: Regressions) -> dict[str, StartFit]:
+    """Cross-fitted kernel ridge by field, which the heads of an untrained network start at.
 
     None where the untrained towers share a space already.
     """
     fits: dict[str, StartFit] = {}
-    network = context.model.network.eval()
-    if context.processes.leads and not network.aligned:
-        fits = cross_fit_start(network, context.cached, data, context.folds, context.config.seed)
+    if context.processes.leads and not context.model.network.aligned:
+        fits = cross_fit_start(regressions, context.folds, context.config.seed)
     found: dict[str, StartFit] = context.processes.from_leader(fits)
     for start in found.values():
         start.left_out.to(context.model.device)
     return found
 
 
-def name_closed_forms(context: TrainingContext, data: TrainingSet, fits: Mapping[str, StartFit]) -> ClosedForms:
-    """The closed forms of these rows, for the leading process alone; the network has to be untrained."""
+def name_closed_forms(context: TrainingContext, regressions: Regressions, fits: Mapping[str, StartFit]) -> ClosedForms:
+    """All closed forms, with kernel ridge as the start has it, for the leading process alone."""
     if not context.processes.leads:
         return {}
-    network = context.model.network.eval()
     kernels = {field: fit.build_map() for field, fit in fits.items()} or None
-    return fit_closed_forms(network, context.cached, data, context.config.seed, kernels)
+    return fit_closed_forms(regressions, context.config.seed, kernels)
 
 
 def set_start(context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
@@ -257,7 +269,7 @@ class _Fold:
         network, cached = context.model.network, context.cached
         held_out = build_held_out_task(context.catalog, part, context.data, network.fields, context.config.seed)
         data = _train_on(context, np.setdiff1d(context.data.rows, part))
-        fits = fit_start(context, data)
+        fits = fit_start(context, collect_start(context, data))
         set_start(context, fits)
         pictured = [field for field in held_out.task.fields if FIELD_MODALITY[field] == "image"]
         known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in pictured}
@@ -273,14 +285,13 @@ class _Fold:
         train_text_heads(context, self.data, towers, stage, TrainingState(), None)
         self.heads = network.copy_heads()
 
-    def measure(self, context: TrainingContext, shares: "_Shares") -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def measure(self, context: TrainingContext, shares: _Shares) -> tuple[ValidationScores, np.ndarray]:
         """What is found with some shares, the same in all processes.
 
         Returns:
-            (queries,) scores by field subset, and (2, queries) the similarities of the best right and the best wrong
-            answers.
+            Scores, and (2, queries) the similarities of the best right and the best wrong answers.
         """
-        scores: dict[str, np.ndarray] = {}
+        scores = ValidationScores({})
         similarities = np.zeros((2, 0), np.float32)
         if context.processes.leads and self.held_out.subsets:
             network, subsets = context.model.network, self.held_out.subsets
@@ -289,10 +300,10 @@ class _Fold:
             set_start(context, _weigh(self.fits, description))
             _scale_heads(context, query, texts)
             embeddings = embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
-            scores = score_validation(embeddings, subsets, build_variants(context.config), _METRIC).by_subset
+            scores = score_validation(embeddings, subsets, build_variants(context.config), _METRIC)
             rankings = rank_candidates(*embeddings.score(subsets[0]))
             similarities = np.stack([rankings.right, rankings.wrong])
-        shared: tuple[dict[str, np.ndarray], np.ndarray] = context.processes.from_leader((scores, similarities))
+        shared: tuple[ValidationScores, np.ndarray] = context.processes.from_leader((scores, similarities))
         return shared
 
 
@@ -300,14 +311,14 @@ class _ShareSearch:
     """What shares score over all folds, each measured once.
 
     Attributes:
-        scores: by the shares of kernel ridge, of queries and of items: (queries,) of each fold, by field subset.
+        scores: of each fold, by the shares of kernel ridge, of queries and of items.
         similarities: (2, queries) of the best right and the best wrong answers, likewise.
     """
 
     def __init__(self, context: TrainingContext, folds: list[_Fold]) -> None:
         self._context = context
         self._folds = folds
-        self.scores: dict[_Shares, list[dict[str, np.ndarray]]] = {}
+        self.scores: dict[_Shares, list[ValidationScores]] = {}
         self.similarities: dict[_Shares, np.ndarray] = {}
 
     def find_best(self, candidates: list[_Shares], no_worse_than: "_Shares | None" = None) -> _Shares:
@@ -325,10 +336,9 @@ class _ShareSearch:
             candidates = [shares for shares in candidates if not self._loses(shares, no_worse_than)]
         return max(candidates, key=lambda shares: _mean(self.flat(shares)))
 
-    def flat(self, shares: "_Shares") -> np.ndarray:
+    def flat(self, shares: _Shares) -> np.ndarray:
         """(all scores,) of all folds and subsets."""
-        parts = [np.nan_to_num(values) for fold in self.scores[shares] for values in fold.values()]
-        return np.concatenate([np.zeros(0), *parts])
+        return np.concatenate([np.zeros(0), *(fold.flat for fold in self.scores[shares])])
 
     def number_queries(self) -> np.ndarray:
         """(all scores,) which query of which fold each of `flat` belongs to; it is asked on every subset."""
@@ -339,12 +349,13 @@ class _ShareSearch:
             offset += queries
         return np.concatenate(parts)
 
-    def _loses(self, shares: "_Shares", other: "_Shares") -> bool:
+    def _loses(self, shares: _Shares, other: _Shares) -> bool:
         """Whether they score less than others on any field subset, beyond chance."""
         differences: dict[str, list[np.ndarray]] = {}
         for fold, against in zip(self.scores[shares], self.scores[other], strict=True):
-            for subset, values in fold.items():
-                differences.setdefault(subset, []).append(np.nan_to_num(values) - np.nan_to_num(against[subset]))
+            for subset, values in fold.by_subset.items():
+                lost = np.nan_to_num(values) - np.nan_to_num(against.by_subset[subset])
+                differences.setdefault(subset, []).append(lost)
         paired = [np.concatenate(parts) for parts in differences.values()]
         return any(each.mean() < -_CHANCE * each.std() / math.sqrt(len(each)) for each in paired if len(each))
 

@@ -49,7 +49,7 @@ from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
 from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
-from likewise.training.initialization import ClosedForms, fit_closed_forms, initialise_heads
+from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.left_out import StartFit
 from likewise.training.loop import fit, restore_weights
@@ -59,6 +59,7 @@ from likewise.training.planner import Stage, plan_stages
 from likewise.training.stacking import (
     Stacking,
     build_left_out_towers,
+    collect_start,
     cross_validate,
     fit_start,
     name_closed_forms,
@@ -205,8 +206,9 @@ def _train_stacked(
     network, processes, [stage] = context.model.network, context.processes, plan_stages(context, clock)
     untrained = network.copy_heads()
     with clock.stage("baselines"):
-        fits = fit_start(context, context.data)
-        closed_forms = name_closed_forms(context, context.data, fits)
+        regressions = collect_start(context, context.data)
+        fits = fit_start(context, regressions)
+        closed_forms = name_closed_forms(context, regressions, fits)
         baselines = _measure_baselines(context, test, closed_forms)
     with clock.stage("cross-validating"):
         set_start(context, fits)
@@ -246,8 +248,9 @@ def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained
         return len(rows)
     data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
     network.restore_heads(untrained)
-    fits = fit_start(context, data)
-    closed_forms = name_closed_forms(context, data, fits)
+    regressions = collect_start(context, data)
+    fits = fit_start(context, regressions)
+    closed_forms = name_closed_forms(context, regressions, fits)
     set_start(context, fits)
     towers = build_left_out_towers(context, data, fits)
     named = dataclasses.replace(stacking.shorten(stage), name="all items")
@@ -282,7 +285,8 @@ def _train_staged(
         closed_forms: ClosedForms = {}
         if processes.leads:
             network = model.network.eval()
-            closed_forms = fit_closed_forms(network, context.cached, context.data, context.config.seed)
+            regressions = collect_regressions(network, context.cached, context.data, context.config.seed)
+            closed_forms = fit_closed_forms(regressions, context.config.seed)
         baselines = _measure_baselines(context, test, closed_forms)
         _initialise(context, closed_forms, validation)
         _measure_start(context, test, baselines)
