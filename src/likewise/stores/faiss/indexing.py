@@ -29,9 +29,8 @@ from likewise.stores.search_target import SearchTarget, show_bytes
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
 
-MANY = (
-    10_000  # items; below, all are compared unless there is a wish: it takes a millisecond, as long as an index saves
-)
+# Items; below, all are compared unless there is a wish: it takes a millisecond, as long as an index saves.
+MANY = 10_000
 _VERY_MANY = 100_000  # items; below, a competition would take longer than it can ever save
 _USUAL = ("rabitq", "ivf-sq8", "flat")  # what takes its place: the first that reaches the recall
 _NEARLY_EXACT = 0.99  # recall of these, which is cheap for so few items
