@@ -11,8 +11,8 @@ from retrieval.fakes import FakeModel, catalog_of
 
 from likewise.retrieval.index import Index
 from likewise.serving.connections import MOST_CONNECTIONS, BoundedConnection
-from likewise.serving.server import serving
-from likewise.serving.web import create_page
+from likewise.serving.gradio_page.page import create_page
+from likewise.serving.gradio_page.server import serving
 
 HALF_HEADERS = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half"
 HALF_BODY = b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n{"

@@ -1,1 +1,1 @@
-"""The search page and its server."""
+"""Serving: the HTTP API, the MCP server and the search page."""

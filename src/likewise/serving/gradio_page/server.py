@@ -1,6 +1,5 @@
 """Local web server of the search page."""
 
-import errno
 import os
 import signal
 import socket
@@ -21,9 +20,10 @@ from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Res
 from likewise.errors import UserError
 from likewise.progress import say
 from likewise.serving.connections import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS, BoundedConnection
-from likewise.serving.guard import Guard, is_loopback
-from likewise.serving.uploads import LONGEST_UPLOAD, Uploads
-from likewise.serving.web import Page
+from likewise.serving.gradio_page.guard import Guard
+from likewise.serving.gradio_page.page import Page
+from likewise.serving.gradio_page.uploads import LONGEST_UPLOAD, Uploads
+from likewise.serving.listening import is_loopback, listen, url_of
 
 _FORM_BYTES = 10_000  # of an upload's form beside its file
 _HERE = Path(__file__).parent
@@ -71,7 +71,7 @@ def serving(page: Page, host: str = "127.0.0.1", port: int = 7860) -> Iterator[s
         UserError: the host is not this machine's own, or the port is taken.
     """
     with (
-        _listening(host, port) as listener,
+        _listening_here(host, port) as listener,
         tempfile.TemporaryDirectory(prefix="likewise-uploads-") as uploads,
         _uploads_in(page.blocks, Path(uploads)),
     ):
@@ -97,8 +97,7 @@ def serving(page: Page, host: str = "127.0.0.1", port: int = 7860) -> Iterator[s
                 if not thread.is_alive():
                     raise RuntimeError("the web server stopped while starting")
                 time.sleep(0.01)
-            address, bound = listener.getsockname()[:2]
-            yield f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}"
+            yield url_of(listener)
         finally:
             page.blocks.close(verbose=False)
             server.should_exit = True
@@ -173,24 +172,10 @@ def _theme() -> gr.themes.Base:
     return theme.set(body_text_color_subdued="*neutral_500", input_placeholder_color="*neutral_500")
 
 
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening_here(host: str, port: int) -> socket.socket:
     if not is_loopback(host):
         raise UserError(f"the page has no password, so it is for this machine only: use --host 127.0.0.1, not {host}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with listener:
-        try:
-            listener.bind((host, port))
-        except OverflowError:
-            raise UserError(f"a port is a number between 1 and 65535, not {port}") from None
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise UserError(f"port {port} is in use by another program; choose another one with --port") from None
-            raise UserError(f"cannot use port {port} of {host}: {error.strerror}") from None
-        yield listener
+    return listen(host, port)
 
 
 @contextmanager

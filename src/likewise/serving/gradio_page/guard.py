@@ -5,7 +5,6 @@ Gradio's server can do much more than this page needs: it fetches addresses, rel
 
 import base64
 import hashlib
-import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from likewise.files import lies_within
+from likewise.serving.listening import comes_from_this_machine
 
 _FILE = "/gradio_api/file="
 _JOIN = "/gradio_api/queue/join"
@@ -29,11 +29,9 @@ _READ = re.compile(
 )
 _WRITE = re.compile(r"/gradio_api/(queue/join/?|upload|reset/?|cancel)")
 _QUERIED = re.compile(r"/(thumbnail|details|gradio_api/queue/data)")  # the others' queries open what the page lacks
-_HOST = re.compile(r"(\[[\da-f:.]+]|[a-z\d.-]+)(?::(\d{1,5}))?", re.IGNORECASE)
 _SESSION = re.compile(r"\w{1,64}", re.ASCII)
 _LONGEST_EVENT = 1_000_000  # bytes of an event's inputs; pictures are uploaded before and only named in it
 _LONGEST_PATH = 255  # characters; what file systems allow for one name
-_LONGEST_HEADERS = 32_000  # bytes
 
 # Gradio builds the page's address from X-Forwarded-Host and the like, so that only these headers reach it.
 _PASSED_HEADERS = frozenset(
@@ -115,7 +113,7 @@ class Guard:
     def _allows(self, scope: Scope) -> bool:
         path: str = scope["path"]
         known = _READ if scope["method"] in ("GET", "HEAD") else _WRITE if scope["method"] == "POST" else None
-        if known is None or not _from_this_machine(scope) or not known.fullmatch(path):
+        if known is None or not comes_from_this_machine(scope) or not known.fullmatch(path):
             return False
         if path.startswith(_FILE):
             return self._is_upload(path.removeprefix(_FILE))
@@ -193,36 +191,6 @@ class _TooLargeError(Exception):
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self.limit = limit
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def _from_this_machine(scope: Scope) -> bool:
-    """Whether the page itself, its visitor or a program asks, under a name that can only mean this machine.
-
-    A site elsewhere can point its own name at this machine, or have a browser ask for the page's contents; browsers
-    tell which site it is.
-    """
-    headers = Headers(scope=scope)
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > _LONGEST_HEADERS:
-        return False
-    host = _HOST.fullmatch(", ".join(headers.getlist("host")))
-    if host is None or not is_loopback(host[1].strip("[]")) or int(host[2] or 0) > 65_535:
-        return False
-    origins = [origin.partition("://")[2].lower() for origin in headers.getlist("origin")]
-    if any(origin != host[0].lower() for origin in origins):
-        return False
-    if set(headers.getlist("sec-fetch-site")) <= {"same-origin", "none"}:
-        return True
-    # Another site may link to the page, and nothing else.
-    is_visit = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
-    return is_visit and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
 
 
 def _script_hashes(page: bytes) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from likewise.catalog.images.picture import Picture
 from likewise.retrieval.items import Hit, Item
-from likewise.serving.cards import choose_title, details_html, notice_html, results_html
+from likewise.serving.gradio_page.cards import choose_title, details_html, notice_html, results_html
 
 _PICTURE = Picture(key="a" * 64, path=Path("/originals/photo.jpg"))
 _OWN_TAGS = {"h2", "ul", "li", "button", "span", "div", "img", "p", "article", "dl", "dt", "dd"}

@@ -19,7 +19,7 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
 from likewise.retrieval.items import Hit, Item
-from likewise.serving.cards import choose_title, details_html, notice_html, results_html
+from likewise.serving.gradio_page.cards import choose_title, details_html, notice_html, results_html
 
 _HERE = Path(__file__).parent
 _MOST_RESULTS = 60

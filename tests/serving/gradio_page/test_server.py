@@ -18,8 +18,8 @@ from retrieval.fakes import FakeModel, catalog_of, save_picture
 from likewise.errors import UserError
 from likewise.progress import print_logs
 from likewise.retrieval.index import Index
-from likewise.serving.server import serve, serving
-from likewise.serving.web import create_page, thumbnails_in
+from likewise.serving.gradio_page.page import create_page, thumbnails_in
+from likewise.serving.gradio_page.server import serve, serving
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_log_lines_of_the_server_are_printable(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own
     monkeypatch.setattr(logging, "lastResort", None)
     print_logs()
-    for name in ("uvicorn.error", "likewise.serving.web"):
+    for name in ("uvicorn.error", "likewise.serving.gradio_page.page"):
         logging.getLogger(name).error("\x1b[31m %s", "[/b] \u202e")
     assert capsys.readouterr().err == "\\x1b[31m [/b] \\u202e\n" * 2
 

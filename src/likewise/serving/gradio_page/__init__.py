@@ -1,0 +1,1 @@
+"""The search page of `likewise demo`, built with Gradio."""
