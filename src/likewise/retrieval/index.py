@@ -315,6 +315,16 @@ class Index:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""
         return sample_evenly([title for title in self.metadata.examples if len(title) <= longest], count)
 
+    def titles(self, most: int) -> list[str]:
+        """The titles of all items that have one, in any order; of a larger index, `most` of them."""
+        found: list[str] = []
+        with self._handle.use() as store:
+            for batch in store.iterate(vectors=False):
+                found += [title for fields in batch.fields if isinstance(title := fields.get("title"), str)]
+                if len(found) >= most:
+                    break
+        return found[:most]
+
     @property
     def _bookkeeping(self) -> BookkeepingColumns:
         return BookkeepingColumns(self.metadata.bookkeeping)
