@@ -10,7 +10,6 @@ from starlette.responses import Response
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hit, Item
 
-
 _FILE = {"type": "string", "format": "binary"}
 
 

@@ -52,9 +52,9 @@ class HybridSettings(_Strict):
     words_weight: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.6
 
 
-def _terms(single: Any, weighted: Any) -> Any:
-    one = single | weighted
-    return one | Annotated[list[one], Field(max_length=MOST_TERMS)] | None
+Words = Text | WeightedText
+Pictures = PictureText | WeightedImage
+Ids = Id | WeightedId
 
 
 class SearchRequest(_Strict):
@@ -70,10 +70,18 @@ class SearchRequest(_Strict):
         }
     )
 
-    text: _terms(Text, WeightedText) = Field(default=None, description="words; several are averaged by weight")  # type: ignore[valid-type]
-    image: _terms(PictureText, WeightedImage) = Field(default=None, description="pictures to look for")  # type: ignore[valid-type]
-    like: _terms(Id, WeightedId) = Field(default=None, description="ids of items to find similar ones to")  # type: ignore[valid-type]
-    minus: _terms(Text, WeightedText) = Field(default=None, description="words for what is not wanted")  # type: ignore[valid-type]
+    text: Words | Annotated[list[Words], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="words; several are averaged by weight"
+    )
+    image: Pictures | Annotated[list[Pictures], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="pictures to look for"
+    )
+    like: Ids | Annotated[list[Ids], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="ids of items to find similar ones to"
+    )
+    minus: Words | Annotated[list[Words], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="words for what is not wanted"
+    )
     image_weight: float = Field(
         default=0.5, ge=0, le=1, allow_inf_nan=False, description="share of the pictures beside words or items"
     )
