@@ -1,6 +1,7 @@
 """Errors as problem details (RFC 9457): one sentence that says what was wrong and what to do."""
 
 import logging
+import re
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -16,6 +17,7 @@ from likewise.serving.lanes import DeadlinePassed, Overloaded
 
 log = logging.getLogger(__name__)
 
+_PARAMETER = re.compile(r"(?!(?:str|int|float|bool|body|query|path)$)[a-z_]+")  # not the name of an alternative
 _LONGEST_NAME = 100  # characters of a key that a stranger made up, in a message
 _TITLES = {
     400: "Bad request",
@@ -92,12 +94,14 @@ def find_problem(error: Exception) -> ProblemError | None:
 
 def describe_first_error(error: ValidationError | RequestValidationError) -> str:
     """One sentence on the first thing that a model did not accept."""
-    first = error.errors()[0]
-    place = ".".join(str(part)[:_LONGEST_NAME] for part in first["loc"] if part not in ("body", "query"))
+    errors = error.errors()
+    first = max(errors, key=lambda one: len(one["loc"]))  # of alternatives, the one that went furthest
     if first["type"] == "extra_forbidden":
-        return f'there is no parameter "{place}" here: /docs lists them'
+        name = str(first["loc"][-1])[:_LONGEST_NAME]
+        return f'there is no parameter "{name}" here: /docs lists them'
+    place = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _PARAMETER.fullmatch(part))
     what = str(first["msg"])
-    sentence = what[:1].lower() + what[1:]
+    sentence = what if what[:4].isupper() else what[:1].lower() + what[1:]
     return f"{place}: {sentence}" if place else sentence
 
 
