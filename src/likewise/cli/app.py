@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 from likewise.cli.catalog import doctor, sample
 from likewise.cli.evaluate import compare, evaluate
 from likewise.cli.index import encode, index
+from likewise.cli.mcp import mcp
 from likewise.cli.search import recommend, search
 from likewise.cli.serve import demo, serve
 from likewise.cli.stopping import stop_sentence
@@ -27,7 +28,7 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for command in (sample, doctor, train, evaluate, compare, encode, index, search, recommend, demo, serve, verify):
+for command in (sample, doctor, train, evaluate, compare, encode, index, search, recommend, demo, serve, mcp, verify):
     app.command(command)
 
 

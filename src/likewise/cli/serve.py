@@ -36,8 +36,9 @@ def demo(
     from likewise.catalog.catalog import default_cache
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
-    from likewise.serving.gradio_page.page import create_page, find_catalog_name, thumbnails_in
+    from likewise.serving.gradio_page.page import create_page, find_catalog_name
     from likewise.serving.gradio_page.server import check_page, serve
+    from likewise.serving.thumbnails import thumbnails_in
 
     found = Index.open(run, Model.load(run, device), store=store, credentials=read_credentials())
     folder = CatalogOptions(cache=cache).find_cache() or default_cache()

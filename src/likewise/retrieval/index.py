@@ -14,6 +14,7 @@ from likewise.catalog.filters import Compare, Condition, parse_filter
 from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
+from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
 from likewise.retrieval.ingest import (
     CatalogSnapshot,
     Changes,
@@ -310,6 +311,23 @@ class Index:
         if record is None:
             raise UnknownItemError(id)
         return dict(record.field_vectors or {})
+
+    def count_values(self, columns: Sequence[str], *, where: str | Condition | None = None) -> ValueCounts:
+        """How many items have each value of some columns, over the whole index or the items that meet a filter.
+
+        The first 50,000 items are counted; `ValueCounts.items` says how many there are.
+
+        Raises:
+            UserError: a column that is not there or cannot be counted, or a filter that does not fit the columns.
+        """
+        condition = parse_filter(where) if isinstance(where, str) else where
+        with self._handle.use() as store:
+            return count_values(store, self._bookkeeping.user_schema(store.schema), columns, condition)
+
+    def summarize(self) -> IndexSummary:
+        """What the columns hold: kinds, ranges and frequent values, from the first 20,000 items."""
+        with self._handle.use() as store:
+            return summarize(store, self._bookkeeping.user_schema(store.schema))
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""
