@@ -19,7 +19,8 @@ from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Res
 
 from likewise.errors import UserError
 from likewise.progress import say
-from likewise.serving.connections import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS, BoundedConnection
+from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS
+from likewise.serving.connections import BoundedConnection
 from likewise.serving.gradio_page.guard import Guard
 from likewise.serving.gradio_page.page import Page
 from likewise.serving.gradio_page.uploads import LONGEST_UPLOAD, Uploads
