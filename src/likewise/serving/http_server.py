@@ -11,7 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from likewise.progress import say
-from likewise.serving.connections import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS, BoundedConnection
+from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS
+from likewise.serving.connections import fastest_connection
 from likewise.serving.listening import url_of
 
 
@@ -29,7 +30,7 @@ def serving_app(app: ASGIApp, listener: socket.socket, *, drain_seconds: int = 1
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=drain_seconds,
-        http=BoundedConnection,
+        http=fastest_connection(),
         h11_max_incomplete_event_size=LONGEST_LINE_AND_HEADERS,
         backlog=MOST_CONNECTIONS,
         ws="none",

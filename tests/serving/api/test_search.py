@@ -108,6 +108,14 @@ def test_a_thumbnail_belongs_to_the_item_that_has_a_picture(client: TestClient) 
     assert client.get("/v1/items/1/thumbnail").status_code == 404
 
 
+def test_facets_of_the_whole_index(client: TestClient) -> None:
+    answer = client.get("/v1/facets", params={"columns": ["brand", "price"], "where": "price < 10"}).json()
+    assert answer["items"] == answer["counted"] == 4
+    assert answer["facets"]["brand"] == [{"value": "A", "count": 2}, {"value": "B", "count": 1}]
+    assert client.get("/v1/facets").status_code == 422
+    assert "did you mean brand" in client.get("/v1/facets", params={"columns": "brnd"}).json()["detail"]
+
+
 def test_suggestions_complete_titles(client: TestClient) -> None:
     def suggest(text: str) -> list[str]:
         return client.get("/v1/suggest", params={"q": text}).json()["suggestions"]

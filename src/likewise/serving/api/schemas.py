@@ -163,6 +163,14 @@ class SuggestAnswer(BaseModel):
     suggestions: list[str]
 
 
+class FacetsAnswer(BaseModel):
+    """Values of columns and how many items have them."""
+
+    facets: dict[str, list[FacetCount]] = Field(description="by column, the most frequent first")
+    items: int = Field(description="items that meet the filter")
+    counted: int = Field(description="of these, the items whose values were counted")
+
+
 class EmbeddingRequest(BaseModel):
     """OpenAI's request for embeddings."""
 

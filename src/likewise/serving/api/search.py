@@ -1,6 +1,8 @@
 """Searching: one query, several at once, items like another, completions."""
 
 import asyncio
+from functools import partial
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -17,6 +19,8 @@ from likewise.serving.api.schemas import (
     MOST_OFFSET,
     BatchAnswer,
     BatchRequest,
+    ColumnName,
+    FacetsAnswer,
     SearchAnswer,
     SearchRequest,
     SuggestAnswer,
@@ -79,6 +83,19 @@ def search_routes(service: SearchService) -> APIRouter:
     ) -> Response:
         return JsonAnswer({"suggestions": await service.run(service.suggestions.complete, q, k)})
 
+    @router.get("/facets", summary="How many items have which values", response_model=FacetsAnswer)
+    async def count_facets(
+        columns: Annotated[
+            list[ColumnName],
+            Query(min_length=1, max_length=20, description="columns (repeatable)", examples=[["brand"]]),
+        ],
+        where: Annotated[str | None, Query(max_length=LONGEST_FILTER, description="filter")] = None,
+        most: Annotated[int, Query(ge=1, le=1_000, description="values of a column, the most frequent")] = 100,
+    ) -> Response:
+        counts = await service.run(partial(service.index.count_values, columns, where=where))
+        facets = {column: _list_counts(dict(islice(values.items(), most))) for column, values in counts.columns.items()}
+        return JsonAnswer({"facets": facets, "items": counts.items, "counted": counts.counted})
+
     return router
 
 
@@ -87,13 +104,14 @@ def describe_hits(service: SearchService, hits: Hits, fields: list[str] | None) 
     shown = None if fields is None else set(fields)
     return {
         "hits": [_describe_hit(hit, shown) for hit in hits],
-        "facets": {
-            column: [{"value": value, "count": count} for value, count in counts.items()]
-            for column, counts in hits.facets.items()
-        },
+        "facets": {column: _list_counts(counts) for column, counts in hits.facets.items()},
         "took_ms": {stage: round(seconds * 1000, 3) for stage, seconds in hits.took.items()},
         "index": describe_index(service.index),
     }
+
+
+def _list_counts(counts: dict[Any, int]) -> list[dict[str, Any]]:
+    return [{"value": value, "count": count} for value, count in counts.items()]
 
 
 def _describe_hit(hit: Hit, shown: set[str] | None) -> dict[str, Any]:
