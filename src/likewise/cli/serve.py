@@ -87,7 +87,7 @@ def serve(
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
     from likewise.serving.api.server import building_app
-    from likewise.serving.gradio_page.page import create_page, find_catalog_name, thumbnails_in
+    from likewise.serving.gradio_page.page import create_page, find_catalog_name
     from likewise.serving.http_server import ending_on_signal, serving_app
     from likewise.serving.listening import comes_from_this_machine, listen
     from likewise.serving.service import Limits, SearchService

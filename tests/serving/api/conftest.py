@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
-from likewise.serving.gradio_page.page import thumbnails_in
 from likewise.serving.service import Limits, SearchService
+from likewise.serving.thumbnails import thumbnails_in
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,10 @@ Each request is one message and is answered at once: no sessions that could pile
 
 import asyncio
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from mcp.server.lowlevel.server import Server
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware import Middleware
@@ -20,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.errors import UserError
 from likewise.progress import say
-from likewise.serving.connections import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS, BoundedConnection
-from likewise.serving.listening import comes_from_this_machine, is_loopback, listen, url_of
+from likewise.serving.http_server import serving_app
+from likewise.serving.listening import comes_from_this_machine, is_loopback, listen
 from likewise.serving.mcp.server import LONGEST_MESSAGE
 from likewise.serving.mcp.stopping import stop_signals
 
@@ -87,32 +84,8 @@ def serving_http(server: Server[Any], host: str = "127.0.0.1", port: int = 8001)
     Raises:
         UserError: the host is not this machine's own, or the port is taken.
     """
-    with _listening_here(host, port) as listener:
-        config = uvicorn.Config(
-            create_app(server),
-            log_config=None,  # no handlers of its own: see progress.print_logs
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=1,
-            http=BoundedConnection,
-            h11_max_incomplete_event_size=LONGEST_LINE_AND_HEADERS,
-            backlog=MOST_CONNECTIONS,
-            ws="none",
-            proxy_headers=False,
-            server_header=False,
-        )
-        web = uvicorn.Server(config)
-        thread = threading.Thread(target=web.run, args=([listener],), daemon=True)
-        thread.start()
-        try:
-            while not web.started:
-                if not thread.is_alive():
-                    raise RuntimeError("the web server stopped while starting")
-                time.sleep(0.01)
-            yield f"{url_of(listener)}{PATH}"
-        finally:
-            web.should_exit = True
-            thread.join(timeout=10)
+    with _listening_here(host, port) as listener, serving_app(create_app(server), listener) as url:
+        yield f"{url}{PATH}"
 
 
 def _listening_here(host: str, port: int) -> socket.socket:
