@@ -91,6 +91,7 @@ def serve(
     from likewise.serving.http_server import ending_on_signal, serving_app
     from likewise.serving.listening import comes_from_this_machine, listen
     from likewise.serving.service import Limits, SearchService
+    from likewise.serving.thumbnails import thumbnails_in
 
     if not timeout > 0:
         raise UserError(f"--timeout must be above 0 seconds, not {timeout}")
