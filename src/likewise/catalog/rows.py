@@ -24,7 +24,7 @@ _TAG = (
 )
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"
 _INTEGER = r"^[+-]?(?:0|[1-9][0-9]{0,17})$"  # no leading zeros: 007 is a code, not a number
-_NUMBER = r"^[+-]?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?$"
+_NUMBER = r"^[+-]?(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?$"
 _ROWS_TRIED_FIRST = 1000
 _LEAST_DISTINCT = 0.5  # share of distinct values below which a guessed id column is none
 
