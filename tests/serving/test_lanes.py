@@ -243,15 +243,13 @@ def test_who_leaves_at_the_last_moment_does_not_disturb_those_of_the_same_batch(
 ) -> None:
     async def ask() -> None:
         lane = open_lane()
-        first = await occupy(lane, encoder)
-        leaves, stays = await queue(lane, ["leaves"], ["stays"])
-        encoder.goes_on.set()
-        await until(lambda: len(encoder.batches) == 2)
+        leaves = await occupy(lane, encoder, "red")
+        (stays,) = await queue(lane, ["red"])
         leaves.cancel()
-        time.sleep(0.02)  # the lane finishes before the event loop can withdraw the request
-        np.testing.assert_array_equal(await outcome(stays), [vector_of("stays")])
+        encoder.goes_on.set()
+        time.sleep(0.05)  # the lane finishes before the event loop can withdraw the request
+        np.testing.assert_array_equal(await outcome(stays), [vector_of("red")])
         assert isinstance(await outcome(leaves), asyncio.CancelledError)
-        await first
 
     run(ask())
 
