@@ -1,5 +1,7 @@
 """`likewise mcp` as a command: its check, and its mistakes."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 from cli.commands import run_command
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
-from likewise.cli.app import main
+from likewise.cli.app import app, main
 
 pytest.importorskip("mcp_types")
 
@@ -58,3 +60,16 @@ def test_a_missing_library_is_one_sentence(
     monkeypatch.setitem(sys.modules, "mcp_types", None)
     line = refusal(run, capfd=capfd)
     assert line == "likewise: this needs the library mcp: pip install 'likewise[mcp]'"
+
+
+def test_the_documented_configurations_are_of_this_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    started, reached = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL))
+    started = started["mcpServers"]["products"]
+    command, bound, _ = app.parse_args(started["args"], print_error=False, exit_on_error=False)
+    assert (started["command"], command.__name__, bound.arguments["run"]) == (
+        "likewise",
+        "mcp",
+        Path(started["args"][1]),
+    )
+    assert reached["mcpServers"]["products"]["url"] == "http://127.0.0.1:8001/mcp"
