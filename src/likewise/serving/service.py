@@ -88,6 +88,8 @@ class SearchService:
         self.thumbnails = thumbnails
         self.suggestions = Suggestions(index)
         self._model = model
+        self._dim = index.model.dim
+        self._fingerprint = index.model.fingerprint  # a model looks at all its weights each time
         self._cache = QueryCache.for_model(index.model)
         self._texts: EncodeLane[str] = EncodeLane(
             index.model.encode_queries,
@@ -130,9 +132,7 @@ class SearchService:
         vectors, images = await asyncio.gather(
             self.encode_queries(texts, deadline), self.encode_pictures(sources, deadline)
         )
-        encoded = EncodedQuery(
-            self.index.model.dim, self.index.model.fingerprint, dict(zip(texts, vectors, strict=True)), images
-        )
+        encoded = EncodedQuery(self._dim, self._fingerprint, dict(zip(texts, vectors, strict=True)), images)
         encoded_at = perf_counter()
         placeholders = tuple(replace(term, value=_NO_PICTURE) for term in query.images)
         hits = await self.run(self.index.answer, replace(query, images=placeholders), encoded)
@@ -157,7 +157,7 @@ class SearchService:
             PictureError: one cannot be used.
         """
         if not sources:
-            return np.empty((0, self.index.model.dim), np.float32)
+            return np.empty((0, self._dim), np.float32)
         loop = asyncio.get_running_loop()
         opened = [
             loop.run_in_executor(self._decoders, open_query_picture, source, self.limits.image_pixels)
