@@ -21,7 +21,7 @@ from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hits, Item
 from likewise.retrieval.query import Query
 from likewise.serving.encoded_query import EncodedQuery
-from likewise.serving.lanes import EncodeLane
+from likewise.serving.lanes import EncodeLane, Overloaded
 from likewise.serving.query_cache import QueryCache
 from likewise.serving.query_pictures import PictureSource, open_query_picture
 from likewise.serving.suggestions import Suggestions
@@ -34,6 +34,7 @@ T = TypeVar("T")
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
 _SEARCHES_AT_ONCE = 4
+_WRITES_AT_ONCE, _MOST_WRITES = 2, 128
 
 
 class TextModel(Protocol):
@@ -102,12 +103,15 @@ class SearchService:
             index.model.encode_images, name="pictures", largest_batch=_PICTURES_PER_BATCH, most_waiting=_MOST_PICTURES
         )
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="write")
+        self._writes = 0  # waiting and under way
         self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="search")
 
     def close(self) -> None:
         """Stop encoding and searching."""
         self._texts.close()
         self._pictures.close()
+        self._writers.shutdown()
         self._decoders.shutdown(cancel_futures=True)
         self._searchers.shutdown(cancel_futures=True)
 
@@ -181,6 +185,29 @@ class SearchService:
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a call of the index in one of the threads for searches."""
         return await asyncio.get_running_loop().run_in_executor(self._searchers, lambda: function(*arguments))
+
+    async def write(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Run a call that changes the index; it is finished even if the client leaves.
+
+        Raises:
+            Overloaded: too many others wait already.
+        """
+        if self._writes >= _MOST_WRITES:
+            raise Overloaded(1.0)
+        self._writes += 1
+        began = perf_counter()
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._writers, lambda: function(*arguments, **options))
+        writing.add_done_callback(self._end_write)
+        result = await asyncio.shield(writing)
+        if self.metrics is not None:
+            self.metrics.observe("write", "total", perf_counter() - began)
+        return result
+
+    def _end_write(self, writing: "asyncio.Future[Any]") -> None:
+        self._writes -= 1
+        if not writing.cancelled():
+            writing.exception()  # or else it is reported as never retrieved, where the client has left
 
     async def check(self) -> None:
         """See that a query can be encoded and searched; what the index or the model raises is passed on."""
