@@ -21,8 +21,9 @@ from likewise.files import explain_system_error
 from likewise.model.portable import load_portable
 from likewise.progress import print_logs, report_error, say
 from likewise.retrieval.index import Index
-from likewise.serving.gradio_page.page import create_page, thumbnails_in
+from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serve
+from likewise.serving.thumbnails import thumbnails_in
 
 
 def main(arguments: list[str] | None = None) -> int:

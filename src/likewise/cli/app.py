@@ -10,8 +10,9 @@ from cyclopts import App, CycloptsError
 from likewise.cli.catalog import doctor, sample
 from likewise.cli.evaluate import compare, evaluate
 from likewise.cli.index import encode, index
+from likewise.cli.mcp import mcp
 from likewise.cli.search import recommend, search
-from likewise.cli.serve import demo
+from likewise.cli.serve import demo, serve
 from likewise.cli.stopping import stop_sentence
 from likewise.cli.train import train
 from likewise.cli.verify import verify
@@ -27,7 +28,7 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for command in (sample, doctor, train, evaluate, compare, encode, index, search, recommend, demo, verify):
+for command in (sample, doctor, train, evaluate, compare, encode, index, search, recommend, demo, serve, mcp, verify):
     app.command(command)
 
 

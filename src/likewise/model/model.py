@@ -192,6 +192,13 @@ class Model:
             done += len(batch)
         return vectors
 
+    def encode_field_texts(self, field: str, texts: Sequence[str]) -> Vectors:
+        """Embeddings (n, dim) float32 of texts: each is an item that has only this field, such as a title."""
+        self.network.check_fields([field])
+        with torch.inference_mode():
+            encoded = self.network.tower(field, self.featurizer("text").texts(texts))
+        return encoded.float().cpu().numpy()
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embeddings (n, dim) of RGB pictures: each is an item that has only a picture."""
         self.network.check_fields(["image"])

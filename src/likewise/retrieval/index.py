@@ -1,6 +1,7 @@
 """A searchable catalogue: a store of its items, their words, and the model that turns queries into vectors."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self, Unpack, cast
 
@@ -13,6 +14,7 @@ from likewise.catalog.filters import Compare, Condition, parse_filter
 from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval import ingest
+from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
 from likewise.retrieval.ingest import (
     CatalogSnapshot,
     Changes,
@@ -22,11 +24,11 @@ from likewise.retrieval.ingest import (
     is_in_sync,
     rebuild_lexical,
 )
-from likewise.retrieval.items import BookkeepingColumns, Hits, Item, digest_rows
+from likewise.retrieval.items import BookkeepingColumns, Hits, Item, UnknownItemError, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.location import NO_AIMS, IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
-from likewise.retrieval.query import OneOrMany, QueryParameters, build_query, parse_duplicate_threshold
+from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_query, parse_duplicate_threshold
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommend
 from likewise.retrieval.search import answer
@@ -34,6 +36,7 @@ from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.truncated import TruncatedModel
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
+from likewise.stores.schema import Column
 from likewise.stores.uri import Credentials
 
 _NOBODY = Credentials()
@@ -178,6 +181,17 @@ class Index:
         return cls(model, IndexLocation.for_run(run, store, credentials))
 
     @property
+    def model(self) -> QueryModel:
+        """The model that encodes queries, in the dimensions that the index keeps."""
+        return self._model
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that filters, facets, groups and boosts may name."""
+        with self._handle.use() as store:
+            return self._bookkeeping.user_schema(store.schema).columns
+
+    @property
     def metadata(self) -> IndexMetadata:
         """How the index was built."""
         with self._handle.use() as store:
@@ -231,16 +245,25 @@ class Index:
             UserError: nothing to search for, a part that makes no sense, or a column that is not there.
             PictureError: a picture cannot be read.
         """
-        query = build_query(text, **parameters)
+        return self.answer(build_query(text, **parameters))
+
+    def answer(self, query: Query, model: QueryModel | None = None) -> Hits:
+        """Find the items of a parsed query; see `search`.
+
+        Args:
+            model: gives the vectors of the query's words and pictures; None: the model of the index. A server passes
+                what it has encoded already, together with other queries.
+        """
         self._check_model()
         with self._handle.use() as store:
-            return answer(query, self._model, store, self._bookkeeping, lambda: self._current_lexical(store))
+            words = partial(self._current_lexical, store)
+            return answer(query, model or self._model, store, self._bookkeeping, words)
 
     def similar(self, id: str, k: int = 10, *, where: str | Condition | None = None) -> Hits:
         """Find the items most like another one, which is itself left out.
 
         Raises:
-            UserError: there is no such item in the index.
+            UnknownItemError: there is no such item in the index.
         """
         return self.search(like=id, k=k, where=where)
 
@@ -267,12 +290,12 @@ class Index:
         """One item by its id.
 
         Raises:
-            UserError: there is no such item in the index.
+            UnknownItemError: there is no such item in the index.
         """
         with self._handle.use() as store:
             (record,) = store.fetch([id])
         if record is None:
-            raise UserError(f"the index has no item {id!r}")
+            raise UnknownItemError(id)
         return self._bookkeeping.build_item(record)
 
     def field_vectors(self, id: str) -> dict[str, np.ndarray]:
@@ -286,12 +309,39 @@ class Index:
                 raise UserError("this index keeps no field vectors: build it again without --no-field-vectors")
             (record,) = store.fetch([id], field_vectors=True)
         if record is None:
-            raise UserError(f"the index has no item {id!r}")
+            raise UnknownItemError(id)
         return dict(record.field_vectors or {})
+
+    def count_values(self, columns: Sequence[str], *, where: str | Condition | None = None) -> ValueCounts:
+        """How many items have each value of some columns, over the whole index or the items that meet a filter.
+
+        The first 50,000 items are counted; `ValueCounts.items` says how many there are.
+
+        Raises:
+            UserError: a column that is not there or cannot be counted, or a filter that does not fit the columns.
+        """
+        condition = parse_filter(where) if isinstance(where, str) else where
+        with self._handle.use() as store:
+            return count_values(store, self._bookkeeping.user_schema(store.schema), columns, condition)
+
+    def summarize(self) -> IndexSummary:
+        """What the columns hold: kinds, ranges and frequent values, from the first 20,000 items."""
+        with self._handle.use() as store:
+            return summarize(store, self._bookkeeping.user_schema(store.schema))
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""
         return sample_evenly([title for title in self.metadata.examples if len(title) <= longest], count)
+
+    def titles(self, most: int) -> list[str]:
+        """The titles of all items that have one, in any order; of a larger index, `most` of them."""
+        found: list[str] = []
+        with self._handle.use() as store:
+            for batch in store.iterate(vectors=False):
+                found += [title for fields in batch.fields if isinstance(title := fields.get("title"), str)]
+                if len(found) >= most:
+                    break
+        return found[:most]
 
     @property
     def _bookkeeping(self) -> BookkeepingColumns:

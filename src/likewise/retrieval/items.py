@@ -10,10 +10,18 @@ from typing import Any
 import polars as pl
 
 from likewise.catalog.images.picture import Picture, is_key
+from likewise.errors import UserError
 from likewise.stores.base import Record
 from likewise.stores.schema import Schema
 
 _BOOKKEEPING = "_likewise"
+
+
+class UnknownItemError(UserError):
+    """An item that is not in the index."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"the index has no item {id!r}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Hits(list[Hit]):
     Attributes:
         facets: for each column that was asked for, its values and how many of the best items have each, the most
             frequent first; see `Index.search`.
+        took: seconds of each stage: "encode" the query, "search" for candidates and put them in order, "fetch" fields.
 
     Example:
         >>> import likewise as lw
@@ -64,9 +73,15 @@ class Hits(list[Hit]):
         (5, {'brand': {'Acme': 8, 'Bolt': 8, 'Cord': 7}})
     """
 
-    def __init__(self, hits: Iterable[Hit] = (), facets: Mapping[str, dict[Any, int]] | None = None) -> None:
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        facets: Mapping[str, dict[Any, int]] | None = None,
+        took: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__(hits)
         self.facets = dict(facets or {})
+        self.took = dict(took or {})
 
 
 @dataclass(frozen=True)

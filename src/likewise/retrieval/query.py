@@ -105,7 +105,7 @@ class Query:
             if not (math.isfinite(term.weight) and term.weight > 0):
                 raise UserError(f"a weight must be a number above 0, not {term.weight}")
         if not (self.texts or self.images or self.likes):
-            raise UserError("nothing to search for: give words, a picture or both, or an item with --like")
+            raise UserError("nothing to search for: give words, a picture or both, or an item (like)")
         if self.hybrid is not None and not self.texts:
             raise UserError("a hybrid search needs words")
 

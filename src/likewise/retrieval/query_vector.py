@@ -10,7 +10,7 @@ from PIL import Image
 from likewise.catalog.images.decode import decode_stream, open_picture
 from likewise.catalog.images.picture import PictureError
 from likewise.catalog.report import describe_picture_cause
-from likewise.errors import UserError
+from likewise.retrieval.items import UnknownItemError
 from likewise.retrieval.query import ImageSource, Query
 from likewise.stores.base import Store
 from likewise.stores.inputs import normalise_vectors
@@ -42,7 +42,7 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
     what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
 
     Raises:
-        UserError: a liked item is not in the index.
+        UnknownItemError: a liked item is not in the index.
         PictureError: a picture cannot be read.
     """
     pictures = [_read_image(term.value) for term in query.images]
@@ -66,14 +66,14 @@ def fetch_liked_vectors(query: Query, store: Store) -> np.ndarray:
     """(liked items, dim) float32.
 
     Raises:
-        UserError: one is not there.
+        UnknownItemError: one is not there.
     """
     if not query.likes:
         return np.empty((0, store.schema.dim), np.float32)
     records = store.fetch([term.value for term in query.likes], vectors=True)
     for term, record in zip(query.likes, records, strict=True):
         if record is None:
-            raise UserError(f"the index has no item {term.value!r}")
+            raise UnknownItemError(term.value)
     return np.stack([record.vector for record in records if record is not None and record.vector is not None])
 
 

@@ -6,6 +6,7 @@ catalogue, and the pages of one query fit together however long they are.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -58,7 +59,9 @@ def answer(
         PictureError: a picture of the query cannot be read.
     """
     check_columns(query, bookkeeping.user_schema(store.schema))
+    began = perf_counter()
     vector = query_vector(query, model, store)
+    encoded = perf_counter()
     source: Source = vector_candidates(store, vector)
     if query.hybrid is not None:
         matches = words().match(
@@ -66,10 +69,13 @@ def answer(
         )
         source = HybridCandidates(store, vector, matches, query.hybrid)
     page = _Search(query, store, source).page()
+    found = perf_counter()
     records = _records(store, page)
     items = {id: bookkeeping.build_item(record) for id, record in records.items()}
     hits = [Hit(one.id, one.score, items[one.id].fields, items[one.id].picture) for one in page if one.id in items]
-    return Hits(hits, _facets(query, store, source) if query.facets else None)
+    facets = _facets(query, store, source) if query.facets else None
+    took = {"encode": encoded - began, "search": found - encoded, "fetch": perf_counter() - found}
+    return Hits(hits, facets, took)
 
 
 def check_columns(query: Query, schema: Schema) -> None:

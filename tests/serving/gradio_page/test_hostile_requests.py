@@ -13,8 +13,9 @@ import pytest
 from retrieval.fakes import FakeModel, catalog_of, save_picture
 
 from likewise.retrieval.index import Index
-from likewise.serving.gradio_page.page import create_page, thumbnails_in
+from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serving
+from likewise.serving.thumbnails import thumbnails_in
 
 SECRET = b"the secret of this machine"
 LONG = "a" * 5000

@@ -14,8 +14,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from retrieval.fakes import FakeModel, catalog_of, save_picture
 
 from likewise.retrieval.index import Index
-from likewise.serving.gradio_page.page import create_page, thumbnails_in
+from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serving
+from likewise.serving.thumbnails import thumbnails_in
 
 _BROWSER = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),

@@ -12,8 +12,9 @@ from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 from retrieval.fakes import FakeModel, catalog_of, save_picture
 
 from likewise.retrieval.index import Index
-from likewise.serving.gradio_page.page import create_page, thumbnails_in
+from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serving
+from likewise.serving.thumbnails import thumbnails_in
 
 HOSTILE = "<img src=x onerror='window.hacked=1'> ${window.hacked=2} {{constructor}} <b>plum</b>"
 _BROWSER = [

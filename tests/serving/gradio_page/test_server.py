@@ -18,8 +18,9 @@ from retrieval.fakes import FakeModel, catalog_of, save_picture
 from likewise.errors import UserError
 from likewise.progress import print_logs
 from likewise.retrieval.index import Index
-from likewise.serving.gradio_page.page import create_page, thumbnails_in
+from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serve, serving
+from likewise.serving.thumbnails import thumbnails_in
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from likewise.files import lies_within
-from likewise.serving.listening import comes_from_this_machine
 
 _FILE = "/gradio_api/file="
 _JOIN = "/gradio_api/queue/join"
@@ -63,13 +62,22 @@ class Guard:
         uploads: the folder that Gradio keeps uploads in.
         longest_upload: bytes of the body of an upload.
         events: the inputs of each of the page's events, as Gradio checks them; None for an input of any kind.
+        is_allowed: whether a request may be answered at all, by where it comes from.
     """
 
-    def __init__(self, app: ASGIApp, uploads: Path, longest_upload: int, events: Mapping[int, Inputs]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        uploads: Path,
+        longest_upload: int,
+        events: Mapping[int, Inputs],
+        is_allowed: Callable[[Scope], bool],
+    ) -> None:
         self._app = app
         self._uploads = uploads.resolve()
         self._longest_upload = longest_upload
         self._events = events
+        self._is_allowed = is_allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request with one sentence, or pass it on."""
@@ -113,7 +121,7 @@ class Guard:
     def _allows(self, scope: Scope) -> bool:
         path: str = scope["path"]
         known = _READ if scope["method"] in ("GET", "HEAD") else _WRITE if scope["method"] == "POST" else None
-        if known is None or not comes_from_this_machine(scope) or not known.fullmatch(path):
+        if known is None or not self._is_allowed(scope) or not known.fullmatch(path):
             return False
         if path.startswith(_FILE):
             return self._is_upload(path.removeprefix(_FILE))

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,7 +12,6 @@ from typing import Any, Protocol
 import gradio as gr
 
 from likewise.catalog.images.picture import PictureError
-from likewise.catalog.images.thumbnails import make_thumbnail
 from likewise.catalog.report import describe_picture_cause
 from likewise.config import TrainConfig
 from likewise.errors import UserError
@@ -66,22 +64,6 @@ class Page:
     blocks: gr.Blocks
     picture: Callable[[str], Path | None]
     details: Callable[[str, float | None], str]
-
-
-def thumbnails_in(cache: Path) -> Callable[[Item], Path | None]:
-    """Build a function that finds the thumbnail of an item in a cache folder, or makes it."""
-    making = threading.Semaphore(2)  # a large picture takes a core and much memory
-
-    def find(item: Item) -> Path | None:
-        if item.picture is None:
-            return None
-        try:
-            with making:
-                return make_thumbnail(item.picture, cache)
-        except UserError:  # the original has moved or was damaged since
-            return None
-
-    return find
 
 
 def find_catalog_name(run: Path) -> str:

@@ -1,30 +1,26 @@
 """Local web server of the search page."""
 
 import os
-import signal
 import socket
 import tempfile
-import threading
-import time
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
 import httpx
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.types import Scope
 
 from likewise.errors import UserError
 from likewise.progress import say
-from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS
-from likewise.serving.connections import BoundedConnection
 from likewise.serving.gradio_page.guard import Guard
 from likewise.serving.gradio_page.page import Page
 from likewise.serving.gradio_page.uploads import LONGEST_UPLOAD, Uploads
-from likewise.serving.listening import is_loopback, listen, url_of
+from likewise.serving.http_server import ending_on_signal, serving_app
+from likewise.serving.listening import comes_from_this_machine, is_loopback, listen
 
 _FORM_BYTES = 10_000  # of an upload's form beside its file
 _HERE = Path(__file__).parent
@@ -36,19 +32,11 @@ def serve(page: Page, host: str = "127.0.0.1", port: int = 7860, *, open_browser
     Raises:
         UserError: the host is not this machine's own, or the port is taken.
     """
-    stop = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())  # or else uploads would stay behind
-    try:
-        with serving(page, host, port) as url:
-            say(f"Serving on {url} (Ctrl+C stops)")
-            if open_browser:
-                webbrowser.open(url)
-            with suppress(KeyboardInterrupt):
-                while not stop.wait(0.5):  # not for ever: in some places Ctrl+C is noticed only between two waits
-                    pass
-        say("Stopped")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with ending_on_signal() as wait, serving(page, host, port) as url:
+        say(f"Serving on {url} (Ctrl+C stops)")
+        if open_browser:
+            webbrowser.open(url)
+        wait()
 
 
 def check_page(page: Page, host: str = "127.0.0.1", port: int = 7860) -> str:
@@ -73,39 +61,30 @@ def serving(page: Page, host: str = "127.0.0.1", port: int = 7860) -> Iterator[s
     """
     with (
         _listening_here(host, port) as listener,
+        mounting(page, comes_from_this_machine) as app,
+        serving_app(app, listener) as url,
+    ):
+        yield url
+
+
+@contextmanager
+def mounting(page: Page, is_allowed: Callable[[Scope], bool]) -> Iterator[FastAPI]:
+    """The page as an application, whose uploads are kept while the block runs.
+
+    Args:
+        is_allowed: whether a request may be answered at all, by where it comes from.
+    """
+    with (
         tempfile.TemporaryDirectory(prefix="likewise-uploads-") as uploads,
         _uploads_in(page.blocks, Path(uploads)),
     ):
-        app = create_app(page, Path(uploads))
-        config = uvicorn.Config(
-            app,
-            log_config=None,  # no handlers of its own: see progress.print_logs
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=1,
-            http=BoundedConnection,
-            h11_max_incomplete_event_size=LONGEST_LINE_AND_HEADERS,
-            backlog=MOST_CONNECTIONS,
-            ws="none",
-            proxy_headers=False,
-            server_header=False,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
         try:
-            while not server.started:
-                if not thread.is_alive():
-                    raise RuntimeError("the web server stopped while starting")
-                time.sleep(0.01)
-            yield url_of(listener)
+            yield create_app(page, Path(uploads), is_allowed)
         finally:
             page.blocks.close(verbose=False)
-            server.should_exit = True
-            thread.join(timeout=10)
 
 
-def create_app(page: Page, uploads: Path) -> FastAPI:
+def create_app(page: Page, uploads: Path, is_allowed: Callable[[Scope], bool]) -> FastAPI:
     """The page, its thumbnails and its details as one guarded web application."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -158,7 +137,13 @@ def create_app(page: Page, uploads: Path) -> FastAPI:
         for index, event in page.blocks.fns.items()
         if event.fn is not None
     }
-    app.add_middleware(Guard, uploads=uploads, longest_upload=LONGEST_UPLOAD + _FORM_BYTES, events=events)
+    app.add_middleware(
+        Guard,
+        uploads=uploads,
+        longest_upload=LONGEST_UPLOAD + _FORM_BYTES,
+        events=events,
+        is_allowed=is_allowed,
+    )
     return app
 
 

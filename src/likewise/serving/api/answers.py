@@ -1,0 +1,55 @@
+"""Answers as JSON, and what OpenAPI says of bodies that are read by hand."""
+
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from likewise.retrieval.index import Index
+from likewise.retrieval.items import Hit, Item
+
+_FILE = {"type": "string", "format": "binary"}
+
+
+class JsonAnswer(Response):
+    """JSON, in which a number that is none is null."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode the content."""
+        return to_json(content, inf_nan_mode="null")
+
+
+def describe_item(item: Item | Hit) -> dict[str, Any]:
+    """The fields of an item and the path of its thumbnail."""
+    path = f"/v1/items/{quote(item.id, safe='')}/thumbnail?picture={item.picture.key}" if item.picture else None
+    return {"fields": item.fields, "thumbnail": path}
+
+
+def describe_index(index: Index) -> dict[str, Any]:
+    """Which index answers."""
+    metadata = index.metadata
+    return {"version": metadata.build, "model": metadata.model[:16], "items": len(index)}
+
+
+def json_body(model: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
+    """What OpenAPI says of a request body that `requests` reads.
+
+    Args:
+        upload: a form with pictures is understood, too.
+    """
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if upload:
+        form = {
+            "type": "object",
+            "properties": {
+                "query": schema,
+                "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+            },
+        }
+        content["multipart/form-data"] = {"schema": form, "encoding": {"query": {"contentType": "application/json"}}}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,37 @@
+"""Whether the server lives, is ready, and how it fares."""
+
+import asyncio
+import logging
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from likewise.errors import UserError
+from likewise.serving.api.answers import JsonAnswer
+from likewise.serving.api.problems import ProblemError
+from likewise.serving.api.schemas import State
+from likewise.serving.service import SearchService
+
+log = logging.getLogger(__name__)
+
+
+def health_routes(service: SearchService) -> APIRouter:
+    """The routes that orchestrators and monitors ask."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/livez", summary="Whether the server answers at all", response_model=State)
+    async def live() -> Response:
+        return JsonAnswer({"status": "ok"})
+
+    @router.get("/readyz", summary="Whether a query can be encoded and searched", response_model=State)
+    async def ready() -> Response:
+        try:
+            await asyncio.wait_for(service.check(), service.limits.seconds)
+        except UserError as error:
+            raise ProblemError(503, str(error)) from None
+        except Exception as error:
+            log.error("not ready", exc_info=error)
+            raise ProblemError(503, "the server cannot answer queries now; its log says why") from None
+        return JsonAnswer({"status": "ok"})
+
+    return router

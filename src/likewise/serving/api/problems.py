@@ -1,0 +1,127 @@
+"""Errors as problem details (RFC 9457): one sentence that says what was wrong and what to do."""
+
+import logging
+import re
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from likewise.errors import UserError
+from likewise.retrieval.items import UnknownItemError
+from likewise.serving.lanes import DeadlinePassed, Overloaded
+
+log = logging.getLogger(__name__)
+
+_PARAMETER = re.compile(r"(?!(?:str|int|float|bool|body|query|path)$)[a-z_]+")  # not the name of an alternative
+_LONGEST_NAME = 100  # characters of a key that a stranger made up, in a message
+_TITLES = {
+    400: "Bad request",
+    401: "No valid key",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Not understood",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Not available",
+}
+
+
+class Problem(BaseModel):
+    """What every error looks like."""
+
+    type: str = Field(description="URI of the kind of problem", examples=["about:blank"])
+    title: str = Field(description="the kind of problem", examples=["Not understood"])
+    status: int = Field(description="the HTTP status", examples=[422])
+    detail: str = Field(description="one sentence", examples=['there is no column "prise"; did you mean price?'])
+    instance: str | None = Field(default=None, description="the path of the request", examples=["/v1/search"])
+
+
+class ProblemError(Exception):
+    """A problem that a request ends with."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class ProblemResponse(Response):
+    """A problem as an HTTP answer."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, problem: ProblemError, instance: str) -> None:
+        super().__init__(to_json(describe_problem(problem, instance)), problem.status, problem.headers)
+
+
+def describe_problem(problem: ProblemError, instance: str) -> Problem:
+    """A problem as clients read it."""
+    title = _TITLES.get(problem.status, "Error")
+    return Problem(
+        type="about:blank", title=title, status=problem.status, detail=problem.detail, instance=instance[:500]
+    )
+
+
+def find_problem(error: Exception) -> ProblemError | None:
+    """The problem that an error of the package is; None: it is one of ours to mend."""
+    match error:
+        case ProblemError():
+            return error
+        case UnknownItemError():
+            return ProblemError(404, str(error))
+        case UserError():
+            return ProblemError(422, str(error))
+        case Overloaded():
+            wait = max(1, round(error.retry_after + 0.5))
+            return ProblemError(429, "too much is waiting here: try again later", {"Retry-After": str(wait)})
+        case DeadlinePassed():
+            return ProblemError(503, "there was no time to answer: try again later", {"Retry-After": "1"})
+        case ValidationError() | RequestValidationError():
+            return ProblemError(422, describe_first_error(error))
+        case HTTPException():
+            return ProblemError(error.status_code, str(error.detail), error.headers)
+    return None
+
+
+def describe_first_error(error: ValidationError | RequestValidationError) -> str:
+    """One sentence on the first thing that a model did not accept."""
+    errors = error.errors()
+    first = max(errors, key=lambda one: len(one["loc"]))  # of alternatives, the one that went furthest
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])[:_LONGEST_NAME]
+        return f'there is no parameter "{name}" here: /docs lists them'
+    place = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _PARAMETER.fullmatch(part))
+    what = str(first["msg"])
+    sentence = what if what[:4].isupper() else what[:1].lower() + what[1:]
+    return f"{place}: {sentence}" if place else sentence
+
+
+def add_problems(app: FastAPI) -> None:
+    """Make every error of an application a problem."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = find_problem(error)
+        if problem is None:
+            log.error("a request failed", exc_info=error)
+            problem = ProblemError(500, "the server failed; its log says why")
+        return ProblemResponse(problem, request.url.path)
+
+    for kind in (UserError, Overloaded, DeadlinePassed, ValidationError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)
+    app.add_exception_handler(ProblemError, answer)
+    app.add_exception_handler(Exception, answer)
+
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, object]] = {
+    status: {"model": Problem, "description": _TITLES[status], "content": {"application/problem+json": {}}}
+    for status in (400, 401, 403, 413, 415, 422, 429, 500, 503)
+}

@@ -1,0 +1,157 @@
+"""Reading requests: JSON bodies and forms with uploaded pictures, checked before anything is computed."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+
+from likewise.retrieval.hybrid import Hybrid
+from likewise.retrieval.query import Query, build_query
+from likewise.serving.api.problems import ProblemError, describe_first_error
+from likewise.serving.api.schemas import (
+    HybridSettings,
+    SearchRequest,
+    WeightedId,
+    WeightedImage,
+    WeightedText,
+)
+from likewise.serving.query_pictures import PictureSource, parse_picture
+from likewise.serving.service import Limits
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+_MOST_UPLOADS = 16
+_FORM_PART = "query"
+
+
+async def read_json(request: Request, model: type[M]) -> M:
+    """The body of a request as a model.
+
+    Raises:
+        ProblemError: it is no JSON, or not what the model says.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ProblemError(415, f"send application/json here, not {kind[:100]!r}")
+    return parse_json_model(await request.body(), model)
+
+
+def parse_json_model(body: bytes | str, model: type[M]) -> M:
+    """Parse JSON as a model.
+
+    Raises:
+        ProblemError: it is no JSON, or not what the model says.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        is_broken = error.errors()[0]["type"] == "json_invalid"
+        raise ProblemError(400 if is_broken else 422, describe_first_error(error)) from None
+
+
+async def read_search(request: Request) -> tuple[SearchRequest, list[PictureSource]]:
+    """A search as JSON, or as a form with a JSON part "query" and pictures as files.
+
+    Returns:
+        The search, and the uploaded pictures.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        return await read_json(request, SearchRequest), []
+    form = await request.form(max_files=_MOST_UPLOADS, max_fields=_MOST_UPLOADS, max_part_size=1_000_000)
+    parsed, uploads = SearchRequest(), []
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile) and name == "image":
+            uploads.append(PictureSource(data=await part.read()))
+        elif name == _FORM_PART:
+            content = await part.read() if isinstance(part, UploadFile) else part
+            parsed = parse_json_model(content, SearchRequest)
+        else:
+            raise ProblemError(
+                422, f'a form has the parts "{_FORM_PART}" (JSON) and "image" (files), not {name[:100]!r}'
+            )
+    return parsed, uploads
+
+
+def build_search(asked: SearchRequest, limits: Limits, uploads: list[PictureSource] | None = None) -> Query:
+    """The query of a request.
+
+    Raises:
+        UserError: a part makes no sense, or there is nothing to search for.
+    """
+
+    def picture(text: str) -> PictureSource:
+        return parse_picture(text, allow_urls=limits.allow_urls, most_bytes=limits.image_bytes)
+
+    images: list[Any] = [*(uploads or []), *_terms(asked.image)]
+    images = [
+        (picture(one[0]), one[1]) if isinstance(one, tuple) else picture(one) if isinstance(one, str) else one
+        for one in images
+    ]
+    hybrid: bool | Hybrid = asked.hybrid if isinstance(asked.hybrid, bool) else _build_hybrid(asked.hybrid)
+    return build_query(
+        _terms(asked.text),
+        image=images,
+        like=_terms(asked.like),
+        minus=_terms(asked.minus),
+        image_weight=asked.image_weight,
+        where=asked.where,
+        hybrid=hybrid,
+        k=asked.k,
+        offset=asked.offset,
+        min_score=asked.min_score,
+        group_by=asked.group_by,
+        hide_duplicates=asked.hide_duplicates,
+        diversity=asked.diversity,
+        boost=asked.boost,
+        facet=asked.facets,
+    )
+
+
+def _build_hybrid(settings: HybridSettings) -> Hybrid:
+    return Hybrid(settings.fusion, settings.words_weight)
+
+
+def _terms(given: Any) -> list[Any]:
+    several = given if isinstance(given, list) else [] if given is None else [given]
+    return [_weighted(one) for one in several]
+
+
+def _weighted(one: Any) -> Any:
+    match one:
+        case WeightedText(text=value, weight=weight):
+            return value, weight
+        case WeightedImage(image=value, weight=weight):
+            return value, weight
+        case WeightedId(id=value, weight=weight):
+            return value, weight
+    return one
+
+
+async def until_client_leaves(request: Request, work: Awaitable[T]) -> T:
+    """The result of some work, which is cancelled when the client closes its connection.
+
+    The body of the request must have been read.
+
+    Raises:
+        ProblemError: the client has gone; nobody reads this.
+    """
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        raise ProblemError(499, "the client has gone")
+    finally:
+        leaving.cancel()
+        task.cancel()
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,243 @@
+"""What requests and answers look like."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+MOST_HITS = 1_000
+MOST_OFFSET = 10_000
+MOST_TERMS = 32
+MOST_SEARCHES = 100
+LONGEST_TEXT = 10_000  # characters
+LONGEST_ID = 1_000
+LONGEST_FILTER = 10_000
+
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+PictureText = Annotated[str, Field(description="base64, a data: URL, or an http(s) URL where those are allowed")]
+Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=1_000)]
+Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class WeightedText(_Strict):
+    """Words with a weight."""
+
+    text: Text
+    weight: Weight = 1.0
+
+
+class WeightedImage(_Strict):
+    """A picture with a weight."""
+
+    image: PictureText
+    weight: Weight = 1.0
+
+
+class WeightedId(_Strict):
+    """An item with a weight."""
+
+    id: Id
+    weight: Weight = 1.0
+
+
+class HybridSettings(_Strict):
+    """How vectors and words are combined."""
+
+    fusion: Literal["weights", "ranks"] = "weights"
+    words_weight: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.6
+
+
+Words = Text | WeightedText
+Pictures = PictureText | WeightedImage
+Ids = Id | WeightedId
+
+
+class SearchRequest(_Strict):
+    """A search by words, pictures, other items, or several of these."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"text": "red shirt", "where": "price < 50", "k": 5},
+                {"text": [{"text": "shirt", "weight": 1.0}], "minus": "blue", "hybrid": True, "facets": ["brand"]},
+                {"like": "sku-1003", "group_by": "brand"},
+            ]
+        }
+    )
+
+    text: Words | Annotated[list[Words], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="words; several are averaged by weight"
+    )
+    image: Pictures | Annotated[list[Pictures], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="pictures to look for"
+    )
+    like: Ids | Annotated[list[Ids], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="ids of items to find similar ones to"
+    )
+    minus: Words | Annotated[list[Words], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="words for what is not wanted"
+    )
+    image_weight: float = Field(
+        default=0.5, ge=0, le=1, allow_inf_nan=False, description="share of the pictures beside words or items"
+    )
+    where: str | None = Field(default=None, max_length=LONGEST_FILTER, description="filter, such as 'price < 50'")
+    hybrid: bool | HybridSettings = Field(default=False, description="also search by keyword (BM25)")
+    k: int = Field(default=10, ge=1, le=MOST_HITS, description="number of hits")
+    offset: int = Field(default=0, ge=0, le=MOST_OFFSET, description="number of hits to skip")
+    min_score: float | None = Field(default=None, allow_inf_nan=False, description="minimum score of a hit")
+    group_by: ColumnName | None = Field(default=None, description="only the best hit for each value of this column")
+    hide_duplicates: bool | Annotated[float, Field(gt=0, le=1)] = Field(
+        default=False, description="skip near-duplicates of better hits; a number is the cosine from which on"
+    )
+    diversity: float = Field(
+        default=0.0, ge=0, lt=1, allow_inf_nan=False, description="how much hits must differ (MMR)"
+    )
+    boost: str | None = Field(default=None, max_length=2_000, description="arithmetic added to the score")
+    facets: list[ColumnName] = Field(default=[], max_length=20, description="columns whose values are counted")
+    fields: list[ColumnName] | None = Field(
+        default=None, max_length=200, description="columns that hits come with; all by default"
+    )
+
+
+class BatchRequest(_Strict):
+    """Several searches at once."""
+
+    searches: list[SearchRequest] = Field(min_length=1, max_length=MOST_SEARCHES)
+
+
+class HitAnswer(BaseModel):
+    """An item that answers a search."""
+
+    id: str
+    score: float = Field(description="cosine in [-1, 1], plus the boost; in [0, 1] for a hybrid search")
+    fields: dict[str, Any] = Field(description="the columns of the item")
+    thumbnail: str | None = Field(default=None, description="path of a small picture; null where it has none")
+
+
+class FacetCount(BaseModel):
+    """A value, and how many of the best items have it."""
+
+    value: str | int | float | bool
+    count: int
+
+
+class IndexState(BaseModel):
+    """Which index has answered."""
+
+    version: str = Field(description="changes when the index is built anew")
+    model: str = Field(description="first digits of the model's fingerprint")
+    items: int
+
+
+class SearchAnswer(BaseModel):
+    """The hits of a search."""
+
+    hits: list[HitAnswer]
+    facets: dict[str, list[FacetCount]] = Field(default={}, description="by column, the most frequent first")
+    took_ms: dict[str, float] = Field(description="milliseconds of encode, search, fetch and total")
+    index: IndexState
+
+
+class BatchAnswer(BaseModel):
+    """The answers of several searches, in order; one that failed is a problem instead."""
+
+    answers: list[dict[str, Any]]
+
+
+class ItemAnswer(BaseModel):
+    """An item as the index keeps it."""
+
+    id: str
+    fields: dict[str, Any]
+    thumbnail: str | None = None
+
+
+class SuggestAnswer(BaseModel):
+    """Titles that complete what was typed."""
+
+    suggestions: list[str]
+
+
+class FacetsAnswer(BaseModel):
+    """Values of columns and how many items have them."""
+
+    facets: dict[str, list[FacetCount]] = Field(description="by column, the most frequent first")
+    items: int = Field(description="items that meet the filter")
+    counted: int = Field(description="of these, the items whose values were counted")
+
+
+class EmbeddingRequest(BaseModel):
+    """OpenAI's request for embeddings."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"model": "likewise/query", "input": ["red shirt", "blue shoes"]}]},
+    )
+
+    model: Literal["likewise/query", "likewise/item"] = Field(description="which tower encodes the input")
+    input: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=512)]
+    ) = Field(description="texts, or pictures as data: or http(s) URLs; in likewise/item a text is a title")
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(default=None, ge=1, description="cut vectors to so many dimensions (Matryoshka)")
+    user: str | None = Field(default=None, max_length=1_000, description="ignored")
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _refuse_tokens(cls, value: Any) -> Any:
+        if isinstance(value, list) and value and isinstance(value[0], int | list):
+            raise PydanticCustomError("tokens", "token arrays mean nothing to this model: send texts")
+        return value
+
+
+class Embedding(BaseModel):
+    """The vector of one input."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """How much was encoded."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingAnswer(BaseModel):
+    """OpenAI's answer with embeddings."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class ModelEntry(BaseModel):
+    """A tower that encodes."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["likewise"] = "likewise"
+
+
+class ModelList(BaseModel):
+    """OpenAI's list of models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
+
+
+class State(BaseModel):
+    """Whether the server lives or is ready."""
+
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,69 @@
+"""Running a web application on a listening socket, and stopping it when the process is asked to end."""
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from likewise.progress import say
+from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS
+from likewise.serving.connections import fastest_connection
+from likewise.serving.listening import url_of
+
+
+@contextmanager
+def serving_app(app: ASGIApp, listener: socket.socket, *, drain_seconds: int = 1) -> Iterator[str]:
+    """Serve an application while the block runs; yields its address once it answers.
+
+    Args:
+        listener: bound, not yet listening.
+        drain_seconds: how long requests under way may take when the block ends.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,  # no handlers of its own: see progress.print_logs
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=drain_seconds,
+        http=fastest_connection(),
+        h11_max_incomplete_event_size=LONGEST_LINE_AND_HEADERS,
+        backlog=MOST_CONNECTIONS,
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("the web server stopped while starting")
+            time.sleep(0.01)
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=drain_seconds + 9)
+
+
+@contextmanager
+def ending_on_signal() -> Iterator[Callable[[], None]]:
+    """Yield a function that waits until Ctrl+C, or until the process is asked to end; for the main thread."""
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())  # or else temporary files would stay behind
+
+    def wait() -> None:
+        with suppress(KeyboardInterrupt):
+            while not stop.wait(0.5):  # not for ever: in some places Ctrl+C is noticed only between two waits
+                pass
+
+    try:
+        yield wait
+        say("Stopped")
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,84 @@
+"""Pictures that come with a request: its bytes, or an http(s) URL where that is allowed."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from PIL import Image
+
+from likewise.catalog.images.decode import decode_bytes
+from likewise.catalog.images.download import download
+from likewise.catalog.images.picture import PictureError, compute_key
+from likewise.config import ImageSettings
+from likewise.errors import UserError
+
+_QUERY_SIDE = 1024  # pixels: more than any encoder looks at
+_DOWNLOAD_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """The bytes of a picture, or the URL that they are to be downloaded from."""
+
+    data: bytes | None = None
+    url: str | None = None
+
+
+def parse_picture(text: str, *, allow_urls: bool, most_bytes: int) -> PictureSource:
+    """Read what a client calls a picture: base64, a `data:` URL, or an http(s) URL.
+
+    Raises:
+        UserError: it is none of them, is too large, or URLs are not allowed here.
+    """
+    if text[:8].lower().startswith(("http://", "https://")):
+        if not allow_urls:
+            raise UserError("pictures are not fetched from URLs here: send the picture itself (base64)")
+        return PictureSource(url=text)
+    if len(text) > 4 * most_bytes // 3 + 1_000:
+        raise UserError(f"a picture has at most {most_bytes:,} bytes")
+    head, comma, rest = text.partition(",")
+    is_data = head[:5].lower() == "data:"
+    if is_data and not comma:
+        raise UserError("the data: URL of the picture has no comma")
+    encoded = rest if is_data else text
+    try:
+        if is_data and not head.lower().endswith(";base64"):
+            data = unquote_to_bytes(encoded)
+        else:
+            data = base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("a picture is base64, or a data: URL") from None
+    if not data:
+        raise UserError("the picture is empty")
+    if len(data) > most_bytes:
+        raise UserError(f"a picture has at most {most_bytes:,} bytes, not {len(data):,}")
+    return PictureSource(data=data)
+
+
+def open_query_picture(source: PictureSource, most_pixels: int) -> Image.Image:
+    """Decode a picture, downloading it first if need be.
+
+    Raises:
+        PictureError: it cannot be fetched or decoded; the message says why.
+    """
+    data = source.data if source.data is not None else fetch_picture(str(source.url))
+    return decode_bytes(data, minimum_side=_QUERY_SIDE, max_pixels=most_pixels)
+
+
+def fetch_picture(url: str, settings: ImageSettings = ImageSettings(retries=0, timeout=_DOWNLOAD_SECONDS)) -> bytes:  # noqa: B008
+    """Download one picture under the rules for strangers' URLs: public hosts only, within limits.
+
+    Raises:
+        PictureError: it cannot be fetched; the message says why.
+    """
+    kept: list[bytes] = []
+
+    def keep(data: bytes) -> tuple[str, int]:
+        kept.append(data)
+        return compute_key(data), 0
+
+    (result,) = list(download([url], settings, keep))
+    if result.cause is not None or not kept:
+        raise PictureError(result.cause or "broken")
+    return kept[0]

@@ -1,0 +1,211 @@
+"""What the HTTP API does, without HTTP: queries and texts are encoded in batches, and searched in threads.
+
+A request passes three places: decoding of its pictures (two at once, as a large one takes memory), a lane that encodes
+it together with whatever else is waiting, and the index. A request that names nothing to encode, such as one for items
+like another, goes to the index at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+import numpy as np
+from PIL import Image
+
+from likewise.catalog.images.picture import Picture
+from likewise.retrieval.index import Index
+from likewise.retrieval.items import Hits, Item
+from likewise.retrieval.query import Query
+from likewise.serving.encoded_query import EncodedQuery
+from likewise.serving.lanes import EncodeLane
+from likewise.serving.query_cache import QueryCache
+from likewise.serving.query_pictures import PictureSource, open_query_picture
+from likewise.serving.suggestions import Suggestions
+
+if TYPE_CHECKING:
+    from likewise.serving.metrics import Metrics
+
+T = TypeVar("T")
+
+_TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
+_PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
+_SEARCHES_AT_ONCE = 4
+
+
+class TextModel(Protocol):
+    """The part of a model that encodes what is no query."""
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The item fields that it encodes."""
+
+    def encode_field_texts(self, field: str, texts: Sequence[str]) -> np.ndarray:
+        """(n, dim) float32, unit norm: each text is an item that has only this field."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for.
+
+    Attributes:
+        seconds: until it is given up.
+        image_bytes: of one picture.
+        image_pixels: width times height of one picture.
+        allow_urls: pictures may be named by http(s) URLs.
+    """
+
+    seconds: float = 10.0
+    image_bytes: int = 20_000_000
+    image_pixels: int = 64_000_000
+    allow_urls: bool = False
+
+
+class SearchService:
+    """Answers queries from one index, many at a time.
+
+    Args:
+        index: an open index.
+        model: encodes texts that are not queries; None: only queries can be encoded.
+        thumbnails: item → the file of a small picture.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        model: TextModel | None = None,
+        *,
+        limits: Limits = Limits(),
+        metrics: "Metrics | None" = None,
+        thumbnails: Callable[[Item], Path | None] = lambda item: None,
+    ) -> None:
+        self.index = index
+        self.limits = limits
+        self.metrics = metrics
+        self.thumbnails = thumbnails
+        self.suggestions = Suggestions(index)
+        self._model = model
+        self._cache = QueryCache.for_model(index.model)
+        self._texts: EncodeLane[str] = EncodeLane(
+            index.model.encode_queries,
+            name="texts",
+            largest_batch=_TEXTS_PER_BATCH,
+            most_waiting=_MOST_TEXTS,
+            size=len,
+        )
+        self._pictures: EncodeLane[Image.Image] = EncodeLane(
+            index.model.encode_images, name="pictures", largest_batch=_PICTURES_PER_BATCH, most_waiting=_MOST_PICTURES
+        )
+        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="search")
+
+    def close(self) -> None:
+        """Stop encoding and searching."""
+        self._texts.close()
+        self._pictures.close()
+        self._decoders.shutdown(cancel_futures=True)
+        self._searchers.shutdown(cancel_futures=True)
+
+    async def search(self, query: Query) -> Hits:
+        """Answer a query.
+
+        Args:
+            query: its pictures are `PictureSource`s.
+
+        Returns:
+            Hits; `took` has the seconds of "encode", "search", "fetch" and "total".
+
+        Raises:
+            UserError, PictureError: see `Index.search`.
+            Overloaded: too much is waiting.
+            DeadlinePassed: there was no time left to encode it.
+        """
+        began = perf_counter()
+        deadline = monotonic() + self.limits.seconds
+        texts = [term.value for term in (*query.texts, *query.minus)]
+        sources = [cast(PictureSource, term.value) for term in query.images]
+        vectors, images = await asyncio.gather(
+            self.encode_queries(texts, deadline), self.encode_pictures(sources, deadline)
+        )
+        encoded = EncodedQuery(
+            self.index.model.dim, self.index.model.fingerprint, dict(zip(texts, vectors, strict=True)), images
+        )
+        encoded_at = perf_counter()
+        placeholders = tuple(replace(term, value=_NO_PICTURE) for term in query.images)
+        hits = await self.run(self.index.answer, replace(query, images=placeholders), encoded)
+        hits.took |= {"encode": encoded_at - began, "total": perf_counter() - began}
+        self._measure(query, hits)
+        return hits
+
+    async def encode_queries(self, texts: Sequence[str], deadline: float | None = None) -> list[np.ndarray]:
+        """(dim,) float32 for each query text."""
+        known = dict(zip(texts, self._cache.find(texts), strict=True))
+        missing = [text for text, vector in known.items() if vector is None]
+        if missing:
+            vectors = await self._texts.encode(missing, deadline)
+            self._cache.remember(missing, vectors)
+            known |= dict(zip(missing, vectors, strict=True))
+        return [cast(np.ndarray, known[text]) for text in texts]
+
+    async def encode_pictures(self, sources: Sequence[PictureSource], deadline: float | None = None) -> np.ndarray:
+        """(pictures, dim) float32.
+
+        Raises:
+            PictureError: one cannot be used.
+        """
+        if not sources:
+            return np.empty((0, self.index.model.dim), np.float32)
+        loop = asyncio.get_running_loop()
+        opened = [
+            loop.run_in_executor(self._decoders, open_query_picture, source, self.limits.image_pixels)
+            for source in sources
+        ]
+        return await self._pictures.encode(await asyncio.gather(*opened), deadline)
+
+    async def encode_titles(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, model dim) float32: items that have only a text."""
+        model = self._model
+        assert model is not None  # noqa: S101 - `towers` names no item tower without one
+        field = next(field for field in model.fields if field != "image")
+        return await self.run(model.encode_field_texts, field, texts)
+
+    @property
+    def towers(self) -> list[str]:
+        """The names under which texts can be encoded: as a query, or as an item."""
+        item = self._model is not None and any(field != "image" for field in self._model.fields)
+        return ["likewise/query", *(["likewise/item"] if item else [])]
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a call of the index in one of the threads for searches."""
+        return await asyncio.get_running_loop().run_in_executor(self._searchers, lambda: function(*arguments))
+
+    async def check(self) -> None:
+        """See that a query can be encoded and searched; what the index or the model raises is passed on."""
+        deadline = monotonic() + self.limits.seconds
+        await self._texts.encode(["ready?"], deadline)
+        await self.run(lambda: (len(self.index), self.index.columns))
+
+    def find_thumbnail(self, id: str) -> tuple[Picture, Path] | None:
+        """The picture of an item and the file of its thumbnail; None where it has none.
+
+        Raises:
+            UnknownItemError: there is no such item.
+        """
+        item = self.index.item(id)
+        path = self.thumbnails(item)
+        return (item.picture, path) if item.picture is not None and path is not None else None
+
+    def _measure(self, query: Query, hits: Hits) -> None:
+        if self.metrics is None:
+            return
+        kind = (
+            "mixed" if query.images and query.texts else "image" if query.images else "text" if query.texts else "like"
+        )
+        for stage, seconds in hits.took.items():
+            self.metrics.observe(kind, stage, seconds)
+
+
+_NO_PICTURE = Image.new("RGB", (1, 1))  # stands for a picture whose vector is known

@@ -1,0 +1,179 @@
+"""Searches over HTTP, as a client sees them."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from serving.api.examples import png
+from starlette.testclient import TestClient
+
+from likewise.retrieval.index import Index
+
+
+def search(client: TestClient, **body: Any) -> dict[str, Any]:
+    answer = client.post("/v1/search", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [hit["id"] for hit in answer["hits"]]
+
+
+def test_words_find_items(client: TestClient, index: Index) -> None:
+    answer = search(client, text="red", k=2)
+    assert ids(answer) == ["0", "3"]
+    assert answer["hits"][1]["fields"] == {"id": "3", "title": "red shirt", "price": 20.0, "brand": "B"}
+    assert answer["index"] == {"version": index.metadata.build, "model": "fake-model", "items": len(index)}
+    assert set(answer["took_ms"]) == {"encode", "search", "fetch", "total"}
+    assert all(value >= 0 for value in answer["took_ms"].values())
+
+
+def test_answers_are_those_of_the_index(client: TestClient, index: Index) -> None:
+    body = {"text": [{"text": "shirt", "weight": 2.0}, "red"], "minus": "blue", "k": 4, "where": "price > 1"}
+    expected = index.search([("shirt", 2.0), "red"], minus="blue", k=4, where="price > 1")
+    found = search(client, **body)["hits"]
+    assert [(hit["id"], hit["score"]) for hit in found] == [
+        (hit.id, pytest.approx(hit.score, abs=1e-6)) for hit in expected
+    ]
+
+
+@pytest.mark.parametrize("as_text", [lambda data: data, lambda data: f"data:image/png;base64,{data}"])
+def test_a_picture_finds_items(client: TestClient, as_text: Any) -> None:
+    picture = as_text(base64.b64encode(png((0, 0, 255))).decode())
+    assert set(ids(search(client, image=picture, k=2))) == {"2", "4"}
+
+
+def test_a_picture_can_be_uploaded(client: TestClient) -> None:
+    answer = client.post(
+        "/v1/search", files={"image": ("x.png", png((0, 255, 0)), "image/png")}, data={"query": '{"k": 1}'}
+    )
+    assert ids(answer.json()) == ["1"]
+
+
+def test_words_and_a_picture_are_mixed_by_weight(client: TestClient) -> None:
+    blue = base64.b64encode(png((0, 0, 255))).decode()
+    assert ids(search(client, text="red", image=blue, image_weight=0.9, k=1)) != ["0"]
+    assert ids(search(client, text="red", image=blue, image_weight=0.1, k=1)) == ["0"]
+
+
+def test_items_find_others_like_them(client: TestClient) -> None:
+    assert ids(search(client, like="3", k=1)) in (["0"], ["4"])
+    answer = client.get("/v1/items/3/similar", params={"k": 3, "where": "price > 20"})
+    assert ids(answer.json()) == ["4"]
+
+
+def test_facets_groups_offsets_and_chosen_fields(client: TestClient) -> None:
+    answer = search(client, text="shirt", k=2, facets=["brand"], fields=["price"])
+    assert {"value": "A", "count": 2} in answer["facets"]["brand"]
+    assert [set(hit["fields"]) for hit in answer["hits"]] == [{"price"}, {"price"}]
+    brands = [hit["fields"]["brand"] for hit in search(client, text="shirt", k=6, group_by="brand")["hits"]]
+    assert sorted(brand for brand in brands if brand) == ["A", "B", "C"]
+    pages = [id for offset in (0, 2, 4) for id in ids(search(client, text="red", k=2, offset=offset))]
+    assert sorted(pages) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_hybrid_searches_find_exact_words(client: TestClient) -> None:
+    answer = search(client, text="brûlée", hybrid={"fusion": "ranks"}, k=1)
+    assert ids(answer) == ["5"]
+
+
+def test_boosts_and_minimum_scores(client: TestClient) -> None:
+    assert ids(search(client, text="red", boost="price", k=1)) == ["4"]
+    assert ids(search(client, text="red", min_score=0.5)) == ["0", "3"]
+
+
+def test_the_simple_search(client: TestClient) -> None:
+    answer = client.get("/v1/search", params={"q": "red", "k": 1, "where": "price > 10"})
+    assert ids(answer.json()) == ["3"]
+    assert client.get("/v1/search").status_code == 422
+    assert client.get("/v1/search", params={"q": "red", "k": "many"}).status_code == 422
+
+
+def test_several_searches_at_once_fail_singly(client: TestClient) -> None:
+    searches = [{"text": "red", "k": 1}, {"like": "unknown"}, {"text": "pear", "k": 1}]
+    answers = client.post("/v1/search/batch", json={"searches": searches}).json()["answers"]
+    assert [ids(answers[0]), ids(answers[2])] == [["0"], ["1"]]
+    assert answers[1]["status"] == 404
+    assert "unknown" in answers[1]["detail"]
+
+
+def test_a_thumbnail_belongs_to_the_item_that_has_a_picture(client: TestClient) -> None:
+    hit = search(client, text="red apple", k=1)["hits"][0]
+    picture = client.get(hit["thumbnail"])
+    assert picture.headers["content-type"] == "image/jpeg"
+    assert picture.content[:2] == b"\xff\xd8"
+    assert search(client, text="pear", k=1)["hits"][0]["thumbnail"] is None
+    assert client.get("/v1/items/1/thumbnail").status_code == 404
+
+
+def test_facets_of_the_whole_index(client: TestClient) -> None:
+    answer = client.get("/v1/facets", params={"columns": ["brand", "price"], "where": "price < 10"}).json()
+    assert answer["items"] == answer["counted"] == 4
+    assert answer["facets"]["brand"] == [{"value": "A", "count": 2}, {"value": "B", "count": 1}]
+    assert client.get("/v1/facets").status_code == 422
+    assert "did you mean brand" in client.get("/v1/facets", params={"columns": "brnd"}).json()["detail"]
+
+
+def test_suggestions_complete_titles(client: TestClient) -> None:
+    def suggest(text: str) -> list[str]:
+        return client.get("/v1/suggest", params={"q": text}).json()["suggestions"]
+
+    assert suggest("re") == ["red apple", "red shirt"]
+    assert suggest("SHI") == ["red shirt", "Blue shirt"]
+    assert suggest("creme bru") == ["crème brûlée"]
+    assert suggest("zzz") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"txt": "red"}, 422, '"txt"'),
+        ({"text": "red", "k": 0}, 422, "k:"),
+        ({"text": "red", "k": "5"}, 422, "k:"),
+        ({"text": "red", "k": True}, 422, "k:"),
+        ({"text": "red", "k": 100_000}, 422, "k:"),
+        ({}, 422, "nothing to search for"),
+        ({"text": " "}, 422, "nothing to search for"),
+        ({"text": "red", "where": "prise < 3"}, 422, "did you mean price?"),
+        ({"text": "red", "where": "price <"}, 422, "syntax error"),
+        ({"text": "red", "group_by": "colour"}, 422, '"colour"'),
+        ({"text": "red", "boost": "brand"}, 422, "no numbers"),
+        ({"text": "red", "facets": ["nothing"]}, 422, '"nothing"'),
+        ({"like": "nobody"}, 404, "no item 'nobody'"),
+        ({"image": "!!!"}, 422, "base64"),
+        ({"image": "data:image/png;base64"}, 422, "comma"),
+        ({"image": "https://example.com/x.png"}, 422, "send the picture itself"),
+        ({"image": base64.b64encode(b"no picture").decode()}, 422, "picture"),
+        ({"image": base64.b64encode(b"x" * 100_001).decode()}, 422, "at most 100,000 bytes"),
+        ({"hybrid": True, "like": "0"}, 422, "needs words"),
+        ({"text": "red", "min_score": float("nan")}, 422, "min_score"),
+        ({"text": [{"text": "red", "weight": -1}]}, 422, "weight"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem(
+    client: TestClient, body: dict[str, Any], status: int, words: str
+) -> None:
+    answer = client.post("/v1/search", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert words in problem["detail"]
+    assert problem["instance"] == "/v1/search"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b'{"text": "\\ud800"}', b"\xff\xfe"])
+def test_a_body_that_is_no_json_is_a_problem(client: TestClient, body: bytes) -> None:
+    answer = client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert "JSON" in answer.json()["detail"]
+
+
+def test_another_media_type_is_refused(client: TestClient) -> None:
+    answer = client.post("/v1/search", content=b"text=red", headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 415
+    part = client.post("/v1/search", files={"file": ("x.png", png())})
+    assert part.status_code == 422
+    assert '"image"' in part.json()["detail"]
