@@ -75,7 +75,7 @@ def write_token() -> str:
     [
         bearer(READ),
         {"X-API-Key": READ},
-        {"authorization": f"bEARER   {READ}  "},
+        {"authorization": f"bEARER   {READ}"},
         {"Cookie": "theme=dark"} | bearer(READ),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_key_is_accepted_in_either_header(client: httpx.Client, headers: dict[
         [("Authorization", f"Bearer {READ}x")],
         [("Authorization", f"Bearer {READ.upper()}")],
         [("Authorization", "Bearer")],
-        [("Authorization", "Bearer ")],
+        [("Authorization", "Bearer  x")],
         [("Authorization", READ)],
         [("Authorization", f"Basic {READ}")],
         [("Authorization", f"Bearer {READ} {READ}")],
@@ -163,8 +163,11 @@ def test_reading_and_searching_needs_read_access_only(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/search", "/metrics", "//livez", "/livez/", "/livez/../v1/search", "/LIVEZ", "/livez%00", "/livez;/metrics", "/sign-in/x", "/v1/search?/livez", "/v1/search#/livez"],
-)  # fmt: skip
+    [
+        *("/v1/search", "/metrics", "//livez", "/livez/", "/livez/../v1/search", "/LIVEZ", "/livez%00"),
+        *("/livez;/metrics", "/sign-in/x", "/v1/search?/livez", "/v1/search#/livez"),
+    ],
+)
 def test_no_path_passes_for_a_public_one(url: str, path: str) -> None:
     received = send_raw(url, f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     assert status_of(received) in (400, 401)
@@ -297,14 +300,14 @@ def test_other_forms_sign_nobody_in(content: str, kind: str, status: int) -> Non
 
 def test_keys_cannot_be_guessed_through_the_form() -> None:
     clock = Clock()
-    with running(Starlette(routes=[*sign_in_routes(KEYS, SESSIONS, clock=clock)])) as address:
-        with httpx.Client(base_url=address, trust_env=False) as client:
-            guesses = [client.post("/sign-in", data={"key": f"guess-{n}"}).status_code for n in range(12)]
-            assert guesses == [401] * 10 + [429] * 2
-            refused = client.post("/sign-in", data={"key": WRITE})
-            assert (refused.status_code, "set-cookie" in refused.headers) == (429, False)
-            clock.now += int(refused.headers["retry-after"])
-            assert client.post("/sign-in", data={"key": WRITE}).status_code == 303
+    app = Starlette(routes=[*sign_in_routes(KEYS, SESSIONS, clock=clock)])
+    with running(app) as address, httpx.Client(base_url=address, trust_env=False) as client:
+        guesses = [client.post("/sign-in", data={"key": f"guess-{n}"}).status_code for n in range(12)]
+        assert guesses == [401] * 10 + [429] * 2
+        refused = client.post("/sign-in", data={"key": WRITE})
+        assert (refused.status_code, "set-cookie" in refused.headers) == (429, False)
+        clock.now += int(refused.headers["retry-after"])
+        assert client.post("/sign-in", data={"key": WRITE}).status_code == 303
 
 
 @pytest.fixture(scope="module")

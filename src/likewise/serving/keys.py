@@ -21,7 +21,7 @@ SHORTEST_KEY = 16  # characters
 LONGEST_KEY = 512
 _MOST_BYTES = 1_000_000  # of a file of keys
 _PLAIN = re.compile(r"[\x21-\x2b\x2d-\x7e]+")  # visible ASCII without commas, which any header can carry
-_LINE = re.compile(r"(?P<access>read|write)\s+sha256:(?P<digest>[\da-fA-F]{64})(?:\s+(?P<name>[\w.@-]{1,64}))?")
+_LINE = re.compile(r"(?P<access>read|write)\s+sha256:(?P<digest>[0-9a-fA-F]{64})(?:\s+(?P<name>[\w.@-]{1,64}))?")
 
 
 @dataclass(frozen=True)
