@@ -25,7 +25,7 @@ from likewise.retrieval.query import Query
 from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import EncodeLane, Overloaded
 from likewise.serving.query_cache import QueryCache
-from likewise.serving.query_pictures import PictureSource, open_query_picture
+from likewise.serving.query_pictures import PictureSource, decode_query_picture, fetch_picture
 from likewise.serving.suggestions import Suggestions
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ T = TypeVar("T")
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
 _SEARCHES_AT_ONCE = 4
+_DOWNLOADS_AT_ONCE = 8  # in threads of their own, as a slow host would keep others' pictures from being decoded
+_SHARE_FOR_DOWNLOADS = 0.8  # of the seconds of a request
 
 
 class TextModel(Protocol):
@@ -106,6 +108,7 @@ class SearchService:
             most_waiting=_MOST_PICTURES,
             on_batch=None if metrics is None else partial(metrics.observe_batch, "pictures"),
         )
+        self._downloaders = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="download")
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="search")
         if metrics is not None:
@@ -115,6 +118,7 @@ class SearchService:
         """Stop encoding and searching."""
         self._texts.close()
         self._pictures.close()
+        self._downloaders.shutdown(wait=False, cancel_futures=True)  # a slow host would hold the end up
         self._decoders.shutdown(cancel_futures=True)
         self._searchers.shutdown(cancel_futures=True)
 
@@ -178,12 +182,7 @@ class SearchService:
         """
         if not sources:
             return np.empty((0, self.index.model.dim), np.float32)
-        loop = asyncio.get_running_loop()
-        opened = [
-            loop.run_in_executor(self._decoders, open_query_picture, source, self.limits.image_pixels)
-            for source in sources
-        ]
-        pictures = await asyncio.gather(*opened)
+        pictures = await asyncio.gather(*map(self._open_picture, sources))
         with self._counting_refusals():
             return await self._pictures.encode(pictures, deadline)
 
@@ -209,6 +208,17 @@ class SearchService:
         deadline = monotonic() + self.limits.seconds
         await self._texts.encode(["ready?"], deadline)
         await self.run(lambda: (len(self.index), self.index.columns))
+
+    async def _open_picture(self, source: PictureSource) -> Image.Image:
+        loop = asyncio.get_running_loop()
+        limits = self.limits
+        data = source.data
+        if data is None:
+            seconds = limits.seconds * _SHARE_FOR_DOWNLOADS
+            data = await loop.run_in_executor(
+                self._downloaders, fetch_picture, str(source.url), limits.image_bytes, seconds
+            )
+        return await loop.run_in_executor(self._decoders, decode_query_picture, data, limits.image_pixels)
 
     def find_thumbnail(self, id: str) -> tuple[Picture, Path] | None:
         """The picture of an item and the file of its thumbnail; None where it has none.
