@@ -29,7 +29,7 @@ from likewise.retrieval.ingest import (
     digest_inputs,
     fetch_embeddings,
 )
-from likewise.retrieval.items import BookkeepingColumns, digest_rows
+from likewise.retrieval.items import BookkeepingColumns, UnknownItemError, digest_rows
 from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata
 from likewise.retrieval.store_handle import StoreHandle
@@ -139,7 +139,7 @@ class ItemWriter:
                 content = self._look(store)
                 (record,) = store.fetch([id])
                 if record is None:
-                    raise UserError(f"the index has no item {id!r}")
+                    raise UnknownItemError(id)
                 (given,) = clean_rows([{**changes, "id": id}], _find_types(content.schema))
                 if found is None and (pictures is not None or "image" in given):
                     (found,) = self._find_pictures([given], {} if pictures is None else {id: pictures}, rules)

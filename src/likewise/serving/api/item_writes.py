@@ -164,7 +164,7 @@ def parse_lines(body: bytes, limits: Limits) -> list[GivenItem]:
     Raises:
         ProblemError: a line is no item; the message names it.
     """
-    items = []
+    items: list[GivenItem] = []
     for number, line in enumerate(body.split(b"\n"), 1):
         if not line.strip():
             continue
