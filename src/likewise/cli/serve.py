@@ -1,7 +1,6 @@
 """Commands that serve an index: the search page alone, and the API with the page."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from likewise.cli.options import (
     CatalogOptions,
@@ -14,11 +13,8 @@ from likewise.cli.options import (
     read_credentials,
     read_keys,
 )
-from likewise.errors import MissingExtraError, UserError
+from likewise.errors import UserError
 from likewise.progress import say
-
-if TYPE_CHECKING:
-    from likewise.serving.metrics import Metrics
 
 
 def demo(
@@ -78,6 +74,7 @@ def serve(
     allow_origin: Several = None,
     rate: float | None = None,
     max_concurrent: int = 64,
+    workers: int = 1,
     log_requests: Switch = False,
     log_queries: Switch = False,
     store: StoreUri = None,
@@ -106,6 +103,8 @@ def serve(
         Requests per second for each key, or each address where no key is needed (default: any number).
     max_concurrent
         Requests that are answered at once; others are told to wait.
+    workers
+        Processes that answer, each with a model of its own; more than one needs --no-page.
     log_requests
         Write a JSON line on stderr for each request, without what it searches for.
     log_queries
@@ -114,16 +113,13 @@ def serve(
         Folder for downloads and thumbnails.
     """
     from likewise.catalog.catalog import default_cache
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
-    from likewise.serving.api.server import Protection, building_app
-    from likewise.serving.gradio_page.page import create_page, find_catalog_name
-    from likewise.serving.http_server import ending_on_signal, serving_app
+    from likewise.serving.api.server import Protection, ServerSettings, serve_as_worker, serving_run
+    from likewise.serving.http_server import ending_on_signal
     from likewise.serving.keys import check_binding
-    from likewise.serving.listening import listen
+    from likewise.serving.listening import listen, url_of
     from likewise.serving.security_headers import check_origins
-    from likewise.serving.service import Limits, SearchService
-    from likewise.serving.thumbnails import thumbnails_in
+    from likewise.serving.service import Limits
+    from likewise.serving.workers import run_workers
 
     if not timeout > 0:
         raise UserError(f"--timeout must be above 0 seconds, not {timeout}")
@@ -131,41 +127,36 @@ def serve(
         raise UserError(f"--rate must be above 0 requests per second, not {rate}")
     if max_concurrent < 1:
         raise UserError(f"--max-concurrent must be at least 1, not {max_concurrent}")
+    if workers < 1:
+        raise UserError(f"--workers must be at least 1, not {workers}")
+    if workers > 1 and page:
+        raise UserError("the search page needs a single process: add --no-page to --workers, or omit --workers")
     protection = Protection(
-        read_keys(keys), check_origins(allow_origin or ()), rate, max_concurrent, log_requests, log_queries
+        read_keys(keys),
+        check_origins(allow_origin or ()),
+        None if rate is None else rate / workers,
+        max_concurrent,
+        log_requests,
+        log_queries,
     )
     check_binding(host, protection.keys)
-    model = Model.load(run, device)
-    found = Index.open(run, model, store=store, credentials=read_credentials())
-    thumbnails = thumbnails_in(CatalogOptions(cache=cache).find_cache() or default_cache())
-    shown = None
-    if page:
-        shown = create_page(found, title=find_catalog_name(run), examples=found.example_titles(), thumbnails=thumbnails)
-    service = SearchService(
-        found,
-        model,
-        limits=Limits(seconds=timeout, allow_urls=allow_urls),
-        metrics=_find_metrics(),
-        thumbnails=thumbnails,
+    settings = ServerSettings(
+        run,
+        CatalogOptions(cache=cache).find_cache() or default_cache(),
+        store,
+        read_credentials(),
+        device,
+        page,
+        Limits(seconds=timeout, allow_urls=allow_urls),
+        protection,
     )
-    try:
-        with (
-            listen(host, port) as listener,
-            building_app(service, shown, protection) as app,
-            ending_on_signal() as wait,
-            serving_app(app, listener, drain_seconds=round(timeout) + 1) as url,
-        ):
-            say(f"Serving the API on {url}/v1, its documentation on {url}/docs (Ctrl+C stops)")
-            wait()
-    finally:
-        service.close()
-
-
-def _find_metrics() -> "Metrics | None":
-    """Metrics where their library is installed; /metrics says so where it is not."""
-    from likewise.serving.metrics import Metrics
-
-    try:
-        return Metrics()
-    except MissingExtraError:
-        return None
+    with listen(host, port) as listener:
+        url = url_of(listener)
+        sentence = f"Serving the API on {url}/v1, its documentation on {url}/docs (Ctrl+C stops)"
+        if workers > 1:
+            run_workers(workers, serve_as_worker, settings, listener, settings.drain_seconds, lambda: say(sentence))
+        else:
+            with ending_on_signal() as wait, serving_run(settings, listener):
+                say(sentence)
+                wait()
+    say("Stopped")

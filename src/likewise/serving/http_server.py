@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 import uvicorn
 from starlette.types import ASGIApp
 
-from likewise.progress import say
 from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS
 from likewise.serving.connections import fastest_connection
 from likewise.serving.listening import url_of
@@ -52,18 +51,20 @@ def serving_app(app: ASGIApp, listener: socket.socket, *, drain_seconds: int = 1
 
 
 @contextmanager
-def ending_on_signal() -> Iterator[Callable[[], None]]:
-    """Yield a function that waits until Ctrl+C, or until the process is asked to end; for the main thread."""
+def ending_on_signal() -> Iterator[Callable[..., None]]:
+    """Yield a function that waits until Ctrl+C, or until the process is asked to end; for the main thread.
+
+    It takes a function that is called twice a second meanwhile.
+    """
     stop = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: stop.set())  # or else temporary files would stay behind
 
-    def wait() -> None:
+    def wait(meanwhile: Callable[[], None] = lambda: None) -> None:
         with suppress(KeyboardInterrupt):
             while not stop.wait(0.5):  # not for ever: in some places Ctrl+C is noticed only between two waits
-                pass
+                meanwhile()
 
     try:
         yield wait
-        say("Stopped")
     finally:
         signal.signal(signal.SIGTERM, before)

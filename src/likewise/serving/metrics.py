@@ -1,9 +1,9 @@
 """Metrics of a server, as Prometheus reads them."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from likewise.serving.service import SearchService
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus-client, which looks there when it is imported
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -31,6 +32,12 @@ class Metrics:
             raise MissingExtraError("prometheus-client", "serve") from None
         self._library: Any = prometheus_client
         self._registry = prometheus_client.CollectorRegistry(auto_describe=True)
+        self._shown = self._registry
+        if MULTIPROCESS_FOLDER in os.environ:  # the counts of all worker processes, from their files
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            self._shown = prometheus_client.CollectorRegistry(auto_describe=True)
+            MultiProcessCollector(self._shown)
         self._seconds = prometheus_client.Histogram(
             "likewise_request_stage_seconds",
             "Seconds that a stage of a request took, by the kind of request",
@@ -48,6 +55,7 @@ class Metrics:
         self._encode_seconds = self._count("encode_seconds", "Seconds that a lane was encoding", "lane")
         self._requests = self._count("requests", "Requests by method, route and status", "method", "route", "status")
         self._refusals = self._count("refusals", "Requests that were answered 429: too many", "reason")
+        self._cached = self._count("query_cache", "Query texts that were remembered, or not", "outcome")
         self._empty = self._count("searches_without_hits", "Searches that found nothing", "kind")
 
     def observe(self, kind: str, stage: str, seconds: float) -> None:
@@ -83,51 +91,43 @@ class Metrics:
         """Count a search without hits."""
         self._empty.labels(kind).inc()
 
+    def count_cached(self, hits: int, misses: int) -> None:
+        """Count query texts whose vectors were remembered, and those that had to be encoded."""
+        self._cached.labels("hit").inc(hits)
+        self._cached.labels("miss").inc(misses)
+
     def watch(self, service: "SearchService") -> None:
-        """Read the state of the service whenever the metrics are read: its index, its queues, its cache."""
-        index = service.index
-        self._gauge("index_items", "Items in the index", lambda: len(index))
-        self._gauge(
-            "index_age_seconds",
-            "Seconds since the index was built",
-            lambda: time() - datetime.fromisoformat(index.metadata.created).timestamp(),
-        )
-        info = self._library.Gauge(
-            "likewise_index_info", "The index that answers", ["version", "model"], registry=self._registry
-        )
-        info.labels(index.metadata.build, index.metadata.model[:16]).set(1)
-        waiting = self._library.Gauge(
-            "likewise_encode_queue_length", "Values that wait to be encoded", ["lane"], registry=self._registry
-        )
-        for name, lane in service.lanes.items():
-            waiting.labels(name).set_function(partial(getattr, lane, "queue_length"))
-        self._registry.register(_CacheCounts(lambda: service.cache_counts))
+        """Read the state of the service whenever the metrics are read: its index and its queues."""
+        self._shown.register(_ServiceState(service))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format that a client reads, and its media type."""
         encode, media_type = self._library.exposition.choose_encoder(accept)
-        return encode(self._registry), media_type
+        return encode(self._shown), media_type
 
     def _count(self, name: str, help: str, *labels: str) -> Any:
         return self._library.Counter(f"likewise_{name}", help, labels, registry=self._registry)
 
-    def _gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
-        self._library.Gauge(f"likewise_{name}", help, registry=self._registry).set_function(read)
 
+class _ServiceState:
+    """The index that answers, and what waits for the encoders of this process."""
 
-class _CacheCounts:
-    """Hits and misses, which the cache counts itself."""
-
-    def __init__(self, read: Callable[[], tuple[int, int]]) -> None:
-        self._read = read
+    def __init__(self, service: "SearchService") -> None:
+        self._service = service
 
     def collect(self) -> Iterator[Any]:
         """What the registry asks for."""
-        from prometheus_client.core import CounterMetricFamily
+        from prometheus_client.core import GaugeMetricFamily
 
-        hits, misses = self._read()
-        for name, help, value in (
-            ("hits", "Query texts whose vectors were remembered", hits),
-            ("misses", "Query texts that had to be encoded", misses),
-        ):
-            yield CounterMetricFamily(f"likewise_query_cache_{name}", help, value=value)
+        index = self._service.index
+        metadata = index.metadata
+        age = time() - datetime.fromisoformat(metadata.created).timestamp()
+        yield GaugeMetricFamily("likewise_index_items", "Items in the index", value=len(index))
+        yield GaugeMetricFamily("likewise_index_age_seconds", "Seconds since the index was built", value=age)
+        info = GaugeMetricFamily("likewise_index_info", "The index that answers", labels=["version", "model"])
+        info.add_metric([metadata.build, metadata.model[:16]], 1)
+        yield info
+        waiting = GaugeMetricFamily("likewise_encode_queue_length", "Values that wait to be encoded", labels=["lane"])
+        for name, lane in self._service.lanes.items():
+            waiting.add_metric([name], lane.queue_length)
+        yield waiting

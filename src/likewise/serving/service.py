@@ -133,11 +133,6 @@ class SearchService:
         """The lanes in which texts and pictures are encoded, by name."""
         return {"texts": self._texts, "pictures": self._pictures}
 
-    @property
-    def cache_counts(self) -> tuple[int, int]:
-        """How many query texts were remembered, and how many were not."""
-        return self._cache.hits, self._cache.misses
-
     async def search(self, query: Query) -> Hits:
         """Answer a query.
 
@@ -171,6 +166,8 @@ class SearchService:
         """(dim,) float32 for each query text."""
         known = dict(zip(texts, self._cache.find(texts), strict=True))
         missing = [text for text, vector in known.items() if vector is None]
+        if self.metrics is not None:
+            self.metrics.count_cached(len(known) - len(missing), len(missing))
         if missing:
             with self._counting_refusals():
                 vectors = await self._texts.encode(missing, deadline)

@@ -1,27 +1,39 @@
 """The server of `likewise serve`: the API, the search page at /, and what guards both."""
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Scope
 
+from likewise.config import Device
+from likewise.errors import MissingExtraError
+from likewise.model.model import Model
+from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
 from likewise.serving.auth import SIGN_IN, SIGN_OUT, KeyGuard
-from likewise.serving.gradio_page.page import Page
-from likewise.serving.gradio_page.server import mounting
+from likewise.serving.http_server import serving_app
 from likewise.serving.keys import Keys
 from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, RequestBounds, TimeLimit, longest_body
 from likewise.serving.listening import comes_from_same_origin, comes_from_this_machine
+from likewise.serving.metrics import Metrics
 from likewise.serving.rate_limit import RateLimit
 from likewise.serving.request_log import RequestLog
 from likewise.serving.route_templates import RouteTemplates
 from likewise.serving.security_headers import SecurityHeaders
-from likewise.serving.service import SearchService
+from likewise.serving.service import Limits, SearchService
 from likewise.serving.sessions import Sessions
 from likewise.serving.sign_in import sign_in_routes
+from likewise.serving.thumbnails import thumbnails_in
+from likewise.stores.uri import Credentials
+
+if TYPE_CHECKING:
+    from likewise.serving.gradio_page.page import Page
 
 _SPARE_SECONDS = 1.0  # for an answer that names the deadline which has passed
 _UNDESCRIBED = ("/", "/docs", "/openapi.json", SIGN_IN, SIGN_OUT)
@@ -49,10 +61,84 @@ class Protection:
     log_queries: bool = False
 
 
+@dataclass(frozen=True)
+class ServerSettings:
+    """What `likewise serve` serves, and how; each worker process opens it anew.
+
+    Attributes:
+        run: the run folder.
+        store: the URI of another store than the one that the run remembers.
+        cache: the folder of downloads and thumbnails.
+        page: show the search page at /.
+    """
+
+    run: Path
+    cache: Path
+    store: str | None = None
+    credentials: Credentials = Credentials()  # noqa: RUF009 - it cannot be changed
+    device: Device = "auto"
+    page: bool = True
+    limits: Limits = Limits()  # noqa: RUF009
+    protection: Protection = Protection()
+
+    @property
+    def drain_seconds(self) -> int:
+        """How long requests under way may take when the server ends."""
+        return round(self.limits.seconds) + 1
+
+
+@contextmanager
+def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[str]:
+    """Serve a run while the block runs; yields the address once it answers.
+
+    Raises:
+        UserError: the run has no model or no index, or they do not fit together.
+    """
+    model = Model.load(settings.run, settings.device)
+    index = Index.open(settings.run, model, store=settings.store, credentials=settings.credentials)
+    thumbnails = thumbnails_in(settings.cache)
+    page = None
+    if settings.page:
+        from likewise.serving.gradio_page.page import create_page, find_catalog_name  # Gradio takes seconds to import
+
+        title, examples = find_catalog_name(settings.run), index.example_titles()
+        page = create_page(index, title=title, examples=examples, thumbnails=thumbnails)
+    service = SearchService(index, model, limits=settings.limits, metrics=_find_metrics(), thumbnails=thumbnails)
+    try:
+        with (
+            building_app(service, page, settings.protection) as app,
+            serving_app(app, listener, drain_seconds=settings.drain_seconds) as url,
+        ):
+            yield url
+    finally:
+        service.close()
+        index.close()
+
+
+def serve_as_worker(
+    settings: ServerSettings,
+    listener: socket.socket,
+    report_ready: Callable[[], None],
+    wait: Callable[[Callable[[], None]], None],
+) -> None:
+    """What each of several worker processes does; see `run_workers`."""
+    with serving_run(settings, listener):
+        report_ready()
+        wait(lambda: None)
+
+
+def _find_metrics() -> Metrics | None:
+    """Metrics where their library is installed; /metrics says so where it is not."""
+    try:
+        return Metrics()
+    except MissingExtraError:
+        return None
+
+
 @contextmanager
 def building_app(
     service: SearchService,
-    page: Page | None,
+    page: "Page | None",
     protection: Protection = Protection(),
 ) -> Iterator[ASGIApp]:
     """The whole application, while the block runs.
@@ -63,7 +149,7 @@ def building_app(
     keys = protection.keys
     is_allowed: Callable[[Scope], bool] = comes_from_same_origin if keys else comes_from_this_machine
     sessions = Sessions(keys) if keys and page is not None else None
-    with mounting(page, is_allowed) if page is not None else nullcontext() as shown:
+    with _mounting(page, is_allowed) as shown:
         app = create_api(service)
         templates = RouteTemplates([*app.openapi()["paths"], *_UNDESCRIBED])
         if sessions is not None:
@@ -72,6 +158,18 @@ def building_app(
             app.mount("/", shown)
             app.router.lifespan_context = _lifespan_of(shown)
         yield protect(app, service, protection, templates, sessions)
+
+
+@contextmanager
+def _mounting(page: "Page | None", is_allowed: Callable[[Scope], bool]) -> Iterator[FastAPI | None]:
+    """The page as an application, while the block runs."""
+    if page is None:
+        yield None
+        return
+    from likewise.serving.gradio_page.server import mounting
+
+    with mounting(page, is_allowed) as shown:
+        yield shown
 
 
 def protect(

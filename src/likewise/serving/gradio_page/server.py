@@ -37,6 +37,7 @@ def serve(page: Page, host: str = "127.0.0.1", port: int = 7860, *, open_browser
         if open_browser:
             webbrowser.open(url)
         wait()
+    say("Stopped")
 
 
 def check_page(page: Page, host: str = "127.0.0.1", port: int = 7860) -> str:
