@@ -1,17 +1,16 @@
 """Metrics of a server, as Prometheus reads them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from likewise.errors import MissingExtraError
+from likewise.retrieval.index import Index
+from likewise.serving.lanes import EncodeLane
 from likewise.serving.limits import METHODS
-
-if TYPE_CHECKING:
-    from likewise.serving.service import SearchService
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus-client, which looks there when it is imported
@@ -96,9 +95,9 @@ class Metrics:
         self._cached.labels("hit").inc(hits)
         self._cached.labels("miss").inc(misses)
 
-    def watch(self, service: "SearchService") -> None:
-        """Read the state of the service whenever the metrics are read: its index and its queues."""
-        self._shown.register(_ServiceState(service))
+    def watch(self, index: Index, lanes: Mapping[str, EncodeLane[Any]]) -> None:
+        """Read the state of an index and the queues of lanes, by their names, whenever the metrics are read."""
+        self._shown.register(_State(index, lanes))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format that a client reads, and its media type."""
@@ -109,18 +108,18 @@ class Metrics:
         return self._library.Counter(f"likewise_{name}", help, labels, registry=self._registry)
 
 
-class _ServiceState:
+class _State:
     """The index that answers, and what waits for the encoders of this process."""
 
-    def __init__(self, service: "SearchService") -> None:
-        self._service = service
+    def __init__(self, index: Index, lanes: Mapping[str, EncodeLane[Any]]) -> None:
+        self._index = index
+        self._lanes = lanes
 
     def collect(self) -> Iterator[Any]:
         """What the registry asks for."""
         from prometheus_client.core import GaugeMetricFamily
 
-        index = self._service.index
-        metadata = index.metadata
+        index, metadata = self._index, self._index.metadata
         age = time() - datetime.fromisoformat(metadata.created).timestamp()
         yield GaugeMetricFamily("likewise_index_items", "Items in the index", value=len(index))
         yield GaugeMetricFamily("likewise_index_age_seconds", "Seconds since the index was built", value=age)
@@ -128,6 +127,6 @@ class _ServiceState:
         info.add_metric([metadata.build, metadata.model[:16]], 1)
         yield info
         waiting = GaugeMetricFamily("likewise_encode_queue_length", "Values that wait to be encoded", labels=["lane"])
-        for name, lane in self._service.lanes.items():
+        for name, lane in self._lanes.items():
             waiting.add_metric([name], lane.queue_length)
         yield waiting

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from PIL import Image
@@ -24,12 +24,10 @@ from likewise.retrieval.items import Hits, Item
 from likewise.retrieval.query import Query
 from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import EncodeLane, Overloaded
+from likewise.serving.metrics import Metrics
 from likewise.serving.query_cache import QueryCache
 from likewise.serving.query_pictures import PictureSource, decode_query_picture, fetch_picture
 from likewise.serving.suggestions import Suggestions
-
-if TYPE_CHECKING:
-    from likewise.serving.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -84,7 +82,7 @@ class SearchService:
         model: TextModel | None = None,
         *,
         limits: Limits = Limits(),
-        metrics: "Metrics | None" = None,
+        metrics: Metrics | None = None,
         thumbnails: Callable[[Item], Path | None] = lambda item: None,
     ) -> None:
         self.index = index
@@ -117,7 +115,7 @@ class SearchService:
         self._writes = 0  # waiting and under way
         self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="search")
         if metrics is not None:
-            metrics.watch(self)
+            metrics.watch(index, self.lanes)
 
     def close(self) -> None:
         """Stop encoding and searching."""
