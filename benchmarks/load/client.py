@@ -144,22 +144,23 @@ async def closed_loop(port: int, requests: Iterator[bytes], clients: int, second
 async def open_loop(port: int, requests: Iterator[bytes], rate: float, connections: int, seconds: float) -> Answers:
     """Requests at a fixed rate, whether earlier ones have been answered or not.
 
-    One that is due while all connections wait for answers is counted as "no connection" and not sent.
+    One that is due while so many others wait for their answers is counted as "no connection" and not sent.
     """
     answers = Answers()
-    idle = [await _connect(port) for _ in range(connections)]
+    idle: list[_Connection] = []
     under_way: set[asyncio.Task[None]] = set()
 
-    async def send(connection: _Connection, due: float) -> None:
+    async def send(due: float) -> None:
         try:
-            if not connection.is_open:  # an idle connection may be closed by a server at any time
-                connection = await _connect(port)
+            while idle and not idle[-1].is_open:
+                idle.pop()
+            connection = idle.pop() if idle else await _connect(port)
             async with asyncio.timeout(_LONGEST):
                 status = await connection.ask(next(requests))
-            answers.add(status, time.perf_counter() - due)
         except (OSError, TimeoutError) as error:
             answers.outcomes[type(error).__name__] += 1
-            connection.close()
+            return
+        answers.add(status, time.perf_counter() - due)
         idle.append(connection)
 
     began = time.perf_counter()
@@ -169,10 +170,10 @@ async def open_loop(port: int, requests: Iterator[bytes], rate: float, connectio
             await asyncio.sleep(early)
         elif number % 16 == 0:
             await asyncio.sleep(0)  # answers are read, too
-        if not idle:
+        if len(under_way) >= connections:
             answers.outcomes["no connection"] += 1
             continue
-        task = asyncio.ensure_future(send(idle.pop(), due))
+        task = asyncio.ensure_future(send(due))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     await asyncio.gather(*under_way)
@@ -225,8 +226,10 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 def _stages(answers: Answers) -> dict[str, Any]:
     """What the server says of each stage, and what is left of a client's wait when encode and search are taken off."""
+    if len(answers.bodies) != len(answers.seconds):
+        return {}
     took = [json.loads(body).get("took_ms") for body in answers.bodies]
-    if not all(took) or len(took) != len(answers.seconds):
+    if not all(took):
         return {}
     stages = {stage: percentiles([one[stage] / 1e3 for one in took])["p50"] for stage in _STAGES}
     rest = [seconds - (one["encode"] + one["search"]) / 1e3 for seconds, one in zip(answers.seconds, took, strict=True)]
