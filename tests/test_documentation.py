@@ -126,6 +126,8 @@ def test_a_command_runs(command: str, page: str, shop: Path, tmp_path: Path) -> 
                 arguments += ["--config", "quick.yaml"]
         case "demo":
             arguments += ["--check", "--port", "0"]
+        case "mcp":
+            arguments = [*(argument for argument in arguments if argument != "--check"), "--check", "--port", "0"]
         case "index" if "--dim" in arguments:
             arguments[arguments.index("--dim") + 1] = "16"
         case "evaluate" if "--baseline" in arguments:  # without a download

@@ -55,6 +55,7 @@ _WAYS_OUT = {
     errno.ENFILE: "close other programs, which have too many files open",
 }
 _LARGEST_RECORD = 64_000_000  # bytes
+_POLL = 0.005  # seconds between looks at a lock that someone else holds, mostly for a few milliseconds
 
 
 class DamageError(ValueError):
@@ -217,7 +218,7 @@ def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 def acquire_lock(lock: FileLock, *, wait: bool = True) -> None:
     """Take a lock that its holder may take several times; see `hold_lock`."""
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=-1 if wait else 0, poll_interval=_POLL)
     except Timeout:  # an OSError, too
         raise
     except (OSError, NotImplementedError) as error:

@@ -93,6 +93,13 @@ def print_json(value: Any) -> None:
     sys.stdout.write(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
+def print_log_line(value: dict[str, Any]) -> None:
+    """Print a value on stderr as one line of JSON in ASCII, for programs that collect logs."""
+    text = json.dumps(value)
+    sys.stderr.write(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    sys.stderr.flush()
+
+
 def print_table(renderable: RenderableType) -> None:
     """Print a table, or anything else that rich can draw, on stdout."""
     Terminal().print(renderable)

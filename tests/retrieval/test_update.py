@@ -15,7 +15,7 @@ from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
-from likewise.retrieval import ingest
+from likewise.retrieval import ingest, timestamps
 from likewise.retrieval.index import Index
 
 
@@ -258,7 +258,7 @@ def test_an_update_mends_words_that_were_behind(tmp_path: Path) -> None:
     shutil.move(behind, tmp_path / "words")
     index = Index.open(tmp_path, model)
     index.update(shop(item3="xj-777", item4=None))
-    words = Index.open(tmp_path, model)._lexical.current()
+    words = Index.open(tmp_path, model)._words._lexical.current()
     assert words.count == len(index) == 9
     assert index.search("xj777", k=1, hybrid=True)[0].id == "item3"
     assert words.match([("900 911", 1.0)]).best(5)[0] == []
@@ -280,11 +280,11 @@ def test_words_follow_writers_whose_clocks_differ_or_are_set_back(
     model = FakeModel()
     Index.build(model, shop(), tmp_path / "here", store=f"lancedb://{tmp_path}/shared")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    right = ingest.now()
+    right = timestamps.now()
     clocks = {"there": right - 3600 * 10**6, "here": right, "in time": right + 86_400 * 10**6}
     changes: dict[str, str] = {}
     for number, machine in enumerate(["here", "there", "here", "there", "there", "in time", "here", "there"]):
-        monkeypatch.setattr(ingest, "now", lambda machine=machine: clocks[machine])
+        monkeypatch.setattr(timestamps, "now", lambda machine=machine: clocks[machine])
         changes[f"item{number}"] = f"xj-90{number}"
         Index.open(tmp_path / ("there" if machine == "there" else "here"), model).update(shop(**changes))
         for folder in ("here", "there"):

@@ -238,6 +238,22 @@ def test_cancelling_what_is_being_encoded_harms_nobody(
     run(ask())
 
 
+def test_who_leaves_at_the_last_moment_does_not_disturb_those_of_the_same_batch(
+    encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]
+) -> None:
+    async def ask() -> None:
+        lane = open_lane()
+        leaves = await occupy(lane, encoder, "red")
+        (stays,) = await queue(lane, ["red"])
+        leaves.cancel()
+        encoder.goes_on.set()
+        time.sleep(0.05)  # the lane finishes before the event loop can withdraw the request
+        np.testing.assert_array_equal(await outcome(stays), [vector_of("red")])
+        assert isinstance(await outcome(leaves), asyncio.CancelledError)
+
+    run(ask())
+
+
 def test_a_deadline_ends_the_wait_when_it_passes(encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]) -> None:
     async def ask() -> None:
         lane = open_lane()
@@ -321,6 +337,25 @@ def test_a_deadline_that_the_work_before_it_would_pass_is_refused_at_once(
         finally:
             encoder.goes_on.set()
             lane.close()
+
+    run(ask())
+
+
+def test_a_slow_first_batch_does_not_make_the_lane_refuse_the_next(
+    encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]
+) -> None:
+    async def ask() -> None:
+        lane = open_lane()
+        first = await occupy(lane, encoder)
+        await asyncio.sleep(0.2)  # libraries start
+        encoder.goes_on.set()
+        await first
+        second = await occupy(lane, encoder)
+        waiting = await queue(lane, ["a"], ["b"], ["c"], deadline=time.monotonic() + 0.1)
+        assert not any(task.done() for task in waiting)
+        assert lane.estimated_wait < 0.1
+        encoder.goes_on.set()
+        await asyncio.gather(second, *waiting)
 
     run(ask())
 
@@ -459,6 +494,23 @@ def test_a_batch_wakes_the_event_loop_once(encoder: Encoder, open_lane: Callable
         assert len(calls) == 2
 
     run(ask())
+
+
+def test_an_event_loop_that_was_closed_midway_does_not_end_the_lane(
+    encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]
+) -> None:
+    lane = open_lane()
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(occupy(lane, encoder, "left behind"))
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    encoder.goes_on.set()
+
+    async def ask() -> None:
+        np.testing.assert_array_equal(await lane.encode(["text"]), [vector_of("text")])
+
+    run(ask())
+    del task
 
 
 def test_a_lane_serves_several_event_loops_and_outlives_one_that_ends(

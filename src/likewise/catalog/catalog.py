@@ -120,6 +120,28 @@ class Catalog:
         )
         return cls(table, settings=settings, source=source, cache=cache or default_cache(), report=report)
 
+    @classmethod
+    def from_items(
+        cls,
+        table: pl.DataFrame,
+        pictures: Sequence[tuple[Picture, ...]],
+        *,
+        images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        cache: Path | None = None,
+    ) -> "Catalog":
+        """Items that no file lists, whose pictures have been found already.
+
+        Args:
+            table: as of a catalogue; see `Catalog.table`.
+            pictures: those of each item, instead of what its column "image" names.
+            images: limits on decoding pictures.
+            cache: as in `read`.
+        """
+        settings = DataSettings(images=images)
+        catalog = cls(table, settings=settings, source=Path(), cache=cache or default_cache(), report=Report())
+        catalog._pictures = _ResolvedPictures(table, Path(), images, catalog.cache, catalog.report, list(pictures))
+        return catalog
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -243,14 +265,22 @@ def _find_rows(table: pl.DataFrame, condition: str | Condition) -> np.ndarray:
 class _ResolvedPictures:
     """The pictures of a whole catalogue, resolved once for all its selections."""
 
-    def __init__(self, table: pl.DataFrame, base: Path, images: ImageSettings, cache: Path, report: Report) -> None:
-        self._table = table.select("id", "title", "image")
+    def __init__(
+        self,
+        table: pl.DataFrame,
+        base: Path,
+        images: ImageSettings,
+        cache: Path,
+        report: Report,
+        resolved: list[tuple[Picture, ...]] | None = None,
+    ) -> None:
+        self._table = table
         self._base = base
         self._images = images
         self._cache = cache
         self._report = report
         self._lock = threading.Lock()
-        self._resolved: list[tuple[Picture, ...]] | None = None
+        self._resolved = resolved
         self._by_key: dict[str, Picture] | None = None
 
     def resolve(self) -> list[tuple[Picture, ...]]:

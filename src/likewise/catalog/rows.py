@@ -16,15 +16,15 @@ from likewise.catalog.table import read_table
 from likewise.config import ImageSettings
 
 _CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
-_NULL_WORDS = ("null", "nan")  # what programs write for nothing; None and NA may be real titles
+NULL_WORDS = ("null", "nan")  # what programs write for nothing; None and NA may be real titles
 _HIDDEN = r"(?is)<(?:script\b.*?</script|style\b.*?</style|!--.*?--)\s*>"
 _TAG = (
     r"(?i)</?(?:a|abbr|b|big|blockquote|br|center|code|dd|div|dl|dt|em|font|h[1-6]|hr|i|iframe|img|label|li|link|meta|ol|"
     r"p|pre|script|section|small|span|strong|style|sub|sup|table|tbody|td|tfoot|th|thead|tr|u|ul)(?:\s[^<>]*)?/?>"
 )
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"
-_INTEGER = r"^[+-]?(?:0|[1-9][0-9]{0,17})$"  # no leading zeros: 007 is a code, not a number
-_NUMBER = r"^[+-]?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?$"
+INTEGER = r"^[+-]?(?:0|[1-9][0-9]{0,17})$"  # no leading zeros: 007 is a code, not a number
+NUMBER = r"^[+-]?(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?$"
 _ROWS_TRIED_FIRST = 1000
 _LEAST_DISTINCT = 0.5  # share of distinct values below which a guessed id column is none
 
@@ -214,14 +214,12 @@ def clean_text(text: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Se
 
 def blank_null_words(text: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Series:
     """Make the words null and nan (lower case) blank, and count them."""
-    words = text.is_in(_NULL_WORDS).fill_null(False)
+    words = text.is_in(NULL_WORDS).fill_null(False)
     if not words.any():
         return text
     report.count_rows("null-word", row_numbers.filter(words).to_list())
     return (
-        text.to_frame("text")
-        .select(pl.when(pl.col("text").is_in(_NULL_WORDS)).then(None).otherwise("text"))
-        .to_series()
+        text.to_frame("text").select(pl.when(pl.col("text").is_in(NULL_WORDS)).then(None).otherwise("text")).to_series()
     )
 
 
@@ -233,13 +231,13 @@ def infer_column_type(column: pl.Series) -> pl.Series:
     """
     if column.dtype != pl.String:
         return column
-    words = column.is_in(_NULL_WORDS).fill_null(False)
+    words = column.is_in(NULL_WORDS).fill_null(False)
     if words.any():
         column = column.to_frame("cell").select(pl.when(~words).then("cell")).to_series().rename(column.name)
     filled = column.drop_nulls()
     if filled.is_empty():
         return column
-    for pattern, kind in ((_INTEGER, pl.Int64), (_NUMBER, pl.Float64)):
+    for pattern, kind in ((INTEGER, pl.Int64), (NUMBER, pl.Float64)):
         if _all_match(filled, pattern):
             numbers = column.cast(kind)
             return numbers if kind == pl.Int64 or numbers.drop_nulls().is_finite().all() else column

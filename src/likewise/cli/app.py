@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 from likewise.cli.catalog import doctor, sample
 from likewise.cli.evaluate import compare, evaluate
 from likewise.cli.index import encode, index
+from likewise.cli.key import key
 from likewise.cli.mcp import mcp
 from likewise.cli.search import recommend, search
 from likewise.cli.serve import demo, serve
@@ -28,7 +29,10 @@ app = App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
-for command in (sample, doctor, train, evaluate, compare, encode, index, search, recommend, demo, serve, mcp, verify):
+for command in (
+    *(sample, doctor, train, evaluate, compare, encode, index),
+    *(search, recommend, demo, serve, mcp, key, verify),
+):
     app.command(command)
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likewise.cli.options import CatalogOptions, Device, Run, StoreUri, Switch, read_credentials
+from likewise.cli.options import CatalogOptions, Device, KeyFile, Run, StoreUri, Switch, read_credentials, read_keys
 from likewise.errors import MissingExtraError
 from likewise.progress import say
 
@@ -20,6 +20,7 @@ def mcp(
     http: Switch = False,
     host: str = "127.0.0.1",
     port: int = 8001,
+    keys: KeyFile = None,
     check: Switch = False,
     store: StoreUri = None,
     device: Device = "auto",
@@ -34,7 +35,7 @@ def mcp(
     http
         Serve over streamable HTTP instead of standard input and output.
     host
-        Loopback address to listen on, with --http.
+        Address to listen on, with --http; one that other machines reach needs keys.
     port
         Port to listen on, with --http.
     check
@@ -47,12 +48,13 @@ def mcp(
     from likewise.serving.mcp.http import serve_http, serving_http
     from likewise.serving.mcp.stdio import claim_standard_streams, serve_stdio
 
+    known = read_keys(keys) if http and not check else None
     streams = None if http or check else claim_standard_streams()  # before anything can print
     with _opened(run, store, device, cache) as server:
         if streams is not None:
             serve_stdio(server, streams)
         elif not check:
-            serve_http(server, host, port)
+            serve_http(server, host, port, known)
         elif http:
             with serving_http(server, host, port) as url:
                 say(f"The tools on {url}: {', '.join(check_server(url))}")

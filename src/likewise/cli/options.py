@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings
     from likewise.evaluation.task import RetrievalTask
+    from likewise.serving.keys import Keys
     from likewise.stores.uri import Credentials
 
 Run = Annotated[Path, Parameter(help="Run folder.")]
@@ -27,6 +28,14 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON 
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Device to run on: auto, cpu, cuda or mps.")]
 Switch = Annotated[bool, Parameter(negative="")]
 Several = Annotated[list[str] | None, Parameter(negative="")]
+KeyFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--keys",
+        help="File of API keys, as likewise key makes it; keys of LIKEWISE_API_KEYS and LIKEWISE_WRITE_KEYS (with "
+        "commas between them) count, too. Without any, only this machine is answered.",
+    ),
+]
 StoreUri = Annotated[
     str | None,
     Parameter(
@@ -152,6 +161,13 @@ def read_credentials() -> "Credentials":
     from likewise.stores.uri import Credentials
 
     return Credentials.read(os.environ)
+
+
+def read_keys(file: Path | None) -> "Keys":
+    """Read API keys from a file and from the environment."""
+    from likewise.serving.keys import Keys
+
+    return Keys.collect(os.environ.get("LIKEWISE_API_KEYS", ""), os.environ.get("LIKEWISE_WRITE_KEYS", ""), file)
 
 
 def split_names(listed: str | None) -> list[str] | None:

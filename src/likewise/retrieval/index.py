@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 import polars as pl
-from filelock import Timeout
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare, Condition, parse_filter
 from likewise.catalog.images.picture import Picture
+from likewise.config import ImageSettings
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
@@ -21,8 +21,6 @@ from likewise.retrieval.ingest import (
     IndexItems,
     ItemEmbeddings,
     ItemModel,
-    is_in_sync,
-    rebuild_lexical,
 )
 from likewise.retrieval.items import BookkeepingColumns, Hits, Item, UnknownItemError, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index
@@ -34,12 +32,15 @@ from likewise.retrieval.recommend import recommend
 from likewise.retrieval.search import answer
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.truncated import TruncatedModel
+from likewise.retrieval.words import IndexWords
+from likewise.retrieval.writing import ItemWriter, PictureRules, WrittenItems
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
 from likewise.stores.schema import Column
 from likewise.stores.uri import Credentials
 
 _NOBODY = Credentials()
+_NO_PICTURES: Mapping[str, Sequence[bytes]] = {}
 
 
 class Index:
@@ -69,8 +70,7 @@ class Index:
         self._fingerprint = model.fingerprint
         self._location = location
         self._handle = StoreHandle(location.open())
-        self._lexical = location.lexical
-        self._lexical_in_sync = False
+        self._words = IndexWords(location.lexical)
         try:
             dim = self.metadata.dim
             self._model = TruncatedModel(model, dim) if dim < model.dim else model
@@ -199,6 +199,7 @@ class Index:
 
     def close(self) -> None:
         """Close files and connections; closing twice is allowed."""
+        self._words.close()
         self._handle.close()
 
     def __enter__(self) -> Self:
@@ -207,17 +208,94 @@ class Index:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def update(self, catalog: Catalog) -> Changes:
+    def update(self, catalog: Catalog, *, prune: bool = False) -> Changes:
         """Make the index hold what a catalogue holds; the model sees only items that are new or look different now.
 
-        The index can be searched all the time, by whoever has it open.
+        The index can be searched all the time, by whoever has it open. Items that were written by `upsert` and that
+        the catalogue lacks stay; those that it has belong to it from now on.
+
+        Args:
+            prune: remove these items, too.
 
         Raises:
             UserError: the store cannot be written, or another model has made it anew.
         """
-        changes = ingest.update(self._location, cast(ItemModel, self._model), catalog)
+        changes = ingest.update(self._location, cast(ItemModel, self._model), catalog, prune=prune)
         self._handle.replace(self._location.open())  # the old handle would follow a new store only a moment later
+        self._words.note_update()
         return changes
+
+    def upsert(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        pictures: Mapping[str, Sequence[bytes]] = _NO_PICTURES,
+        images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        allow_urls: bool = False,
+        cache: Path | None = None,
+    ) -> WrittenItems:
+        """Write whole items; those whose id is there already are replaced. All are written, or none.
+
+        They are durable and can be searched when this returns, and are encoded only if what the model sees of them is
+        new. Cells are cleaned as those of a catalogue's file. Safe from several threads and processes at a time.
+
+        Args:
+            rows: "id" and any columns of the index; columns that are not given are blank.
+            pictures: the bytes of uploaded pictures by id; they are kept in the run folder.
+            images: limits on pictures. Local files and private hosts are refused, whatever it says of them.
+            allow_urls: fetch the http(s) addresses of the column "image"; otherwise they are refused.
+            cache: the folder of downloads; None: the user's cache folder.
+
+        Raises:
+            UserError: an id is missing or comes twice, a column is not known, a cell is not of its kind, or an item
+                has nothing to encode; nothing is written then.
+            PictureError: a picture cannot be used; nothing is written then.
+
+        Example:
+            >>> import likewise as lw
+            >>> model = lw.Model.load("runs/products")
+            >>> index = lw.Index.build(model, lw.Catalog.read("products.csv"))
+            >>> print(index.upsert([{"id": "new-1", "title": "purple circle hat", "price": 12.5}]))
+            1 new, 0 changed, 0 with other metadata, 0 unchanged
+            >>> index.search("purple circle hat", hybrid=True, k=1)[0].id
+            'new-1'
+            >>> index.patch("new-1", {"price": 10}).rewritten
+            ('new-1',)
+            >>> index.delete(["new-1", "unknown"])
+            1
+        """
+        return self._writer.upsert(rows, pictures, PictureRules(images, allow_urls, cache))
+
+    def patch(
+        self,
+        id: str,
+        changes: Mapping[str, Any],
+        *,
+        pictures: Sequence[bytes] | None = None,
+        images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        allow_urls: bool = False,
+        cache: Path | None = None,
+    ) -> WrittenItems:
+        """Change some cells of an item; the model runs only if its title, its description or its picture changes.
+
+        Args:
+            changes: column → value; None blanks a cell.
+            pictures: the bytes of pictures that take the place of those it has; empty: it has none any more.
+            images, allow_urls, cache: see `upsert`.
+
+        Raises:
+            UserError: there is no such item, or as in `upsert`.
+            PictureError: a picture cannot be used.
+        """
+        return self._writer.patch(id, changes, pictures, PictureRules(images, allow_urls, cache))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove items by their ids; unknown ones are ignored. Returns how many were there.
+
+        Raises:
+            UserError: the store cannot be written, or another model has made it anew.
+        """
+        return self._writer.delete(ids)
 
     def matches(self, catalog: Catalog) -> bool:
         """Whether the index holds the items of this catalogue: same ids, texts and pictures."""
@@ -256,7 +334,7 @@ class Index:
         """
         self._check_model()
         with self._handle.use() as store:
-            words = partial(self._current_lexical, store)
+            words = partial(self._current_words, store)
             return answer(query, model or self._model, store, self._bookkeeping, words)
 
     def similar(self, id: str, k: int = 10, *, where: str | Condition | None = None) -> Hits:
@@ -352,19 +430,12 @@ class Index:
         again = "start again, with that model"
         self.metadata.check_model(self._model.dim, self._fingerprint, self._location.folder, again)
 
-    def _current_lexical(self, store: Store) -> BM25Index:
-        """The lexical index of the content in use; rebuilt from the store where it was lost or never written."""
-        build, lexical = self.metadata.build, self._lexical.current()
-        if lexical.stamp.build == build and self._lexical_in_sync:
-            return lexical
-        if not is_in_sync(lexical, store, self._bookkeeping, build):
-            try:
-                with self._lexical.update(wait=lexical.count == 0) as draft:
-                    rebuild_lexical(store, self._bookkeeping, build, draft)
-            except Timeout:  # another process is writing it; the old one will do meanwhile, as it only suggests items
-                return lexical
-        self._lexical_in_sync = True
-        return self._lexical.current(asking=True)
+    @property
+    def _writer(self) -> ItemWriter:
+        return ItemWriter(self._location, cast(ItemModel, self._model), self._handle, self._words)
+
+    def _current_words(self, store: Store) -> BM25Index:
+        return self._words.current(store, self._bookkeeping, self.metadata.build)
 
 
 def _locate(

@@ -1,12 +1,11 @@
 """Building an index from a catalogue, and bringing it up to date."""
 
 import secrets
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -15,13 +14,16 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.columns import check_ids
 from likewise.catalog.filters import Compare
 from likewise.catalog.images.picture import Picture
+from likewise.catalog.json_lines import format_cell
 from likewise.progress import Bar
 from likewise.retrieval.items import BookkeepingColumns, digest, digest_rows
-from likewise.retrieval.lexical.bm25 import BM25Index, Stamp
+from likewise.retrieval.lexical.bm25 import Stamp
 from likewise.retrieval.lexical.writer import LexicalDraft
 from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_titles
 from likewise.retrieval.query_vector import QueryModel
+from likewise.retrieval.timestamps import next_timestamp, now
+from likewise.retrieval.words import add_written_since, rebuild_words
 from likewise.stores.base import Store
 from likewise.stores.schema import Schema
 
@@ -82,6 +84,12 @@ class ItemEmbeddings:
         field_vectors = None if self.field_vectors is None else self.field_vectors[places]
         return ItemEmbeddings(self.vectors[places], self.fields, field_vectors)
 
+    def append(self, others: "ItemEmbeddings") -> "ItemEmbeddings":
+        """These, and others of the same fields behind them."""
+        pairs = self.field_vectors, others.field_vectors
+        field_vectors = None if pairs[0] is None or pairs[1] is None else np.concatenate([pairs[0], pairs[1]])
+        return ItemEmbeddings(np.concatenate([self.vectors, others.vectors]), self.fields, field_vectors)
+
     def assign(self, rows: Sequence[int], others: "ItemEmbeddings") -> None:
         """Overwrite those of some items."""
         self.vectors[list(rows)] = others.vectors
@@ -105,6 +113,8 @@ class CatalogSnapshot:
         pictures: the one that a hit shows, per row.
         input_digests: digest of the model's input per row; None where that is nothing at all, or not known.
         row_digests: digest of everything that is kept per row.
+        singly: whether each row was written by itself, and does not come from a catalogue; None: none was.
+        further: the pictures behind the first one, per row; None: they are not kept, as the catalogue has them.
 
     Raises:
         UserError: two rows have the same id.
@@ -114,6 +124,8 @@ class CatalogSnapshot:
     pictures: list[Picture | None]
     input_digests: list[str | None]
     row_digests: list[str]
+    singly: list[bool] | None = None
+    further: list[tuple[Picture, ...]] | None = None
 
     def __post_init__(self) -> None:
         check_ids(self.table["id"])
@@ -122,14 +134,8 @@ class CatalogSnapshot:
     def take(cls, catalog: Catalog, fields: Sequence[str]) -> "CatalogSnapshot":
         """Digest a catalogue for a model that encodes some fields; resolves pictures if need be."""
         pictures = catalog.pictures
-        texts = [catalog.texts(field) for field in fields if field != "image"]
-        keys = [[picture.key for picture in shown] for shown in pictures] if "image" in fields else [[]] * len(pictures)
-        inputs = [
-            digest([*words, shown]) if shown or any(text is not None for text in words) else None
-            for *words, shown in zip(*texts, keys, strict=True)
-        ]
         first = [shown[0] if shown else None for shown in pictures]
-        return cls(catalog.table, first, inputs, digest_rows(catalog.table, first))
+        return cls(catalog.table, first, digest_inputs(catalog, fields), digest_rows(catalog.table, first))
 
     def select(self, rows: Sequence[int]) -> "CatalogSnapshot":
         """Some of the rows."""
@@ -138,7 +144,20 @@ class CatalogSnapshot:
             [self.pictures[row] for row in rows],
             [self.input_digests[row] for row in rows],
             [self.row_digests[row] for row in rows],
+            None if self.singly is None else [self.singly[row] for row in rows],
+            None if self.further is None else [self.further[row] for row in rows],
         )
+
+
+def digest_inputs(catalog: Catalog, fields: Sequence[str]) -> list[str | None]:
+    """A digest of what a model that encodes some fields sees of each row; None where that is nothing at all."""
+    texts = [catalog.texts(name) for name in fields if name != "image"]
+    pictures = catalog.pictures
+    keys = [[picture.key for picture in shown] for shown in pictures] if "image" in fields else [[]] * len(pictures)
+    return [
+        digest([*words, shown]) if shown or any(text is not None for text in words) else None
+        for *words, shown in zip(*texts, keys, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -159,6 +178,23 @@ class IndexItems:
     def select(self, rows: Sequence[int]) -> "IndexItems":
         """Some of the items."""
         return IndexItems(self.rows.select(rows), self.embeddings.select(rows))
+
+    def append(self, others: "IndexItems") -> "IndexItems":
+        """All of these items and others behind them, with the same columns and fields."""
+        if not len(others):
+            return self
+        rows, more = self.rows, others.rows
+        return IndexItems(
+            CatalogSnapshot(
+                pl.concat([rows.table, more.table]),
+                rows.pictures + more.pictures,
+                rows.input_digests + more.input_digests,
+                rows.row_digests + more.row_digests,
+                (rows.singly or [False] * len(self)) + (more.singly or [False] * len(others)),
+                (rows.further or [()] * len(self)) + (more.further or [()] * len(others)),
+            ),
+            self.embeddings.append(others.embeddings),
+        )
 
     def drop_empty(self) -> "IndexItems":
         """The items that have a vector."""
@@ -182,6 +218,8 @@ class Changes:
         unchanged: all other rows that have something to encode.
         removed: ids of items that the catalogue lacks, or that have nothing left to encode.
         empty: how many rows have nothing to encode.
+        kept: ids of items that the catalogue lacks, but which stay, since they were written singly.
+        adopted: those of the unchanged rows that were written singly, and belong to the catalogue from now on.
     """
 
     new: list[int]
@@ -190,21 +228,32 @@ class Changes:
     unchanged: list[int]
     removed: list[str]
     empty: int
+    kept: list[str] = field(default_factory=list)
+    adopted: list[int] = field(default_factory=list)
 
     @classmethod
-    def compare(cls, snapshot: CatalogSnapshot, store: Store, bookkeeping: BookkeepingColumns) -> "Changes":
-        """Compare digests in one walk through the store."""
-        known = {
-            id: bookkeeping.digests(fields)
-            for batch in store.iterate(vectors=False)
-            for id, fields in zip(batch.ids, batch.fields, strict=True)
-        }
-        rows: dict[str, list[int]] = {"new": [], "changed": [], "rewritten": [], "unchanged": []}
+    def compare(
+        cls, snapshot: CatalogSnapshot, store: Store, bookkeeping: BookkeepingColumns, *, prune: bool = False
+    ) -> "Changes":
+        """Compare digests in one walk through the store.
+
+        Args:
+            prune: also remove items that were written singly.
+        """
+        known: dict[str, tuple[str | None, str | None]] = {}
+        single: set[str] = set()
+        for batch in store.iterate(vectors=False):
+            for id, fields in zip(batch.ids, batch.fields, strict=True):
+                known[id] = bookkeeping.digests(fields)
+                if bookkeeping.is_single(fields):
+                    single.add(id)
+        rows: dict[str, list[int]] = {"new": [], "changed": [], "rewritten": [], "unchanged": [], "adopted": []}
         empty = 0
         digests = zip(snapshot.table["id"], snapshot.input_digests, snapshot.row_digests, strict=True)
         for row, (id, input_digest, row_digest) in enumerate(digests):
             if input_digest is None:
                 empty += 1
+                single.discard(id)  # the catalogue has it, and wins
                 continue
             before = known.pop(id, None)
             if before is None:
@@ -213,7 +262,11 @@ class Changes:
                 rows["changed"].append(row)
             else:
                 rows["unchanged" if before[1] == row_digest else "rewritten"].append(row)
-        return cls(**rows, removed=list(known), empty=empty)
+                if before[1] == row_digest and id in single:
+                    rows["adopted"].append(row)
+        kept = [] if prune else [id for id in known if id in single]
+        removed = [id for id in known if prune or id not in single]
+        return cls(**rows, removed=removed, empty=empty, kept=kept)
 
     @property
     def to_encode(self) -> list[int]:
@@ -223,7 +276,7 @@ class Changes:
     @property
     def size(self) -> int:
         """How many items have to be written or removed."""
-        return len(self.new) + len(self.changed) + len(self.rewritten) + len(self.removed)
+        return sum(len(rows) for rows in (self.new, self.changed, self.rewritten, self.adopted)) + len(self.removed)
 
     def __str__(self) -> str:
         parts = {
@@ -233,6 +286,8 @@ class Changes:
             "removed": len(self.removed),
             "unchanged": len(self.unchanged),
         }
+        if self.kept:
+            parts["written singly and kept"] = len(self.kept)
         return ", ".join(f"{number:,} {what}" for what, number in parts.items())
 
 
@@ -250,94 +305,96 @@ def build(location: IndexLocation, model: QueryModel, items: IndexItems, fingerp
     location.remember()
 
 
-def update(location: IndexLocation, model: ItemModel, catalog: Catalog) -> Changes:
+def update(location: IndexLocation, model: ItemModel, catalog: Catalog, *, prune: bool = False) -> Changes:
     """Make an index hold what a catalogue holds; the model encodes only items whose input changed.
 
     The old content stays until the new one is complete: few changes are written in place; many, or other columns, make
     a new store that is swapped in at the end. Updates at the same time take turns, each with everything that the one
-    before has written.
+    before has written. Single items can be written until all is encoded; then their writers wait.
+
+    Args:
+        prune: also remove items that the catalogue lacks and that were written singly.
 
     Raises:
         UserError: there is no index, another model made it, or the store cannot be written.
     """
     snapshot = CatalogSnapshot.take(catalog, model.fields)
-    with location.lexical.update() as draft, closing(location.open()) as store:
+    with location.lexical.update() as draft, closing(location.open()) as store, ExitStack() as alone:
         metadata = IndexMetadata.from_schema(store.schema)
         metadata.check_model(model.dim, model.fingerprint, location.folder)
         bookkeeping = BookkeepingColumns(metadata.bookkeeping)
-        changes = Changes.compare(snapshot, store, bookkeeping)
-        rows = changes.to_encode
         fields = store.schema.field_vectors
-        encoded = ItemEmbeddings.encode(model, catalog.select(rows), field_vectors=bool(fields))
+        with location.write_lock():
+            store.refresh()
+            begun, count = next_timestamp(store, bookkeeping, metadata.written), store.count()
+        changes = Changes.compare(snapshot, store, bookkeeping, prune=prune)
+        encoded = EncodedRows(model, catalog, bool(fields))
+        encoded.add(changes.to_encode)
+        alone.enter_context(location.write_lock())
+        store.refresh()
+        if store.count() != count or store.count(Compare(bookkeeping.written, ">=", begun)):
+            changes = Changes.compare(snapshot, store, bookkeeping, prune=prune)
+            encoded.add(changes.to_encode)
         if _is_small(changes, snapshot, store, bookkeeping):
-            in_sync = is_in_sync(draft.before, store, bookkeeping, metadata.build)
-            written = next_timestamp(store, bookkeeping, max(draft.before.stamp.written, metadata.written))
-            _apply(store, bookkeeping, snapshot, changes, encoded, written, draft if in_sync else None)
-            if in_sync:
+            is_known = draft.stamp.build == metadata.build
+            if is_known:
+                add_written_since(store, bookkeeping, draft)
+                if draft.count > store.count():  # others have deleted some
+                    draft.retain({id for batch in store.iterate(vectors=False) for id in batch.ids})
+                is_known = draft.count == store.count()
+            written = next_timestamp(store, bookkeeping, max(draft.stamp.written, metadata.written))
+            _apply(store, bookkeeping, snapshot, changes, encoded, written, draft if is_known else None)
+            if is_known:
                 draft.stamp = Stamp(metadata.build, written)
             else:
-                rebuild_lexical(store, bookkeeping, metadata.build, draft)
+                rebuild_words(store, bookkeeping, metadata.build, draft)
         else:
-            kept = sorted([*changes.unchanged, *changes.rewritten])
+            rows = changes.to_encode
+            known = sorted([*changes.unchanged, *changes.rewritten])
             every = ItemEmbeddings.allocate(len(catalog), model.dim, fields)
-            every.assign(rows, encoded)
-            every.assign(kept, _fetch_embeddings(store, snapshot, kept))
-            _fill(location, model, IndexItems(snapshot, every), catalog.fingerprint, draft)
+            every.assign(rows, encoded.select(rows))
+            every.assign(known, fetch_embeddings(store, snapshot.table["id"][known].to_list()))
+            items = IndexItems(snapshot, every).append(_fetch_items(store, bookkeeping, changes.kept, snapshot.table))
+            _fill(location, model, items, catalog.fingerprint, draft)
     location.remember()
     return changes
 
 
-def now() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1_000
+class EncodedRows:
+    """What the model makes of some rows of a catalogue; no row is encoded twice."""
 
+    def __init__(self, model: ItemModel, catalog: Catalog, field_vectors: bool) -> None:
+        self._model, self._catalog, self._field_vectors = model, catalog, field_vectors
+        self._places: dict[int, tuple[int, int]] = {}  # row → which of the parts, and where in it
+        self._parts: list[ItemEmbeddings] = []
 
-def next_timestamp(store: Store, bookkeeping: BookkeepingColumns, after: int) -> int:
-    """A timestamp later than that of every item in a store, whose writers' clocks may differ or have been set back.
+    def add(self, rows: Sequence[int]) -> None:
+        """Encode those of some rows that are not yet."""
+        missing = [row for row in rows if row not in self._places]
+        if missing or not self._parts:
+            self._places.update({row: (len(self._parts), place) for place, row in enumerate(missing)})
+            part = ItemEmbeddings.encode(self._model, self._catalog.select(missing), field_vectors=self._field_vectors)
+            self._parts.append(part)
 
-    Args:
-        after: a timestamp that it has to be later than, too.
+    def holds(self, rows: Sequence[int]) -> bool:
+        """Whether all of some rows have been encoded."""
+        return all(row in self._places for row in rows)
 
-    Returns:
-        The time by this machine's clock, or else the first microsecond after what is there.
-    """
-
-    def is_free(timestamp: int) -> bool:
-        return store.count(Compare(bookkeeping.written, ">=", timestamp)) == 0
-
-    taken, free, step = after, max(now(), after + 1), 1
-    while not is_free(free):
-        taken, free, step = free, free + step, 2 * step
-    if step == 1:
-        return free
-    while free - taken > 1:
-        middle = (taken + free) // 2
-        taken, free = (taken, middle) if is_free(middle) else (middle, free)
-    return free
-
-
-def is_in_sync(lexical: BM25Index, store: Store, bookkeeping: BookkeepingColumns, build: str) -> bool:
-    """Whether a lexical index knows every item of a store; not where a process died, or another machine wrote."""
-    stamp = lexical.stamp
-    if stamp.build != build or stamp.count != store.count():
-        return False
-    return store.count(Compare(bookkeeping.written, ">", stamp.written)) == 0
-
-
-def rebuild_lexical(store: Store, bookkeeping: BookkeepingColumns, build: str, draft: LexicalDraft) -> None:
-    """Read every item of a store into a draft of its lexical index."""
-    draft.clear()
-    newest = 0
-    with Bar("Reading words", store.count()) as bar:
-        for batch in store.iterate(vectors=False):
-            draft.add(batch.ids, [bookkeeping.strip(fields) for fields in batch.fields])
-            newest = max([newest, *(int(fields.get(bookkeeping.written) or 0) for fields in batch.fields)])
-            bar.advance(len(batch.ids))
-    draft.stamp = Stamp(build, newest)
+    def select(self, rows: Sequence[int]) -> ItemEmbeddings:
+        """The embeddings of some of them."""
+        found = ItemEmbeddings.allocate(len(rows), self._model.dim, self._parts[0].fields)
+        for number, part in enumerate(self._parts):
+            mine = [(place, self._places[row][1]) for place, row in enumerate(rows) if self._places[row][0] == number]
+            found.assign([place for place, _ in mine], part.select([place for _, place in mine]))
+        return found
 
 
 def _fill(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str, draft: LexicalDraft) -> None:
-    """Write items into a new store. It is swapped in here; its lexical index a moment later, by the caller."""
+    """Write items into a new store. It is swapped in here; its lexical index a moment later, by the caller.
+
+    Items of an older content that were written singly a moment before are not in the new one, unless they are among
+    these; what is written a moment later comes into the new one.
+    """
     bookkeeping = BookkeepingColumns.choose(items.rows.table.columns)
     kept = items.drop_empty()
     metadata = IndexMetadata(
@@ -368,7 +425,9 @@ def _write(
     with Bar("Storing items", len(items)) as bar:
         for batch in items.split():
             rows = batch.rows
-            table = bookkeeping.add(rows.table, rows.pictures, rows.input_digests, rows.row_digests, written)
+            table = bookkeeping.add(
+                rows.table, rows.pictures, rows.input_digests, rows.row_digests, written, rows.singly, rows.further
+            )
             store.upsert(table, batch.embeddings.vectors, batch.embeddings.field_vectors)
             if draft is not None:
                 draft.add(batch.ids, list(rows.table.iter_rows(named=True)))
@@ -380,15 +439,15 @@ def _apply(
     bookkeeping: BookkeepingColumns,
     snapshot: CatalogSnapshot,
     changes: Changes,
-    embeddings: ItemEmbeddings,
+    embeddings: EncodedRows,
     written: int,
     draft: LexicalDraft | None,
 ) -> None:
     """Write changes into the store in place, and into its lexical index where that knows the rest."""
-    encoded = IndexItems(snapshot.select(changes.to_encode), embeddings)
+    encoded = IndexItems(snapshot.select(changes.to_encode), embeddings.select(changes.to_encode))
     kept = encoded.drop_empty()
-    known = _fetch_embeddings(store, snapshot, changes.rewritten)
-    rewritten = IndexItems(snapshot.select(changes.rewritten), known)
+    rows = snapshot.select(sorted([*changes.rewritten, *changes.adopted]))
+    rewritten = IndexItems(rows, fetch_embeddings(store, rows.table["id"].to_list()))
     for items in (kept, rewritten.drop_empty()):
         _write(store, bookkeeping, items, written, draft)
     gone = [*changes.removed, *(set(encoded.ids) - set(kept.ids))]
@@ -429,13 +488,13 @@ def _build_schema(
     return Schema.of(bookkeeping.add(table, none, none, [""] * len(table), 0), dim, about, fields)
 
 
-def _fetch_embeddings(store: Store, snapshot: CatalogSnapshot, rows: Sequence[int]) -> ItemEmbeddings:
-    """The embeddings of rows from a store; NaN for an item that has just been removed."""
+def fetch_embeddings(store: Store, ids: Sequence[str]) -> ItemEmbeddings:
+    """The embeddings of items from a store; NaN for an item that has just been removed."""
     fields = store.schema.field_vectors
-    embeddings = ItemEmbeddings.allocate(len(rows), store.schema.dim, fields)
-    for start in range(0, len(rows), _BATCH):
-        ids = snapshot.table["id"][list(rows[start : start + _BATCH])].to_list()
-        for place, record in enumerate(store.fetch(ids, vectors=True, field_vectors=bool(fields)), start):
+    embeddings = ItemEmbeddings.allocate(len(ids), store.schema.dim, fields)
+    for start in range(0, len(ids), _BATCH):
+        records = store.fetch(ids[start : start + _BATCH], vectors=True, field_vectors=bool(fields))
+        for place, record in enumerate(records, start):
             if record is None:
                 continue
             embeddings.vectors[place] = record.vector
@@ -443,3 +502,32 @@ def _fetch_embeddings(store: Store, snapshot: CatalogSnapshot, rows: Sequence[in
                 for name, vector in record.field_vectors.items():
                     embeddings.field_vectors[place, fields.index(name)] = vector
     return embeddings
+
+
+def _fetch_items(store: Store, bookkeeping: BookkeepingColumns, ids: Sequence[str], table: pl.DataFrame) -> IndexItems:
+    """Items of a store with the columns of a table, as far as they fit: what does not is blank."""
+    records = [record for record in store.fetch(ids) if record is not None]
+    known = [record.fields for record in records]
+    columns = [_convert_cells([cells.get(name) for cells in known], name, kind) for name, kind in table.schema.items()]
+    pictures = [bookkeeping.pictures(cells) for cells in known]
+    first = [shown[0] if shown else None for shown in pictures]
+    rows = pl.DataFrame(columns)
+    snapshot = CatalogSnapshot(
+        rows,
+        first,
+        [bookkeeping.digests(cells)[0] for cells in known],
+        digest_rows(rows, first),
+        [bookkeeping.is_single(cells) for cells in known],
+        [shown[1:] for shown in pictures],
+    )
+    return IndexItems(snapshot, fetch_embeddings(store, [record.id for record in records]))
+
+
+def _convert_cells(cells: list[Any], name: str, kind: pl.DataType) -> pl.Series:
+    """Cells as a store gives them back in a column of another type, blank where they do not fit."""
+    if kind == pl.String:
+        return pl.Series(name, [format_cell(cell) for cell in cells], kind)
+    try:
+        return pl.Series(name, cells, kind, strict=False)
+    except (TypeError, pl.exceptions.PolarsError):
+        return pl.Series(name, [None] * len(cells), kind)

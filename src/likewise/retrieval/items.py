@@ -88,8 +88,9 @@ class Hits(list[Hit]):
 class BookkeepingColumns:
     """The names of two columns that likewise adds to every item of an index.
 
-    One is a struct of what an update compares (digests of the model's input and of the whole row) and the picture that
-    a hit shows. The other is the time of writing, by which anyone can ask for items newer than those they know.
+    One is a struct of what an update compares (digests of the model's input and of the whole row), the picture that a
+    hit shows, further pictures of an item that was written singly, and whether it was. The other is the time of
+    writing, by which anyone can ask for items newer than those they know.
 
     Attributes:
         name: of the first column.
@@ -117,6 +118,8 @@ class BookkeepingColumns:
         input_digests: Sequence[str | None],
         row_digests: Sequence[str],
         written: int,
+        singly: Sequence[bool] | None = None,
+        further: Sequence[Sequence[Picture]] | None = None,
     ) -> pl.DataFrame:
         """A table with both columns.
 
@@ -124,15 +127,27 @@ class BookkeepingColumns:
             input_digests: digest of the model's input per item; None: not known.
             row_digests: digest of everything that is kept per item.
             written: now.
+            singly: whether each item was written by itself, and not with a catalogue; None: no item was.
+            further: the pictures of each item behind the first one; None: no item has any, or they are not needed.
         """
+        more = further if further is not None else [()] * len(table)
         about = pl.DataFrame(
             {
                 "input": list(input_digests),
                 "row": list(row_digests),
                 "picture": [picture.key if picture else None for picture in pictures],
                 "path": [str(picture.path) if picture else None for picture in pictures],
+                "singly": [True if one else None for one in singly] if singly is not None else [None] * len(table),
+                "further": [[[picture.key, str(picture.path)] for picture in shown] or None for shown in more],
             },
-            schema={"input": pl.String, "row": pl.String, "picture": pl.String, "path": pl.String},
+            schema={
+                "input": pl.String,
+                "row": pl.String,
+                "picture": pl.String,
+                "path": pl.String,
+                "singly": pl.Boolean,
+                "further": pl.List(pl.List(pl.String)),
+            },
         )
         return table.with_columns(about.to_struct(self.name), pl.lit(written, pl.Int64).alias(self.written))
 
@@ -153,6 +168,23 @@ class BookkeepingColumns:
         """The digests of an item's model input and row, as the store remembers them."""
         about = fields.get(self.name)
         return (about.get("input"), about.get("row")) if isinstance(about, Mapping) else (None, None)
+
+    def is_single(self, fields: Mapping[str, Any]) -> bool:
+        """Whether an item was written by itself, and not with a catalogue."""
+        about = fields.get(self.name)
+        return isinstance(about, Mapping) and about.get("singly") is True
+
+    def pictures(self, fields: Mapping[str, Any]) -> tuple[Picture, ...]:
+        """The pictures that the store remembers of an item, the first one first."""
+        about = fields.get(self.name)
+        first, further = _read_picture(about), about.get("further") if isinstance(about, Mapping) else None
+        pairs = further if isinstance(further, list) else []
+        others = [
+            _read_picture({"picture": pair[0], "path": pair[1]})
+            for pair in pairs
+            if isinstance(pair, list) and len(pair) == 2
+        ]
+        return tuple(picture for picture in (first, *others) if picture is not None)
 
 
 def _read_picture(about: object) -> Picture | None:

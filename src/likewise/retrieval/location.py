@@ -3,14 +3,15 @@
 import contextlib
 import shutil
 import tempfile
+import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from likewise.errors import UserError
-from likewise.files import DamageError, lies_within
+from likewise.files import DamageError, hold_lock, lies_within, make_folder
 from likewise.progress import say
 from likewise.retrieval.items import digest
 from likewise.retrieval.lexical.writer import LexicalIndex
@@ -19,7 +20,7 @@ from likewise.stores.base import Store
 from likewise.stores.registry import add_search_target, open_store, remember_store, remembered_store
 from likewise.stores.schema import Schema
 from likewise.stores.uri import WITHOUT_TLS, Credentials, Location, parse_location
-from likewise.stores.versions import current_version
+from likewise.stores.versions import WRITE_LOCK, current_version
 
 _NOBODY = Credentials()
 NO_AIMS: Mapping[str, str] = {}
@@ -39,6 +40,7 @@ class IndexLocation:
     credentials: Credentials = _NOBODY
     is_temporary: bool = False
     remembered: bool = False
+    _turns: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def for_run(
@@ -119,13 +121,28 @@ class IndexLocation:
         if not self.is_temporary:
             remember_store(self.folder, self.location)
 
+    @contextlib.contextmanager
+    def write_lock(self) -> Iterator[None]:
+        """Keep all others from writing items into this index, in this process and in others on this machine.
+
+        Raises:
+            UserError: the folder of the run cannot be written.
+        """
+        make_folder(self._words)
+        with self._turns, hold_lock(self._words / WRITE_LOCK):  # threads here need not look at the file in turns
+            yield
+
     @property
     def lexical(self) -> LexicalIndex:
         """The lexical index; a run has one for each store that it has used."""
+        return LexicalIndex(self._words)
+
+    @property
+    def _words(self) -> Path:
         same = digest(
             [self.location.scheme, self.location.host, self.location.path, self.location.option("collection", "")]
         )
-        return LexicalIndex(self.folder / "words" / f"{self.location.scheme}-{same[:8]}")
+        return self.folder / "words" / f"{self.location.scheme}-{same[:8]}"
 
 
 def _announce(run: Path, location: Location, credentials: Credentials) -> Credentials:

@@ -1,13 +1,13 @@
 """Encode lanes: one thread per encoder, which encodes in batches what concurrent requests wait for."""
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import count
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -60,8 +60,6 @@ class _Request:
 
     def accept(self, row: int, outcome: np.ndarray | Exception) -> bool:
         """Keep what one value became; True if the task can go on now."""
-        if self.failure is not None:
-            return False
         if isinstance(outcome, Exception):
             self.failure = outcome
             return True
@@ -121,7 +119,9 @@ class EncodeLane(Generic[T]):
         self._encode = encode
         self._size = size or _length
         self._on_batch = on_batch
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._work = SimpleQueue[None]()  # wakes the thread; quicker than a condition
+        self._is_idle = False
         self._waiting: dict[Hashable, _Entry[T]] = {}
         self._encoding: dict[Hashable, _Entry[T]] = {}
         self._numbers = count()
@@ -139,7 +139,7 @@ class EncodeLane(Generic[T]):
     @property
     def estimated_wait(self) -> float:
         """Seconds until everything that waits now will be encoded, from a moving average; 0 before any is known."""
-        with self._changed:
+        with self._lock:
             return self._estimate()
 
     async def encode(self, values: Sequence[T], deadline: float | None = None) -> np.ndarray:
@@ -175,31 +175,34 @@ class EncodeLane(Generic[T]):
 
     def close(self) -> None:
         """Finish the batch under way, fail all requests that still wait with `LaneClosed`, and end the thread."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify()
+            self._wake_thread()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _admit(self, request: _Request, values: Sequence[T]) -> list[_Entry[T]]:
         """Queue what is not on its way already; every distinct value's entry."""
-        by_key = {_key(value): value for value in values}
-        sizes = {key: self._size(value) for key, value in by_key.items()}
-        with self._changed:
-            new = sum(key not in self._waiting and key not in self._encoding for key in by_key)
-            self._check_admission(request, new)
-            number = next(self._numbers)
-            entries = {}
-            for position, (key, value) in enumerate(by_key.items()):
-                entry = self._waiting.get(key) or self._encoding.get(key)
+        keyed = [(_key(value), value, self._size(value)) for value in values]
+        with self._lock:
+            new = {key for key, _, _ in keyed if key not in self._waiting and key not in self._encoding}
+            self._check_admission(request, len(new))
+            turn = next(self._numbers)
+            entries: dict[Hashable, _Entry[T]] = {}
+            for row, (key, value, size) in enumerate(keyed):
+                entry = entries.get(key) or self._waiting.get(key) or self._encoding.get(key)
                 if entry is None:
-                    entry = self._waiting[key] = _Entry(key, value, sizes[key], number + position)
-                entry.turn = min(entry.turn, number + position)
+                    entry = self._waiting[key] = _Entry(key, value, size, turn + row)
+                entry.turn = min(entry.turn, turn + row)
+                entry.rows.append((request, row))
                 entries[key] = entry
-            for row, value in enumerate(values):
-                entries[_key(value)].rows.append((request, row))
-            self._changed.notify()
+            self._wake_thread()
         return list(entries.values())
+
+    def _wake_thread(self) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._work.put(None)
 
     def _check_admission(self, request: _Request, new: int) -> None:
         if self._closed:
@@ -220,7 +223,7 @@ class EncodeLane(Generic[T]):
 
     def _withdraw(self, request: _Request, entries: Iterable[_Entry[T]]) -> None:
         """Forget a request that nobody waits for any more, and the values that only it had asked for."""
-        with self._changed:
+        with self._lock:
             for entry in entries:
                 entry.rows = [(other, row) for other, row in entry.rows if other is not request]
                 if not entry.rows and self._waiting.get(entry.key) is entry:
@@ -243,22 +246,26 @@ class EncodeLane(Generic[T]):
 
     def _next_batch(self) -> list[_Entry[T]]:
         """Wait for values; none if the lane has been closed."""
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                for entry in list(self._waiting.values()):
-                    if not any(request.is_alive(now) for request, _ in entry.rows):
-                        del self._waiting[entry.key]
+        while True:
+            with self._lock:
                 if self._closed:
                     return []
+                self._drop_abandoned()
                 if self._waiting:
-                    break
-                self._changed.wait()
-            batch = choose_batch(list(self._waiting.values()), self.largest_batch)
-            for entry in batch:
-                self._encoding[entry.key] = self._waiting.pop(entry.key)
-            self._started = time.monotonic()
-        return batch
+                    batch = choose_batch(list(self._waiting.values()), self.largest_batch)
+                    for entry in batch:
+                        self._encoding[entry.key] = self._waiting.pop(entry.key)
+                    self._started = time.monotonic()
+                    return batch
+                self._is_idle = True
+            self._work.get()
+
+    def _drop_abandoned(self) -> None:
+        """Drop values of requests that were cancelled or are late, though the event loop has not noticed yet."""
+        now = time.monotonic()
+        for entry in list(self._waiting.values()):
+            if not any(request.is_alive(now) for request, _ in entry.rows):
+                del self._waiting[entry.key]
 
     def _encode_batch(self, values: list[T]) -> list[np.ndarray | Exception]:
         """A vector for each value, or the exception that it alone raises."""
@@ -273,7 +280,7 @@ class EncodeLane(Generic[T]):
         return [self._encode_batch([value])[0] for value in values]
 
     def _finish(self, batch: list[_Entry[T]], outcomes: list[np.ndarray | Exception], seconds: float) -> None:
-        with self._changed:
+        with self._lock:
             self._pace.add(len(batch), seconds)
             finished = []
             for entry, outcome in zip(batch, outcomes, strict=True):
@@ -283,7 +290,7 @@ class EncodeLane(Generic[T]):
 
     def _fail_everything(self) -> None:
         """End all requests: the lane was closed, or the encoder ended its thread (as by SystemExit)."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             entries = [*self._encoding.values(), *self._waiting.values()]
             self._encoding.clear()
@@ -319,6 +326,8 @@ class _Pace:
 
 def choose_batch(entries: Sequence[_Entry[Any]], largest: int) -> list[_Entry[Any]]:
     """The entry whose turn it is, and those nearest to it in size, as long as little is padded."""
+    if len(entries) == 1:
+        return list(entries)
     by_size = sorted(entries, key=lambda entry: (entry.size, entry.turn))
     first = min(range(len(by_size)), key=lambda place: by_size[place].turn)
     start, end = first, first + 1
@@ -347,8 +356,10 @@ def _wake(requests: Sequence[_Request]) -> None:
     for request in requests:
         by_loop.setdefault(request.loop, []).append(request)
     for loop, woken in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
+        try:
             loop.call_soon_threadsafe(_set_ready, woken)
+        except RuntimeError:  # the loop is closed: nobody waits there
+            continue
 
 
 def _set_ready(requests: Sequence[_Request]) -> None:

@@ -58,13 +58,15 @@ def comes_from_this_machine(scope: Scope) -> bool:
     A site elsewhere can point its own name at this machine, or have a browser ask for contents; browsers tell which
     site it is.
     """
-    headers = Headers(scope=scope)
+    return names_this_machine(scope) and comes_from_same_origin(scope)
+
+
+def names_this_machine(scope: Scope) -> bool:
+    """Whether a request calls the server by a name that can only mean this machine."""
     if sum(len(name) + len(value) for name, value in scope["headers"]) > LONGEST_HEADERS:
         return False
-    host = _HOST.fullmatch(", ".join(headers.getlist("host")))
-    if host is None or not is_loopback(host[1].strip("[]")) or int(host[2] or 0) > 65_535:
-        return False
-    return comes_from_same_origin(scope)
+    host = _HOST.fullmatch(", ".join(Headers(scope=scope).getlist("host")))
+    return host is not None and is_loopback(host[1].strip("[]")) and int(host[2] or 0) <= 65_535
 
 
 def comes_from_same_origin(scope: Scope) -> bool:

@@ -14,7 +14,6 @@ from likewise.config import ImageSettings
 from likewise.errors import UserError
 
 _QUERY_SIDE = 1024  # pixels: more than any encoder looks at
-_DOWNLOAD_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,16 @@ def parse_picture(text: str, *, allow_urls: bool, most_bytes: int) -> PictureSou
     return PictureSource(data=data)
 
 
-def open_query_picture(source: PictureSource, most_pixels: int) -> Image.Image:
-    """Decode a picture, downloading it first if need be.
+def decode_query_picture(data: bytes, most_pixels: int) -> Image.Image:
+    """Decode a picture.
 
     Raises:
-        PictureError: it cannot be fetched or decoded; the message says why.
+        PictureError: it cannot be decoded; the message says why.
     """
-    data = source.data if source.data is not None else fetch_picture(str(source.url))
     return decode_bytes(data, minimum_side=_QUERY_SIDE, max_pixels=most_pixels)
 
 
-def fetch_picture(url: str, settings: ImageSettings = ImageSettings(retries=0, timeout=_DOWNLOAD_SECONDS)) -> bytes:  # noqa: B008
+def fetch_picture(url: str, most_bytes: int, seconds: float) -> bytes:
     """Download one picture under the rules for strangers' URLs: public hosts only, within limits.
 
     Raises:
@@ -78,6 +76,7 @@ def fetch_picture(url: str, settings: ImageSettings = ImageSettings(retries=0, t
         kept.append(data)
         return compute_key(data), 0
 
+    settings = ImageSettings(retries=0, timeout=seconds, max_bytes=most_bytes)
     (result,) = list(download([url], settings, keep))
     if result.cause is not None or not kept:
         raise PictureError(result.cause or "broken")

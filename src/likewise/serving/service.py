@@ -6,9 +6,11 @@ like another, goes to the index at once.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -21,9 +23,9 @@ from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hits, Item
 from likewise.retrieval.query import Query
 from likewise.serving.encoded_query import EncodedQuery
-from likewise.serving.lanes import EncodeLane
+from likewise.serving.lanes import EncodeLane, Overloaded
 from likewise.serving.query_cache import QueryCache
-from likewise.serving.query_pictures import PictureSource, open_query_picture
+from likewise.serving.query_pictures import PictureSource, decode_query_picture, fetch_picture
 from likewise.serving.suggestions import Suggestions
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ T = TypeVar("T")
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
 _SEARCHES_AT_ONCE = 4
+_WRITES_AT_ONCE, _MOST_WRITES = 2, 128
+_DOWNLOADS_AT_ONCE = 8  # in threads of their own, as a slow host would keep others' pictures from being decoded
+_SHARE_FOR_DOWNLOADS = 0.8  # of the seconds of a request
 
 
 class TextModel(Protocol):
@@ -97,19 +102,41 @@ class SearchService:
             largest_batch=_TEXTS_PER_BATCH,
             most_waiting=_MOST_TEXTS,
             size=len,
+            on_batch=None if metrics is None else partial(metrics.observe_batch, "texts"),
         )
         self._pictures: EncodeLane[Image.Image] = EncodeLane(
-            index.model.encode_images, name="pictures", largest_batch=_PICTURES_PER_BATCH, most_waiting=_MOST_PICTURES
+            index.model.encode_images,
+            name="pictures",
+            largest_batch=_PICTURES_PER_BATCH,
+            most_waiting=_MOST_PICTURES,
+            on_batch=None if metrics is None else partial(metrics.observe_batch, "pictures"),
         )
+        self._downloaders = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="download")
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="write")
+        self._writes = 0  # waiting and under way
         self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="search")
+        if metrics is not None:
+            metrics.watch(self)
 
     def close(self) -> None:
         """Stop encoding and searching."""
         self._texts.close()
         self._pictures.close()
+        self._writers.shutdown()
+        self._downloaders.shutdown(wait=False, cancel_futures=True)  # a slow host would hold the end up
         self._decoders.shutdown(cancel_futures=True)
         self._searchers.shutdown(cancel_futures=True)
+
+    @property
+    def lanes(self) -> dict[str, EncodeLane[Any]]:
+        """The lanes in which texts and pictures are encoded, by name."""
+        return {"texts": self._texts, "pictures": self._pictures}
+
+    @property
+    def cache_counts(self) -> tuple[int, int]:
+        """How many query texts were remembered, and how many were not."""
+        return self._cache.hits, self._cache.misses
 
     async def search(self, query: Query) -> Hits:
         """Answer a query.
@@ -145,7 +172,8 @@ class SearchService:
         known = dict(zip(texts, self._cache.find(texts), strict=True))
         missing = [text for text, vector in known.items() if vector is None]
         if missing:
-            vectors = await self._texts.encode(missing, deadline)
+            with self._counting_refusals():
+                vectors = await self._texts.encode(missing, deadline)
             self._cache.remember(missing, vectors)
             known |= dict(zip(missing, vectors, strict=True))
         return [cast(np.ndarray, known[text]) for text in texts]
@@ -158,12 +186,9 @@ class SearchService:
         """
         if not sources:
             return np.empty((0, self._dim), np.float32)
-        loop = asyncio.get_running_loop()
-        opened = [
-            loop.run_in_executor(self._decoders, open_query_picture, source, self.limits.image_pixels)
-            for source in sources
-        ]
-        return await self._pictures.encode(await asyncio.gather(*opened), deadline)
+        pictures = await asyncio.gather(*map(self._open_picture, sources))
+        with self._counting_refusals():
+            return await self._pictures.encode(pictures, deadline)
 
     async def encode_titles(self, texts: Sequence[str]) -> np.ndarray:
         """(n, model dim) float32: items that have only a text."""
@@ -182,11 +207,45 @@ class SearchService:
         """Run a call of the index in one of the threads for searches."""
         return await asyncio.get_running_loop().run_in_executor(self._searchers, lambda: function(*arguments))
 
+    async def write(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Run a call that changes the index; it is finished even if the client leaves.
+
+        Raises:
+            Overloaded: too many others wait already.
+        """
+        if self._writes >= _MOST_WRITES:
+            raise Overloaded(1.0)
+        self._writes += 1
+        began = perf_counter()
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._writers, lambda: function(*arguments, **options))
+        writing.add_done_callback(self._end_write)
+        result = await asyncio.shield(writing)
+        if self.metrics is not None:
+            self.metrics.observe("write", "total", perf_counter() - began)
+        return result
+
+    def _end_write(self, writing: "asyncio.Future[Any]") -> None:
+        self._writes -= 1
+        if not writing.cancelled():
+            writing.exception()  # or else it is reported as never retrieved, where the client has left
+
     async def check(self) -> None:
         """See that a query can be encoded and searched; what the index or the model raises is passed on."""
         deadline = monotonic() + self.limits.seconds
         await self._texts.encode(["ready?"], deadline)
         await self.run(lambda: (len(self.index), self.index.columns))
+
+    async def _open_picture(self, source: PictureSource) -> Image.Image:
+        loop = asyncio.get_running_loop()
+        limits = self.limits
+        data = source.data
+        if data is None:
+            seconds = limits.seconds * _SHARE_FOR_DOWNLOADS
+            data = await loop.run_in_executor(
+                self._downloaders, fetch_picture, str(source.url), limits.image_bytes, seconds
+            )
+        return await loop.run_in_executor(self._decoders, decode_query_picture, data, limits.image_pixels)
 
     def find_thumbnail(self, id: str) -> tuple[Picture, Path] | None:
         """The picture of an item and the file of its thumbnail; None where it has none.
@@ -206,6 +265,21 @@ class SearchService:
         )
         for stage, seconds in hits.took.items():
             self.metrics.observe(kind, stage, seconds)
+        if not hits:
+            self.metrics.count_empty(kind)
+
+    def measuring(self, kind: str) -> AbstractContextManager[None]:
+        """Time the block as the total of a request of this kind; see `Metrics.timing`."""
+        return nullcontext() if self.metrics is None else self.metrics.timing(kind)
+
+    @contextmanager
+    def _counting_refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except Overloaded:
+            if self.metrics is not None:
+                self.metrics.count_refusal("queue")
+            raise
 
 
 _NO_PICTURE = Image.new("RGB", (1, 1))  # stands for a picture whose vector is known

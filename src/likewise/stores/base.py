@@ -125,6 +125,9 @@ class Store(Protocol):
             vectors: False: only ids and fields are read.
         """
 
+    def refresh(self) -> None:
+        """See from now on what others have written until now."""
+
     def optimise(self) -> None:
         """Do what makes searches fast after many writes: indexes, compaction. `replace_store` does so by itself."""
 

@@ -186,6 +186,10 @@ class CollectionStore:
             unit = np.array([item.vector if vectors else () for item in page], dtype=np.float32)
             yield Batch([item.id for item in page], [self._read_fields(item) for item in page], unit)
 
+    def refresh(self) -> None:
+        with self._connection.explain_errors():
+            self._current.get(refresh=True)
+
     def optimise(self) -> None:
         with self._connection.explain_errors():
             self._current.get(refresh=True).optimise()

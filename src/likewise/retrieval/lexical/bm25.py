@@ -16,6 +16,7 @@ import numpy as np
 from likewise.checksums import IndexManifest
 from likewise.parsing import read_json
 from likewise.retrieval.lexical.postings import Postings, hash_text, load_array, save_array
+from likewise.retrieval.lexical.recent import RecentItems
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
 _K1, _B = 1.2, 0.75
@@ -46,13 +47,34 @@ class Segment:
     """
 
     name: str
-    postings: Postings
+    postings: Postings | RecentItems
     alive: np.ndarray
 
     @cached_property
     def whole(self) -> bool:
         """Whether no item was deleted."""
-        return bool(self.alive.all())
+        return self.count == len(self.alive)
+
+    @cached_property
+    def count(self) -> int:
+        """The number of items that were not deleted."""
+        return int(np.count_nonzero(self.alive))
+
+    @cached_property
+    def words(self) -> int:
+        """The number of words of the items that were not deleted."""
+        return int(self.postings.lengths.sum(where=self.alive, dtype=np.int64))
+
+    def without(self, ids: Sequence[str]) -> "Segment":
+        """The segment after some items were deleted, too; unknown ids are ignored."""
+        rows = self.postings.find_rows(ids)
+        rows = rows[rows >= 0]
+        rows = rows[self.alive[rows]]
+        if not len(rows):
+            return self
+        alive = self.alive.copy()
+        alive[rows] = False
+        return Segment(self.name, self.postings, alive)
 
 
 class BM25Index:
@@ -61,8 +83,8 @@ class BM25Index:
     def __init__(self, parts: Sequence[Segment] = (), stamp: Stamp = Stamp()) -> None:
         self.parts = tuple(parts)
         self.stamp = stamp
-        self.count = sum(int(part.alive.sum()) for part in self.parts)
-        length = sum(int(part.postings.arrays.lengths[part.alive].sum()) for part in self.parts)
+        self.count = sum(part.count for part in self.parts)
+        length = sum(part.words for part in self.parts)
         self._average = length / self.count if length else 1.0
 
     @classmethod
@@ -131,7 +153,7 @@ class BM25Index:
         for place, (part, (rows, counts)) in enumerate(zip(self.parts, found, strict=True)):
             if len(rows):
                 often = counts.astype(np.float32)
-                length = part.postings.arrays.lengths[rows].astype(np.float32) / np.float32(self._average)
+                length = part.postings.lengths[rows].astype(np.float32) / np.float32(self._average)
                 scores[place][rows] += tells * often / (often + _K1 * (1.0 - _B + _B * length))
                 information[place][rows] += wanted
         return wanted
@@ -178,7 +200,7 @@ class LexicalMatches:
         first = 0
         for part, rows in zip(self._parts, self._found, strict=True):
             mine = np.flatnonzero((places >= first) & (places < first + len(rows)))
-            names = part.postings.ids.gather(rows[places[mine] - first]).to_list()
+            names = part.postings.gather_ids(rows[places[mine] - first])
             for place, name in zip(mine.tolist(), names, strict=True):
                 ids[place] = name
             first += len(rows)

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 _parsing = threading.Lock()
-_MOST = 255  # more often than that a word says no more of an item
+MOST_COUNTED = 255  # more often than that a word says no more of an item
 
 
 def hash_text(text: str) -> int:
@@ -77,6 +77,15 @@ class Postings:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) int32, how many words each item has."""
+        return self.arrays.lengths
+
+    def gather_ids(self, rows: np.ndarray) -> list[str]:
+        """The ids of some items."""
+        return self.ids.gather(rows).to_list()
 
     @classmethod
     def open(cls, folder: Path, name: str) -> "Postings":
@@ -162,6 +171,13 @@ class PostingsBuilder:
         self._lengths.extend(lengths)
         self._chunks.append(_Pairs.count(np.array(codes, np.uint64), rows))
 
+    def add_hashes(self, id: str, hashes: Sequence[int]) -> None:
+        """Add one item, whose id must be new, with the hashes of its words."""
+        rows = np.full(len(hashes), len(self._ids), np.int32)
+        self._ids.append(id)
+        self._lengths.append(len(hashes))
+        self._chunks.append(_Pairs.count(np.array(hashes, np.uint64), rows))
+
     def build(self) -> Postings:
         """All that was added."""
         return _assemble(
@@ -170,7 +186,7 @@ class PostingsBuilder:
 
 
 def merge_postings(parts: Sequence[tuple[Postings, np.ndarray]]) -> Postings:
-    """OneOrMany postings as one.
+    """Several postings as one.
 
     Args:
         parts: each with the (n,) bool mask of its items that stay; no two of those have the same id.
@@ -209,7 +225,7 @@ class _Pairs:
         first = np.ones(len(tokens), bool)
         first[1:] = (tokens[1:] != tokens[:-1]) | (rows[1:] != rows[:-1])
         starts = np.flatnonzero(first)
-        counts = np.minimum(np.diff(np.append(starts, len(tokens))), _MOST).astype(np.uint8)
+        counts = np.minimum(np.diff(np.append(starts, len(tokens))), MOST_COUNTED).astype(np.uint8)
         return cls(tokens[starts], rows[starts], counts)
 
     @classmethod

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,8 @@ from likewise.stores.current_collection import CurrentCollection
 from likewise.stores.versions import current_version, new_version
 
 _MAX_SEGMENTS = 8
-_MAX_DEAD_SHARE = 0.25  # of all items, before they are left out for good
+_MOST_LARGER = 3  # how many times larger than all smaller ones together a segment may be to be merged with them
+_MAX_DEAD_SHARE = 0.25  # of a segment's items, before they are left out for good
 
 
 class LexicalIndex:
@@ -100,15 +101,25 @@ class LexicalDraft:
         self._folder = folder
         self._alive = [part.alive.copy() for part in before.parts]
         self._new = PostingsBuilder()
+        self._caught_up: dict[str, list[str]] = {}
+
+    @property
+    def count(self) -> int:
+        """How many items it holds."""
+        alive = sum(int(np.count_nonzero(alive)) for alive in self._alive)
+        return alive + len(self._new) + len(self._caught_up)
 
     def clear(self) -> None:
         """Remove every item."""
         for alive in self._alive:
             alive[:] = False
         self._new = PostingsBuilder()
+        self._caught_up = {}
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Remove items of the version before; unknown ids are ignored."""
+        """Remove items of the version before, or of `catch_up`; unknown ids are ignored."""
+        for id in ids if self._caught_up else ():
+            self._caught_up.pop(id, None)
         for part, alive in zip(self.before.parts, self._alive, strict=True):
             rows = part.postings.find_rows(ids)
             alive[rows[rows >= 0]] = False
@@ -118,6 +129,29 @@ class LexicalDraft:
         self.remove(ids)
         self._new.add(ids, (lexical_tokens(searchable_text(of_item)) for of_item in fields))
 
+    def catch_up(self, ids: Sequence[str], fields: Sequence[Mapping[str, Any]]) -> None:
+        """Add items that the version before should have known; they may be removed and added again."""
+        self.remove(ids)
+        self._caught_up |= dict(zip(ids, (lexical_tokens(searchable_text(of_item)) for of_item in fields), strict=True))
+
+    def delete_as_in(self, segments: Sequence[Segment]) -> None:
+        """Delete what is deleted in the segments of the version before, as somebody has them in memory."""
+        known = {part.name: part.alive for part in segments}
+        for part, alive in zip(self.before.parts, self._alive, strict=True):
+            if part.name in known:
+                alive &= known[part.name]
+
+    def add_hashes(self, id: str, hashes: Sequence[int]) -> None:
+        """Add an item, which no segment holds, by the hashes of its words; each id once in all calls."""
+        self._new.add_hashes(id, hashes)
+
+    def retain(self, ids: set[str]) -> None:
+        """Remove the items of the version before that are none of these."""
+        for part, alive in zip(self.before.parts, self._alive, strict=True):
+            rows = np.flatnonzero(alive)
+            alive[rows[[id not in ids for id in part.postings.gather_ids(rows)]]] = False
+        self._caught_up = {id: words for id, words in self._caught_up.items() if id in ids}
+
     def write(self, folder: Path) -> None:
         """Write the whole index into an empty folder."""
         parts = [
@@ -125,19 +159,24 @@ class LexicalDraft:
             for part, alive in zip(self.before.parts, self._alive, strict=True)
             if alive.any()
         ]
+        if self._caught_up:
+            self._new.add(list(self._caught_up), self._caught_up.values())
         if len(self._new):
             built = self._new.build()
             parts.append(Segment(_name(), built, np.ones(len(built), bool)))
-        if _should_merge(parts):
-            whole = merge_postings([(part.postings, part.alive) for part in parts])
-            parts = [Segment(_name(), whole, np.ones(len(whole), bool))]
+        merged = _choose_merge(parts)
+        if merged:
+            whole = merge_postings([(_on_disk(part), part.alive) for part in merged])
+            names = {part.name for part in merged}
+            parts = [part for part in parts if part.name not in names]
+            parts.append(Segment(_name(), whole, np.ones(len(whole), bool)))
         known = {part.name for part in self.before.parts}
         for part in parts:
             if part.name in known and self._folder is not None:
                 for file in Postings.files(part.name):
                     _share(self._folder / file, folder / file)
             else:
-                part.postings.write(folder, part.name)
+                _on_disk(part).write(folder, part.name)
         words = BM25Index(parts, self.stamp)
         BM25Index(parts, replace(self.stamp, count=words.count)).write_notes(folder)
 
@@ -146,10 +185,27 @@ def _name() -> str:
     return secrets.token_hex(4)
 
 
-def _should_merge(parts: Sequence[Segment]) -> bool:
-    items = sum(len(part.postings) for part in parts)
-    alive = sum(int(part.alive.sum()) for part in parts)
-    return len(parts) > _MAX_SEGMENTS or items - alive > _MAX_DEAD_SHARE * items
+def _on_disk(part: Segment) -> Postings:
+    """The postings of a segment that is on the disk, or will be, as all of a draft are."""
+    return cast(Postings, part.postings)
+
+
+def _choose_merge(parts: Sequence[Segment]) -> list[Segment]:
+    """The segments to be written anew as one, in their order; empty where all may stay.
+
+    The smallest are merged as long as the next is not much larger, so that an item is written anew about as often as
+    the whole has grown by a factor: a small change never costs a large rewriting, nor do small segments pile up.
+    """
+    by_size = sorted(parts, key=lambda part: part.count)
+    total, merged = 0, 0
+    for number, part in enumerate(by_size, 1):
+        if number > 1 and part.count > _MOST_LARGER * total and len(by_size) - number < _MAX_SEGMENTS - 1:
+            break
+        total, merged = total + part.count, number
+    chosen = by_size[:merged] if merged > 1 else []
+    names = {part.name for part in chosen}
+    names |= {part.name for part in parts if len(part.alive) - part.count > _MAX_DEAD_SHARE * len(part.alive)}
+    return [part for part in parts if part.name in names]
 
 
 def _share(file: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from likewise.serving.api.documentation import documentation_routes
 from likewise.serving.api.embeddings import embedding_routes
 from likewise.serving.api.health import health_routes
+from likewise.serving.api.item_writes import item_write_routes
 from likewise.serving.api.items import item_routes
 from likewise.serving.api.problems import PROBLEM_RESPONSES, add_problems
 from likewise.serving.api.schemas import BatchRequest, EmbeddingRequest, SearchRequest
@@ -34,7 +35,13 @@ def create_api(service: SearchService) -> FastAPI:
         separate_input_output_schemas=False,
     )
     created = int(datetime.fromisoformat(service.index.metadata.created).timestamp())
-    for router in (search_routes(service), item_routes(service), embedding_routes(service, created)):
+    routers = (
+        search_routes(service),
+        item_routes(service),
+        item_write_routes(service),
+        embedding_routes(service, created),
+    )
+    for router in routers:
         app.include_router(router, prefix="/v1", responses=PROBLEM_RESPONSES)
     app.include_router(health_routes(service))
     app.include_router(documentation_routes())

@@ -38,7 +38,8 @@ def embedding_routes(service: SearchService, created: int) -> APIRouter:
         if asked.model not in service.towers:
             raise ProblemError(422, f"this server encodes with {' and '.join(service.towers)}, not {asked.model}")
         inputs = asked.input if isinstance(asked.input, list) else [asked.input]
-        vectors = await until_client_leaves(request, _encode(service, asked.model, inputs))
+        with service.measuring("embeddings"):
+            vectors = await until_client_leaves(request, _encode(service, asked.model, inputs))
         if asked.dimensions is not None:
             vectors = _truncate(vectors, asked.dimensions)
         # characters, as the tokens of different encoders cannot be compared

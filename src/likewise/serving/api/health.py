@@ -3,10 +3,10 @@
 import asyncio
 import logging
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from likewise.errors import UserError
+from likewise.errors import MissingExtraError, UserError
 from likewise.serving.api.answers import JsonAnswer
 from likewise.serving.api.problems import ProblemError
 from likewise.serving.api.schemas import State
@@ -33,5 +33,20 @@ def health_routes(service: SearchService) -> APIRouter:
             log.error("not ready", exc_info=error)
             raise ProblemError(503, "the server cannot answer queries now; its log says why") from None
         return JsonAnswer({"status": "ok"})
+
+    metrics = service.metrics
+
+    @router.get(
+        "/metrics",
+        summary="Counts and times, as Prometheus reads them",
+        include_in_schema=metrics is not None,
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def read_metrics(request: Request) -> Response:
+        if metrics is None:
+            raise ProblemError(404, str(MissingExtraError("prometheus-client", "serve")))
+        content, media_type = await service.run(metrics.render, request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": media_type})
 
     return router

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): one sentence that says what was wrong and what to do."""
+"""Errors of the package as problem details: one sentence that says what was wrong and what to do."""
 
 import logging
 import re
@@ -6,42 +6,20 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import to_json
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from likewise.errors import UserError
 from likewise.retrieval.items import UnknownItemError
 from likewise.serving.lanes import DeadlinePassed, Overloaded
+from likewise.serving.problems import Problem, ProblemResponse, title_of
 
 log = logging.getLogger(__name__)
 
 _PARAMETER = re.compile(r"(?!(?:str|int|float|bool|body|query|path)$)[a-z_]+")  # not the name of an alternative
 _LONGEST_NAME = 100  # characters of a key that a stranger made up, in a message
-_TITLES = {
-    400: "Bad request",
-    401: "No valid key",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    413: "Too large",
-    415: "Unsupported media type",
-    422: "Not understood",
-    429: "Too many requests",
-    500: "Internal error",
-    503: "Not available",
-}
-
-
-class Problem(BaseModel):
-    """What every error looks like."""
-
-    type: str = Field(description="URI of the kind of problem", examples=["about:blank"])
-    title: str = Field(description="the kind of problem", examples=["Not understood"])
-    status: int = Field(description="the HTTP status", examples=[422])
-    detail: str = Field(description="one sentence", examples=['there is no column "prise"; did you mean price?'])
-    instance: str | None = Field(default=None, description="the path of the request", examples=["/v1/search"])
 
 
 class ProblemError(Exception):
@@ -52,23 +30,6 @@ class ProblemError(Exception):
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
-
-
-class ProblemResponse(Response):
-    """A problem as an HTTP answer."""
-
-    media_type = "application/problem+json"
-
-    def __init__(self, problem: ProblemError, instance: str) -> None:
-        super().__init__(to_json(describe_problem(problem, instance)), problem.status, problem.headers)
-
-
-def describe_problem(problem: ProblemError, instance: str) -> Problem:
-    """A problem as clients read it."""
-    title = _TITLES.get(problem.status, "Error")
-    return Problem(
-        type="about:blank", title=title, status=problem.status, detail=problem.detail, instance=instance[:500]
-    )
 
 
 def find_problem(error: Exception) -> ProblemError | None:
@@ -87,6 +48,8 @@ def find_problem(error: Exception) -> ProblemError | None:
             return ProblemError(503, "there was no time to answer: try again later", {"Retry-After": "1"})
         case ValidationError() | RequestValidationError():
             return ProblemError(422, describe_first_error(error))
+        case ClientDisconnect():
+            return ProblemError(499, "the client has gone")
         case HTTPException():
             return ProblemError(error.status_code, str(error.detail), error.headers)
     return None
@@ -105,6 +68,12 @@ def describe_first_error(error: ValidationError | RequestValidationError) -> str
     return f"{place}: {sentence}" if place else sentence
 
 
+_EXPECTED: tuple[type[Exception], ...] = (
+    *(ProblemError, UserError, Overloaded, DeadlinePassed, ValidationError, RequestValidationError, HTTPException),
+    ClientDisconnect,
+)
+
+
 def add_problems(app: FastAPI) -> None:
     """Make every error of an application a problem."""
 
@@ -113,15 +82,13 @@ def add_problems(app: FastAPI) -> None:
         if problem is None:
             log.error("a request failed", exc_info=error)
             problem = ProblemError(500, "the server failed; its log says why")
-        return ProblemResponse(problem, request.url.path)
+        return ProblemResponse(request.scope["path"], problem.status, problem.detail, problem.headers)
 
-    for kind in (UserError, Overloaded, DeadlinePassed, ValidationError, RequestValidationError, HTTPException):
+    for kind in (*_EXPECTED, Exception):
         app.add_exception_handler(kind, answer)
-    app.add_exception_handler(ProblemError, answer)
-    app.add_exception_handler(Exception, answer)
 
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, object]] = {
-    status: {"model": Problem, "description": _TITLES[status], "content": {"application/problem+json": {}}}
+    status: {"model": Problem, "description": title_of(status), "content": {"application/problem+json": {}}}
     for status in (400, 401, 403, 413, 415, 422, 429, 500, 503)
 }

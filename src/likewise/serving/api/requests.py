@@ -76,6 +76,12 @@ async def read_search(request: Request) -> tuple[SearchRequest, list[PictureSour
     return parsed, uploads
 
 
+def note_texts(request: Request, *searches: SearchRequest) -> None:
+    """Leave the words of searches where the request log finds them, which writes them only where it is asked to."""
+    terms = [term for asked in searches for term in (*_terms(asked.text), *_terms(asked.minus))]
+    request.scope.setdefault("state", {})["texts"] = [term[0] if isinstance(term, tuple) else term for term in terms]
+
+
 def build_search(asked: SearchRequest, limits: Limits, uploads: list[PictureSource] | None = None) -> Query:
     """The query of a request.
 

@@ -9,6 +9,7 @@ MOST_HITS = 1_000
 MOST_OFFSET = 10_000
 MOST_TERMS = 32
 MOST_SEARCHES = 100
+MOST_ROWS = 10_000
 LONGEST_TEXT = 10_000  # characters
 LONGEST_ID = 1_000
 LONGEST_FILTER = 10_000
@@ -155,6 +156,24 @@ class ItemAnswer(BaseModel):
     id: str
     fields: dict[str, Any]
     thumbnail: str | None = None
+
+
+class WrittenAnswer(BaseModel):
+    """What became of an item that was written."""
+
+    id: str
+    result: Literal["new", "changed", "rewritten", "unchanged"] = Field(
+        description="rewritten: columns changed that the model does not see"
+    )
+
+
+class BulkAnswer(BaseModel):
+    """How many items were new, changed, rewritten (without the model) or unchanged."""
+
+    new: int
+    changed: int
+    rewritten: int
+    unchanged: int
 
 
 class SuggestAnswer(BaseModel):

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from likewise.retrieval.items import Hit, Hits
 from likewise.serving.api.answers import JsonAnswer, describe_index, describe_item, json_body
-from likewise.serving.api.problems import describe_problem, find_problem
-from likewise.serving.api.requests import build_search, read_json, read_search, until_client_leaves
+from likewise.serving.api.problems import find_problem
+from likewise.serving.api.requests import build_search, note_texts, read_json, read_search, until_client_leaves
 from likewise.serving.api.schemas import (
     LONGEST_FILTER,
     LONGEST_TEXT,
@@ -25,6 +25,7 @@ from likewise.serving.api.schemas import (
     SearchRequest,
     SuggestAnswer,
 )
+from likewise.serving.problems import describe_problem
 from likewise.serving.query_pictures import PictureSource
 from likewise.serving.service import SearchService
 
@@ -47,6 +48,7 @@ def search_routes(service: SearchService) -> APIRouter:
     )
     async def search(request: Request) -> Response:
         asked, uploads = await read_search(request)
+        note_texts(request, asked)
         return JsonAnswer(await until_client_leaves(request, answer(asked, uploads)))
 
     @router.get("/search", summary="Search by words", response_model=SearchAnswer)
@@ -59,6 +61,7 @@ def search_routes(service: SearchService) -> APIRouter:
         hybrid: Annotated[bool, Query(description="also search by keyword (BM25)")] = False,
     ) -> Response:
         asked = SearchRequest(text=q, k=k, offset=offset, where=where, hybrid=hybrid)
+        note_texts(request, asked)
         return JsonAnswer(await until_client_leaves(request, answer(asked)))
 
     @router.post(
@@ -69,11 +72,13 @@ def search_routes(service: SearchService) -> APIRouter:
     )
     async def search_batch(request: Request) -> Response:
         asked = await read_json(request, BatchRequest)
+        note_texts(request, *asked.searches)
 
         async def answers() -> list[Any]:
             return await asyncio.gather(*map(answer, asked.searches), return_exceptions=True)
 
-        found = await until_client_leaves(request, answers())
+        with service.measuring("batch"):
+            found = await until_client_leaves(request, answers())
         return JsonAnswer({"answers": [_or_problem(one, request.url.path) for one in found]})
 
     @router.get("/suggest", summary="Titles that complete what was typed", response_model=SuggestAnswer)
@@ -127,4 +132,4 @@ def _or_problem(found: Any, path: str) -> Any:
     problem = find_problem(found) if isinstance(found, Exception) else None
     if problem is None:
         raise found
-    return describe_problem(problem, path).model_dump()
+    return describe_problem(path, problem.status, problem.detail).model_dump()

@@ -1,10 +1,9 @@
-"""MCP over streamable HTTP, for programs of this machine.
+"""MCP over streamable HTTP, for programs of this machine, or for those that have a key.
 
 Each request is one message and is answered at once: no sessions that could pile up, no streams that stay open.
 """
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,42 +11,39 @@ from typing import Any
 from mcp.server.lowlevel.server import Server
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from likewise.errors import UserError
 from likewise.progress import say
+from likewise.serving.auth import KeyGuard
 from likewise.serving.http_server import serving_app
-from likewise.serving.listening import comes_from_this_machine, is_loopback, listen
+from likewise.serving.keys import Keys, check_binding
+from likewise.serving.listening import listen
 from likewise.serving.mcp.server import LONGEST_MESSAGE
 from likewise.serving.mcp.stopping import stop_signals
+from likewise.serving.problems import problem
 
 PATH = "/mcp"
 
 
-class ThisMachineOnly:
-    """ASGI middleware that answers programs and pages of this machine alone, and nothing but posted messages."""
+class PostOnly:
+    """ASGI middleware that passes on nothing but posted messages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on."""
-        if scope["type"] == "http":
-            if not comes_from_this_machine(scope):
-                refusal = PlainTextResponse("This server answers programs of this machine only.", status_code=403)
-                return await refusal(scope, receive, send)
-            if scope["method"] != "POST":  # GET would open a stream for messages that this server never sends
-                refusal = PlainTextResponse("Send messages by POST.", status_code=405, headers={"Allow": "POST"})
-                return await refusal(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] != "POST":
+            # GET would open a stream for messages that this server never sends
+            return await problem(scope, 405, "Send messages by POST.", {"Allow": "POST"})(scope, receive, send)
         return await self._app(scope, receive, send)
 
 
-def create_app(server: Server[Any]) -> ASGIApp:
+def create_app(server: Server[Any], keys: Keys = Keys()) -> ASGIApp:  # noqa: B008
     """The server as a guarded web application.
 
-    API keys go here: a middleware that checks them takes the place of `ThisMachineOnly` where other machines may ask,
-    and `_listening_here` accepts their address then.
+    Args:
+        keys: who may ask; without any, programs and pages of this machine.
     """
     app = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -57,19 +53,20 @@ def create_app(server: Server[Any]) -> ASGIApp:
         # Host and Origin are checked by the middleware, which is stricter: no other port of this machine may ask.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.user_middleware = [Middleware(ThisMachineOnly), *app.user_middleware]
+    guard = Middleware(KeyGuard, keys=keys, public=(), is_write=lambda method, path: False)  # the tools only read
+    app.user_middleware = [guard, Middleware(PostOnly), *app.user_middleware]
     return app
 
 
-def serve_http(server: Server[Any], host: str = "127.0.0.1", port: int = 8001) -> None:
+def serve_http(server: Server[Any], host: str = "127.0.0.1", port: int = 8001, keys: Keys | None = None) -> None:
     """Serve until Ctrl+C or SIGTERM; to be called from the main thread.
 
     Raises:
-        UserError: the host is not this machine's own, or the port is taken.
+        UserError: there are no keys and the host is not this machine's own, or the port is taken.
     """
 
     async def wait() -> None:
-        with stop_signals() as stopped, serving_http(server, host, port) as url:
+        with stop_signals() as stopped, serving_http(server, host, port, keys) as url:
             say(f"Serving MCP on {url} (Ctrl+C stops)")
             await stopped.wait()
         say("Stopped")
@@ -78,17 +75,15 @@ def serve_http(server: Server[Any], host: str = "127.0.0.1", port: int = 8001) -
 
 
 @contextmanager
-def serving_http(server: Server[Any], host: str = "127.0.0.1", port: int = 8001) -> Iterator[str]:
+def serving_http(
+    server: Server[Any], host: str = "127.0.0.1", port: int = 8001, keys: Keys | None = None
+) -> Iterator[str]:
     """Serve while the block runs; yields the URL of the endpoint once it answers. Port 0 takes any that is free.
 
     Raises:
-        UserError: the host is not this machine's own, or the port is taken.
+        UserError: there are no keys and the host is not this machine's own, or the port is taken.
     """
-    with _listening_here(host, port) as listener, serving_app(create_app(server), listener) as url:
+    keys = keys or Keys()
+    check_binding(host, keys)
+    with listen(host, port) as listener, serving_app(create_app(server, keys), listener) as url:
         yield f"{url}{PATH}"
-
-
-def _listening_here(host: str, port: int) -> socket.socket:
-    if not is_loopback(host):
-        raise UserError(f"the MCP server has no keys, so it is for this machine only: use --host 127.0.0.1, not {host}")
-    return listen(host, port)

@@ -9,7 +9,6 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -77,7 +76,8 @@ class _Lines:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._room = threading.Semaphore(1)  # lines that are read ahead, however fast the client writes
         threading.Thread(target=self._read, name="likewise-stdin", daemon=True).start()
 
     def __aiter__(self) -> Self:
@@ -85,18 +85,20 @@ class _Lines:
 
     async def __anext__(self) -> str:
         line = await self._lines.get()
+        self._room.release()
         if line is None:
             raise StopAsyncIteration
         return line
 
     def _read(self) -> None:
-        with suppress(RuntimeError, CancelledError):  # the server has ended
+        with suppress(RuntimeError):  # the event loop has ended
             for line in split_lines(lambda: _read_block(self._descriptor)):
                 self._put(line.decode("utf-8", "replace"))
             self._put(None)
 
     def _put(self, line: str | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._lines.put(line), self._loop).result()
+        self._room.acquire()
+        self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
 
 
 class _Output:

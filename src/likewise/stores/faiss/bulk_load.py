@@ -80,6 +80,9 @@ class BulkLoad:
     def iterate(self, batch: int = 10_000, *, vectors: bool = True) -> Iterator[Batch]:
         return self._ordinary().iterate(batch, vectors=vectors)
 
+    def refresh(self) -> None:
+        """Nobody else writes here."""
+
     def optimise(self) -> None:
         """That is done at the end anyway."""
 

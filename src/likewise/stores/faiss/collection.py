@@ -128,6 +128,9 @@ class FaissStore:
         """What the store holds now."""
         return self._replica_in_use.content()
 
+    def refresh(self) -> None:
+        self._replica_in_use.refresh()
+
     def optimise(self) -> None:
         self._replica_in_use.compact()
 

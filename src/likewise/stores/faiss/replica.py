@@ -22,7 +22,7 @@ from likewise.stores.faiss.wal_records import Delete, Upsert, decode, encode
 from likewise.stores.versions import WRITE_LOCK, current_version, new_version
 
 WAL_FILE = "wal"
-_GLANCE = 0.3  # seconds between looks at what others have written
+_GLANCE = 0.2  # seconds between looks at what others have written
 _LONGEST_DELTA = 10_000  # items, or a part of the segment, that are searched one by one before they join it
 _LONGEST_PART = 0.02
 _MOST_DEAD = 0.2
@@ -55,6 +55,11 @@ class Replica:
             finally:
                 self._writing.release()
         return self._content
+
+    def refresh(self) -> None:
+        """Bring the content up to date with what other processes have written until now."""
+        with self._writing:
+            self._follow()
 
     def locate(self, ids: Sequence[str]) -> tuple[Snapshot, list[int | None]]:
         """The content and the rows of some ids in it."""

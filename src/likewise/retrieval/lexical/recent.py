@@ -1,0 +1,95 @@
+"""Items that were written a moment ago, by their words: a table in memory to which items are only ever added.
+
+Adding one takes microseconds, unlike `postings.Postings`, which are sorted as a whole. A reader holds a view of the
+first rows, which stays as it is however many come behind them.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from likewise.retrieval.lexical.postings import MOST_COUNTED, hash_text
+
+
+class RecentTable:
+    """Items in the order in which they were written; one thread may add while others read through views.
+
+    Attributes:
+        ids: of the rows; an item that was written twice has two.
+        hashes: of each row's words, as often as they stand there.
+        written: when each row was, in microseconds.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.hashes: list[list[int]] = []
+        self.written: list[int] = []
+        self._lengths = np.zeros(64, np.int32)
+        self._rows: dict[int, list[tuple[int, int]]] = {}  # word → (row, how often), rows ascending
+        self._places: dict[str, list[int]] = {}  # id → its rows, ascending
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, id: str, hashes: list[int], written: int) -> None:
+        """Add a row; those of the same id before it have to be marked as deleted."""
+        row = len(self.ids)
+        if row == len(self._lengths):
+            self._lengths = np.concatenate([self._lengths, np.zeros(row, np.int32)])
+        self._lengths[row] = len(hashes)
+        for word, count in Counter(hashes).items():
+            self._rows.setdefault(word, []).append((row, min(count, MOST_COUNTED)))
+        self._places.setdefault(id, []).append(row)
+        self.hashes.append(hashes)
+        self.written.append(written)
+        self.ids.append(id)
+
+    def view(self) -> "RecentItems":
+        """The rows that are there now."""
+        return RecentItems(len(self.ids), self._lengths, self.ids, self._rows, self._places)
+
+
+class RecentItems:
+    """The first rows of a `RecentTable`, with the methods of `Postings` that a search needs; see there."""
+
+    def __init__(
+        self,
+        count: int,
+        lengths: np.ndarray,
+        ids: list[str],
+        rows: dict[int, list[tuple[int, int]]],
+        places: dict[str, list[int]],
+    ) -> None:
+        self.lengths = lengths[:count]
+        self._count = count
+        self._ids, self._rows, self._places = ids, rows, places
+
+    def __len__(self) -> int:
+        return self._count
+
+    def gather_ids(self, rows: np.ndarray) -> list[str]:
+        """The ids of some rows."""
+        return [self._ids[row] for row in rows.tolist()]
+
+    def find_postings(self, token: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows in which a word stands, and how often; both (m,)."""
+        found = self._rows.get(token, [])
+        found = found[: bisect_left(found, (self._count, 0))]
+        pairs = np.array(found, np.int32).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1].astype(np.uint8)
+
+    def find_rows(self, ids: Sequence[str]) -> np.ndarray:
+        """(len(ids),) int64, the newest row of each id; -1 where there is none."""
+        return np.array([self._find_row(id) for id in ids], np.int64)
+
+    def _find_row(self, id: str) -> int:
+        rows = self._places.get(id, ())
+        place = bisect_left(rows, self._count)
+        return rows[place - 1] if place else -1
+
+
+def hash_words(words: Sequence[str]) -> list[int]:
+    """The hashes of words, as postings know them."""
+    return [hash_text(word) for word in words]

@@ -1,0 +1,51 @@
+"""Pictures that were uploaded with an item, kept in the run under the SHA-256 of their bytes.
+
+RUN/pictures/<sha256>.jpg     by the format of its bytes; one that no item has any more may stay
+"""
+
+from pathlib import Path
+
+from likewise.catalog.images.decode import decode_bytes
+from likewise.catalog.images.formats import HEADER_BYTES, sniff
+from likewise.catalog.images.picture import Picture, PictureError, compute_key
+from likewise.config import ImageSettings
+from likewise.files import make_folder, write_file
+
+_ENDINGS = {"JPEG": "jpg", "PNG": "png", "WebP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
+_DECODED_SIDE = 64  # pixels; a check need not make more of a JPEG
+
+
+def check_upload(data: bytes, images: ImageSettings) -> str:
+    """See that bytes are a picture within the limits, by decoding it; returns the name of its file.
+
+    Raises:
+        PictureError: they are not; `cause` says why.
+    """
+    if len(data) > images.max_bytes:
+        raise PictureError("too-large")
+    kind = sniff(data[:HEADER_BYTES])
+    decode_bytes(data, _DECODED_SIDE, images.max_pixels)
+    return f"{compute_key(data)}.{_ENDINGS[kind]}"
+
+
+def keep_upload(data: bytes, name: str, folder: Path) -> Picture:
+    """Write a checked picture into a folder, unless it is there; on the disk when this returns.
+
+    Args:
+        name: as `check_upload` gave it.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = folder.absolute() / name
+    if not _holds(path, data):
+        make_folder(path.parent)
+        write_file(path, data)
+    return Picture(path.stem, path)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False

@@ -1,0 +1,415 @@
+"""Single items written into an open index, with what people give for them: a few cells, pictures, addresses.
+
+A call reads what is stored, encodes what is new, and then writes under a lock that keeps other writers away: so what it
+read is still so when it writes, or it starts again with what the others wrote. The lock is never held while the model
+runs. What a call has returned from is durable, and the next search finds it.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from likewise.catalog.catalog import Catalog, default_cache
+from likewise.catalog.columns import FIELDS
+from likewise.catalog.given_rows import check_sources, clean_rows
+from likewise.catalog.images.picture import Picture, PictureError
+from likewise.catalog.images.resolve import resolve_pictures
+from likewise.catalog.report import Report, describe_picture_cause
+from likewise.config import ImageSettings
+from likewise.errors import UserError
+from likewise.retrieval.ingest import (
+    CatalogSnapshot,
+    EncodedRows,
+    ItemModel,
+    digest_inputs,
+    fetch_embeddings,
+)
+from likewise.retrieval.items import BookkeepingColumns, UnknownItemError, digest_rows
+from likewise.retrieval.location import IndexLocation
+from likewise.retrieval.metadata import IndexMetadata
+from likewise.retrieval.store_handle import StoreHandle
+from likewise.retrieval.timestamps import next_timestamp
+from likewise.retrieval.uploads import check_upload, keep_upload
+from likewise.retrieval.words import IndexWords
+from likewise.stores.base import Record, Store
+from likewise.stores.schema import Column, Kind, Schema
+
+_TYPES: dict[Kind, pl.DataType] = {
+    "text": pl.String(),
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "list": pl.List(pl.String()),
+}
+
+
+@dataclass(frozen=True)
+class WrittenItems:
+    """What a call wrote, by the ids of its items, each in one of these.
+
+    Attributes:
+        new: the index lacked them.
+        changed: what the model sees of them changed, so it encoded them.
+        rewritten: only other cells changed.
+        unchanged: they were there, just so.
+    """
+
+    new: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    rewritten: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.new):,} new, {len(self.changed):,} changed, {len(self.rewritten):,} with other metadata, "
+            f"{len(self.unchanged):,} unchanged"
+        )
+
+
+@dataclass(frozen=True)
+class PictureRules:
+    """What pictures of a written item may be, and where they may come from.
+
+    Attributes:
+        images: limits; private hosts and local files are refused, whatever it says of them.
+        allow_urls: whether addresses are fetched.
+        cache: the folder of downloads; None: the user's cache folder.
+    """
+
+    images: ImageSettings
+    allow_urls: bool
+    cache: Path | None
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The content of a store, as it was when a call looked."""
+
+    metadata: IndexMetadata
+    bookkeeping: BookkeepingColumns
+    schema: Schema  # without the bookkeeping
+    field_vectors: bool
+
+
+class ItemWriter:
+    """Writes single items into an index that is open; safe to use from several threads.
+
+    Args:
+        model: of the index, with its dimensions.
+    """
+
+    def __init__(self, location: IndexLocation, model: ItemModel, handle: StoreHandle, words: IndexWords) -> None:
+        self._location, self._model, self._handle, self._words = location, model, handle, words
+
+    def upsert(
+        self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Sequence[bytes]], rules: PictureRules
+    ) -> WrittenItems:
+        """Write whole items; see `Index.upsert`."""
+        if not rows:
+            return WrittenItems()
+        with self._handle.use() as store:
+            content = self._look(store)
+            given = clean_rows(rows, _find_types(content.schema))
+            found = self._find_pictures(given, pictures, rules)
+            while True:
+                blank: dict[str, Any] = {
+                    column.name: [] if column.name == "image" else None for column in content.schema.columns
+                }
+                items = self._prepare([blank | row for row in given], found, content, rules)
+                written = self._write(store, items, content)
+                if written is not None:
+                    return written
+                content = self._look(store)
+                given = clean_rows(rows, _find_types(content.schema))
+
+    def patch(
+        self, id: str, changes: Mapping[str, Any], pictures: Sequence[bytes] | None, rules: PictureRules
+    ) -> WrittenItems:
+        """Change some cells of an item; see `Index.patch`."""
+        if changes.get("id", id) != id:
+            raise UserError(f"the id of an item cannot be changed: write {changes['id']!r:.60} as an item of its own")
+        with self._handle.use() as store:
+            found: tuple[Picture, ...] | None = None
+            while True:
+                content = self._look(store)
+                (record,) = store.fetch([id])
+                if record is None:
+                    raise UnknownItemError(id)
+                (given,) = clean_rows([{**changes, "id": id}], _find_types(content.schema))
+                if found is None and (pictures is not None or "image" in given):
+                    (found,) = self._find_pictures([given], {} if pictures is None else {id: pictures}, rules)
+                kept = content.bookkeeping.pictures(record.fields)
+                shown = kept if found is None else found
+                row = content.bookkeeping.strip(record.fields) | given
+                items = self._prepare([row], [shown], content, rules)
+                if not _shows_other(record.fields, row, found, kept):
+                    items = items.with_input_digest(content.bookkeeping.digests(record.fields)[0])
+                written = self._write(store, items, content, patched=record)
+                if written is not None:
+                    return written
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove items; see `Index.delete`."""
+        with self._handle.use() as store:
+            with self._location.write_lock():
+                store.refresh()
+                self._look(store)
+                count = store.delete(ids)
+                if count:
+                    self._words.forget(ids)
+            return count
+
+    def _look(self, store: Store) -> _Content:
+        schema = store.schema
+        metadata = IndexMetadata.from_schema(schema)
+        metadata.check_model(self._model.dim, self._model.fingerprint, self._location.folder)
+        bookkeeping = BookkeepingColumns(metadata.bookkeeping)
+        return _Content(metadata, bookkeeping, bookkeeping.user_schema(schema), bool(schema.field_vectors))
+
+    def _find_pictures(
+        self, rows: Sequence[Mapping[str, Any]], uploads: Mapping[str, Sequence[bytes]], rules: PictureRules
+    ) -> list[tuple[Picture, ...]]:
+        """The pictures of each row: those that were uploaded, then those at its addresses.
+
+        Everything is checked before anything is kept.
+        """
+        ids = [row["id"] for row in rows]
+        for id in uploads:
+            if id not in ids:
+                raise UserError(f"there are pictures for {id!r:.60}, but no item of this id among those to write")
+        images = rules.images.model_copy(update={"allow_private_hosts": False})
+        checked = {id: [_check_upload(id, data, images) for data in uploads[id]] for id in uploads}
+        for id, names in checked.items():
+            if len(names) > images.per_item:
+                raise UserError(f"item {id!r}: it may have {images.per_item} pictures, but {len(names)} were uploaded")
+        fetched = _fetch_pictures(rows, images, rules)
+        folder = self._location.folder / "pictures"
+        found = []
+        for id, at_addresses in zip(ids, fetched, strict=True):
+            kept = [keep_upload(*both, folder) for both in zip(uploads.get(id, ()), checked.get(id, ()), strict=True)]
+            distinct = {picture.key: picture for picture in (*kept, *at_addresses)}
+            found.append(tuple(distinct.values())[: images.per_item])
+        return found
+
+    def _prepare(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        pictures: Sequence[tuple[Picture, ...]],
+        content: _Content,
+        rules: PictureRules,
+    ) -> "_PreparedItems":
+        """Rows with a cell for each column of the index."""
+        table = pl.DataFrame(
+            [_build_column(column, [row[column.name] for row in rows]) for column in content.schema.columns]
+        )
+        catalog = Catalog.from_items(table, pictures, images=rules.images, cache=rules.cache)
+        inputs = digest_inputs(catalog, self._model.fields)
+        for row, seen in zip(rows, inputs, strict=True):
+            if seen is None:
+                raise self._nothing_to_encode(row["id"])
+        first = [shown[0] if shown else None for shown in pictures]
+        further = [shown[1:] for shown in pictures]
+        snapshot = CatalogSnapshot(table, first, inputs, digest_rows(table, first), None, further)
+        return _PreparedItems(snapshot, EncodedRows(self._model, catalog, content.field_vectors))
+
+    def _write(
+        self, store: Store, items: "_PreparedItems", content: _Content, patched: Record | None = None
+    ) -> WrittenItems | None:
+        """Write items; None if they were made for a content of the index that is no more.
+
+        Args:
+            patched: what the one item was made from; None: items replace what is there.
+        """
+        bookkeeping = content.bookkeeping
+        comparison = _Comparison.of(items.snapshot, store.fetch(items.ids), bookkeeping, patched)
+        while True:
+            self._encode(items, comparison.to_encode)
+            with self._location.write_lock():
+                store.refresh()
+                if IndexMetadata.from_schema(store.schema) != content.metadata:
+                    return None
+                records = store.fetch(items.ids)
+                if patched is not None and not _is_same_writing(records[0], patched, bookkeeping):
+                    return None
+                comparison = _Comparison.of(items.snapshot, records, bookkeeping, patched)
+                if not items.encoded.holds(comparison.to_encode):
+                    continue  # another writer changed or removed items meanwhile
+                rows = comparison.to_write
+                if rows:
+                    written = next_timestamp(store, bookkeeping, content.metadata.written)
+                    _put(store, items, comparison, written, bookkeeping)
+                    self._words.note_write(written, len(rows))
+            if rows:
+                with contextlib.suppress(UserError):  # the items are safe, and a search will say what is wrong
+                    self._words.current(store, bookkeeping, content.metadata.build)
+            return comparison.name(items.ids)
+
+    def _encode(self, items: "_PreparedItems", rows: Sequence[int]) -> None:
+        items.encoded.add(rows)
+        if rows:
+            empty = np.isnan(items.encoded.select(rows).vectors[:, 0])
+            if empty.any():
+                raise self._nothing_to_encode(items.ids[rows[int(empty.argmax())]])
+
+    def _nothing_to_encode(self, id: str) -> UserError:
+        names = " or a ".join(name if name != "image" else "picture" for name in self._model.fields)
+        return UserError(f"item {id!r} has nothing that could be found: give it a {names}")
+
+
+@dataclass(frozen=True)
+class _PreparedItems:
+    """Items that are to be written, and what the model makes of those that it has seen."""
+
+    snapshot: CatalogSnapshot
+    encoded: EncodedRows
+
+    @property
+    def ids(self) -> list[str]:
+        return self.snapshot.table["id"].to_list()
+
+    def with_input_digest(self, digest: str | None) -> "_PreparedItems":
+        """The one item with another digest of what the model sees."""
+        return replace(self, snapshot=replace(self.snapshot, input_digests=[digest]))
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Rows by what has to be done with them.
+
+    Attributes:
+        marked: the unchanged ones that came with a catalogue, and from now on count as written singly.
+        single: whether each row counts as such.
+    """
+
+    new: list[int]
+    changed: list[int]
+    rewritten: list[int]
+    unchanged: list[int]
+    marked: list[int]
+    single: list[bool]
+
+    @classmethod
+    def of(
+        cls,
+        snapshot: CatalogSnapshot,
+        records: Sequence[Record | None],
+        bookkeeping: BookkeepingColumns,
+        patched: Record | None,
+    ) -> "_Comparison":
+        """Compare rows with what is stored; who patches an item does not bring it, so its mark stays."""
+        single = patched is None or bookkeeping.is_single(patched.fields)
+        found = cls([], [], [], [], [], [single] * len(records))
+        for row, record in enumerate(records):
+            if record is None:
+                found.new.append(row)
+                continue
+            seen, whole = bookkeeping.digests(record.fields)
+            if seen != snapshot.input_digests[row]:
+                found.changed.append(row)
+            elif whole != snapshot.row_digests[row]:
+                found.rewritten.append(row)
+            else:
+                found.unchanged.append(row)
+                if single and not bookkeeping.is_single(record.fields):
+                    found.marked.append(row)
+        return found
+
+    @property
+    def to_encode(self) -> list[int]:
+        return sorted([*self.new, *self.changed])
+
+    @property
+    def to_write(self) -> list[int]:
+        return sorted([*self.new, *self.changed, *self.rewritten, *self.marked])
+
+    def name(self, ids: Sequence[str]) -> WrittenItems:
+        """The same by ids."""
+        groups = (self.new, self.changed, self.rewritten, self.unchanged)
+        return WrittenItems(*(tuple(ids[row] for row in rows) for rows in groups))
+
+
+def _put(
+    store: Store, items: _PreparedItems, comparison: _Comparison, written: int, bookkeeping: BookkeepingColumns
+) -> None:
+    """Write the rows that have to be, with their embeddings, of which those that are not new are known."""
+    rows = comparison.to_write
+    snapshot = items.snapshot.select(rows)
+    embeddings = fetch_embeddings(store, snapshot.table["id"].to_list())
+    fresh = set(comparison.to_encode)
+    places = [place for place, row in enumerate(rows) if row in fresh]
+    if places:
+        embeddings.assign(places, items.encoded.select([rows[place] for place in places]))
+    table = bookkeeping.add(
+        snapshot.table,
+        snapshot.pictures,
+        snapshot.input_digests,
+        snapshot.row_digests,
+        written,
+        [comparison.single[row] for row in rows],
+        snapshot.further,
+    )
+    store.upsert(table, embeddings.vectors, embeddings.field_vectors)
+
+
+def _find_types(schema: Schema) -> dict[str, pl.DataType | None]:
+    return {column.name: _TYPES.get(column.kind) for column in schema.columns}
+
+
+def _build_column(column: Column, cells: list[Any]) -> pl.Series:
+    """Cells as a column of the store's kind; what it gave back of lists and dates goes back as it is."""
+    if column.kind == "other":
+        return pl.Series(column.name, cells, pl.Object)
+    if column.kind == "list" and any(cells):
+        return pl.Series(column.name, cells)
+    return pl.Series(column.name, cells, _TYPES[column.kind])
+
+
+def _is_same_writing(record: Record | None, before: Record, bookkeeping: BookkeepingColumns) -> bool:
+    return record is not None and record.fields.get(bookkeeping.written) == before.fields.get(bookkeeping.written)
+
+
+def _shows_other(
+    before: Mapping[str, Any], after: Mapping[str, Any], found: tuple[Picture, ...] | None, kept: tuple[Picture, ...]
+) -> bool:
+    """Whether an item has other texts or pictures than before."""
+    texts = any(before.get(name) != after.get(name) for name in FIELDS if name != "image")
+    return texts or (found is not None and [one.key for one in found] != [one.key for one in kept])
+
+
+def _check_upload(id: str, data: bytes, images: ImageSettings) -> str:
+    try:
+        return check_upload(data, images)
+    except PictureError as error:
+        raise PictureError(error.cause, f"item {id!r}: {error}") from None
+
+
+def _fetch_pictures(
+    rows: Sequence[Mapping[str, Any]], images: ImageSettings, rules: PictureRules
+) -> list[tuple[Picture, ...]]:
+    """The pictures at the addresses of each row."""
+    sources = [list(row.get("image") or []) for row in rows]
+    for row, named in zip(rows, sources, strict=True):
+        check_sources(row["id"], named)
+        if named and not rules.allow_urls:
+            raise UserError(
+                f"item {row['id']!r}: pictures are not fetched from addresses here: upload the picture, or allow it "
+                "(in Python: allow_urls=True)"
+            )
+    if not any(sources):
+        return [()] * len(rows)
+    report = Report()
+    cache = rules.cache or default_cache()
+    found = resolve_pictures(
+        sources, base=Path(), settings=images, cache=cache, report=report, names=[row["id"] for row in rows]
+    )
+    for row, named, shown in zip(rows, sources, found, strict=True):
+        if named and not shown:
+            causes = [cause for cause, problem in report.problems.items() if row["id"] in problem.examples]
+            cause = causes[0] if causes else "broken"
+            raise PictureError(cause, f"item {row['id']!r}: the picture {describe_picture_cause(cause)}")
+    return found

@@ -1,0 +1,213 @@
+"""Writing items: one by its id, parts of one, many as JSON lines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import JsonValue, TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+
+from likewise.errors import UserError
+from likewise.retrieval.items import UnknownItemError
+from likewise.retrieval.writing import WrittenItems
+from likewise.serving.api.answers import JsonAnswer
+from likewise.serving.api.items import ItemId, read_id
+from likewise.serving.api.problems import ProblemError, describe_first_error
+from likewise.serving.api.schemas import MOST_ROWS, BulkAnswer, WrittenAnswer
+from likewise.serving.query_pictures import parse_picture
+from likewise.serving.service import Limits, SearchService
+
+_FORM_PART = "item"
+_MOST_UPLOADS = 16
+_ROW: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+_FILE = {"type": "string", "format": "binary"}
+_ITEM_SCHEMA = {
+    "type": "object",
+    "description": "columns of the index; image is a data: URL or, where those are allowed, an http(s) URL, or a list",
+    "additionalProperties": True,
+    "examples": [{"title": "red circle shirt", "price": 12.5}],
+}
+_ITEM_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _ITEM_SCHEMA},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {_FORM_PART: _ITEM_SCHEMA, "image": {"type": "array", "items": _FILE}},
+                    "required": [_FORM_PART],
+                },
+                "encoding": {_FORM_PART: {"contentType": "application/json"}},
+            },
+        },
+    }
+}
+_LINES_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": f"JSON lines, at most {MOST_ROWS:,}, each an item with its id",
+        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@dataclass
+class GivenItem:
+    """An item as a client sends it.
+
+    Attributes:
+        cells: column → value; of its pictures only the addresses.
+        pictures: bytes of those that came along; None: none were given.
+    """
+
+    cells: dict[str, Any]
+    pictures: list[bytes] | None = field(default=None)
+
+
+def item_write_routes(service: SearchService) -> APIRouter:
+    """The routes that change the index."""
+    router = APIRouter(prefix="/items", tags=["items"])
+
+    @router.put(
+        "/{id}",
+        summary="Write an item, in place of the one that has this id",
+        response_model=WrittenAnswer,
+        responses={201: {"model": WrittenAnswer, "description": "the item is new"}},
+        openapi_extra=_ITEM_BODY,
+    )
+    async def put_item(request: Request, id: ItemId) -> Response:
+        name = read_id(id)
+        given = await read_item(request, name, service.limits)
+        pictures = {name: given.pictures} if given.pictures else {}
+        written = await service.write(
+            service.index.upsert, [given.cells], pictures=pictures, allow_urls=service.limits.allow_urls
+        )
+        return _answer(name, written)
+
+    @router.patch(
+        "/{id}", summary="Change some columns of an item", response_model=WrittenAnswer, openapi_extra=_ITEM_BODY
+    )
+    async def patch_item(request: Request, id: ItemId) -> Response:
+        name = read_id(id)
+        given = await read_item(request, name, service.limits)
+        changes = {column: value for column, value in given.cells.items() if column != "id"}
+        written = await service.write(
+            service.index.patch, name, changes, pictures=given.pictures, allow_urls=service.limits.allow_urls
+        )
+        return _answer(name, written)
+
+    @router.delete("/{id}", summary="Remove an item", status_code=204)
+    async def delete_item(id: ItemId) -> Response:
+        name = read_id(id)
+        if not await service.write(service.index.delete, [name]):
+            raise UnknownItemError(name)
+        return Response(status_code=204)
+
+    @router.post(
+        "", summary="Write many items (JSON lines), all or none", response_model=BulkAnswer, openapi_extra=_LINES_BODY
+    )
+    async def put_items(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in ("application/x-ndjson", "application/jsonl", "application/x-jsonlines"):
+            raise ProblemError(415, f"send application/x-ndjson here, one JSON object in a line, not {kind[:100]!r}")
+        items = parse_lines(await request.body(), service.limits)
+        pictures = {str(one.cells.get("id")): one.pictures for one in items if one.pictures}
+        written = await service.write(
+            service.index.upsert,
+            [one.cells for one in items],
+            pictures=pictures,
+            allow_urls=service.limits.allow_urls,
+        )
+        counts = {name: len(ids) for name, ids in _outcomes(written).items()}
+        return JsonAnswer(counts)
+
+    return router
+
+
+async def read_item(request: Request, id: str, limits: Limits) -> GivenItem:
+    """The item in a request, as JSON or as a form with pictures.
+
+    Raises:
+        ProblemError: it is none, or has another id.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    uploads: list[bytes] = []
+    if kind == "multipart/form-data":
+        body: bytes | str = b"{}"
+        form = await request.form(max_files=_MOST_UPLOADS, max_fields=_MOST_UPLOADS, max_part_size=1_000_000)
+        for name, part in form.multi_items():
+            if isinstance(part, UploadFile) and name == "image":
+                uploads.append(await part.read())
+            elif name == _FORM_PART:
+                body = await part.read() if isinstance(part, UploadFile) else part
+            else:
+                known = f'"{_FORM_PART}" (JSON) and "image" (files)'
+                raise ProblemError(422, f"a form has the parts {known}, not {name[:100]!r}")
+    elif kind == "application/json":
+        body = await request.body()
+    else:
+        raise ProblemError(415, f"send application/json or a form here, not {kind[:100]!r}")
+    given = _parse_item(body, limits)
+    if given.cells.setdefault("id", id) != id:
+        raise ProblemError(422, "the id in the body is not the one in the path")
+    if uploads:
+        given.pictures = [*uploads, *(given.pictures or [])]
+    return given
+
+
+def parse_lines(body: bytes, limits: Limits) -> list[GivenItem]:
+    """The items of JSON lines; blank lines do not count.
+
+    Raises:
+        ProblemError: a line is no item; the message names it.
+    """
+    items: list[GivenItem] = []
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        if len(items) == MOST_ROWS:
+            raise ProblemError(413, f"at most {MOST_ROWS:,} items are written at once")
+        try:
+            items.append(_parse_item(line, limits))
+        except ProblemError as error:
+            raise ProblemError(error.status, f"line {number}: {error.detail}") from None
+        except UserError as error:
+            raise ProblemError(422, f"line {number}: {error}") from None
+    if not items:
+        raise ProblemError(422, "there are no items: send one JSON object in each line")
+    return items
+
+
+def _parse_item(body: bytes | str, limits: Limits) -> GivenItem:
+    try:
+        cells: dict[str, Any] = dict(_ROW.validate_json(body))
+    except ValidationError as error:
+        is_broken = error.errors()[0]["type"] == "json_invalid"
+        raise ProblemError(400 if is_broken else 422, describe_first_error(error)) from None
+    if "image" not in cells:
+        return GivenItem(cells)
+    given = cells.pop("image")
+    sources = given if isinstance(given, list) else [] if given is None else [given]
+    if not all(isinstance(source, str) for source in sources):
+        raise ProblemError(422, "image: a picture is a data: URL or an http(s) URL")
+    inline = [source for source in sources if source[:5].lower() == "data:"]
+    pictures = [parse_picture(one, allow_urls=False, most_bytes=limits.image_bytes).data or b"" for one in inline]
+    cells["image"] = [source for source in sources if source[:5].lower() != "data:"] or None
+    return GivenItem(cells, pictures)
+
+
+def _outcomes(written: WrittenItems) -> Mapping[str, Sequence[str]]:
+    return {
+        "new": written.new,
+        "changed": written.changed,
+        "rewritten": written.rewritten,
+        "unchanged": written.unchanged,
+    }
+
+
+def _answer(id: str, written: WrittenItems) -> Response:
+    result = next(name for name, ids in _outcomes(written).items() if id in ids)
+    return JsonAnswer({"id": id, "result": result}, status_code=201 if result == "new" else 200)

@@ -1,0 +1,30 @@
+"""An indexed run for the tests of the MCP server, which are skipped where the library is missing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import one_torch_thread
+from retrieval.shop_catalogue import write_shop, write_untrained_run
+
+pytest.importorskip("mcp_types")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    with one_torch_thread():
+        yield
+
+
+@pytest.fixture(scope="package")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over the shop of 30 shirts."""
+    from likewise.catalog.catalog import Catalog
+    from likewise.model.model import Model
+    from likewise.retrieval.index import Index
+
+    folder = tmp_path_factory.mktemp("shop")
+    catalog = Catalog.read(write_shop(folder), cache=folder / "cache")
+    run = write_untrained_run(folder / "run")
+    Index.build(Model.load(run), catalog, run).close()
+    return run
