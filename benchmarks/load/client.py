@@ -1,6 +1,6 @@
 """Requests over connections that stay open, and how long each took; little else, so that it takes little of the CPU.
 
-A process of its own: python -m load.client PORT '{"pattern": "closed", "clients": 16, "seconds": 5, "seed": 1}'
+A process of its own: echo '{"pattern": "closed", "clients": 16, "seconds": 5, "seed": 1}' | python -m load.client PORT
 prints one JSON object.
 """
 
@@ -240,7 +240,7 @@ _PATTERNS: dict[str, Callable[..., Coroutine[Any, Any, Answers]]] = {"closed": c
 
 
 def main() -> None:
-    port, asked = int(sys.argv[1]), json.loads(sys.argv[2])
+    port, asked = int(sys.argv[1]), json.load(sys.stdin)
     options = {name: asked[name] for name in ("clients", "rate", "connections", "seconds") if name in asked}
     wall, cpu = time.perf_counter(), time.process_time()
     if asked["pattern"] == "one":

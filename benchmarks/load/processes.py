@@ -58,8 +58,8 @@ class Server:
     def load(self, **asked: Any) -> dict[str, Any]:
         """Run a pattern of `load.client` against the server; its figures and the server's CPU seconds."""
         before = self.cpu
-        command = [sys.executable, "-m", "load.client", str(self.port), json.dumps(asked)]
-        done = subprocess.run(command, cwd=_HERE, capture_output=True, text=True)
+        command = [sys.executable, "-m", "load.client", str(self.port)]
+        done = subprocess.run(command, cwd=_HERE, input=json.dumps(asked), capture_output=True, text=True)
         if done.returncode:
             raise UserError(f"the client of {self.name} failed: {done.stderr.strip()[-2000:]}")
         return json.loads(done.stdout) | {"server CPU s": round(self.cpu - before, 3)}
