@@ -23,7 +23,7 @@ _TEXT = (
     "washable at thirty degrees durable stitching double seams two side pockets light breathable water resistant "
     "finish recycled fibres matching belt sold apart gift box included tested by hand in small batches"
 )
-_WORDS = _TEXT.split()
+WORDS = _TEXT.split()
 
 
 class Clustered:
@@ -77,14 +77,14 @@ class Products:
     def __init__(self, seed: int) -> None:
         generator = np.random.default_rng([seed, 3])
         self._seed = seed
-        self._descriptions = [" ".join(generator.choice(_WORDS, 32)) for _ in range(_DESCRIPTIONS)]  # 200 characters
+        self._descriptions = [" ".join(generator.choice(WORDS, 32)) for _ in range(_DESCRIPTIONS)]  # 200 characters
 
     def frame(self, first: int, count: int) -> pl.DataFrame:
         """A number of products, from a row on."""
         generator = np.random.default_rng([self._seed, 4, first])
         rows = range(first, first + count)
         descriptions = generator.integers(_DESCRIPTIONS, size=count).tolist()
-        words = generator.choice(_WORDS, (count, 4)).tolist()
+        words = generator.choice(WORDS, (count, 4)).tolist()
         return pl.DataFrame(
             {
                 "id": [f"item-{row:07d}" for row in rows],

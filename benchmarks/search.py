@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from bare_faiss import BareIndex, Choice, built, choices, exact, opened, recall
 from clustered import DIM, Clustered, Products, mapped, row_of
 from measuring import kept, record
 from turns import Times, in_turns
+from verdicts import Verdicts, shown
 
 from likewise.catalog.filters import Condition, parse_filter
 from likewise.errors import UserError
@@ -48,36 +49,6 @@ _FIRST = next(iter(_SEARCH_OPTIONS))
 _FILTERS = {"1 %": "shelf < 1", "10 %": "shelf < 10", "50 %": "shelf < 50"}
 _NEW_FILTERS = 20
 _LIKEWISE, _SAME, _PLAIN = "likewise", "FAISS, same index and rescoring", "FAISS, same index without rescoring"
-
-
-@dataclass
-class Verdicts:
-    """What was promised, and what came out."""
-
-    rows: int
-    lines: list[dict[str, Any]] = field(default_factory=list)
-
-    def at_most(self, what: str, measured: float, limit: float) -> None:
-        self._add(what, measured, f"at most {limit:g}", measured <= limit)
-
-    def at_least(self, what: str, measured: float, limit: float) -> None:
-        self._add(what, measured, f"at least {limit:g}", measured >= limit)
-
-    def either(self, what: str, ratio: float, most: float, more: float, most_more: float) -> None:
-        """A ratio, or where that is lost in what a call costs anyway, a difference in milliseconds."""
-        met = ratio <= most or more <= most_more
-        self._add(what, ratio, f"at most {most:g}, or {most_more:g} ms more", met, {"ms more": round(more, 4)})
-
-    def _add(self, what: str, measured: float, limit: str, met: bool, beside: dict[str, float] | None = None) -> None:
-        line = {"items": self.rows, "target": what, "measured": round(measured, 4), **(beside or {}), "limit": limit}
-        self.lines.append(line | {"verdict": "PASS" if met else "MISS"})
-        say(f"  {shown(self.lines[-1])}")
-
-
-def shown(line: dict[str, Any]) -> str:
-    """A verdict as people read it."""
-    more = f", {line['ms more']:+.3f} ms" if "ms more" in line else ""
-    return f"{line['verdict']}  {line['items']:,} items  {line['target']}: {line['measured']:g}{more} ({line['limit']})"
 
 
 @dataclass(frozen=True)
