@@ -15,7 +15,8 @@ RUN python -m venv /opt/likewise
 ENV PATH=/opt/likewise/bin:$PATH
 WORKDIR /source
 # From what changes least to what changes most, so that a changed line of Python does not download torch again.
-# hadolint ignore=DL3013 - the version is pinned, by an argument
+# The linter does not see that the version is pinned, by an argument.
+# hadolint ignore=DL3013
 RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "torch==$TORCH_VERSION"
 COPY constraints.txt requirements.txt ./
 RUN pip install --constraint constraints.txt --requirement requirements.txt
