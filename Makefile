@@ -1,6 +1,7 @@
 # Every target does its own set-up in .venv, with plain venv and pip. Nothing is installed outside of this folder.
 #
 #   make demo     sample catalogue, training, index, page on http://127.0.0.1:7860  (PORT=…; HEADLESS=1 stops once it serves)
+#   make serve    an HTTP API over the same, with the page, on http://127.0.0.1:8000  (PORT=…)
 #   make test     the tests, on all cores  (ARGS="tests/model -k fusion" for some of them; JOBS=0 in one process)
 #   make lint     style, import order, types
 #   make fuzz     every reader of strangers' bytes, MINUTES=10 each, by atheris; what is found stays in tests/fuzz/corpus
@@ -8,7 +9,6 @@
 #   make clean    remove what these made
 
 PYTHON ?= python3
-PORT ?= 7860
 HEADLESS ?=
 ARGS ?=
 JOBS ?= logical
@@ -17,13 +17,26 @@ MINUTES ?= 10
 BIN := .venv/bin
 DEMO_CSV := demo/openmoji/openmoji.csv
 
-.PHONY: demo test lint fuzz audit clean
+.PHONY: demo serve test lint fuzz audit clean
 
-demo: .venv/installed
+define build_demo
 	$(BIN)/likewise sample openmoji demo/openmoji
 	$(BIN)/likewise train $(DEMO_CSV) --output demo/run
 	$(BIN)/likewise index demo/run --data $(DEMO_CSV)
+endef
+
+demo: PORT ?= 7860
+demo: .venv/installed
+	$(build_demo)
 	$(BIN)/likewise demo demo/run --port $(PORT) $(if $(filter-out 0,$(HEADLESS)),--check)
+
+serve: PORT ?= 8000
+serve: .venv/installed-serve demo/run/store.json
+	$(BIN)/likewise serve demo/run --port $(PORT)
+
+# Written last, when there is an index.
+demo/run/store.json: | .venv/installed
+	$(build_demo)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -rs --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
@@ -54,6 +67,10 @@ clean:
 		exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-serve: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[serve]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

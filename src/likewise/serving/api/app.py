@@ -13,14 +13,23 @@ from likewise.serving.api.embeddings import embedding_routes
 from likewise.serving.api.health import health_routes
 from likewise.serving.api.item_writes import item_write_routes
 from likewise.serving.api.items import item_routes
-from likewise.serving.api.problems import PROBLEM_RESPONSES, add_problems
+from likewise.serving.api.problems import PROBLEM_RESPONSES, Problem, add_problems
 from likewise.serving.api.schemas import BatchRequest, EmbeddingRequest, SearchRequest
 from likewise.serving.api.search import search_routes
 from likewise.serving.service import SearchService
 
 _ITEMS = b"/v1/items/"
 _DESCRIPTION = "Search a catalogue by words, pictures and items; see the guide on serving."
-_BODIES = (SearchRequest, BatchRequest, EmbeddingRequest)
+_BODIES = (SearchRequest, BatchRequest, EmbeddingRequest, Problem)
+_TAGS = [
+    {
+        "name": "search",
+        "description": "Queries of words, pictures and items; completions; how many items have which values.",
+    },
+    {"name": "items", "description": "What the index keeps of an item."},
+    {"name": "embeddings", "description": "The vectors behind a search, for clients that speak OpenAI's API."},
+    {"name": "health", "description": "For those who run the server."},
+]
 
 
 def create_api(service: SearchService) -> FastAPI:
@@ -33,6 +42,8 @@ def create_api(service: SearchService) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
         separate_input_output_schemas=False,
+        openapi_tags=_TAGS,
+        generate_unique_id_function=lambda route: route.name,  # clients are generated with these names
     )
     created = int(datetime.fromisoformat(service.index.metadata.created).timestamp())
     routers = (
@@ -52,9 +63,11 @@ def create_api(service: SearchService) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the bodies that are read by hand."""
+    """The OpenAPI document, with what is read and answered by hand."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
         _, bodies = models_json_schema(
             [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
         )

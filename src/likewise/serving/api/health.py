@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from likewise.errors import MissingExtraError, UserError
 from likewise.serving.api.answers import JsonAnswer
-from likewise.serving.api.problems import ProblemError
+from likewise.serving.api.problems import ProblemError, describe_problems
 from likewise.serving.api.schemas import State
 from likewise.serving.service import SearchService
 
@@ -20,11 +20,16 @@ def health_routes(service: SearchService) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/livez", summary="Whether the server answers at all", response_model=State)
-    async def live() -> Response:
+    async def check_live() -> Response:
         return JsonAnswer({"status": "ok"})
 
-    @router.get("/readyz", summary="Whether a query can be encoded and searched", response_model=State)
-    async def ready() -> Response:
+    @router.get(
+        "/readyz",
+        summary="Whether a query can be encoded and searched",
+        response_model=State,
+        responses=describe_problems(503),
+    )
+    async def check_ready() -> Response:
         try:
             await asyncio.wait_for(service.check(), service.limits.seconds)
         except UserError as error:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response
 
 from likewise.serving.api.answers import JsonAnswer, describe_item
-from likewise.serving.api.problems import ProblemError
+from likewise.serving.api.problems import ProblemError, describe_problems
 from likewise.serving.api.requests import build_search, until_client_leaves
 from likewise.serving.api.schemas import (
     LONGEST_FILTER,
@@ -27,7 +27,7 @@ ItemId = Annotated[str, Path(min_length=1, max_length=3 * LONGEST_ID, descriptio
 
 def item_routes(service: SearchService) -> APIRouter:
     """The routes that read items."""
-    router = APIRouter(prefix="/items", tags=["items"])
+    router = APIRouter(prefix="/items", tags=["items"], responses=describe_problems(404))
 
     @router.get("/{id}", summary="One item", response_model=ItemAnswer)
     async def read_item(id: ItemId) -> Response:

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,12 +15,24 @@ from starlette.responses import Response
 from likewise.errors import UserError
 from likewise.retrieval.items import UnknownItemError
 from likewise.serving.lanes import DeadlinePassed, Overloaded
-from likewise.serving.problems import Problem, ProblemResponse, title_of
+from likewise.serving.problems import ProblemResponse, title_of
 
 log = logging.getLogger(__name__)
 
 _PARAMETER = re.compile(r"(?!(?:str|int|float|bool|body|query|path)$)[a-z_]+")  # not the name of an alternative
 _LONGEST_NAME = 100  # characters of a key that a stranger made up, in a message
+_EXAMPLES = {
+    400: "Invalid JSON: EOF while parsing a string at line 1 column 9",
+    401: "send a key: Authorization: Bearer KEY",
+    403: "this key may not do that",
+    404: 'there is no item "sku-9"',
+    413: "a request has at most 1,000,000 bytes",
+    415: "send application/json here, not 'text/plain'",
+    422: 'there is no column "prise"; did you mean price?',
+    429: "too much is waiting here: try again later",
+    500: "the server failed; its log says why",
+    503: "there was no time to answer: try again later",
+}
 
 
 class ProblemError(Exception):
@@ -88,7 +101,23 @@ def add_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer)
 
 
-PROBLEM_RESPONSES: dict[int | str, dict[str, object]] = {
-    status: {"model": Problem, "description": title_of(status), "content": {"application/problem+json": {}}}
-    for status in (400, 401, 403, 413, 415, 422, 429, 500, 503)
-}
+def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of problems, by their status."""
+    return {status: _describe_response(status) for status in statuses}
+
+
+def _describe_response(status: int) -> dict[str, Any]:
+    example = {"type": "about:blank", "title": title_of(status), "status": status, "detail": _EXAMPLES[status]}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    described: dict[str, Any] = {
+        "description": title_of(status),
+        "content": {"application/problem+json": {"schema": schema, "example": example}},
+    }
+    if status in (429, 503):
+        described["headers"] = {
+            "Retry-After": {"description": "seconds until it may work", "schema": {"type": "integer", "minimum": 1}}
+        }
+    return described
+
+
+PROBLEM_RESPONSES = describe_problems(400, 401, 403, 413, 415, 422, 429, 500, 503)

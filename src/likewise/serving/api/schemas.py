@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from likewise.serving.api.problems import Problem
+
 MOST_HITS = 1_000
 MOST_OFFSET = 10_000
 MOST_TERMS = 32
@@ -23,6 +25,20 @@ Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _shown(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+_FIELDS = {"title": "red shirt", "brand": "Acme", "price": 19.0}
+_THUMBNAIL = "/v1/items/sku-1001/thumbnail?picture=5e884898da28047151d0e56f8dc62927"
+_SEARCH_ANSWER = {
+    "hits": [{"id": "sku-1001", "score": 0.61, "fields": _FIELDS, "thumbnail": _THUMBNAIL}],
+    "facets": {"brand": [{"value": "Acme", "count": 12}]},
+    "took_ms": {"encode": 4.1, "search": 0.9, "fetch": 0.3, "total": 5.5},
+    "index": {"version": "3f9a2c41d0b84e7f", "model": "0f1e2d3c4b5a6978", "items": 1900},
+}
 
 
 class WeightedText(_Strict):
@@ -108,6 +124,10 @@ class SearchRequest(_Strict):
 class BatchRequest(_Strict):
     """Several searches at once."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"searches": [{"text": "red shirt"}, {"like": "sku-1003", "k": 5}]}]}
+    )
+
     searches: list[SearchRequest] = Field(min_length=1, max_length=MOST_SEARCHES)
 
 
@@ -138,6 +158,8 @@ class IndexState(BaseModel):
 class SearchAnswer(BaseModel):
     """The hits of a search."""
 
+    model_config = _shown(_SEARCH_ANSWER)
+
     hits: list[HitAnswer]
     facets: dict[str, list[FacetCount]] = Field(default={}, description="by column, the most frequent first")
     took_ms: dict[str, float] = Field(description="milliseconds of encode, search, fetch and total")
@@ -147,11 +169,15 @@ class SearchAnswer(BaseModel):
 class BatchAnswer(BaseModel):
     """The answers of several searches, in order; one that failed is a problem instead."""
 
-    answers: list[dict[str, Any]]
+    model_config = _shown({"answers": [_SEARCH_ANSWER]})
+
+    answers: list[SearchAnswer | Problem]
 
 
 class ItemAnswer(BaseModel):
     """An item as the index keeps it."""
+
+    model_config = _shown({"id": "sku-1001", "fields": _FIELDS, "thumbnail": _THUMBNAIL})
 
     id: str
     fields: dict[str, Any]
@@ -179,11 +205,15 @@ class BulkAnswer(BaseModel):
 class SuggestAnswer(BaseModel):
     """Titles that complete what was typed."""
 
+    model_config = _shown({"suggestions": ["red shirt", "red shoes"]})
+
     suggestions: list[str]
 
 
 class FacetsAnswer(BaseModel):
     """Values of columns and how many items have them."""
+
+    model_config = _shown({"facets": {"brand": [{"value": "Acme", "count": 12}]}, "items": 30, "counted": 30})
 
     facets: dict[str, list[FacetCount]] = Field(description="by column, the most frequent first")
     items: int = Field(description="items that meet the filter")
@@ -234,6 +264,15 @@ class Usage(BaseModel):
 class EmbeddingAnswer(BaseModel):
     """OpenAI's answer with embeddings."""
 
+    model_config = _shown(
+        {
+            "object": "list",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.03, -0.06, 0.02]}],
+            "model": "likewise/query",
+            "usage": {"prompt_tokens": 9, "total_tokens": 9},
+        }
+    )
+
     object: Literal["list"] = "list"
     data: list[Embedding]
     model: str
@@ -251,6 +290,13 @@ class ModelEntry(BaseModel):
 
 class ModelList(BaseModel):
     """OpenAI's list of models."""
+
+    model_config = _shown(
+        {
+            "object": "list",
+            "data": [{"id": "likewise/query", "object": "model", "created": 1767261600, "owned_by": "likewise"}],
+        }
+    )
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
