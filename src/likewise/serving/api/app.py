@@ -13,9 +13,10 @@ from likewise.serving.api.embeddings import embedding_routes
 from likewise.serving.api.health import health_routes
 from likewise.serving.api.item_writes import item_write_routes
 from likewise.serving.api.items import item_routes
-from likewise.serving.api.problems import PROBLEM_RESPONSES, Problem, add_problems
+from likewise.serving.api.problems import PROBLEM_RESPONSES, add_problems
 from likewise.serving.api.schemas import BatchRequest, EmbeddingRequest, SearchRequest
 from likewise.serving.api.search import search_routes
+from likewise.serving.problems import Problem
 from likewise.serving.service import SearchService
 
 _ITEMS = b"/v1/items/"

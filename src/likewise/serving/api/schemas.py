@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from likewise.serving.api.problems import Problem
+from likewise.serving.problems import Problem
 
 MOST_HITS = 1_000
 MOST_OFFSET = 10_000
