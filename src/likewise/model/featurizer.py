@@ -93,10 +93,18 @@ class Featurizer:
     Args:
         encoder: already on `device`.
         dtype: torch.float32 or torch.bfloat16 (then under autocast).
+        run: what makes features of prepared inputs in the encoder's place, such as `PackedText`.
     """
 
-    def __init__(self, encoder: Encoder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        device: torch.device,
+        dtype: torch.dtype,
+        run: Callable[[dict[str, Tensor]], Tensor] | None = None,
+    ) -> None:
         self.encoder = encoder
+        self._run = run or encoder
         self.device = device
         self.dtype = dtype
         self._recent = _RecentFeatures(_REMEMBERED_TEXTS)
@@ -107,7 +115,7 @@ class Featurizer:
         enabled = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled):
             parts = [
-                (self.encoder(part) if cut is None else self.encoder.forward_to(part, cut)).float()
+                (self._run(part) if cut is None else self.encoder.forward_to(part, cut)).float()
                 for part in self._parts(moved)
             ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]

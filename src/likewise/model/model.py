@@ -66,6 +66,7 @@ class Model:
         self.device = device
         self.precision = precision  # "text" and "image" → "float32" or "bfloat16"
         self._featurizers: dict[str, Featurizer] = {}
+        self._packed_queries: Featurizer | None = None
         self._fingerprint: tuple[object, str] | None = None
 
     @classmethod
@@ -172,6 +173,20 @@ class Model:
             self._featurizers[modality] = Featurizer(self.encoder(modality), self.device, dtype)
         return self._featurizers[modality]
 
+    def pack_queries(self) -> bool:
+        """Encode queries from weights packed in bfloat16 from now on, where that is faster; whether it is.
+
+        For a server: a query takes about half the time, and its vector has a cosine of at least 0.9999 to what it was.
+        Items are encoded as before. It takes half the memory of the text encoder's layers more.
+        """
+        if self._packed_queries is None and self.device.type == "cpu":
+            from likewise.encoders.packed_text import PackedText  # needs transformers, which not every encoder does
+
+            packed = PackedText.build(self.encoder("text"))
+            if packed is not None:
+                self._packed_queries = Featurizer(packed.encoder, self.device, torch.float32, run=packed)
+        return self._packed_queries is not None
+
     def feature_cache(
         self, modality: Modality, cache: Path, cut: int | None = None, mirror: bool = False
     ) -> FeatureCache:
@@ -183,11 +198,12 @@ class Model:
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Query embeddings (n, dim) float32, unit norm."""
+        featurizer = self._packed_queries or self.featurizer("text")
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         done = 0
         for batch in batches(texts, _QUERY_BATCH):
             with torch.inference_mode():
-                encoded = self.network.query(self.featurizer("text").texts(batch, prompt="query"))
+                encoded = self.network.query(featurizer.texts(batch, prompt="query"))
             vectors[done : done + len(batch)] = encoded.cpu().numpy()
             done += len(batch)
         return vectors
