@@ -117,7 +117,9 @@ class ItemWriter:
             given = clean_rows(rows, _find_types(content.schema))
             found = self._find_pictures(given, pictures, rules)
             while True:
-                blank: dict[str, Any] = {column.name: [] if column.name == "image" else None for column in content.schema.columns}
+                blank: dict[str, Any] = {
+                    column.name: [] if column.name == "image" else None for column in content.schema.columns
+                }
                 items = self._prepare([blank | row for row in given], found, content, rules)
                 written = self._write(store, items, content)
                 if written is not None:
