@@ -539,6 +539,8 @@ def _convert_cells(cells: list[Any], name: str, kind: pl.DataType) -> pl.Series:
     """Cells as a store gives them back in a column of another type, blank where they do not fit."""
     if kind == pl.String:
         return pl.Series(name, [format_cell(cell) for cell in cells], kind)
+    if kind.is_integer():
+        cells = [cell if not isinstance(cell, float) or cell.is_integer() else None for cell in cells]
     try:
         return pl.Series(name, cells, kind, strict=False)
     except (TypeError, pl.exceptions.PolarsError):
