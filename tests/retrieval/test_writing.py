@@ -235,7 +235,9 @@ def test_a_bad_picture_is_a_sentence_and_nothing_is_written(index: Index, tmp_pa
 
 def test_a_picture_beyond_the_limits_is_refused(index: Index) -> None:
     for limits in (ImageSettings(max_bytes=50), ImageSettings(max_pixels=100)):
-        with pytest.raises(PictureError, match=r"item 'p1': the picture has (more bytes than allowed|40 × 30 pixels; at most 100)"):
+        with pytest.raises(
+            PictureError, match=r"item 'p1': the picture has (more bytes than allowed|40 × 30 pixels; at most 100)"
+        ):
             index.upsert([{"id": "p1"}], pictures={"p1": [picture((1, 2, 3))]}, images=limits)
 
 
@@ -353,7 +355,7 @@ def test_writers_in_several_threads_lose_nothing(tmp_path: Path, model: FakeMode
         try:
             for turn in range(25):
                 handles[name % 2].upsert([{"id": f"{name}-{turn}", "title": f"hat w{name}x{turn}"}])
-                handles[name % 2].patch("a1", {f"price": float(turn)} if name else {"stock": turn})
+                handles[name % 2].patch("a1", {"price": float(turn)} if name else {"stock": turn})
                 if turn % 5 == 4:
                     handles[name % 2].delete([f"{name}-{turn - 1}"])
         except Exception as error:

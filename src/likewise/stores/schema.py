@@ -196,9 +196,8 @@ def _stored_cells(items: pl.DataFrame, column: Column) -> pl.Series:
             filled = [None if blank else True for blank in cells.is_null().to_list()]
         return pl.Series(column.stored, filled, pl.Boolean)
     cells = cells.cast(stored_as).alias(column.stored)
-    if kind == "number":  # JSON has no NaN and no infinity, so such cells are blank
-        if not np.isfinite(cells.drop_nulls().to_numpy()).all():
-            cells = cells.set(~cells.is_finite().fill_null(True), None)
+    if kind == "number" and not np.isfinite(cells.drop_nulls().to_numpy()).all():
+        cells = cells.set(~cells.is_finite().fill_null(True), None)  # JSON has no NaN and no infinity: they are blank
     return cells
 
 
