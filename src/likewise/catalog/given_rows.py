@@ -15,7 +15,7 @@ from likewise.catalog.columns import check_ids, unknown_column_error
 from likewise.catalog.image_cells import parse_image_cells
 from likewise.catalog.json_lines import format_cell
 from likewise.catalog.report import Report
-from likewise.catalog.rows import INTEGER, NULL_WORDS, NUMBER, clean_cells, clean_text
+from likewise.catalog.rows import CONTROL, INTEGER, NULL_WORDS, NUMBER, clean_cells, clean_text
 from likewise.errors import UserError
 
 LONGEST_ID = 512  # characters
@@ -77,7 +77,7 @@ def check_sources(id: str, sources: Sequence[str]) -> None:
 
 
 def _clean_texts(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[str | None]]:
-    """The cells of some columns, and the ids, as texts; all at once, because each step takes long for one cell."""
+    """The cells of some columns, and the ids, as texts, cleaned."""
     ids = []
     for number, row in enumerate(rows, 1):
         id = row.get("id")
@@ -85,14 +85,19 @@ def _clean_texts(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dic
             raise UserError(f"the id of item {number} must be a text, not {id!r:.60}")
         ids.append(format_cell(id))
     columns = {"id": ids} | {name: [format_cell(row.get(name)) for row in rows] for name in names}
-    table = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
-    numbers = pl.int_range(1, len(table) + 1, eager=True)
-    table = clean_cells(table, numbers, Report())
-    texts = {name: [None if text in NULL_WORDS else text for text in table[name].to_list()] for name in columns}
+    texts = {name: [_clean_cell(cell) for cell in cells] for name, cells in columns.items()}
     for name in ("title", "description"):
-        if name in texts and any("<" in text or "&" in text for text in texts[name] if text is not None):
-            texts[name] = clean_text(table[name], numbers, Report()).to_list()
+        cells = texts.get(name, [])
+        if any("<" in cell or "&" in cell for cell in cells if cell is not None):
+            numbers = pl.int_range(1, len(cells) + 1, eager=True)
+            texts[name] = clean_text(pl.Series(name, cells, pl.String), numbers, Report()).to_list()
     return texts
+
+
+def _clean_cell(cell: str | None) -> str | None:
+    """The cell that `clean_cells` and `blank_null_words` make, faster for a few."""
+    text = re.sub(CONTROL, "", cell).strip() if cell is not None else ""
+    return None if not text or text in NULL_WORDS else text
 
 
 def _check_ids(ids: Sequence[str | None]) -> list[str]:

@@ -15,7 +15,7 @@ from likewise.catalog.report import Report
 from likewise.catalog.table import read_table
 from likewise.config import ImageSettings
 
-_CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 NULL_WORDS = ("null", "nan")  # what programs write for nothing; None and NA may be real titles
 _HIDDEN = r"(?is)<(?:script\b.*?</script|style\b.*?</style|!--.*?--)\s*>"
 _TAG = (
@@ -175,10 +175,10 @@ def clean_cells(table: pl.DataFrame, row_numbers: pl.Series, report: Report) -> 
     texts = [name for name, kind in table.schema.items() if kind == pl.String]
     if not texts:
         return table
-    dirty = table.select(pl.any_horizontal(pl.col(texts).str.contains(_CONTROL).fill_null(False))).to_series()
+    dirty = table.select(pl.any_horizontal(pl.col(texts).str.contains(CONTROL).fill_null(False))).to_series()
     if dirty.any():
         report.count_rows("control-characters", row_numbers.filter(dirty).to_list())
-        table = table.with_columns(pl.col(texts).str.replace_all(_CONTROL, ""))
+        table = table.with_columns(pl.col(texts).str.replace_all(CONTROL, ""))
     stripped = pl.col(texts).str.strip_chars()
     return table.with_columns(stripped).with_columns(_nullify_blank(pl.col(texts)))
 
@@ -206,7 +206,7 @@ def clean_text(text: pl.Series, row_numbers: pl.Series, report: Report) -> pl.Se
     plain = pl.col("text").str.replace_all(_HIDDEN, " ").str.replace_all(_TAG, " ")
     frame = frame.with_columns(pl.when("tags").then(plain).otherwise("text").alias("text"))
     unescaped = pl.Series("text", [html.unescape(cell) for cell in frame.filter("marked")["text"]], pl.String)
-    unescaped = unescaped.str.replace_all(_CONTROL, "").str.replace_all(r"[ \t\x{a0}]+", " ")
+    unescaped = unescaped.str.replace_all(CONTROL, "").str.replace_all(r"[ \t\x{a0}]+", " ")
     unescaped = unescaped.str.replace_all(r"\s*\n\s*", "\n").str.strip_chars()
     unescaped = unescaped.to_frame().select(_nullify_blank(pl.col("text"))).to_series()
     return frame["text"].scatter(marked.arg_true(), unescaped)

@@ -27,6 +27,7 @@ def index(
     data: Data,
     where: Where = None,
     update: Switch = False,
+    prune: Switch = False,
     dim: int | None = None,
     store: StoreUri = None,
     target_recall: float | None = None,
@@ -44,6 +45,8 @@ def index(
     ----------
     update
         Update an existing index: encode new and changed items only, and remove those no longer in the catalogue.
+    prune
+        With --update: also remove items that the catalogue lacks because they were written singly, from Python or HTTP.
     dim
         Truncate vectors to this many dimensions to save memory; see `matryoshka` in the training guide.
     target_recall
@@ -59,6 +62,8 @@ def index(
     from likewise.retrieval.index import Index
     from likewise.stores.search_target import show_bytes
 
+    if prune and not update:
+        raise UserError("--prune applies to --update: a new index holds the items of the catalogue alone")
     credentials = read_credentials()
     model = Model.load(run, device)
     if update:
@@ -71,7 +76,7 @@ def index(
         if dim is not None:
             raise UserError("--dim applies to a new index: --update keeps the dimensions that it has")
         opened = Index.open(run, model, store=store, credentials=credentials)
-        say(f"{opened.update(catalog.read(data, where))}")
+        say(f"{opened.update(catalog.read(data, where), prune=prune)}")
         say(f"{len(opened):,} items can be searched")
         return
     built = Index.build(

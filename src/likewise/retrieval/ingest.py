@@ -139,6 +139,8 @@ class CatalogSnapshot:
 
     def select(self, rows: Sequence[int]) -> "CatalogSnapshot":
         """Some of the rows."""
+        if _are_all(rows, len(self.table)):
+            return self
         return CatalogSnapshot(
             self.table[list(rows)],
             [self.pictures[row] for row in rows],
@@ -291,6 +293,15 @@ class Changes:
         return ", ".join(f"{number:,} {what}" for what, number in parts.items())
 
 
+def _are_all(rows: Sequence[int], count: int) -> bool:
+    """Whether some rows are all, in their order; selecting from a table of one row takes longer than that row is worth.
+
+    Args:
+        count: of all.
+    """
+    return len(rows) == count and all(row == place for place, row in enumerate(rows))
+
+
 def build(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str) -> None:
     """Build a new index; items with a NaN vector are left out and counted.
 
@@ -373,7 +384,8 @@ class EncodedRows:
         missing = [row for row in rows if row not in self._places]
         if missing or not self._parts:
             self._places.update({row: (len(self._parts), place) for place, row in enumerate(missing)})
-            part = ItemEmbeddings.encode(self._model, self._catalog.select(missing), field_vectors=self._field_vectors)
+            catalog = self._catalog if _are_all(missing, len(self._catalog)) else self._catalog.select(missing)
+            part = ItemEmbeddings.encode(self._model, catalog, field_vectors=self._field_vectors)
             self._parts.append(part)
 
     def holds(self, rows: Sequence[int]) -> bool:
@@ -527,6 +539,8 @@ def _convert_cells(cells: list[Any], name: str, kind: pl.DataType) -> pl.Series:
     """Cells as a store gives them back in a column of another type, blank where they do not fit."""
     if kind == pl.String:
         return pl.Series(name, [format_cell(cell) for cell in cells], kind)
+    if kind.is_integer():
+        cells = [cell if not isinstance(cell, float) or cell.is_integer() else None for cell in cells]
     try:
         return pl.Series(name, cells, kind, strict=False)
     except (TypeError, pl.exceptions.PolarsError):

@@ -149,7 +149,8 @@ class BookkeepingColumns:
                 "further": pl.List(pl.List(pl.String)),
             },
         )
-        return table.with_columns(about.to_struct(self.name), pl.lit(written, pl.Int64).alias(self.written))
+        times = pl.Series(self.written, [written], pl.Int64).new_from_index(0, len(table))
+        return table.hstack([about.to_struct(self.name), times])
 
     def user_schema(self, schema: Schema) -> Schema:
         """The schema without the bookkeeping: the columns that a user may name."""

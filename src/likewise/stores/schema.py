@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
-from polars import selectors
 
 from likewise.catalog.columns import unknown_column_error
 from likewise.catalog.filters_polars import read_numbers
@@ -149,7 +149,7 @@ def stored_columns(items: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     for name in items.columns:
         if name not in known:
             raise UserError(f'the store has no column "{name}": build it again with the new columns')
-    if ID not in items.columns or items[ID].dtype != pl.String or (items[ID].fill_null("") == "").any():
+    if ID not in items.columns or items[ID].dtype != pl.String or not all(items[ID].to_list()):
         raise UserError("every item of a store needs an id, which is a text and not blank")
     stored = [_stored_cells(items, column) for column in schema.columns]
     stored += [
@@ -157,8 +157,8 @@ def stored_columns(items: pl.DataFrame, schema: Schema) -> pl.DataFrame:
         for column, cells in zip(schema.columns, stored, strict=True)
         if column.numbers
     ]
-    frame = pl.DataFrame(stored).select(*schema.stored_types)
-    return frame.with_columns(pl.Series(FIELDS, _documents(items, schema), pl.String))
+    frame = pl.DataFrame(stored)[list(schema.stored_types)]  # unlike a lazy plan, these cost little for one item
+    return frame.hstack([pl.Series(FIELDS, _documents(items, schema), pl.String)])
 
 
 def _check_format(format: int) -> None:
@@ -191,20 +191,25 @@ def _stored_cells(items: pl.DataFrame, column: Column) -> pl.Series:
             f'the column "{column.name}" of the store is of the kind {column.kind}, but the items\' is {kind}'
         )
     if kind in ("list", "other"):
-        filled = cells.is_not_null() if kind == "other" else cells.list.len().fill_null(0) > 0
-        return pl.select(pl.when(filled).then(True).alias(column.stored)).to_series()
+        filled = [True if cell else None for cell in cells.to_list()] if kind == "list" else None
+        if filled is None:
+            filled = [None if blank else True for blank in cells.is_null().to_list()]
+        return pl.Series(column.stored, filled, pl.Boolean)
     cells = cells.cast(stored_as).alias(column.stored)
-    if kind == "number":  # JSON has no NaN and no infinity, so such cells are blank
-        cells = cells.set(~cells.is_finite().fill_null(True), None)
+    if kind == "number" and not np.isfinite(cells.drop_nulls().to_numpy()).all():
+        cells = cells.set(~cells.is_finite().fill_null(True), None)  # JSON has no NaN and no infinity: they are blank
     return cells
 
 
 def _documents(items: pl.DataFrame, schema: Schema) -> list[str]:
     """A JSON text for each row, with all columns of the schema in its order."""
     names = [column.name for column in schema.columns]
-    rows = items.select(name if name in items.columns else pl.lit(None).alias(name) for name in names)
-    floats = selectors.float()
-    rows = rows.with_columns(pl.when(floats.is_finite()).then(floats))  # JSON has no NaN and no infinity
+    nothing = pl.Series([None], dtype=pl.Null).new_from_index(0, len(items))
+    rows = pl.DataFrame([items[name] if name in items.columns else nothing.alias(name) for name in names])
+    floats = [name for name, kind in rows.schema.items() if kind.is_float()]
+    if not all(np.isfinite(rows[name].drop_nulls().to_numpy()).all() for name in floats):
+        kept = pl.col(floats)
+        rows = rows.with_columns(pl.when(kept.is_finite()).then(kept))  # JSON has no NaN and no infinity
     if not any(kind.is_nested() for kind in rows.dtypes):
         return [_ENCODER.encode(row) for row in rows.iter_rows(named=True)]
     return [

@@ -15,7 +15,7 @@ import numpy as np
 
 from likewise.checksums import IndexManifest
 from likewise.parsing import read_json
-from likewise.retrieval.lexical.postings import Postings, hash_text, load_array, save_array
+from likewise.retrieval.lexical.postings import Postings, hash_ids, hash_text, load_array, save_array
 from likewise.retrieval.lexical.recent import RecentItems
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
 
@@ -59,6 +59,20 @@ class Segment:
     def count(self) -> int:
         """The number of items that were not deleted."""
         return int(np.count_nonzero(self.alive))
+
+    @cached_property
+    def dead(self) -> np.ndarray:
+        """The items that were deleted, ascending."""
+        return np.flatnonzero(~self.alive)
+
+    def count_alive(self, rows: np.ndarray) -> int:
+        """How many of some items, ascending, were not deleted."""
+        if self.whole or not len(rows):
+            return len(rows)
+        if len(self.dead) > len(rows):
+            return int(np.count_nonzero(self.alive[rows]))
+        places = np.minimum(np.searchsorted(rows, self.dead), len(rows) - 1)
+        return len(rows) - int(np.count_nonzero(rows[places] == self.dead))
 
     @cached_property
     def words(self) -> int:
@@ -130,7 +144,7 @@ class BM25Index:
             total += self._add(hash_text(token), weight, scores, information, optional=token in wholes)
         for part, values in zip(self.parts, scores, strict=True):
             if not part.whole:
-                values[~part.alive] = 0.0
+                values[part.dead] = 0.0
         return LexicalMatches(self.parts, scores, information, total)
 
     def _add(
@@ -142,10 +156,7 @@ class BM25Index:
             That frequency; 0 for an optional word that stands nowhere.
         """
         found = [part.postings.find_postings(token) for part in self.parts]
-        frequency = sum(
-            len(rows) if part.whole else int(part.alive[rows].sum())
-            for part, (rows, _) in zip(self.parts, found, strict=True)
-        )
+        frequency = sum(part.count_alive(rows) for part, (rows, _) in zip(self.parts, found, strict=True))
         if optional and not frequency:
             return 0.0
         tells = weight * float(np.log(1.0 + (self.count - frequency + 0.5) / (frequency + 0.5)))
@@ -169,6 +180,7 @@ class LexicalMatches:
         self._scores = scores
         self._information = information
         self._total = total
+        self._located: tuple[Sequence[str], list[np.ndarray]] = ((), [np.empty(0, np.int64) for _ in parts])
 
     @cached_property
     def _found(self) -> list[np.ndarray]:
@@ -227,8 +239,10 @@ class LexicalMatches:
 
     def _gather(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
         found = np.zeros(len(ids), np.float32)
-        for part, of_part in zip(self._parts, values, strict=True):
-            rows = part.postings.find_rows(ids)
+        if self._located[0] != ids:  # scores and coverage are asked for the same ones
+            hashes = hash_ids(ids)
+            self._located = ids, [part.postings.find_rows(ids, hashes) for part in self._parts]
+        for part, of_part, rows in zip(self._parts, values, self._located[1], strict=True):
             known = np.flatnonzero(rows >= 0)
             alive = known[part.alive[rows[known]]]
             found[alive] = of_part[rows[alive]]

@@ -28,6 +28,11 @@ def hash_text(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+def hash_ids(ids: Sequence[str]) -> np.ndarray:
+    """(len(ids),) uint64."""
+    return np.array([hash_text(id) for id in ids], np.uint64)
+
+
 def load_array(file: Path, *, mapped: bool = False) -> np.ndarray:
     """What `np.save` wrote; safe to call from several threads.
 
@@ -41,7 +46,7 @@ def load_array(file: Path, *, mapped: bool = False) -> np.ndarray:
         OSError, EOFError, ValueError: the file is missing or damaged.
     """
     with _parsing:
-        return np.load(file, mmap_mode="r" if mapped else None)
+        return np.asarray(np.load(file, mmap_mode="r" if mapped else None))  # each part of a memmap costs microseconds
 
 
 def save_array(file: Path, array: np.ndarray) -> None:
@@ -122,11 +127,15 @@ class Postings:
         part = slice(int(self.arrays.starts[place]), int(self.arrays.starts[place + 1]))
         return self.arrays.rows[part], self.arrays.counts[part]
 
-    def find_rows(self, ids: Sequence[str]) -> np.ndarray:
-        """(len(ids),) int64, the item of each id; -1 where there is none."""
+    def find_rows(self, ids: Sequence[str], hashes: np.ndarray | None = None) -> np.ndarray:
+        """(len(ids),) int64, the item of each id; -1 where there is none.
+
+        Args:
+            hashes: of the ids, where they are known.
+        """
         if not len(self) or not len(ids):
             return np.full(len(ids), -1)
-        hashes = np.array([hash_text(id) for id in ids], np.uint64)
+        hashes = hash_ids(ids) if hashes is None else hashes
         places, wanted = np.searchsorted(self.arrays.hashes, hashes), pl.Series(list(ids), dtype=pl.String)
         found = np.full(len(ids), -1)
         open_ids = np.arange(len(ids))

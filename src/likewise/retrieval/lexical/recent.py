@@ -80,8 +80,8 @@ class RecentItems:
         pairs = np.array(found, np.int32).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1].astype(np.uint8)
 
-    def find_rows(self, ids: Sequence[str]) -> np.ndarray:
-        """(len(ids),) int64, the newest row of each id; -1 where there is none."""
+    def find_rows(self, ids: Sequence[str], hashes: np.ndarray | None = None) -> np.ndarray:
+        """(len(ids),) int64, the newest row of each id; -1 where there is none; nothing needs their hashes."""
         return np.array([self._find_row(id) for id in ids], np.int64)
 
     def _find_row(self, id: str) -> int:

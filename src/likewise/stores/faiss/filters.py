@@ -1,6 +1,7 @@
 """Filters over columns in memory, and the sets of rows that they leave."""
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -8,9 +9,17 @@ import faiss
 import numpy as np
 import polars as pl
 
-from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or
+from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Operator, Or
 
 _faiss: Any = faiss  # its type stubs lack a part of what is used here
+_COMPARISONS: dict[Operator, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 class Selection:
@@ -50,7 +59,21 @@ def evaluate_condition(condition: Condition, columns: pl.DataFrame) -> np.ndarra
     Returns:
         (rows,) bool.
     """
-    return columns.select(_expression(condition).alias("meets")).to_series().to_numpy()
+    fast = _compare_integers(condition, columns)
+    return columns.select(_expression(condition).alias("meets")).to_series().to_numpy() if fast is None else fast
+
+
+def _compare_integers(condition: Condition, columns: pl.DataFrame) -> np.ndarray | None:
+    """The same for an integer column without blanks, such as a time of writing, which every write looks at.
+
+    A Polars expression takes longer to be planned than this takes for a hundred thousand rows.
+    """
+    if not isinstance(condition, Compare) or type(condition.value) is not int:
+        return None
+    cells = columns[condition.column]
+    if cells.dtype != pl.Int64 or cells.null_count() or not -(2**63) <= condition.value < 2**63:
+        return None
+    return _COMPARISONS[condition.operator](cells.to_numpy(), condition.value)
 
 
 def find_columns(condition: Condition) -> Iterator[str]:

@@ -26,6 +26,7 @@ _GLANCE = 0.2  # seconds between looks at what others have written
 _LONGEST_DELTA = 10_000  # items, or a part of the segment, that are searched one by one before they join it
 _LONGEST_PART = 0.02
 _MOST_DEAD = 0.2
+_MOST_BEHIND = 5  # times that length, after which writes wait for the compaction
 
 
 class Replica:
@@ -43,6 +44,8 @@ class Replica:
         self._version = folder
         self._end = wal.Position()
         self._glanced = 0.0
+        self._starting = threading.Lock()
+        self._compacting: threading.Thread | None = None
         self._content: Snapshot
         with self._writing:
             self._follow()
@@ -91,8 +94,7 @@ class Replica:
             self._apply(write, end)
             content = self._content
         if _is_long(content):
-            with contextlib.suppress(UserError):  # the write is safe, whatever becomes of this
-                self.compact(wait=False)
+            self._compact_in_background(wait=_is_long(content, _MOST_BEHIND))
         return len(write.ids) if isinstance(write, Delete) else 0
 
     def compact(self, *, wait: bool = True) -> None:
@@ -120,6 +122,25 @@ class Replica:
             raise explain_damaged_store(self._folder, error) from None
         except OSError as error:
             raise cannot_write(self._folder, error) from None
+
+    def _compact_in_background(self, *, wait: bool) -> None:
+        """Compact in a thread, since a write takes milliseconds and this takes seconds.
+
+        Args:
+            wait: for its end, because writes come faster than they can be compacted.
+        """
+
+        def compact() -> None:
+            with contextlib.suppress(UserError):  # the writes are safe, whatever becomes of this
+                self.compact(wait=False)
+
+        with self._starting:
+            if self._compacting is None or not self._compacting.is_alive():
+                self._compacting = threading.Thread(target=compact, name="likewise-compaction", daemon=True)
+                self._compacting.start()
+            thread = self._compacting
+        if wait:
+            thread.join()
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
@@ -202,9 +223,8 @@ class _OvertakenError(Exception):
     """Another version came into use before ours was finished."""
 
 
-def _is_long(content: Snapshot) -> bool:
+def _is_long(content: Snapshot, times: int = 1) -> bool:
     rows = content.segment.count
     dead = 0 if content.dead is None else int(content.dead.sum())
-    return len(content.delta) > max(_LONGEST_DELTA, _LONGEST_PART * rows) or dead > max(
-        _LONGEST_DELTA, _MOST_DEAD * rows
-    )
+    longest, most_dead = max(_LONGEST_DELTA, _LONGEST_PART * rows), max(_LONGEST_DELTA, _MOST_DEAD * rows)
+    return len(content.delta) > times * longest or dead > times * most_dead
