@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Scope
 
 from likewise.serving.api.app import create_api
-from likewise.serving.auth import SIGN_IN, SIGN_OUT, KeyGuard
+from likewise.serving.auth import SIGN_IN, SIGN_OUT, KeyGuard, is_write
 from likewise.serving.gradio_page.page import Page
 from likewise.serving.gradio_page.server import mounting
 from likewise.serving.keys import Keys
@@ -89,7 +89,7 @@ def protect(
     """
     metrics = service.metrics
     count_refusal = None if metrics is None else metrics.count_refusal
-    app = TimeLimit(app, service.limits.seconds + _SPARE_SECONDS)
+    app = TimeLimit(app, service.limits.seconds + _SPARE_SECONDS, is_write)
     app = ConcurrencyLimit(app, protection.max_concurrent, count_refusal)
     if protection.rate is not None:
         burst = max(1, round(protection.rate * _BURST_SECONDS))
