@@ -16,11 +16,12 @@ from likewise.serving.api.items import item_routes
 from likewise.serving.api.problems import PROBLEM_RESPONSES, add_problems
 from likewise.serving.api.schemas import BatchRequest, EmbeddingRequest, SearchRequest
 from likewise.serving.api.search import search_routes
+from likewise.serving.problems import Problem
 from likewise.serving.service import SearchService
 
 _ITEMS = b"/v1/items/"
 _DESCRIPTION = "Search a catalogue by words, pictures and items; see the guide on serving."
-_BODIES = (SearchRequest, BatchRequest, EmbeddingRequest)
+_BY_HAND = (SearchRequest, BatchRequest, EmbeddingRequest, Problem)  # models that no route declares
 
 
 def create_api(service: SearchService) -> FastAPI:
@@ -43,7 +44,7 @@ def create_api(service: SearchService) -> FastAPI:
     )
     for router in routers:
         app.include_router(router, prefix="/v1", responses=PROBLEM_RESPONSES)
-    app.include_router(health_routes(service))
+    app.include_router(health_routes(service), responses=PROBLEM_RESPONSES)
     app.include_router(documentation_routes())
     add_problems(app)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
@@ -52,11 +53,11 @@ def create_api(service: SearchService) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the bodies that are read by hand."""
+    """The OpenAPI document, with the bodies that are read by hand, and problems."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         _, bodies = models_json_schema(
-            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in _BY_HAND], ref_template="#/components/schemas/{model}"
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
         app.openapi_schema = document

@@ -89,6 +89,9 @@ def add_problems(app: FastAPI) -> None:
 
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, object]] = {
-    status: {"model": Problem, "description": title_of(status), "content": {"application/problem+json": {}}}
-    for status in (400, 401, 403, 413, 415, 422, 429, 500, 503)
+    status: {
+        "description": title_of(status),
+        "content": {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+    }
+    for status in (400, 401, 403, 404, 405, 413, 414, 415, 422, 429, 500, 503)
 }
