@@ -11,6 +11,7 @@ from likewise.serving.problems import problem
 LONGEST_PATH = 4_096  # bytes, as it is sent: room for the longest id, percent-encoded
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MAX_CONCURRENT = 64
+WRITE_SECONDS = 600.0  # many items are encoded and written in one request
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # answered however busy the server is
 
 _BODY_BYTES = 1_000_000
@@ -159,15 +160,17 @@ class TimeLimit:
     """ASGI middleware: answers 503 where an answer takes too long, and breaks off one that is not taken.
 
     The time for the body to arrive is not counted, as connections have a bound on that; the page's event streams have
-    no limit.
+    no limit. A write goes on, as it must not be done in half.
 
     Args:
-        seconds: from when the request has arrived until it is answered.
+        seconds: from when a request has arrived until it is answered.
+        is_write: whether a method and a path change the index; that may take `WRITE_SECONDS`.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, seconds: float, is_write: Callable[[str, str], bool]) -> None:
         self._app = app
         self._seconds = seconds
+        self._is_write = is_write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and cancel it when its time is over."""
@@ -175,12 +178,14 @@ class TimeLimit:
             await self._app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
+        is_write = self._is_write(scope["method"], scope["path"])
+        seconds = max(self._seconds, WRITE_SECONDS) if is_write else self._seconds
         has_begun = False
 
         async def extend() -> Message:
             message = await receive()
             if message["type"] == "http.request" and not limit.expired():
-                limit.reschedule(loop.time() + self._seconds)
+                limit.reschedule(loop.time() + seconds)
             return message
 
         async def note_start(message: Message) -> None:
@@ -189,12 +194,14 @@ class TimeLimit:
             await send(message)
 
         try:
-            async with asyncio.timeout(self._seconds) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 await self._app(scope, extend, note_start)
         except TimeoutError:
             if not limit.expired() or has_begun:
                 raise
-            detail = f"There was no answer within {self._seconds:g} seconds; ask for less, or later."
+            detail = f"There was no answer within {seconds:g} seconds; ask for less, or later."
+            if is_write:
+                detail = f"The change takes longer than {seconds:g} seconds, and goes on."
             await problem(scope, 503, detail, {"Retry-After": "1"})(scope, receive, send)
 
 

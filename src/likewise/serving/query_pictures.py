@@ -10,6 +10,7 @@ from PIL import Image
 from likewise.catalog.images.decode import decode_bytes
 from likewise.catalog.images.download import download
 from likewise.catalog.images.picture import PictureError, compute_key
+from likewise.catalog.images.sources import normalize_url
 from likewise.config import ImageSettings
 from likewise.errors import UserError
 
@@ -29,11 +30,12 @@ def parse_picture(text: str, *, allow_urls: bool, most_bytes: int) -> PictureSou
 
     Raises:
         UserError: it is none of them, is too large, or URLs are not allowed here.
+        PictureError: it is no URL that anything could be fetched from.
     """
     if text[:8].lower().startswith(("http://", "https://")):
         if not allow_urls:
             raise UserError("pictures are not fetched from URLs here: send the picture itself (base64)")
-        return PictureSource(url=text)
+        return PictureSource(url=normalize_url(text))
     if len(text) > 4 * most_bytes // 3 + 1_000:
         raise UserError(f"a picture has at most {most_bytes:,} bytes")
     head, comma, rest = text.partition(",")

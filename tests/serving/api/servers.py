@@ -24,10 +24,13 @@ def serving_fruit(
 ) -> Iterator[str]:
     """Serve an index of fruit and shirts while the block runs; yields the address."""
     catalog = catalog_of(*TITLES)
-    catalog.table = catalog.table.with_columns(pl.Series("price", [1.0, 2.5, 3.0, 20.0, 25.0, 7.0]))
+    catalog.table = catalog.table.with_columns(
+        pl.Series("image", [None] * len(TITLES), pl.List(pl.String)),
+        pl.Series("price", [1.0, 2.5, 3.0, 20.0, 25.0, 7.0]),
+    )
     catalog.pictures = [(save_picture(folder / "apple.png", (255, 0, 0)),), *[()] * (len(TITLES) - 1)]
     model = model or FakeTextModel()
-    with Index.build(model, catalog) as index:
+    with Index.build(model, catalog, folder / "run") as index:
         service = SearchService(
             index, model, limits=Limits(**limits), metrics=Metrics(), thumbnails=thumbnails_in(folder / "cache")
         )

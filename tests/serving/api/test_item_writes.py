@@ -49,6 +49,13 @@ def test_an_item_is_found_as_soon_as_it_is_written(client: TestClient) -> None:
     assert (item["title"], item["price"], item["stock"]) == ("violet umbrella", 12.5, None)
 
 
+@pytest.mark.parametrize("id", ["%20a", "a%15b", "a%20", "%20"])
+def test_an_id_that_would_be_kept_as_another_one_is_refused(client: TestClient, id: str) -> None:
+    answer = client.put(f"/v1/items/{id}", json={"title": "violet umbrella"})
+    assert answer.status_code == 422, answer.text
+    assert client.get(f"/v1/items/{id}").status_code == 404
+
+
 def test_an_item_is_replaced_as_a_whole_and_patched_in_part(client: TestClient) -> None:
     assert client.put("/v1/items/0", json={"title": "orange scarf"}).json()["result"] == "changed"
     assert client.get("/v1/items/0").json()["fields"]["price"] is None

@@ -21,7 +21,7 @@ from likewise.serving.service import SearchService
 
 _ITEMS = b"/v1/items/"
 _DESCRIPTION = "Search a catalogue by words, pictures and items; see the guide on serving."
-_BODIES = (SearchRequest, BatchRequest, EmbeddingRequest, Problem)
+_BY_HAND = (SearchRequest, BatchRequest, EmbeddingRequest, Problem)  # models that no route declares
 _TAGS = [
     {
         "name": "search",
@@ -55,7 +55,7 @@ def create_api(service: SearchService) -> FastAPI:
     )
     for router in routers:
         app.include_router(router, prefix="/v1", responses=PROBLEM_RESPONSES)
-    app.include_router(health_routes(service))
+    app.include_router(health_routes(service), responses=PROBLEM_RESPONSES)
     app.include_router(documentation_routes())
     add_problems(app)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
@@ -64,13 +64,13 @@ def create_api(service: SearchService) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with what is read and answered by hand."""
+    """The OpenAPI document, with the bodies that are read by hand, and problems."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
         )
         _, bodies = models_json_schema(
-            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in _BY_HAND], ref_template="#/components/schemas/{model}"
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
         app.openapi_schema = document

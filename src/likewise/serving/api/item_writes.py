@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
 from fastapi import APIRouter, Request
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
+from likewise.catalog.given_rows import clean_rows
 from likewise.errors import UserError
 from likewise.retrieval.items import UnknownItemError
 from likewise.retrieval.writing import WrittenItems
@@ -38,7 +40,6 @@ _ITEM_BODY = {
                 "schema": {
                     "type": "object",
                     "properties": {_FORM_PART: _ITEM_SCHEMA, "image": {"type": "array", "items": _FILE}},
-                    "required": [_FORM_PART],
                 },
                 "encoding": {_FORM_PART: {"contentType": "application/json"}},
             },
@@ -79,7 +80,7 @@ def item_write_routes(service: SearchService) -> APIRouter:
         openapi_extra=_ITEM_BODY,
     )
     async def put_item(request: Request, id: ItemId) -> Response:
-        name = read_id(id)
+        name = read_new_id(id)
         given = await read_item(request, name, service.limits)
         pictures = {name: given.pictures} if given.pictures else {}
         written = await service.write(
@@ -91,7 +92,7 @@ def item_write_routes(service: SearchService) -> APIRouter:
         "/{id}", summary="Change some columns of an item", response_model=WrittenAnswer, openapi_extra=_ITEM_BODY
     )
     async def patch_item(request: Request, id: ItemId) -> Response:
-        name = read_id(id)
+        name = read_new_id(id)
         given = await read_item(request, name, service.limits)
         changes = {column: value for column, value in given.cells.items() if column != "id"}
         written = await service.write(
@@ -125,6 +126,22 @@ def item_write_routes(service: SearchService) -> APIRouter:
         return JsonAnswer(counts)
 
     return router
+
+
+def read_new_id(encoded: str) -> str:
+    """The id in a path, of an item that is to be written.
+
+    Raises:
+        ProblemError: it is none, or would be kept as another one, under which nobody would look for it.
+    """
+    id = read_id(encoded)
+    try:
+        (row,) = clean_rows([{"id": id}], {"id": pl.String()})
+    except UserError as error:
+        raise ProblemError(422, str(error)) from None
+    if row["id"] != id:
+        raise ProblemError(422, f"an item cannot have the id {id[:100]!r}: it would be kept as {row['id'][:100]!r}")
+    return id
 
 
 async def read_item(request: Request, id: str, limits: Limits) -> GivenItem:

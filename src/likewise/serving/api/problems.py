@@ -26,7 +26,9 @@ _EXAMPLES = {
     401: "send a key: Authorization: Bearer KEY",
     403: "this key may not do that",
     404: 'there is no item "sku-9"',
+    405: "GET is not understood here; Allow names what is",
     413: "a request has at most 1,000,000 bytes",
+    414: "a path has at most 4,096 characters",
     415: "send application/json here, not 'text/plain'",
     422: 'there is no column "prise"; did you mean price?',
     429: "too much is waiting here: try again later",
@@ -120,4 +122,4 @@ def _describe_response(status: int) -> dict[str, Any]:
     return described
 
 
-PROBLEM_RESPONSES = describe_problems(400, 401, 403, 413, 415, 422, 429, 500, 503)
+PROBLEM_RESPONSES = describe_problems(400, 401, 403, 404, 405, 413, 414, 415, 422, 429, 500, 503)

@@ -16,7 +16,7 @@ from likewise.errors import MissingExtraError
 from likewise.model.model import Model
 from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
-from likewise.serving.auth import SIGN_IN, SIGN_OUT, KeyGuard
+from likewise.serving.auth import SIGN_IN, SIGN_OUT, KeyGuard, is_write
 from likewise.serving.http_server import serving_app
 from likewise.serving.keys import Keys
 from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, RequestBounds, TimeLimit, longest_body
@@ -187,7 +187,7 @@ def protect(
     """
     metrics = service.metrics
     count_refusal = None if metrics is None else metrics.count_refusal
-    app = TimeLimit(app, service.limits.seconds + _SPARE_SECONDS)
+    app = TimeLimit(app, service.limits.seconds + _SPARE_SECONDS, is_write)
     app = ConcurrencyLimit(app, protection.max_concurrent, count_refusal)
     if protection.rate is not None:
         burst = max(1, round(protection.rate * _BURST_SECONDS))
