@@ -158,19 +158,17 @@ def test_limits_are_those_of_the_guide() -> None:
         f"{MOST_SEARCHES}; 512",
         f"{limits.image_bytes // 1_000_000} MB, {limits.image_pixels // 1_000_000} million pixels",
         f"{LONGEST_LINE_AND_HEADERS // 1024} KB, within {ConnectionBounds.seconds['headers']:.0f} s",
-        f"{ConnectionBounds.seconds['body']:.0f} s to arrive",
+        f"time of a body to arrive | {ConnectionBounds.seconds['body']:.0f} s",
         f"{MOST_CONNECTIONS}; those that wait",
     ):
         assert said in table, said
 
 
-def test_the_scripts_of_the_guide_make_the_files_that_they_say(tmp_path: Path) -> None:
+def test_the_script_of_the_guide_makes_the_file_that_it_says(tmp_path: Path) -> None:
     require(shutil.which("bash"), "the guide's scripts need bash")
     scripts = [block for block in blocks(GUIDE, "bash") if "urandom" in block]
-    assert len(scripts) == 2
-    for script in scripts:
-        subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, capture_output=True, timeout=60)
-    assert re.fullmatch(r"read sha256:[\da-f]{64} shop\n", (tmp_path / "keys").read_text())
+    assert len(scripts) == 1
+    subprocess.run(["bash", "-euc", scripts[0]], cwd=tmp_path, check=True, capture_output=True, timeout=60)
     password = r"(?P<password>[A-Za-z0-9]{20,})"
     assert re.fullmatch(
         rf"MINIO_ROOT_USER=milvus\nMINIO_ROOT_PASSWORD={password}\n"
