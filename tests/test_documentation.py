@@ -32,6 +32,7 @@ NOT_RUN = {
     r"likewise .*--store (qdrant|milvus|mongodb|postgresql):": "needs a server",
     r"likewise train .*--effort standard": "plans minutes of training; tests/training/test_planner.py runs one",
     r"pip install": "needs the network",
+    r"likewise serve": "run by tests/serving/test_serving_guide.py",
     r"make ": "sets up an environment first",
     r"python (train|demo)\.py": "run by test_two_scripts.py",
     r"python benchmarks/": "takes hours",
@@ -44,6 +45,7 @@ OWN_TESTS = {
     "catalog.md": "tests/catalog/test_catalog_guide.py",
     "evaluation.md": "tests/evaluation/test_evaluation_guide.py",
     "search.md": "tests/retrieval/test_search_guide.py",
+    "serving.md": "tests/serving/test_serving_guide.py",
 }
 QUICK = """
 epochs: 1

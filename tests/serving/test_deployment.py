@@ -21,6 +21,7 @@ from serving.asgi_server import running
 from likewise.cli.app import app
 from likewise.cli.serve import serve
 from likewise.retrieval.index import Index
+from likewise.serving.api import health
 from likewise.serving.api.app import create_api
 from likewise.serving.service import SearchService
 
@@ -205,6 +206,7 @@ def check_health(url: str) -> int:
 def test_the_health_check_passes_while_the_server_is_ready(
     service: SearchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(health, "_SECONDS_SHARED", 0.0)
     with running(create_api(service)) as url:
         assert check_health(url) == 0
 

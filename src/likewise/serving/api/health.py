@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -14,10 +16,33 @@ from likewise.serving.service import SearchService
 
 log = logging.getLogger(__name__)
 
+_SECONDS_SHARED = 1.0
+
+
+class SharedCheck:
+    """A check whose outcome is that of all who ask within a second, so that asking often costs nothing.
+
+    Args:
+        check: raises what is wrong.
+    """
+
+    def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
+        self._check = check
+        self._running: asyncio.Future[None] | None = None
+        self._began = float("-inf")
+
+    async def check(self) -> None:
+        """Wait for the outcome; what the check raises is passed on."""
+        if self._running is None or (self._running.done() and monotonic() - self._began > _SECONDS_SHARED):
+            self._began = monotonic()
+            self._running = asyncio.ensure_future(self._check())
+        await asyncio.shield(self._running)  # one who leaves does not end it for the others
+
 
 def health_routes(service: SearchService) -> APIRouter:
     """The routes that orchestrators and monitors ask."""
     router = APIRouter(tags=["health"])
+    readiness = SharedCheck(lambda: service.check())
 
     @router.get("/livez", summary="Whether the server answers at all", response_model=State)
     async def check_live() -> Response:
@@ -31,7 +56,7 @@ def health_routes(service: SearchService) -> APIRouter:
     )
     async def check_ready() -> Response:
         try:
-            await asyncio.wait_for(service.check(), service.limits.seconds)
+            await asyncio.wait_for(readiness.check(), service.limits.seconds)
         except UserError as error:
             raise ProblemError(503, str(error)) from None
         except Exception as error:

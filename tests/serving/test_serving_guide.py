@@ -1,0 +1,188 @@
+"""serving.md and the README's part on HTTP, run as they stand there, against a server over a run that was trained."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from cli.commands import run_command
+from conftest import one_torch_thread, require
+from retrieval.shop_catalogue import write_shop
+from serving.api.test_openapi_document import OPERATIONS
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Over HTTP")[2].partition("\n## ")[0]
+ADDRESS = "http://127.0.0.1:8000"
+QUICK = """
+epochs: 1
+threads: 1
+precision: float32
+model: {text_encoder: scratch-text, image_encoder: scratch-image, dim: 32}
+"""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.M)
+
+
+def curls(page: str) -> list[str]:
+    return [line for block in blocks(page, "bash") for line in block.splitlines() if line.startswith("curl ")]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with products.csv, photo.jpg and a run that was trained and indexed by the commands."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder)
+    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
+    with one_torch_thread(), contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIKEWISE_CACHE", str(folder / "cache"))
+        run_command("train", "products.csv", "--output", "runs/products", "--config", "quick.yaml")
+        run_command("index", "runs/products", "--data", "products.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(shop: Path) -> Iterator[str]:
+    """The address of `likewise serve`, in a process of its own that SIGTERM ends at the end."""
+    code = "import sys; from likewise.cli.app import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "serve", "runs/products", "--port", "0", "--no-page"]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT / "src"),
+        "LIKEWISE_CACHE": str(shop / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    with subprocess.Popen(command, cwd=shop, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            said = []
+            assert server.stderr is not None
+            for line in server.stderr:
+                said.append(line)
+                if "Serving the API on" in line:
+                    break
+            found = re.search(r"http://127\.0\.0\.1:\d+", "".join(said[-1:]))
+            assert found, "".join(said)
+            yield found[0]
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=60) == 0
+        finally:
+            server.kill()
+
+
+def at(address: str, example: str) -> str:
+    """An example that asks the server of these tests."""
+    assert ADDRESS in example
+    return example.replace(ADDRESS, address)
+
+
+@pytest.mark.parametrize("command", curls(GUIDE) + curls(README))
+def test_a_curl_command_is_answered(command: str, address: str, shop: Path) -> None:
+    require(shutil.which("curl"), "the guide's commands need curl")
+    require(shutil.which("bash"), "the guide's commands need bash")
+    line = at(address, command).replace("curl ", "curl --silent --show-error --noproxy '*' ", 1)
+    done = subprocess.run(["bash", "-c", line], cwd=shop, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    if "prise" in command:
+        [shown] = [json.loads(block) for block in blocks(GUIDE, "json") if "prise" in block]
+        changing = ("title",)
+        assert {key: answer[key] for key in answer if key not in changing} == {
+            key: shown[key] for key in shown if key not in changing
+        }
+    else:
+        assert 1 <= len(answer["hits"]) <= 10
+        assert all(hit["id"].startswith("sku-") for hit in answer["hits"])
+        assert ("facets" not in command) or answer["facets"]["brand"]
+
+
+@pytest.mark.parametrize("page", ["serving.md", "README.md"])
+def test_the_python_of_a_page_finds_items(page: str, address: str, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = blocks(GUIDE, "python") if page == "serving.md" else blocks(README, "py")
+    assert examples
+    monkeypatch.chdir(shop)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    names: dict[str, object] = {}
+    for example in examples:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(at(address, example), page, "exec"), names)
+        if "httpx" in example:
+            assert printed.getvalue().count("sku-") > 2
+        else:
+            vectors = names["vectors"]
+            assert isinstance(vectors, list)
+            assert [len(vector) for vector in vectors] == [32, 32]
+
+
+def test_the_javascript_of_the_guide_finds_items(address: str, shop: Path, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    require(node, "the guide's JavaScript needs node")
+    [example] = blocks(GUIDE, "javascript")
+    (tmp_path / "search.mjs").write_text(at(address, example), encoding="utf-8")
+    done = subprocess.run([str(node), tmp_path / "search.mjs"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("sku-") == 3
+
+
+def test_every_operation_is_in_the_guide(address: str) -> None:
+    document = httpx.get(f"{address}/openapi.json", trust_env=False).json()
+    described = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
+    assert described >= OPERATIONS
+    table = GUIDE.partition("## Endpoints")[2].partition("\n## ")[0]
+    assert {name for name in described if f"`{name}`" not in table} == set()
+
+
+def test_limits_are_those_of_the_guide() -> None:
+    from likewise.serving.api.schemas import LONGEST_TEXT, MOST_HITS, MOST_OFFSET, MOST_SEARCHES, MOST_TERMS
+    from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS, ConnectionBounds
+    from likewise.serving.service import Limits
+
+    table = GUIDE.partition("## Limits")[2].partition("\n## ")[0]
+    limits = Limits()
+    for said in (
+        f"| {limits.seconds:.0f} s |",
+        f"{MOST_HITS:,}, {MOST_OFFSET:,}",
+        f"{LONGEST_TEXT:,} characters",
+        f"| {MOST_TERMS} |",
+        f"{MOST_SEARCHES}; 512",
+        f"{limits.image_bytes // 1_000_000} MB, {limits.image_pixels // 1_000_000} million pixels",
+        f"{LONGEST_LINE_AND_HEADERS // 1024} KB, within {ConnectionBounds.seconds['headers']:.0f} s",
+        f"time of a body to arrive | {ConnectionBounds.seconds['body']:.0f} s",
+        f"{MOST_CONNECTIONS}; those that wait",
+    ):
+        assert said in table, said
+
+
+def test_the_script_of_the_guide_makes_the_file_that_it_says(tmp_path: Path) -> None:
+    require(shutil.which("bash"), "the guide's scripts need bash")
+    scripts = [block for block in blocks(GUIDE, "bash") if "urandom" in block]
+    assert len(scripts) == 1
+    subprocess.run(["bash", "-euc", scripts[0]], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    password = r"(?P<password>[A-Za-z0-9]{20,})"
+    assert re.fullmatch(
+        rf"MINIO_ROOT_USER=milvus\nMINIO_ROOT_PASSWORD={password}\n"
+        r"MINIO_ACCESS_KEY_ID=milvus\nMINIO_SECRET_ACCESS_KEY=(?P=password)\n",
+        (tmp_path / "milvus.env").read_text(),
+    )
+
+
+def test_files_and_arguments_of_deployments_exist() -> None:
+    for name in ("compose.yaml", "deploy/likewise.service", "constraints.txt"):
+        assert name in GUIDE
+        assert (ROOT / name).exists()
+    arguments = re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.M)
+    assert set(re.findall(r"--build-arg (\w+)=", GUIDE)) <= set(arguments)
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    for variable in re.findall(r"`(LIKEWISE_(?:RUN|CATALOGUE|MEMORY|CPUS))`", GUIDE):
+        assert f"${{{variable}:-" in compose
