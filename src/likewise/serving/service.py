@@ -93,7 +93,7 @@ class SearchService:
         self._model = model
         self._dim = index.model.dim
         self._fingerprint = index.model.fingerprint  # a model looks at all its weights each time
-        self._cache = QueryCache.for_model(index.model)
+        self._cache = QueryCache.for_model(model or index.model)
         self._texts: EncodeLane[str] = EncodeLane(
             index.model.encode_queries,
             name="texts",
