@@ -52,7 +52,7 @@ def measure(index: Index, products: Products, items: int, writes: int) -> dict[s
     known = products.frame(0, _WARM_UP + writes).to_dicts()
     rows = [
         new if turn % 2 else old | {"title": f"{old['title']} again"}
-        for turn, (new, old) in enumerate(zip(fresh, known))
+        for turn, (new, old) in enumerate(zip(fresh, known, strict=True))
     ]
     for row in rows[:_WARM_UP]:
         index.upsert([row])
