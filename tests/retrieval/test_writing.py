@@ -235,9 +235,7 @@ def test_a_bad_picture_is_a_sentence_and_nothing_is_written(index: Index, tmp_pa
 
 def test_a_picture_beyond_the_limits_is_refused(index: Index) -> None:
     for limits in (ImageSettings(max_bytes=50), ImageSettings(max_pixels=100)):
-        with pytest.raises(
-            PictureError, match=r"item 'p1': the picture has (more bytes than allowed|40 × 30 pixels; at most 100)"
-        ):
+        with pytest.raises(PictureError, match=r"item 'p1': the picture has (more bytes than|40 × 30 pixels)"):
             index.upsert([{"id": "p1"}], pictures={"p1": [picture((1, 2, 3))]}, images=limits)
 
 
