@@ -344,7 +344,7 @@ def test_config_with_an_unknown_key_names_the_nearest(workplace, capsys, tmp_pat
 def test_a_key_is_shown_once_and_its_hash_is_kept(tmp_path, capsys):
     file = tmp_path / "keys.txt"
     for options in (["--name", "shop"], ["--name", "loader", "--write"]):
-        main(["key", str(file), *options])
+        run_command("key", file, *options)
         key = capsys.readouterr().out.strip()
         assert key not in file.read_text()
         assert Keys.collect(file=file).find(key.encode()).name == options[1]
