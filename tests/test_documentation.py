@@ -31,6 +31,7 @@ PROGRAMS = ("likewise", "python", "pip", "make", "docker", "psql", "curl", "bash
 NOT_RUN = {
     r"likewise .*--store (qdrant|milvus|mongodb|postgresql):": "needs a server",
     r"likewise train .*--effort standard": "plans minutes of training; tests/training/test_planner.py runs one",
+    r"likewise serve ": "answers until it is stopped; tests/serving/api asks such a server",
     r"pip install": "needs the network",
     r"likewise serve": "run by tests/serving/test_serving_guide.py",
     r"make ": "sets up an environment first",

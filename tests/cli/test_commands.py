@@ -16,6 +16,7 @@ from model.shape_catalogue import write_catalogue
 
 from likewise.cli.app import app, main
 from likewise.progress import console
+from likewise.serving.keys import Keys
 
 COMMANDS = (
     "doctor",
@@ -211,7 +212,15 @@ def test_demo_serves_a_page(workplace, capsys):
         (("index", "{run}", "--data", "{data}", "--update", "--dim", "8"), "--update keeps the dimensions"),
         (("sample", "animals", "{new}"), "openmoji"),
         (("demo", "{run}", "--host", "0.0.0.0"), "127.0.0.1"),
-        (("serve", "{run}"), "doctor, train"),
+        (("publish", "{run}"), "doctor, train"),
+        (("serve", "{run}", "--host", "0.0.0.0"), "name keys with --keys FILE"),
+        (("serve", "{run}", "--keys", "{new}"), "cannot read the keys"),
+        (("serve", "{run}", "--keys", "{data}"), "line 1"),
+        (("serve", "{run}", "--rate", "0"), "--rate must be above 0"),
+        (("serve", "{run}", "--max-concurrent", "0"), "--max-concurrent must be at least 1"),
+        (("serve", "{run}", "--allow-origin", "*"), "--allow-origin takes an origin"),
+        (("key", "{new}", "--name", "two words"), "the name of a key"),
+        (("key", "{folder}"), "cannot add a key"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(workplace, capsys, tmp_path, arguments, says):
@@ -330,3 +339,14 @@ def test_config_with_an_unknown_key_names_the_nearest(workplace, capsys, tmp_pat
     config.write_text("epoch: 3\n", encoding="utf-8")
     said = refused(capsys, "train", workplace / "shapes.csv", "--output", tmp_path / "run", "--config", config)
     assert "did you mean epochs?" in said
+
+
+def test_a_key_is_shown_once_and_its_hash_is_kept(tmp_path, capsys):
+    file = tmp_path / "keys.txt"
+    for options in (["--name", "shop"], ["--name", "loader", "--write"]):
+        run_command("key", file, *options)
+        key = capsys.readouterr().out.strip()
+        assert key not in file.read_text()
+        assert Keys.collect(file=file).find(key.encode()).name == options[1]
+    assert [line.split()[0] for line in file.read_text().splitlines()] == ["read", "write"]
+    assert file.stat().st_mode & 0o077 == 0

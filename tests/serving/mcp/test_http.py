@@ -19,6 +19,7 @@ from retrieval.fakes import FakeModel, catalog_of
 
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
+from likewise.serving.keys import Keys
 from likewise.serving.mcp.http import serving_http
 from likewise.serving.mcp.server import LONGEST_MESSAGE, build_server
 from likewise.serving.mcp.tools import IndexTools
@@ -172,3 +173,24 @@ def test_the_command_serves_until_a_signal(run: Path) -> None:
         out, err = process.communicate()
     watchdog.cancel()
     assert (process.returncode, out, err) == (0, "", "Stopped\n")
+
+
+def test_with_keys_only_those_who_have_one_are_answered() -> None:
+    keys = Keys.collect(read="read-key-0123456789")
+    index = Index.build(FakeModel(), catalog_of("red shirt", "blue shirt"))
+    with index, serving_http(build_server(IndexTools(index)), port=0, keys=keys) as url:
+        for headers in ({}, {"X-API-Key": "wrong-key-0123456789"}):
+            refused = httpx.post(url, json=CALL, headers=HEADERS | headers, trust_env=False)
+            assert (refused.status_code, refused.json()["status"]) == (401, 401)
+        other_name = {"X-API-Key": "read-key-0123456789", "Host": "search.example"}
+        with httpx.Client(headers=HEADERS | other_name, trust_env=False) as client:
+            answer = client.post(url, json=CALL)
+            assert answer.json()["result"]["structuredContent"]["hits"][0]["id"] == "0"
+            assert client.get(url).status_code == 405
+
+
+def test_without_keys_other_machines_are_not_listened_to() -> None:
+    with Index.build(FakeModel(), catalog_of("red shirt")) as index:
+        server = build_server(IndexTools(index))
+        with pytest.raises(UserError, match="name keys with --keys FILE"), serving_http(server, "0.0.0.0", 0):
+            pass
