@@ -36,7 +36,7 @@ from likewise.retrieval.words import IndexWords
 from likewise.retrieval.writing import ItemWriter, PictureRules, WrittenItems
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
-from likewise.stores.schema import Column
+from likewise.stores.schema import Column, Schema
 from likewise.stores.uri import Credentials
 
 _NOBODY = Credentials()
@@ -70,6 +70,7 @@ class Index:
         self._fingerprint = model.fingerprint
         self._location = location
         self._handle = StoreHandle(location.open())
+        self._known_metadata: tuple[Schema, IndexMetadata] | None = None
         self._words = IndexWords(location.lexical)
         try:
             dim = self.metadata.dim
@@ -195,7 +196,11 @@ class Index:
     def metadata(self) -> IndexMetadata:
         """How the index was built."""
         with self._handle.use() as store:
-            return IndexMetadata.from_schema(store.schema)
+            schema = store.schema
+        known = self._known_metadata
+        if known is None or known[0] is not schema:
+            self._known_metadata = known = (schema, IndexMetadata.from_schema(schema))
+        return known[1]
 
     def close(self) -> None:
         """Close files and connections; closing twice is allowed."""

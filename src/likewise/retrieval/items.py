@@ -159,7 +159,8 @@ class BookkeepingColumns:
 
     def strip(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """An item's fields without the bookkeeping."""
-        return {name: value for name, value in fields.items() if name not in (self.name, self.written)}
+        mine = (self.name, self.written)
+        return {name: value for name, value in fields.items() if name not in mine}
 
     def build_item(self, record: Record) -> Item:
         """A record of the store as users see it."""

@@ -57,6 +57,8 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
         share = query.image_weight if query.texts or query.likes else 1.0
         mixed = (1.0 - share) * mixed + share * seen
     wanted = normalise_vectors(mixed[None], model.dim)
+    if not query.minus:
+        return wanted
     for term, vector in zip(query.minus, unwanted, strict=True):
         wanted = wanted - term.weight * vector
     return normalise_vectors(wanted, model.dim)
@@ -81,6 +83,8 @@ def _average(vectors: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """(dim,); zero for none."""
     if not len(vectors):
         return np.zeros(vectors.shape[1], np.float32)
+    if len(vectors) == 1:
+        return vectors[0].astype(np.float32)
     return np.average(vectors, axis=0, weights=weights).astype(np.float32)
 
 

@@ -3,11 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 MOST_ENTRIES = 10_000  # vectors of 512 dimensions take 20 MB
+_KEYS_KEPT = 1_024
 
 
 class QueryCache:
@@ -86,4 +88,4 @@ def _token_key(model: Any) -> Callable[[str], Hashable] | None:
         inputs = encoder.prepare([text], prompt="query")
         return tuple((name, inputs[name].numpy().tobytes()) for name in sorted(inputs))
 
-    return key
+    return lru_cache(_KEYS_KEPT)(key)  # a text that is not known is looked for, and then remembered

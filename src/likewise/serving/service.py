@@ -149,13 +149,18 @@ class SearchService:
         deadline = monotonic() + self.limits.seconds
         texts = [term.value for term in (*query.texts, *query.minus)]
         sources = [cast(PictureSource, term.value) for term in query.images]
-        vectors, images = await asyncio.gather(
-            self.encode_queries(texts, deadline), self.encode_pictures(sources, deadline)
-        )
+        if texts and sources:
+            vectors, images = await asyncio.gather(
+                self.encode_queries(texts, deadline), self.encode_pictures(sources, deadline)
+            )
+        else:  # without tasks, which cost as much as a short search
+            vectors = await self.encode_queries(texts, deadline)
+            images = await self.encode_pictures(sources, deadline)
         encoded = EncodedQuery(self._dim, self._fingerprint, dict(zip(texts, vectors, strict=True)), images)
         encoded_at = perf_counter()
-        placeholders = tuple(replace(term, value=_NO_PICTURE) for term in query.images)
-        hits = await self.run(self.index.answer, replace(query, images=placeholders), encoded)
+        if query.images:
+            query = replace(query, images=tuple(replace(term, value=_NO_PICTURE) for term in query.images))
+        hits = await self.run(self.index.answer, query, encoded)
         hits.took |= {"encode": encoded_at - began, "total": perf_counter() - began}
         self._measure(query, hits)
         return hits

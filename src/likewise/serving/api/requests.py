@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -24,6 +24,7 @@ from likewise.serving.service import Limits
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 _MOST_UPLOADS = 16
+_UNWATCHED = 0.05  # seconds
 _FORM_PART = "query"
 
 
@@ -140,24 +141,48 @@ def _weighted(one: Any) -> Any:
 async def until_client_leaves(request: Request, work: Awaitable[T]) -> T:
     """The result of some work, which is cancelled when the client closes its connection.
 
-    The body of the request must have been read.
+    The body of the request must have been read. Work that is done soon is not watched, as tasks cost as much as it.
 
     Raises:
         ProblemError: the client has gone; nobody reads this.
     """
-    task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_wait_for_disconnect(request))
+    loop = asyncio.get_running_loop()
+    watch = _ClientWatch(request)
+    timer = loop.call_later(_UNWATCHED, watch.begin)
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        task.cancel()
-        raise ProblemError(499, "the client has gone")
+        return await work
+    except asyncio.CancelledError:
+        if watch.takes_back():
+            raise ProblemError(499, "the client has gone") from None
+        raise
     finally:
-        leaving.cancel()
-        task.cancel()
+        timer.cancel()
+        watch.end()
 
 
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _ClientWatch:
+    """Cancels the current task when the client of a request closes its connection."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._cancellations = self._task.cancelling()
+        self._watching: asyncio.Task[None] | None = None
+        self._has_left = False
+
+    def begin(self) -> None:
+        self._watching = asyncio.ensure_future(self._watch())
+
+    def end(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def takes_back(self) -> bool:
+        """Take the cancellation of the task back, if it is this object's and nobody else wants it."""
+        return self._has_left and self._task.uncancel() <= self._cancellations
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._has_left = True
+        self._task.cancel()
