@@ -3,9 +3,12 @@
 import asyncio
 
 import pytest
+from starlette.testclient import TestClient
 
+from likewise.errors import UserError
 from likewise.serving.api import health
 from likewise.serving.api.health import SharedCheck
+from likewise.serving.service import SearchService
 
 
 class Check:
@@ -63,3 +66,21 @@ def test_one_who_leaves_does_not_end_the_check_for_others() -> None:
 
     asyncio.run(ask())
     assert check.runs == 1
+
+
+def test_what_is_wrong_is_in_the_log_and_not_in_the_answer(
+    client: TestClient, service: SearchService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "_SECONDS_SHARED", 0.0)
+
+    async def fail() -> None:
+        raise UserError("cannot reach db.internal:19530")
+
+    assert client.get("/readyz").status_code == 200
+    monkeypatch.setattr(service, "check", fail)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "db.internal" not in answer.text
+    assert "db.internal" in caplog.text
+    monkeypatch.undo()
+    assert client.get("/livez").status_code == 200

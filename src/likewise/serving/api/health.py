@@ -8,7 +8,7 @@ from time import monotonic
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from likewise.errors import MissingExtraError, UserError
+from likewise.errors import MissingExtraError
 from likewise.serving.api.answers import JsonAnswer
 from likewise.serving.api.problems import ProblemError, describe_problems
 from likewise.serving.api.schemas import State
@@ -57,10 +57,8 @@ def health_routes(service: SearchService) -> APIRouter:
     async def check_ready() -> Response:
         try:
             await asyncio.wait_for(readiness.check(), service.limits.seconds)
-        except UserError as error:
-            raise ProblemError(503, str(error)) from None
         except Exception as error:
-            log.error("not ready", exc_info=error)
+            log.error("not ready", exc_info=error)  # whoever asks may have no key, so it is not told what is wrong
             raise ProblemError(503, "the server cannot answer queries now; its log says why") from None
         return JsonAnswer({"status": "ok"})
 
