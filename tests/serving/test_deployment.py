@@ -77,16 +77,7 @@ def commands(compose: dict[str, Any]) -> Iterator[list[str]]:
 
 def test_commands_are_ones_that_likewise_has(compose: dict[str, Any]) -> None:
     for command in commands(compose):
-        arguments = _without_keys(command)
-        app.parse_args(arguments, print_error=False, exit_on_error=False)
-
-
-def _without_keys(command: list[str]) -> list[str]:
-    """Until `likewise serve` has --keys, which the files name already."""
-    if "--keys" not in command or "keys" in serve.__annotations__:
-        return command
-    place = command.index("--keys")
-    return command[:place] + command[place + 2 :]
+        app.parse_args(command, print_error=False, exit_on_error=False)
 
 
 def test_a_server_that_others_reach_takes_keys(compose: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from likewise.serving.sessions import Sessions, tokens_of
 
 SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
-PUBLIC = frozenset({"/livez", SIGN_IN, SIGN_OUT})
+PUBLIC = frozenset({"/livez", "/readyz", SIGN_IN, SIGN_OUT})  # health checks know no key
 _PAGE = "/"
 _ITEMS = "/v1/items"
 _READS = ("GET", "HEAD", "OPTIONS")

@@ -822,7 +822,7 @@ def test_clients_that_vanish_are_not_encoded_for(tmp_path: Path, caplog: pytest.
 # --- keys
 
 GUARDED = [
-    *[("GET", path) for path in ("/v1/search?q=red", "/v1/items/0", "/v1/models", "/metrics", "/readyz", "/docs")],
+    *[("GET", path) for path in ("/v1/search?q=red", "/v1/items/0", "/v1/models", "/metrics", "/docs")],
     *[("GET", path) for path in ("/openapi.json", "/v1/items/0/thumbnail", "/v1/items/0/similar", "/nothing", "/")],
     *[("POST", path) for path in ("/v1/search", "/v1/search/batch", "/v1/embeddings", "/v1/items", "/livez/x")],
     *[("DELETE", "/v1/items/0"), ("OPTIONS", "/v1/search"), ("PUT", "/v1/items/0"), ("PATCH", "/v1/items/0")],
@@ -843,6 +843,12 @@ def test_nothing_is_answered_without_a_key(guarded: str, method: str, path: str)
             answer = client.request(method, path, headers=headers)
             check_problem(answer, 401)
             assert "www-authenticate" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_health_checks_need_no_key(guarded: str, path: str) -> None:
+    answer = httpx.get(guarded + path, trust_env=False)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize(("method", "path"), [entry for entry in GUARDED if entry[0] in ("DELETE", "PUT", "PATCH")])

@@ -187,6 +187,8 @@ class ItemAnswer(BaseModel):
 class WrittenAnswer(BaseModel):
     """What became of an item that was written."""
 
+    model_config = _shown({"id": "sku-1001", "result": "changed"})
+
     id: str
     result: Literal["new", "changed", "rewritten", "unchanged"] = Field(
         description="rewritten: columns changed that the model does not see"
@@ -195,6 +197,8 @@ class WrittenAnswer(BaseModel):
 
 class BulkAnswer(BaseModel):
     """How many items were new, changed, rewritten (without the model) or unchanged."""
+
+    model_config = _shown({"new": 2, "changed": 1, "rewritten": 0, "unchanged": 7})
 
     new: int
     changed: int
