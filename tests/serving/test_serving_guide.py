@@ -16,6 +16,7 @@ import httpx
 import pytest
 from cli.commands import run_command
 from conftest import one_torch_thread, require
+from playwright._impl._driver import compute_driver_executable
 from retrieval.shop_catalogue import write_shop
 from serving.api.test_openapi_document import OPERATIONS
 
@@ -126,8 +127,7 @@ def test_the_python_of_a_page_finds_items(page: str, address: str, shop: Path, m
 
 
 def test_the_javascript_of_the_guide_finds_items(address: str, shop: Path, tmp_path: Path) -> None:
-    node = shutil.which("node")
-    require(node, "the guide's JavaScript needs node")
+    node = shutil.which("node") or compute_driver_executable()[0]  # Playwright brings one
     [example] = blocks(GUIDE, "javascript")
     (tmp_path / "search.mjs").write_text(at(address, example), encoding="utf-8")
     done = subprocess.run([str(node), tmp_path / "search.mjs"], capture_output=True, text=True, timeout=60)
