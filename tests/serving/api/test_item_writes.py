@@ -101,6 +101,14 @@ def test_many_items_at_once(client: TestClient) -> None:
     assert client.post("/v1/items", content=body, headers=headers).json()["unchanged"] == 50
 
 
+def test_a_picture_in_a_line_belongs_to_the_id_as_it_is_kept(client: TestClient) -> None:
+    inline = f"data:image/png;base64,{base64.b64encode(png((255, 0, 0))).decode()}"
+    body = json.dumps({"id": " spaced ", "title": "thing", "image": inline})
+    answer = client.post("/v1/items", content=body, headers={"Content-Type": "application/x-ndjson"})
+    assert answer.json()["new"] == 1
+    assert client.get("/v1/items/spaced").json()["thumbnail"] is not None
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -115,7 +115,7 @@ def item_write_routes(service: SearchService) -> APIRouter:
         if kind not in ("application/x-ndjson", "application/jsonl", "application/x-jsonlines"):
             raise ProblemError(415, f"send application/x-ndjson here, one JSON object in a line, not {kind[:100]!r}")
         items = parse_lines(await request.body(), service.limits)
-        pictures = {str(one.cells.get("id")): one.pictures for one in items if one.pictures}
+        pictures = {_clean_id(one.cells.get("id")): one.pictures for one in items if one.pictures}
         written = await service.write(
             service.index.upsert,
             [one.cells for one in items],
@@ -135,13 +135,16 @@ def read_new_id(encoded: str) -> str:
         ProblemError: it is none, or would be kept as another one, under which nobody would look for it.
     """
     id = read_id(encoded)
-    try:
-        (row,) = clean_rows([{"id": id}], {"id": pl.String()})
-    except UserError as error:
-        raise ProblemError(422, str(error)) from None
-    if row["id"] != id:
-        raise ProblemError(422, f"an item cannot have the id {id[:100]!r}: it would be kept as {row['id'][:100]!r}")
+    kept = _clean_id(id)
+    if kept != id:
+        raise ProblemError(422, f"an item cannot have the id {id[:100]!r}: it would be kept as {kept[:100]!r}")
     return id
+
+
+def _clean_id(given: Any) -> str:
+    """An id as the index keeps it."""
+    (row,) = clean_rows([{"id": given}], {"id": pl.String()})
+    return str(row["id"])
 
 
 async def read_item(request: Request, id: str, limits: Limits) -> GivenItem:
