@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likewise.serving.lanes import DeadlinePassed, EncodeLane, LaneClosed, Overloaded, choose_batch
+from likewise.serving.lanes import DeadlinePassed, EncodedBatch, EncodeLane, LaneClosed, Overloaded, choose_batch
 
 
 def vector_of(text: str) -> np.ndarray:
@@ -460,10 +460,10 @@ def test_closing_finishes_what_is_being_encoded_and_fails_the_rest(
 def test_batches_are_reported_and_a_report_that_fails_does_not_end_the_lane(
     encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]
 ) -> None:
-    reported: list[tuple[int, float]] = []
+    reported: list[EncodedBatch] = []
 
-    def report(size: int, seconds: float) -> None:
-        reported.append((size, seconds))
+    def report(batch: EncodedBatch) -> None:
+        reported.append(batch)
         raise RuntimeError("the counter is broken")
 
     async def ask() -> None:
@@ -477,8 +477,9 @@ def test_batches_are_reported_and_a_report_that_fails_does_not_end_the_lane(
         await until(lambda: len(reported) == 3)
 
     run(ask())
-    assert [size for size, _ in reported] == [1, 3, 1]
-    assert reported[0][1] >= 0.02 > reported[2][1]
+    assert [(batch.size, len(batch.waits)) for batch in reported] == [(1, 1), (3, 3), (1, 1)]
+    assert reported[0].seconds >= 0.02 > reported[2].seconds
+    assert min(reported[1].waits) >= 0.02 > max(reported[2].waits)
 
 
 def test_a_batch_wakes_the_event_loop_once(encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]) -> None:

@@ -78,7 +78,23 @@ class _Entry(Generic[T]):
     value: T
     size: int
     turn: int
+    since: float = field(default_factory=time.monotonic)
     rows: list[tuple[_Request, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What a lane tells of a batch.
+
+    Attributes:
+        size: values that were encoded at once.
+        seconds: that it took.
+        waits: seconds that each value had waited before.
+    """
+
+    size: int
+    seconds: float
+    waits: tuple[float, ...]
 
 
 class EncodeLane(Generic[T]):
@@ -95,7 +111,7 @@ class EncodeLane(Generic[T]):
         largest_batch: values that are encoded at once.
         most_waiting: distinct values that may wait; what comes beyond them is refused, unless nothing waits.
         size: how much work a value is, in units of about a character; values of similar size share a batch.
-        on_batch: called by the lane's thread after each batch with its size and the seconds that it took.
+        on_batch: called by the lane's thread after each batch.
 
     Example:
         >>> async def encode_in_time() -> np.ndarray:
@@ -111,7 +127,7 @@ class EncodeLane(Generic[T]):
         largest_batch: int,
         most_waiting: int,
         size: Callable[[T], int] | None = None,
-        on_batch: Callable[[int, float], None] | None = None,
+        on_batch: Callable[[EncodedBatch], None] | None = None,
     ) -> None:
         self.name = name
         self.largest_batch = largest_batch
@@ -238,7 +254,8 @@ class EncodeLane(Generic[T]):
                 self._finish(batch, outcomes, seconds)
                 if self._on_batch is not None:
                     try:
-                        self._on_batch(len(batch), seconds)
+                        waits = tuple(self._started - entry.since for entry in batch)
+                        self._on_batch(EncodedBatch(len(batch), seconds, waits))
                     except Exception:
                         log.exception("on_batch of the lane %s failed", self.name)
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from likewise.errors import MissingExtraError
 from likewise.retrieval.index import Index
-from likewise.serving.lanes import EncodeLane
+from likewise.serving.lanes import EncodedBatch, EncodeLane
 from likewise.serving.limits import METHODS
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -61,7 +61,7 @@ class Metrics:
         """Note how long a stage of a request took.
 
         Args:
-            kind: text, image, mixed, like, batch, embeddings or write.
+            kind: text, image, mixed, like, batch, embeddings or write; for the queue, the lane.
             stage: queue, encode, search, fetch or total.
         """
         self._seconds.labels(kind, stage).observe(seconds)
@@ -73,10 +73,12 @@ class Metrics:
         yield
         self.observe(kind, "total", perf_counter() - began)
 
-    def observe_batch(self, lane: str, size: int, seconds: float) -> None:
+    def observe_batch(self, lane: str, batch: EncodedBatch) -> None:
         """Note a batch that a lane has encoded."""
-        self._batches.labels(lane).observe(size)
-        self._encode_seconds.labels(lane).inc(seconds)
+        self._batches.labels(lane).observe(batch.size)
+        self._encode_seconds.labels(lane).inc(batch.seconds)
+        for seconds in batch.waits:
+            self._seconds.labels(lane, "queue").observe(seconds)
 
     def count_request(self, method: str, route: str, status: int) -> None:
         """Count a request that is answered; `route` is a template, of which there are few."""

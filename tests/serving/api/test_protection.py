@@ -89,6 +89,7 @@ def test_metrics_tell_what_happened(client: httpx.Client) -> None:
     lines = answer.text.splitlines()
     for start in (
         'likewise_request_stage_seconds_count{kind="text",stage="total"} ',
+        'likewise_request_stage_seconds_count{kind="texts",stage="queue"} ',
         'likewise_request_stage_seconds_count{kind="embeddings",stage="total"} 1.0',
         'likewise_encode_batch_size_count{lane="texts"} ',
         'likewise_requests_total{method="GET",route="/v1/items/{id}/similar",status="404"} 1.0',
