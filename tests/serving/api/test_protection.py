@@ -99,7 +99,7 @@ def test_metrics_tell_what_happened(client: httpx.Client) -> None:
         "likewise_index_age_seconds ",
         'likewise_index_info{model="fake-model"',
         'likewise_encode_queue_length{lane="pictures"} 0.0',
-        "likewise_query_cache_misses_total ",
+        'likewise_query_cache_total{outcome="miss"} ',
     ):
         assert any(line.startswith(start) for line in lines), (start, answer.text)
     assert not any(word in answer.text for word in ("umbrella", "nobody", "wp-admin", READ))
