@@ -18,9 +18,10 @@ from likewise.catalog.images.outcomes import Remembered
 from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
 from likewise.errors import UserError
-from likewise.retrieval import words
+from likewise.retrieval import words, writing
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import BookkeepingColumns
+from likewise.retrieval.timestamps import next_timestamp
 
 CSV = """id,title,description,image,price,stock,sold,brand
 a1,red chair,<b>Soft</b> &amp; warm,,12.5,3,true,Acme
@@ -417,3 +418,36 @@ def test_writes_during_updates_are_not_lost(tmp_path: Path, index: Index, model:
         assert [opened.item(id).id for id in written] == written
         for id in written[:: max(1, len(written) // 10)]:
             assert ids_of(opened, f"{id}w", hybrid=True, k=1) == [id]
+
+
+def test_patches_through_different_handles_see_each_other(tmp_path: Path, index: Index, model: FakeModel) -> None:
+    other = Index.open(tmp_path / "run", model)
+    for turn in range(6):
+        assert other.item("a1").fields["price"] is not None  # it has just looked at what others wrote
+        index.patch("a1", {"price": float(turn)})
+        other.patch("a1", {"stock": turn})
+        assert (other.item("a1").fields["price"], other.item("a1").fields["stock"]) == (float(turn), turn)
+
+
+def test_writers_take_turns_from_reading_to_writing(
+    tmp_path: Path, index: Index, model: FakeModel, monkeypatch
+) -> None:
+    def next_timestamp_slowly(*arguments) -> int:
+        found = next_timestamp(*arguments)
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(writing, "next_timestamp", next_timestamp_slowly)
+    handles = [index, Index.open(tmp_path / "run", model)]
+    columns = ["price", "stock"]
+
+    def patch(handle: Index, column: str) -> None:
+        for turn in range(8):
+            handle.patch("a1", {column: turn})
+
+    threads = [threading.Thread(target=patch, args=both) for both in zip(handles, columns, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [index.item("a1").fields[column] for column in columns] == [7, 7]
