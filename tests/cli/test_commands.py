@@ -210,6 +210,7 @@ def test_demo_serves_a_page(workplace, capsys):
         (("encode", "{run}", "--data", "{data}", "--output", "{data}/x.parquet"), "x.parquet"),
         (("encode", "{run}", "--data", "{data}", "--output", "{new}", "--dim", "0"), "dim must be between 1 and"),
         (("index", "{run}", "--data", "{data}", "--update", "--dim", "8"), "--update keeps the dimensions"),
+        (("index", "{run}", "--data", "{data}", "--prune"), "--prune applies to --update"),
         (("sample", "animals", "{new}"), "openmoji"),
         (("demo", "{run}", "--host", "0.0.0.0"), "127.0.0.1"),
         (("publish", "{run}"), "doctor, train"),

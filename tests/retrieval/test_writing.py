@@ -18,9 +18,10 @@ from likewise.catalog.images.outcomes import Remembered
 from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
 from likewise.errors import UserError
-from likewise.retrieval import words
+from likewise.retrieval import words, writing
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import BookkeepingColumns
+from likewise.retrieval.timestamps import next_timestamp
 
 CSV = """id,title,description,image,price,stock,sold,brand
 a1,red chair,<b>Soft</b> &amp; warm,,12.5,3,true,Acme
@@ -146,6 +147,7 @@ def test_deleted_items_are_gone(index: Index, tmp_path: Path, model: FakeModel) 
         ({"id": "x", "title": "t", "stock": 1.5}, 'the column "stock" needs a whole number, not 1.5'),
         ({"id": "x", "title": "t", "stock": 2**70}, 'the column "stock" needs a whole number'),
         ({"id": "x", "title": "t", "sold": 1}, 'the column "sold" needs true or false, not 1'),
+        ("a text", "item 2 is no object of columns and values, but 'a text'"),
         ({"title": "t"}, "item 2 has no id"),
         ({"id": " \x00 ", "title": "t"}, "item 2 has no id"),
         ({"id": ["x"], "title": "t"}, "the id of item 2 must be a text"),
@@ -161,7 +163,7 @@ def test_deleted_items_are_gone(index: Index, tmp_path: Path, model: FakeModel) 
     ],
 )
 def test_what_cannot_be_written_is_one_sentence_and_nothing_is_written(
-    index: Index, row: dict, sentence: str, model: FakeModel
+    index: Index, row: object, sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         index.upsert([{"id": "good", "title": "a good one"}, row])
@@ -383,3 +385,69 @@ def test_writers_in_several_threads_lose_nothing(tmp_path: Path, model: FakeMode
             for turn in (0, 7, 22, 24):
                 assert ids_of(opened, f"w{name}x{turn}", hybrid=True, k=1) == [f"{name}-{turn}"]
             assert f"{name}-3" not in ids_of(opened, f"w{name}x3", hybrid=True, k=100)
+
+
+def test_writes_during_updates_are_not_lost(tmp_path: Path, index: Index, model: FakeModel, way: str) -> None:
+    catalogs = [write_catalog(tmp_path, f"a4,green sofa w{turn}x,,,1,1,true,Acme") for turn in range(2)]
+    errors: list[str] = []
+    stop, written = threading.Event(), list[str]()
+
+    def write() -> None:
+        try:
+            while not stop.is_set():
+                id = f"n{len(written)}"
+                index.upsert([{"id": id, "title": f"hat {id}w"}])
+                written.append(id)
+        except Exception as error:
+            errors.append(repr(error))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        updater = Index.open(tmp_path / "run", model)
+        for turn in range(6):
+            updater.update(catalogs[turn % 2])
+            index.patch("a1", {"stock": turn})  # which the next update takes back
+    finally:
+        stop.set()
+        writer.join()
+    assert errors == []
+    assert len(written) > 6
+    for opened in (index, Index.open(tmp_path / "run", model)):
+        assert len(opened) == 4 + len(written)
+        assert [opened.item(id).id for id in written] == written
+        for id in written[:: max(1, len(written) // 10)]:
+            assert ids_of(opened, f"{id}w", hybrid=True, k=1) == [id]
+
+
+def test_patches_through_different_handles_see_each_other(tmp_path: Path, index: Index, model: FakeModel) -> None:
+    other = Index.open(tmp_path / "run", model)
+    for turn in range(6):
+        assert other.item("a1").fields["price"] is not None  # it has just looked at what others wrote
+        index.patch("a1", {"price": float(turn)})
+        other.patch("a1", {"stock": turn})
+        assert (other.item("a1").fields["price"], other.item("a1").fields["stock"]) == (float(turn), turn)
+
+
+def test_writers_take_turns_from_reading_to_writing(
+    tmp_path: Path, index: Index, model: FakeModel, monkeypatch
+) -> None:
+    def next_timestamp_slowly(*arguments) -> int:
+        found = next_timestamp(*arguments)
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(writing, "next_timestamp", next_timestamp_slowly)
+    handles = [index, Index.open(tmp_path / "run", model)]
+    columns = ["price", "stock"]
+
+    def patch(handle: Index, column: str) -> None:
+        for turn in range(8):
+            handle.patch("a1", {column: turn})
+
+    threads = [threading.Thread(target=patch, args=both) for both in zip(handles, columns, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [index.item("a1").fields[column] for column in columns] == [7, 7]

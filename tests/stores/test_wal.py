@@ -1,13 +1,16 @@
 """The write-ahead log: nothing that it counts is ever lost unnoticed, and what a killed writer left does no harm."""
 
+import io
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.files import DamageError, NewerFormatError
-from likewise.stores.faiss import wal
+from likewise.stores.faiss import wal, wal_records
 from likewise.stores.faiss.wal import Position
 
 CONTENTS = [b"first", b"", b"x" * 1000, b"last"]
@@ -112,3 +115,15 @@ def _header_of_format(number: int, end: Position) -> bytes:
 
     fields = struct.pack("<13sHQI", b"likewise WAL ", number, end.offset, end.chain)
     return (fields + struct.pack("<I", zlib.crc32(fields))).ljust(64, b"\0")
+
+
+def test_records_of_an_earlier_form_are_read() -> None:
+    items, vectors = pl.DataFrame({"id": ["a", "b"]}), np.ones((2, 3), np.float32)
+    table = io.BytesIO()
+    items.write_ipc(table)
+    body = table.getvalue()
+    earlier = b"u" + len(body).to_bytes(8, "little") + body + vectors.tobytes()
+    for content in (earlier, wal_records.encode(wal_records.Upsert(items, vectors))):
+        write = wal_records.decode(content, 3)
+        assert write.items.equals(items)
+        np.testing.assert_array_equal(write.vectors, vectors)

@@ -45,6 +45,9 @@ def clean_rows(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pl.DataTyp
         UserError: an id is missing, too long or comes twice, a column is not known, or a cell is not of its kind; the
             message names the item and the column.
     """
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise UserError(f"item {number} is no object of columns and values, but {row!r:.60}")
     names = list({name: None for row in rows for name in row if name != "id"})
     for name in names:
         if name not in types:

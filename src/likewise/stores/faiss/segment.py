@@ -165,6 +165,8 @@ class Segment:
         Returns:
             Scores, descending, and row numbers; both (q, as many as there are up to k).
         """
+        if among is not None and not among.count:  # as in the search for what was just written
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         if self._index is not None:
             found = self._index.search(queries, k, among)
         else:

@@ -10,6 +10,7 @@ import polars as pl
 
 _UPSERT, _DELETE = b"u", b"d"
 _LENGTH = struct.Struct("<Q")
+_ARROW_FILE = b"ARROW1"  # how tables begin in logs that were written before there were streams
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def encode(write: Upsert | Delete) -> bytes:
             return _DELETE + json.dumps(ids).encode()
         case Upsert(items, vectors):
             table = io.BytesIO()
-            items.write_ipc(table)
+            items.write_ipc_stream(table)  # ten times as fast as a file, for one item
             body = table.getvalue()
             return _UPSERT + _LENGTH.pack(len(body)) + body + vectors.astype("<f4", copy=False).tobytes()
 
@@ -45,5 +46,7 @@ def decode(content: bytes, dim: int) -> Upsert | Delete:
         return Delete(json.loads(content[1:]))
     start = 1 + _LENGTH.size
     end = start + _LENGTH.unpack(content[1:start])[0]
-    items = pl.read_ipc(io.BytesIO(content[start:end]))
+    table = content[start:end]
+    read = pl.read_ipc if table.startswith(_ARROW_FILE) else pl.read_ipc_stream
+    items = read(io.BytesIO(table))
     return Upsert(items, np.frombuffer(content, "<f4", offset=end).reshape(len(items), dim))
