@@ -58,5 +58,5 @@ def find_endpoints(router: APIRouter, prefix: str, names: Iterable[str]) -> dict
         (method, f"{prefix}{route.path}"): route.endpoint
         for route in router.routes
         if isinstance(route, APIRoute) and route.name in chosen
-        for method in route.methods
+        for method in route.methods or ()
     }
