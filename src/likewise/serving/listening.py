@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 import socket
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -44,6 +45,7 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
+@lru_cache(64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can only mean this machine."""
     try:

@@ -51,6 +51,7 @@ class Metrics:
             buckets=_BATCH_SIZES,
             registry=self._registry,
         )
+        self._timers: dict[tuple[str, str], Any] = {}  # the library looks each of them up under a lock
         self._encode_seconds = self._count("encode_seconds", "Seconds that a lane was encoding", "lane")
         self._requests = self._count("requests", "Requests by method, route and status", "method", "route", "status")
         self._refusals = self._count("refusals", "Requests that were answered 429: too many", "reason")
@@ -64,7 +65,10 @@ class Metrics:
             kind: text, image, mixed, like, batch, embeddings or write; for the queue, the lane.
             stage: queue, encode, search, fetch or total.
         """
-        self._seconds.labels(kind, stage).observe(seconds)
+        timer = self._timers.get((kind, stage))
+        if timer is None:
+            timer = self._timers[kind, stage] = self._seconds.labels(kind, stage)
+        timer.observe(seconds)
 
     @contextmanager
     def timing(self, kind: str) -> Iterator[None]:

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from likewise.serving.api.direct_routes import DirectRoutes, find_endpoints
 from likewise.serving.api.documentation import documentation_routes
 from likewise.serving.api.embeddings import embedding_routes
 from likewise.serving.api.health import health_routes
@@ -47,8 +48,9 @@ def create_api(service: SearchService) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,  # clients are generated with these names
     )
     created = int(datetime.fromisoformat(service.index.metadata.created).timestamp())
+    searches = search_routes(service)
     routers = (
-        search_routes(service),
+        searches,
         item_routes(service),
         item_write_routes(service),
         embedding_routes(service, created),
@@ -60,6 +62,7 @@ def create_api(service: SearchService) -> FastAPI:
     add_problems(app)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     app.add_middleware(KeepItemIds)
+    app.add_middleware(DirectRoutes, endpoints=find_endpoints(searches, "/v1", ("search",)))
     return app
 
 
