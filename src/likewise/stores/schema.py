@@ -196,9 +196,14 @@ def _stored_cells(items: pl.DataFrame, column: Column) -> pl.Series:
             filled = [None if blank else True for blank in cells.is_null().to_list()]
         return pl.Series(column.stored, filled, pl.Boolean)
     cells = cells.cast(stored_as).alias(column.stored)
-    if kind == "number" and not np.isfinite(cells.drop_nulls().to_numpy()).all():
+    if kind == "number" and not _is_finite(cells):
         cells = cells.set(~cells.is_finite().fill_null(True), None)  # JSON has no NaN and no infinity: they are blank
     return cells
+
+
+def _is_finite(cells: pl.Series) -> bool:
+    """Whether all numbers of a column are, blank cells aside."""
+    return int(np.isfinite(cells.to_numpy()).sum()) == len(cells) - cells.null_count()  # blank ones become NaN
 
 
 def _documents(items: pl.DataFrame, schema: Schema) -> list[str]:
@@ -207,7 +212,7 @@ def _documents(items: pl.DataFrame, schema: Schema) -> list[str]:
     nothing = pl.Series([None], dtype=pl.Null).new_from_index(0, len(items))
     rows = pl.DataFrame([items[name] if name in items.columns else nothing.alias(name) for name in names])
     floats = [name for name, kind in rows.schema.items() if kind.is_float()]
-    if not all(np.isfinite(rows[name].drop_nulls().to_numpy()).all() for name in floats):
+    if not all(_is_finite(rows[name]) for name in floats):
         kept = pl.col(floats)
         rows = rows.with_columns(pl.when(kept.is_finite()).then(kept))  # JSON has no NaN and no infinity
     if not any(kind.is_nested() for kind in rows.dtypes):

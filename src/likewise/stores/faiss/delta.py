@@ -74,7 +74,7 @@ class Delta:
         self._fields.extend(items[FIELDS])
         if FIELD_VECTORS in items.columns:
             self._field_vectors.extend(items[FIELD_VECTORS])
-        columns = pl.concat([self.columns, items[self.columns.columns]])
+        columns = self.columns.vstack(items[self.columns.columns])
         if columns.n_chunks() > 64:
             columns = columns.rechunk()
         alive = np.concatenate([self.alive, np.ones(len(items), bool)])

@@ -60,7 +60,7 @@ class SegmentWriter:
         self._fields.append(items[FIELDS])
         if self._field_vectors is not None:
             self._field_vectors.append(items[FIELD_VECTORS])
-        self._columns.append(items.select(*self._schema.stored_types))
+        self._columns.append(items[list(self._schema.stored_types)])
         self.count += len(items)
 
     def close(self) -> None:
