@@ -50,6 +50,11 @@ def serving_searches(*, tardy: bool = False, most: int = 1000) -> Iterator[int]:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(listen())
         loop.run_forever()
+        talks = asyncio.all_tasks(loop)
+        for task in talks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*talks, return_exceptions=True))
+        loop.close()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
