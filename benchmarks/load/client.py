@@ -189,8 +189,8 @@ def _requests(asked: dict[str, Any]) -> Iterator[bytes]:
     """What a pattern sends."""
     texts = five_words(asked["seed"])
     if "items" in asked:
-        for number, item in enumerate(asked["items"]):
-            yield json_request("PUT", f"/v1/items/written-{number:06d}", item)
+        for id, item in asked["items"].items():
+            yield json_request("PUT", f"/v1/items/{id}", item)
     elif asked.get("repeat"):
         request = search_request(next(texts))
         while True:

@@ -1,5 +1,6 @@
 """Commands that serve an index: the search page alone, and the API with the page."""
 
+import os
 from pathlib import Path
 
 from likewise.cli.options import (
@@ -112,6 +113,9 @@ def serve(
     cache
         Folder for downloads and thumbnails.
     """
+    # Threads that spin while they wait for each other take the cores from those that answer; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from likewise.catalog.catalog import default_cache
     from likewise.serving.api.server import Protection, ServerSettings, serve_as_worker, serving_run
     from likewise.serving.http_server import ending_on_signal

@@ -1,5 +1,6 @@
 """The server of `likewise serve`: the API, the search page at /, and what guards both."""
 
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.config import Device
 from likewise.errors import MissingExtraError
@@ -35,6 +36,7 @@ from likewise.stores.uri import Credentials
 if TYPE_CHECKING:
     from likewise.serving.gradio_page.page import Page
 
+_OF_API = re.compile(r"/(?:v1|docs)(?:/.*)?|/(?:openapi\.json|livez|readyz|metrics|sign-in|sign-out)", re.DOTALL)
 _SPARE_SECONDS = 1.0  # for an answer that names the deadline which has passed
 _UNDESCRIBED = ("/", "/docs", "/openapi.json", SIGN_IN, SIGN_OUT)
 _BURST_SECONDS = 2.0  # requests of so many seconds may come at once
@@ -155,10 +157,11 @@ def building_app(
         templates = RouteTemplates([*app.openapi()["paths"], *_UNDESCRIBED])
         if sessions is not None:
             app.router.routes.extend(sign_in_routes(keys, sessions))
-        if shown is not None:
-            app.mount("/", shown)
+        if shown is None:
+            yield protect(app, service, protection, templates, sessions)
+        else:
             app.router.lifespan_context = _lifespan_of(shown)
-        yield protect(app, service, protection, templates, sessions)
+            yield protect(BesidePage(app, shown), service, protection, templates, sessions)
 
 
 @contextmanager
@@ -203,6 +206,19 @@ def protect(
         with_queries=protection.log_queries,
         count=None if metrics is None else metrics.count_request,
     )
+
+
+class BesidePage:
+    """ASGI application: the API answers its own paths, also those that it lacks; the page has all others."""
+
+    def __init__(self, api: ASGIApp, page: ASGIApp) -> None:
+        self._api = api
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        is_for_page = scope["type"] == "http" and _OF_API.fullmatch(scope["path"]) is None
+        await (self._page if is_for_page else self._api)(scope, receive, send)
 
 
 def _lifespan_of(mounted: FastAPI) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
