@@ -186,6 +186,20 @@ def test_a_visitor_signs_in_and_sees_the_page(page_url: str) -> None:
         assert client.get("/config").status_code == 401
 
 
+def test_the_page_leaves_the_paths_of_the_api_alone(page_url: str) -> None:
+    with httpx.Client(base_url=page_url, headers={"X-API-Key": READ}, trust_env=False) as client:
+        for method, path, status in (
+            ("GET", "/v1/nothing", 404),
+            ("GET", "/v1", 404),
+            ("GET", "/v1/search/batch", 405),
+            ("POST", "/docs", 405),
+            ("GET", "/docs/nothing", 404),
+        ):
+            answer = client.request(method, path)
+            assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
+        assert client.get("/v2/search").text == "This page does not serve that."
+
+
 def test_without_a_page_nobody_signs_in(client: httpx.Client) -> None:
     assert client.get("/sign-in").status_code == 404
     assert client.get("/", headers={"Accept": "text/html"}).status_code == 401
