@@ -276,8 +276,8 @@ class Model:
         """Rows of a catalogue and what the towers make of them, a window at a time."""
         texts = {field: catalog.texts(field) for field in fields if FIELD_MODALITY[field] == "text"}
         pictures = catalog.pictures if "image" in fields else []
-        sides = [False, True] if self.network.hflip_tta else [False]
-        caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides if pictures}
+        sides = [] if not any(pictures) else [False, True] if self.network.hflip_tta else [False]
+        caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides}
 
         def run_tower(field: str, rows: slice) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
             if FIELD_MODALITY[field] == "text":

@@ -437,7 +437,8 @@ class Index:
 
     @property
     def _writer(self) -> ItemWriter:
-        return ItemWriter(self._location, cast(ItemModel, self._model), self._handle, self._words)
+        model = cast(ItemModel, self._model)
+        return ItemWriter(self._location, model, self._fingerprint, self._handle, self._words)
 
     def _current_words(self, store: Store) -> BM25Index:
         return self._words.current(store, self._bookkeeping, self.metadata.build)

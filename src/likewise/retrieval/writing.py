@@ -101,10 +101,14 @@ class ItemWriter:
 
     Args:
         model: of the index, with its dimensions.
+        fingerprint: of the model, which looks at all its weights for it.
     """
 
-    def __init__(self, location: IndexLocation, model: ItemModel, handle: StoreHandle, words: IndexWords) -> None:
+    def __init__(
+        self, location: IndexLocation, model: ItemModel, fingerprint: str, handle: StoreHandle, words: IndexWords
+    ) -> None:
         self._location, self._model, self._handle, self._words = location, model, handle, words
+        self._fingerprint = fingerprint
 
     def upsert(
         self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Sequence[bytes]], rules: PictureRules
@@ -167,7 +171,7 @@ class ItemWriter:
     def _look(self, store: Store) -> _Content:
         schema = store.schema
         metadata = IndexMetadata.from_schema(schema)
-        metadata.check_model(self._model.dim, self._model.fingerprint, self._location.folder)
+        metadata.check_model(self._model.dim, self._fingerprint, self._location.folder)
         bookkeeping = BookkeepingColumns(metadata.bookkeeping)
         return _Content(metadata, bookkeeping, bookkeeping.user_schema(schema), bool(schema.field_vectors))
 
