@@ -450,4 +450,5 @@ def test_writers_take_turns_from_reading_to_writing(
         thread.start()
     for thread in threads:
         thread.join()
+    time.sleep(0.5)  # within which what others wrote is seen
     assert [index.item("a1").fields[column] for column in columns] == [7, 7]
