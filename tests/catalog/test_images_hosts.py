@@ -197,7 +197,7 @@ class TestResolving:
             for row in range(20)
         ]
         started = time.monotonic()
-        found, _ = resolve(*rows, timeout=0.3, max_host_failures=12)
+        found, _ = resolve(*rows, timeout=0.6, max_host_failures=12)
         assert all(found)
         assert sum(path.startswith("/silent") for path in server.asked) <= 20
         assert time.monotonic() - started < 10

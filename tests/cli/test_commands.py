@@ -29,6 +29,9 @@ COMMANDS = (
     "recommend",
     "sample",
     "demo",
+    "serve",
+    "key",
+    "mcp",
     "verify",
 )
 

@@ -64,7 +64,8 @@ def test_a_missing_library_is_one_sentence(
 
 def test_the_documented_configurations_are_of_this_command() -> None:
     page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
-    started, reached = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL))
+    section = page.partition("\n## MCP\n")[2]
+    started, reached = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", section, flags=re.DOTALL))
     started = started["mcpServers"]["products"]
     command, bound, _ = app.parse_args(started["args"], print_error=False, exit_on_error=False)
     assert (started["command"], command.__name__, bound.arguments["run"]) == (

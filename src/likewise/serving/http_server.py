@@ -8,11 +8,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CONNECTIONS
 from likewise.serving.connections import fastest_connection
 from likewise.serving.listening import url_of
+
+
+class AnswersToNobody:
+    """ASGI application that drops what is sent to a client that has gone.
+
+    uvloop refuses to write to a connection that is closed, in the moment before the server hears that it is.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_if_open(message: Message) -> None:
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if "handler is closed" not in str(error):
+                    raise
+
+        await self._app(scope, receive, send_if_open)
 
 
 @contextmanager
@@ -24,7 +46,7 @@ def serving_app(app: ASGIApp, listener: socket.socket, *, drain_seconds: int = 1
         drain_seconds: how long requests under way may take when the block ends.
     """
     config = uvicorn.Config(
-        app,
+        AnswersToNobody(app),
         log_config=None,  # no handlers of its own: see progress.print_logs
         log_level="warning",
         access_log=False,

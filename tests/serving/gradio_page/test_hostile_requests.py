@@ -83,7 +83,8 @@ def send_raw(url: str, sent: bytes) -> tuple[int, bytes]:
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "CONNECT", "BREW"])
 @pytest.mark.parametrize("path", ["/", "/gradio_api/queue/join", "/gradio_api/upload"])
 def test_other_methods_are_refused(client: httpx.Client, method: str, path: str) -> None:
-    assert client.request(method, path).status_code == 403
+    # httptools knows no method of this name, and h11 knows all
+    assert client.request(method, path).status_code in ((400, 403) if method == "BREW" else (403,))
 
 
 @pytest.mark.parametrize(
