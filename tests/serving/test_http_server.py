@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from serving.asgi_server import answer_ok
+from starlette.responses import PlainTextResponse
 
 from likewise.serving.http_server import AnswersToNobody
 
@@ -14,7 +14,7 @@ def ask(error: Exception) -> None:
 
     async def run() -> None:
         scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-        await AnswersToNobody(answer_ok)(scope, lambda: asyncio.sleep(0, {"type": "http.disconnect"}), fail)
+        await AnswersToNobody(PlainTextResponse("ok"))(scope, lambda: asyncio.sleep(0, {}), fail)
 
     asyncio.run(run())
 
