@@ -4,6 +4,7 @@
 #   make serve    an HTTP API over the same, with the page, on http://127.0.0.1:8000  (PORT=…)
 #   make test     the tests, on all cores  (ARGS="tests/model -k fusion" for some of them; JOBS=0 in one process)
 #   make lint     style, import order, types
+#   make damage   every damage to a file, and every fault of a disk, in ten minutes
 #   make fuzz     every reader of strangers' bytes, MINUTES=10 each, by atheris; what is found stays in tests/fuzz/corpus
 #   make audit    known advisories for the tested versions in constraints.txt, by pip-audit, which needs a network
 #   make clean    remove what these made
@@ -17,7 +18,7 @@ MINUTES ?= 10
 BIN := .venv/bin
 DEMO_CSV := demo/openmoji/openmoji.csv
 
-.PHONY: demo serve test lint fuzz audit clean
+.PHONY: demo serve test lint damage fuzz audit clean
 
 define build_demo
 	$(BIN)/likewise sample openmoji demo/openmoji
@@ -46,6 +47,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+damage: .venv/installed-dev
+	LIKEWISE_DAMAGE=all $(BIN)/python -m pytest -rs tests/damage/test_damage.py tests/faults/test_faults.py
 
 fuzz: .venv/installed-dev
 	$(BIN)/python tests/fuzz/fuzz_readers.py --minutes $(MINUTES)

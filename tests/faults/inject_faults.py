@@ -1,6 +1,6 @@
 """Run as a script below shim.c: lets every write of every scenario fail in turn, and writes down what became of it.
 
-python inject_faults.py FOLDER SEED|all [SCENARIO …]    with a seed, a few faults of each scenario
+python inject_faults.py FOLDER SEED|all EACH [SCENARIO …]    with a seed, EACH faults of each scenario
 """
 
 import contextlib
@@ -40,7 +40,6 @@ SUCCEEDED, REFUSED, TRACEBACK, BROKEN, TORN, STUCK, LITTER = (
 GOOD = (SUCCEEDED, REFUSED)
 
 _TEMPORARY = ("*.new", "*.tmp", ".building-*", ".tmp*")
-_FEW = 3  # faults of a scenario's sample
 _FAULTS_OF_A_FORK = 12
 
 Line = Callable[[dict[str, Any]], None]
@@ -138,11 +137,11 @@ def prepare(scenario: Scenario, work: Path) -> None:
     (work / "known.pickle").write_bytes(pickle.dumps(Known(old, new, report.count, report.data, modules)))
 
 
-def faults_of(scenario: Scenario, known: Known, seed: int | None) -> list[Fault]:
-    """All faults, or as many as the scenario allows, evenly from among them; with a seed, a few."""
+def faults_of(scenario: Scenario, known: Known, seed: int | None, each: int) -> list[Fault]:
+    """All faults, or as many as the scenario allows, from all over them; with a seed, `each` of them."""
     faults = [Fault(mode, number) for mode in (Mode.FULL, Mode.BROKEN) for number in range(1, known.changes + 1)]
     faults += [Fault(Mode.SHORT, number) for number in range(1, known.data + 1)]
-    most = scenario.most if seed is None else _FEW
+    most = scenario.most if seed is None else each
     if len(faults) <= most:
         return faults
     chosen = random.Random(seed or 0).sample(range(len(faults)), most)
@@ -236,7 +235,7 @@ def _preparing(scenario: Scenario, work: Path) -> Callable[[int, Line], None]:
     return lambda first, write: prepare(scenario, work)
 
 
-def main(folder: Path, seed: int | None, names: Sequence[str] = ()) -> None:
+def main(folder: Path, seed: int | None, each: int, names: Sequence[str] = ()) -> None:
     """Write results.jsonl into the folder."""
     import faiss
     import lancedb  # noqa: F401 - so that no fork has to; it knows how to go on in one
@@ -267,7 +266,7 @@ def main(folder: Path, seed: int | None, names: Sequence[str] = ()) -> None:
     gc.freeze()
     for scenario in chosen:
         work, known = works[scenario.name], knowledge[scenario.name]
-        every = faults_of(scenario, known, seed)
+        every = faults_of(scenario, known, seed, each)
         for start in range(0, len(every), _FAULTS_OF_A_FORK):
             chunk = every[start : start + _FAULTS_OF_A_FORK]
             log = folder / f"{work.name}-{start}.log"
@@ -287,4 +286,4 @@ def main(folder: Path, seed: int | None, names: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), None if sys.argv[2] == "all" else int(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), None if sys.argv[2] == "all" else int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -45,7 +45,7 @@ class Scenario:
     answers: Mapping[str, Ask]
     apart: bool = False
     several: bool = False
-    most: int = 36
+    most: int = 64
 
 
 # Indexes.
@@ -93,7 +93,7 @@ def _compact(work: Path, folder: Path) -> None:
     index.close()
 
 
-def _index_scenarios(engine: str, store: str, count: int, most: int = 44) -> list[Scenario]:
+def _index_scenarios(engine: str, store: str, count: int, most: int = 80) -> list[Scenario]:
     prepare = functools.partial(_prepare_index, store=store, count=count)
     build = functools.partial(_build, store=store, count=count)
     update = functools.partial(_update, count=count)

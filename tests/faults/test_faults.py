@@ -2,9 +2,9 @@
 
 Commands run below a stand-in for the C library (shim.c) that lets one of their changes fail: no space from the n-th on,
 an input/output error at the n-th, or half of a write and an error at the next. A command then ends with one sentence,
-or it has done its work all the same; and the same command again succeeds. A few faults of every command are tried
-always, others where LIKEWISE_DAMAGE is another number, and all of them where it is "all", which takes some minutes.
-With LIKEWISE_FAULTS_RESULTS=FILE every outcome is written there.
+or it has done its work all the same; and the same command again succeeds. LIKEWISE_FAULTS_EACH faults of every command
+are tried (3), others where LIKEWISE_DAMAGE is another number, and all of them where it is "all", which takes some
+minutes (`make damage`). With LIKEWISE_FAULTS_RESULTS=FILE every outcome is written there.
 """
 
 import json
@@ -24,6 +24,7 @@ from faults.shim import compile_shim
 
 TESTS = Path(__file__).parents[1]
 CHOICE = os.environ.get("LIKEWISE_DAMAGE", "0")
+EACH = os.environ.get("LIKEWISE_FAULTS_EACH", "3")
 OUTCOMES = (SUCCEEDED, REFUSED, TRACEBACK, BROKEN, TORN, STUCK, LITTER)
 _SHOWN = 40  # failures of a scenario
 
@@ -51,7 +52,7 @@ def _make_results(folder: Path) -> None:
         "OMP_NUM_THREADS": "1",
         "POLARS_MAX_THREADS": "2",
     }
-    done = subprocess.run([sys.executable, script, folder, CHOICE], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, folder, CHOICE, EACH], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     if kept := os.environ.get("LIKEWISE_FAULTS_RESULTS"):
         shutil.copyfile(folder / "results.jsonl", kept)
