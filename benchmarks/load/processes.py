@@ -184,6 +184,7 @@ def _answer_rates(run: Path) -> None:
     from load.queries import five_words
 
     model = Model.load(run)
+    model.pack_queries()  # as the server does
     for line in sys.stdin:
         batch, seconds, seed = line.split()
         texts = five_words(int(seed))
