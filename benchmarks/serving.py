@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -272,9 +273,14 @@ def measure_writes(bench: Bench) -> dict[str, Any]:
     return figures
 
 
+@cache
+def _products() -> Products:
+    return Products(1)
+
+
 def _new_item(number: int, *, picture: bool) -> dict[str, Any]:
     """The body of a PUT."""
-    row = Products(1).frame(number, 1).drop("id").row(0, named=True)
+    row = _products().frame(number, 1).drop("id").row(0, named=True)
     if not picture:
         return row
     noise = np.random.default_rng(number).integers(0, 255, (12, 16, 3), dtype=np.uint8)
