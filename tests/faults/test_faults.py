@@ -52,7 +52,8 @@ def _make_results(folder: Path) -> None:
         "OMP_NUM_THREADS": "1",
         "POLARS_MAX_THREADS": "2",
     }
-    done = subprocess.run([sys.executable, script, folder, CHOICE, EACH], env=environment, capture_output=True, text=True)
+    command = [sys.executable, script, folder, CHOICE, EACH]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     if kept := os.environ.get("LIKEWISE_FAULTS_RESULTS"):
         shutil.copyfile(folder / "results.jsonl", kept)
