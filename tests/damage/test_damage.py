@@ -2,7 +2,8 @@
 
 Every file of a run, of stores and of caches is damaged in turn, and each operation is asked on files that have just
 been opened. A sample runs always, with another choice of damages where LIKEWISE_DAMAGE is a number; all of them run
-where it is "all", which takes a few minutes (`make damage`). With LIKEWISE_DAMAGE_RESULTS=FILE every outcome is written there.
+where it is "all", which takes a few minutes (`make damage`). With LIKEWISE_DAMAGE_RESULTS=FILE every outcome is
+written there.
 """
 
 import json
