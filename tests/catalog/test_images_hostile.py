@@ -185,6 +185,13 @@ def nested_boxes(depth: int) -> bytes:
     return ftyp(b"avif", data)
 
 
+def parts_without_bytes(items: int) -> bytes:
+    """Items of 65,535 parts each, whose places and lengths take no bytes to write down."""
+    located = bytes(6) + struct.pack(">H", items) + struct.pack(">HHH", 1, 0, 0xFFFF) * items
+    iloc = struct.pack(">I", len(located) + 8) + b"iloc" + located
+    return ftyp(b"avif", struct.pack(">I", len(iloc) + 12) + b"meta" + bytes(4) + iloc)
+
+
 def oriented(*entry: object, rest: bytes = b"") -> bytes:
     """A good JPEG with an orientation of any type."""
     return hostile.jpeg_with((0xE1, b"Exif\0\0" + hostile.tiff({274: entry}, rest)))
@@ -352,6 +359,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str | None]] = {
     "big tiff of nothing": (lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(50), "broken"),
     "avif of a signature": (lambda: ftyp(b"avif"), "truncated"),
     "avif of 10,000 nested boxes": (lambda: nested_boxes(10_000), "broken"),
+    "avif of items whose parts take no bytes": (lambda: parts_without_bytes(2_000), "broken"),
     "avif cut in its pixels": (lambda: AVIF[: len(AVIF) - 60], "truncated"),
     "avif of boxes without an end": (lambda: ftyp(b"avif", b"\xff\xff\xff\xffmeta" * 50), "truncated"),
     "icon of 256 pixels": (ico_claiming_png, "format-not-allowed"),

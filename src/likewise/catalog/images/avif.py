@@ -15,6 +15,7 @@ _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"iprp", b"ipco"}
 _FULL_CONTAINERS = {b"meta": 4}
 _MOST_BOXES = 10_000
 _MOST_UNITS = 10_000  # OBUs of all items
+_MOST_EXTENTS = 10_000  # parts of all items
 _DEEPEST = 8
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
 
@@ -86,11 +87,12 @@ def _read_payloads(data: bytes, boxes: list[Box]) -> Iterator[tuple[bytes, bytes
     for name, start, end in boxes:
         if name == b"iinf":
             kinds |= _read_item_kinds(data, start, end)
+    extents = [_MOST_EXTENTS]
     for name, start, end in boxes:
         if name == b"av1C":
             yield b"av01", data[start + 4 : end]
         elif name == b"iloc":
-            for item, payload in _read_items(data, start, end, idat):
+            for item, payload in _read_items(data, start, end, idat, extents):
                 if kinds.get(item) == b"Exif":
                     skipped = 4 + int.from_bytes(payload[:4], "big")
                     check_exif(payload[skipped:])
@@ -114,7 +116,12 @@ def _read_item_kinds(data: bytes, start: int, end: int) -> dict[int, bytes]:
     return kinds
 
 
-def _read_items(data: bytes, start: int, end: int, idat: int) -> Iterator[tuple[int, bytes]]:
+def _read_items(data: bytes, start: int, end: int, idat: int, extents: list[int]) -> Iterator[tuple[int, bytes]]:
+    """The items that a box locates, each with its content.
+
+    Args:
+        extents: how many more parts of items may follow in the file; a part can be described in no bytes at all.
+    """
     reader = _Fields(data, start, end)
     version = reader.number(1)
     reader.number(3)
@@ -128,6 +135,9 @@ def _read_items(data: bytes, start: int, end: int, idat: int) -> Iterator[tuple[
         base = reader.number(base_size) + (idat if method == 1 else 0)
         payload = bytearray()
         for _ in range(reader.number(2)):
+            extents[0] -= 1
+            if extents[0] < 0:
+                raise PictureError("broken")
             if version in (1, 2):
                 reader.number(index_size)
             where, length = base + reader.number(offset_size), reader.number(length_size)
