@@ -187,7 +187,8 @@ def nested_boxes(depth: int) -> bytes:
 
 def parts_without_bytes(items: int) -> bytes:
     """Items of 65,535 parts each, whose places and lengths take no bytes to write down."""
-    located = bytes(6) + struct.pack(">H", items) + struct.pack(">HHH", 1, 0, 0xFFFF) * items
+    behind_the_end = 0xFFFFFFFF
+    located = bytes(4) + struct.pack(">HH", 4 << 4, items) + struct.pack(">HHIH", 1, 0, behind_the_end, 0xFFFF) * items
     iloc = struct.pack(">I", len(located) + 8) + b"iloc" + located
     return ftyp(b"avif", struct.pack(">I", len(iloc) + 12) + b"meta" + bytes(4) + iloc)
 
