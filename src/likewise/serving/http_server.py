@@ -1,5 +1,6 @@
 """Running a web application on a listening socket, and stopping it when the process is asked to end."""
 
+import asyncio
 import signal
 import socket
 import threading
@@ -14,6 +15,8 @@ from likewise.serving.connection_bounds import LONGEST_LINE_AND_HEADERS, MOST_CO
 from likewise.serving.connections import fastest_connection
 from likewise.serving.listening import url_of
 
+_SECONDS_TO_NOTICE = 5.0  # that a connection is closed
+
 
 class AnswersToNobody:
     """ASGI application that drops what is sent to a client that has gone.
@@ -26,15 +29,23 @@ class AnswersToNobody:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        has_gone = False
 
         async def send_if_open(message: Message) -> None:
+            nonlocal has_gone
             try:
                 await send(message)
             except RuntimeError as error:
                 if "handler is closed" not in str(error):
                     raise
+                has_gone = True
 
         await self._app(scope, receive, send_if_open)
+        if has_gone:  # until the server knows, it would miss the rest of the answer
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SECONDS_TO_NOTICE):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
 
 
 @contextmanager
