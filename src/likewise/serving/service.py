@@ -73,6 +73,7 @@ class SearchService:
     Args:
         index: an open index.
         model: encodes texts that are not queries; None: only queries can be encoded.
+        encode_queries: n texts → (n, dim), in place of the model's own; only ever called by one thread.
         thumbnails: item → the file of a small picture.
     """
 
@@ -83,6 +84,7 @@ class SearchService:
         *,
         limits: Limits = Limits(),
         metrics: Metrics | None = None,
+        encode_queries: Callable[[list[str]], np.ndarray] | None = None,
         thumbnails: Callable[[Item], Path | None] = lambda item: None,
     ) -> None:
         self.index = index
@@ -95,7 +97,7 @@ class SearchService:
         self._fingerprint = index.model.fingerprint  # a model looks at all its weights each time
         self._cache = QueryCache.for_model(model or index.model)
         self._texts: EncodeLane[str] = EncodeLane(
-            index.model.encode_queries,
+            encode_queries or index.model.encode_queries,
             name="texts",
             largest_batch=_TEXTS_PER_BATCH,
             most_waiting=_MOST_TEXTS,

@@ -1,7 +1,9 @@
 """The server of `likewise serve`: the API, the search page at /, and what guards both."""
 
+import asyncio
 import re
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -106,8 +109,16 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
 
         title, examples = find_catalog_name(settings.run), index.example_titles()
         page = create_page(index, title=title, examples=examples, thumbnails=thumbnails)
-    service = SearchService(index, model, limits=settings.limits, metrics=_find_metrics(), thumbnails=thumbnails)
+    service = SearchService(
+        index,
+        model,
+        limits=settings.limits,
+        metrics=_find_metrics(),
+        encode_queries=_encoding_with_one_thread(index.model.encode_queries),
+        thumbnails=thumbnails,
+    )
     try:
+        _warm_up(service)
         with (
             building_app(service, page, settings.protection) as app,
             serving_app(app, listener, drain_seconds=settings.drain_seconds) as url,
@@ -116,6 +127,33 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
     finally:
         service.close()
         index.close()
+
+
+def _encoding_with_one_thread(encode: Callable[[list[str]], np.ndarray]) -> Callable[[list[str]], np.ndarray]:
+    """Encode queries with a single thread of PyTorch: they are so short that two would mostly wait for each other.
+
+    The number is one of the thread that calls; see `_warm_up`.
+    """
+    import torch
+
+    calling = threading.local()
+
+    def encode_with_one_thread(texts: list[str]) -> np.ndarray:
+        if not hasattr(calling, "is_set"):
+            torch.set_num_threads(1)
+            calling.is_set = True
+        return encode(texts)
+
+    return encode_with_one_thread
+
+
+def _warm_up(service: SearchService) -> None:
+    """Encode a first query; threads that start later compute with as many threads as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    asyncio.run(service.check())
+    torch.set_num_threads(before)
 
 
 def serve_as_worker(
