@@ -15,7 +15,7 @@ from likewise.retrieval.query import ImageSource, Query
 from likewise.stores.base import Store
 from likewise.stores.inputs import normalise_vectors
 
-_QUERY_SIDE = 1024  # pixels: more than any encoder looks at, and a photo of 50 megapixels decodes in a fraction
+QUERY_SIDE = 1024  # pixels: more than any encoder looks at, and a photo of 50 megapixels decodes in a fraction
 _LONGEST_SHOWN = 300  # characters of a path in a message
 
 
@@ -93,12 +93,12 @@ def _read_image(image: ImageSource) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
     if isinstance(image, str | Path):
         try:
-            return open_picture(image, minimum_side=_QUERY_SIDE)
+            return open_picture(image, minimum_side=QUERY_SIDE)
         except PictureError as error:
             raise PictureError(
                 error.cause, f"the picture {_shortened(str(image))} {describe_picture_cause(error.cause)}"
             ) from None
-    return decode_stream(image, minimum_side=_QUERY_SIDE)
+    return decode_stream(image, minimum_side=QUERY_SIDE)
 
 
 def _shortened(path: str) -> str:

@@ -13,8 +13,7 @@ from likewise.catalog.images.picture import PictureError, compute_key
 from likewise.catalog.images.sources import normalize_url
 from likewise.config import ImageSettings
 from likewise.errors import UserError
-
-_QUERY_SIDE = 1024  # pixels: more than any encoder looks at
+from likewise.retrieval.query_vector import QUERY_SIDE
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,11 @@ class PictureSource:
     url: str | None = None
 
 
+def names_url(text: str) -> bool:
+    """Whether a client names a picture by an http(s) URL."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
 def parse_picture(text: str, *, allow_urls: bool, most_bytes: int) -> PictureSource:
     """Read what a client calls a picture: base64, a `data:` URL, or an http(s) URL.
 
@@ -32,7 +36,7 @@ def parse_picture(text: str, *, allow_urls: bool, most_bytes: int) -> PictureSou
         UserError: it is none of them, is too large, or URLs are not allowed here.
         PictureError: it is no URL that anything could be fetched from.
     """
-    if text[:8].lower().startswith(("http://", "https://")):
+    if names_url(text):
         if not allow_urls:
             raise UserError("pictures are not fetched from URLs here: send the picture itself (base64)")
         return PictureSource(url=normalize_url(text))
@@ -63,7 +67,7 @@ def decode_query_picture(data: bytes, most_pixels: int) -> Image.Image:
     Raises:
         PictureError: it cannot be decoded; the message says why.
     """
-    return decode_bytes(data, minimum_side=_QUERY_SIDE, max_pixels=most_pixels)
+    return decode_bytes(data, minimum_side=QUERY_SIDE, max_pixels=most_pixels)
 
 
 def fetch_picture(url: str, most_bytes: int, seconds: float) -> bytes:

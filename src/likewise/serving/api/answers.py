@@ -35,21 +35,22 @@ def describe_index(index: Index) -> dict[str, Any]:
     return {"version": metadata.build, "model": metadata.model[:16], "items": len(index)}
 
 
-def json_body(model: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
+def json_body(model: type[BaseModel], *, json_part: str | None = None) -> dict[str, Any]:
+    """What OpenAPI says of a request body that `requests` reads as a model; see `describe_body`."""
+    return describe_body({"$ref": f"#/components/schemas/{model.__name__}"}, json_part=json_part)
+
+
+def describe_body(schema: dict[str, Any], *, json_part: str | None = None) -> dict[str, Any]:
     """What OpenAPI says of a request body that `requests` reads.
 
     Args:
-        upload: a form with pictures is understood, too.
+        json_part: the name of the JSON in a form with pictures; None: forms are not understood.
     """
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     content: dict[str, Any] = {"application/json": {"schema": schema}}
-    if upload:
-        form = {
-            "type": "object",
-            "properties": {
-                "query": schema,
-                "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-            },
+    if json_part is not None:
+        properties = {json_part: schema, "image": {"type": "array", "items": {"type": "string", "format": "binary"}}}
+        content["multipart/form-data"] = {
+            "schema": {"type": "object", "properties": properties},
+            "encoding": {json_part: {"contentType": "application/json"}},
         }
-        content["multipart/form-data"] = {"schema": form, "encoding": {"query": {"contentType": "application/json"}}}
     return {"requestBody": {"required": True, "content": content}}

@@ -12,7 +12,7 @@ from likewise.serving.api.answers import JsonAnswer, json_body
 from likewise.serving.api.problems import ProblemError
 from likewise.serving.api.requests import read_json, until_client_leaves
 from likewise.serving.api.schemas import LONGEST_TEXT, EmbeddingAnswer, EmbeddingRequest, ModelList
-from likewise.serving.query_pictures import parse_picture
+from likewise.serving.query_pictures import names_url, parse_picture
 from likewise.serving.service import SearchService
 from likewise.stores.inputs import normalise_vectors
 
@@ -89,7 +89,7 @@ async def _encode(service: SearchService, tower: str, inputs: list[str]) -> np.n
 
 
 def _is_picture(text: str) -> bool:
-    return text[:11].lower() == "data:image/" or text[:8].lower().startswith(("http://", "https://"))
+    return text[:11].lower() == "data:image/" or names_url(text)
 
 
 def _truncate(vectors: np.ndarray, dimensions: int) -> np.ndarray:

@@ -1,51 +1,34 @@
 """Writing items: one by its id, parts of one, many as JSON lines."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 from fastapi import APIRouter, Request
-from pydantic import JsonValue, TypeAdapter, ValidationError
-from starlette.datastructures import UploadFile
+from pydantic import JsonValue, TypeAdapter
 from starlette.responses import Response
 
 from likewise.catalog.given_rows import clean_rows
 from likewise.errors import UserError
 from likewise.retrieval.items import UnknownItemError
 from likewise.retrieval.writing import WrittenItems
-from likewise.serving.api.answers import JsonAnswer
+from likewise.serving.api.answers import JsonAnswer, describe_body
 from likewise.serving.api.items import ItemId, read_id
-from likewise.serving.api.problems import ProblemError, describe_first_error
+from likewise.serving.api.problems import ProblemError
+from likewise.serving.api.requests import FORM, JSON, Form, find_media_type, parse_json, read_form
 from likewise.serving.api.schemas import MOST_ROWS, BulkAnswer, WrittenAnswer
 from likewise.serving.query_pictures import parse_picture
 from likewise.serving.service import Limits, SearchService
 
 _FORM_PART = "item"
-_MOST_UPLOADS = 16
 _ROW: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
-_FILE = {"type": "string", "format": "binary"}
 _ITEM_SCHEMA = {
     "type": "object",
     "description": "columns of the index; image is a data: URL or, where those are allowed, an http(s) URL, or a list",
     "additionalProperties": True,
     "examples": [{"title": "red circle shirt", "price": 12.5}],
 }
-_ITEM_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": _ITEM_SCHEMA},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {_FORM_PART: _ITEM_SCHEMA, "image": {"type": "array", "items": _FILE}},
-                },
-                "encoding": {_FORM_PART: {"contentType": "application/json"}},
-            },
-        },
-    }
-}
+_ITEM_BODY = describe_body(_ITEM_SCHEMA, json_part=_FORM_PART)
 _LINES_BODY = {
     "requestBody": {
         "required": True,
@@ -65,7 +48,7 @@ class GivenItem:
     """
 
     cells: dict[str, Any]
-    pictures: list[bytes] | None = field(default=None)
+    pictures: list[bytes] | None = None
 
 
 def item_write_routes(service: SearchService) -> APIRouter:
@@ -111,7 +94,7 @@ def item_write_routes(service: SearchService) -> APIRouter:
         "", summary="Write many items (JSON lines), all or none", response_model=BulkAnswer, openapi_extra=_LINES_BODY
     )
     async def put_items(request: Request) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = find_media_type(request)
         if kind not in ("application/x-ndjson", "application/jsonl", "application/x-jsonlines"):
             raise ProblemError(415, f"send application/x-ndjson here, one JSON object in a line, not {kind[:100]!r}")
         items = parse_lines(await request.body(), service.limits)
@@ -122,8 +105,7 @@ def item_write_routes(service: SearchService) -> APIRouter:
             pictures=pictures,
             allow_urls=service.limits.allow_urls,
         )
-        counts = {name: len(ids) for name, ids in _outcomes(written).items()}
-        return JsonAnswer(counts)
+        return JsonAnswer({outcome: len(ids) for outcome, ids in asdict(written).items()})
 
     return router
 
@@ -153,28 +135,18 @@ async def read_item(request: Request, id: str, limits: Limits) -> GivenItem:
     Raises:
         ProblemError: it is none, or has another id.
     """
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    uploads: list[bytes] = []
-    if kind == "multipart/form-data":
-        body: bytes | str = b"{}"
-        form = await request.form(max_files=_MOST_UPLOADS, max_fields=_MOST_UPLOADS, max_part_size=1_000_000)
-        for name, part in form.multi_items():
-            if isinstance(part, UploadFile) and name == "image":
-                uploads.append(await part.read())
-            elif name == _FORM_PART:
-                body = await part.read() if isinstance(part, UploadFile) else part
-            else:
-                known = f'"{_FORM_PART}" (JSON) and "image" (files)'
-                raise ProblemError(422, f"a form has the parts {known}, not {name[:100]!r}")
-    elif kind == "application/json":
-        body = await request.body()
+    kind = find_media_type(request, JSON)
+    if kind == FORM:
+        form = await read_form(request, _FORM_PART)
+    elif kind == JSON:
+        form = Form(await request.body(), [])
     else:
-        raise ProblemError(415, f"send application/json or a form here, not {kind[:100]!r}")
-    given = _parse_item(body, limits)
+        raise ProblemError(415, f"send {JSON} or a form here, not {kind[:100]!r}")
+    given = _parse_item(b"{}" if form.content is None else form.content, limits)
     if given.cells.setdefault("id", id) != id:
         raise ProblemError(422, "the id in the body is not the one in the path")
-    if uploads:
-        given.pictures = [*uploads, *(given.pictures or [])]
+    if form.pictures:
+        given.pictures = [*form.pictures, *(given.pictures or [])]
     return given
 
 
@@ -202,11 +174,7 @@ def parse_lines(body: bytes, limits: Limits) -> list[GivenItem]:
 
 
 def _parse_item(body: bytes | str, limits: Limits) -> GivenItem:
-    try:
-        cells: dict[str, Any] = dict(_ROW.validate_json(body))
-    except ValidationError as error:
-        is_broken = error.errors()[0]["type"] == "json_invalid"
-        raise ProblemError(400 if is_broken else 422, describe_first_error(error)) from None
+    cells: dict[str, Any] = dict(parse_json(body, _ROW.validate_json))
     if "image" not in cells:
         return GivenItem(cells)
     given = cells.pop("image")
@@ -219,15 +187,6 @@ def _parse_item(body: bytes | str, limits: Limits) -> GivenItem:
     return GivenItem(cells, pictures)
 
 
-def _outcomes(written: WrittenItems) -> Mapping[str, Sequence[str]]:
-    return {
-        "new": written.new,
-        "changed": written.changed,
-        "rewritten": written.rewritten,
-        "unchanged": written.unchanged,
-    }
-
-
 def _answer(id: str, written: WrittenItems) -> Response:
-    result = next(name for name, ids in _outcomes(written).items() if id in ids)
+    result = next(outcome for outcome, ids in asdict(written).items() if id in ids)
     return JsonAnswer({"id": id, "result": result}, status_code=201 if result == "new" else 200)

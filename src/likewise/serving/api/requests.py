@@ -1,7 +1,8 @@
 """Reading requests: JSON bodies and forms with uploaded pictures, checked before anything is computed."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from fastapi import Request
@@ -25,7 +26,21 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 _MOST_UPLOADS = 16
 _UNWATCHED = 0.05  # seconds
-_FORM_PART = "query"
+JSON, FORM = "application/json", "multipart/form-data"
+SEARCH_PART = "query"  # of a form, as JSON
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form with a JSON part and pictures.
+
+    Attributes:
+        content: of the JSON part; None: it has none.
+        pictures: the bytes of the files.
+    """
+
+    content: bytes | str | None
+    pictures: list[bytes]
 
 
 async def read_json(request: Request, model: type[M]) -> M:
@@ -34,23 +49,51 @@ async def read_json(request: Request, model: type[M]) -> M:
     Raises:
         ProblemError: it is no JSON, or not what the model says.
     """
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ProblemError(415, f"send application/json here, not {kind[:100]!r}")
-    return parse_json_model(await request.body(), model)
+    kind = find_media_type(request, JSON)
+    if kind != JSON:
+        raise ProblemError(415, f"send {JSON} here, not {kind[:100]!r}")
+    return parse_json(await request.body(), model.model_validate_json)
 
 
-def parse_json_model(body: bytes | str, model: type[M]) -> M:
-    """Parse JSON as a model.
+def find_media_type(request: Request, default: str = "") -> str:
+    """The media type of a request's body, without its parameters."""
+    return request.headers.get("content-type", default).partition(";")[0].strip().lower()
+
+
+def parse_json(body: bytes | str, validate: Callable[[bytes | str], T]) -> T:
+    """Parse JSON.
+
+    Args:
+        validate: parses and checks it, as `model_validate_json` of a model does.
 
     Raises:
-        ProblemError: it is no JSON, or not what the model says.
+        ProblemError: it is no JSON, or not what `validate` accepts.
     """
     try:
-        return model.model_validate_json(body)
+        return validate(body)
     except ValidationError as error:
         is_broken = error.errors()[0]["type"] == "json_invalid"
         raise ProblemError(400 if is_broken else 422, describe_first_error(error)) from None
+
+
+async def read_form(request: Request, json_part: str) -> Form:
+    """A form whose parts are JSON of this name and files named "image".
+
+    Raises:
+        ProblemError: it has other parts.
+    """
+    form = await request.form(max_files=_MOST_UPLOADS, max_fields=_MOST_UPLOADS, max_part_size=1_000_000)
+    content: bytes | str | None = None
+    pictures: list[bytes] = []
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile) and name == "image":
+            pictures.append(await part.read())
+        elif name == json_part:
+            content = await part.read() if isinstance(part, UploadFile) else part
+        else:
+            known = f'"{json_part}" (JSON) and "image" (files)'
+            raise ProblemError(422, f"a form has the parts {known}, not {name[:100]!r}")
+    return Form(content, pictures)
 
 
 async def read_search(request: Request) -> tuple[SearchRequest, list[PictureSource]]:
@@ -59,22 +102,11 @@ async def read_search(request: Request) -> tuple[SearchRequest, list[PictureSour
     Returns:
         The search, and the uploaded pictures.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    if find_media_type(request) != FORM:
         return await read_json(request, SearchRequest), []
-    form = await request.form(max_files=_MOST_UPLOADS, max_fields=_MOST_UPLOADS, max_part_size=1_000_000)
-    parsed, uploads = SearchRequest(), []
-    for name, part in form.multi_items():
-        if isinstance(part, UploadFile) and name == "image":
-            uploads.append(PictureSource(data=await part.read()))
-        elif name == _FORM_PART:
-            content = await part.read() if isinstance(part, UploadFile) else part
-            parsed = parse_json_model(content, SearchRequest)
-        else:
-            raise ProblemError(
-                422, f'a form has the parts "{_FORM_PART}" (JSON) and "image" (files), not {name[:100]!r}'
-            )
-    return parsed, uploads
+    form = await read_form(request, SEARCH_PART)
+    asked = SearchRequest() if form.content is None else parse_json(form.content, SearchRequest.model_validate_json)
+    return asked, [PictureSource(data=data) for data in form.pictures]
 
 
 def note_texts(request: Request, *searches: SearchRequest) -> None:

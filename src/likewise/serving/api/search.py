@@ -11,7 +11,14 @@ from starlette.responses import Response
 from likewise.retrieval.items import Hit, Hits
 from likewise.serving.api.answers import JsonAnswer, describe_index, describe_item, json_body
 from likewise.serving.api.problems import find_problem
-from likewise.serving.api.requests import build_search, note_texts, read_json, read_search, until_client_leaves
+from likewise.serving.api.requests import (
+    SEARCH_PART,
+    build_search,
+    note_texts,
+    read_json,
+    read_search,
+    until_client_leaves,
+)
 from likewise.serving.api.schemas import (
     LONGEST_FILTER,
     LONGEST_TEXT,
@@ -44,7 +51,7 @@ def search_routes(service: SearchService) -> APIRouter:
         "/search",
         summary="Search by words, pictures, items, or several of these",
         response_model=SearchAnswer,
-        openapi_extra=json_body(SearchRequest, upload=True),
+        openapi_extra=json_body(SearchRequest, json_part=SEARCH_PART),
     )
     async def search(request: Request) -> Response:
         asked, uploads = await read_search(request)
