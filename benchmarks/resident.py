@@ -44,14 +44,14 @@ def _main() -> None:
     parser.add_argument("--candidates", type=int)
     parser.add_argument("--vectors", type=Path)
     arguments = parser.parse_args()
-    before = _anonymous_and_files()[0]
+    before = anonymous_and_files()[0]
     queries = np.load(arguments.queries)
     search, fetch = _store(arguments.path) if arguments.what == "store" else (_bare(arguments), None)
     for query in queries:
         search(query[None])
     for start in range(0, len(queries), 64):
         search(queries[start : start + 64])
-    anonymous, files = _anonymous_and_files()
+    anonymous, files = anonymous_and_files()
     index = sum(size for path, size in files.items() if _is_data(path, arguments) and path.name != _VECTORS)
     vectors = sum(size for path, size in files.items() if path.name == _VECTORS)
     figures = {
@@ -64,7 +64,7 @@ def _main() -> None:
     if fetch is not None:
         for query in queries:
             fetch(query[None])
-        more = sum(size for path, size in _anonymous_and_files()[1].items() if path.name.startswith("fields."))
+        more = sum(size for path, size in anonymous_and_files()[1].items() if path.name.startswith("fields."))
         figures["mapped pages of fields, once those of all hits were fetched"] = more
     print(json.dumps({name: round(size / 1e6, 1) for name, size in figures.items()}))
 
@@ -92,7 +92,7 @@ def _is_data(path: Path, arguments: argparse.Namespace) -> bool:
     return path == folder or folder in path.parents
 
 
-def _anonymous_and_files() -> tuple[int, dict[Path, int]]:
+def anonymous_and_files() -> tuple[int, dict[Path, int]]:
     """Bytes of this process's memory that belong to no file, and of each file's pages; Linux only."""
     anonymous, files, path = 0, {}, Path()
     for line in Path("/proc/self/smaps").read_text().splitlines():

@@ -17,7 +17,7 @@ import numpy as np
 from clustered import DIM, Clustered, Products, row_of
 from measuring import record
 from PIL import Image
-from resident import _anonymous_and_files
+from resident import anonymous_and_files
 
 from likewise.catalog.catalog import Catalog
 from likewise.retrieval.index import Index
@@ -58,14 +58,14 @@ def measure(index: Index, products: Products, items: int, writes: int) -> dict[s
     for row in rows[:_WARM_UP]:
         index.upsert([row])
         index.search(row["title"], hybrid=True, k=5)
-    before, _ = _anonymous_and_files()
+    before, _ = anonymous_and_files()
     write, search, missing = [], [], 0
     for row in rows[_WARM_UP:]:
         write.append(_time(lambda row=row: index.upsert([row])))
         found: list[str] = []
         search.append(_time(lambda row=row, found=found: found.extend(_find(index, row["title"]))))
         missing += row["id"] not in found
-    after, _ = _anonymous_and_files()
+    after, _ = anonymous_and_files()
     return {
         "items": items,
         "writes": writes,

@@ -117,10 +117,12 @@ class ItemWriter:
         if not rows:
             return WrittenItems()
         with self._handle.use() as store:
-            content = self._look(store)
-            given = clean_rows(rows, _find_types(content.schema))
-            found = self._find_pictures(given, pictures, rules)
+            found: list[tuple[Picture, ...]] | None = None
             while True:
+                content = self._look(store)
+                given = clean_rows(rows, _find_types(content.schema))
+                if found is None:
+                    found = self._find_pictures(given, pictures, rules)
                 blank: dict[str, Any] = {
                     column.name: [] if column.name == "image" else None for column in content.schema.columns
                 }
@@ -128,8 +130,6 @@ class ItemWriter:
                 written = self._write(store, items, content)
                 if written is not None:
                     return written
-                content = self._look(store)
-                given = clean_rows(rows, _find_types(content.schema))
 
     def patch(
         self, id: str, changes: Mapping[str, Any], pictures: Sequence[bytes] | None, rules: PictureRules

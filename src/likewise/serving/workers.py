@@ -19,7 +19,7 @@ from likewise.serving.metrics import MULTIPROCESS_FOLDER
 
 log = logging.getLogger(__name__)
 
-Serve = Callable[[Any, socket.socket, Callable[[], None], Callable[[Callable[[], None]], None]], None]
+Serve = Callable[[Any, socket.socket, Callable[[], None], Callable[[], None]], None]
 _SECONDS_TO_START = 300.0
 _LEAST_SECONDS = 10.0  # a worker that ends sooner is not started again at once
 
@@ -38,7 +38,7 @@ def run_workers(
 
     Args:
         serve: called in each process with the settings, the socket, what to call once requests are answered, and a
-            function that waits for the end, given what to do meanwhile; a function of a module.
+            function that waits for the end; a function of a module.
         settings: can be pickled.
         drain_seconds: how long requests under way may take at the end.
         say_ready: called once all answer.
@@ -96,13 +96,12 @@ def _work(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, cores // workers))
     with ending_on_signal() as wait:
-        serve(settings, listener, ready.set, lambda meanwhile: wait(lambda: _end_with(parent, meanwhile)))
+        serve(settings, listener, ready.set, lambda: wait(lambda: _end_with(parent)))
 
 
-def _end_with(parent: int, meanwhile: Callable[[], None]) -> None:
+def _end_with(parent: int) -> None:
     if os.getppid() != parent:
         signal.raise_signal(signal.SIGTERM)
-    meanwhile()
 
 
 class _Starting:

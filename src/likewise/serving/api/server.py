@@ -160,12 +160,12 @@ def serve_as_worker(
     settings: ServerSettings,
     listener: socket.socket,
     report_ready: Callable[[], None],
-    wait: Callable[[Callable[[], None]], None],
+    wait: Callable[[], None],
 ) -> None:
     """What each of several worker processes does; see `run_workers`."""
     with serving_run(settings, listener):
         report_ready()
-        wait(lambda: None)
+        wait()
 
 
 def _find_metrics() -> Metrics | None:

@@ -3,7 +3,6 @@
 Each request is one message and is answered at once: no sessions that could pile up, no streams that stay open.
 """
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +14,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.progress import say
 from likewise.serving.auth import KeyGuard
-from likewise.serving.http_server import serving_app
+from likewise.serving.http_server import ending_on_signal, serving_app
 from likewise.serving.keys import Keys, check_binding
 from likewise.serving.listening import listen
 from likewise.serving.mcp.server import LONGEST_MESSAGE
-from likewise.serving.mcp.stopping import stop_signals
 from likewise.serving.problems import problem
 
 PATH = "/mcp"
@@ -64,14 +62,10 @@ def serve_http(server: Server[Any], host: str = "127.0.0.1", port: int = 8001, k
     Raises:
         UserError: there are no keys and the host is not this machine's own, or the port is taken.
     """
-
-    async def wait() -> None:
-        with stop_signals() as stopped, serving_http(server, host, port, keys) as url:
-            say(f"Serving MCP on {url} (Ctrl+C stops)")
-            await stopped.wait()
-        say("Stopped")
-
-    asyncio.run(wait())
+    with ending_on_signal() as wait, serving_http(server, host, port, keys) as url:
+        say(f"Serving MCP on {url} (Ctrl+C stops)")
+        wait()
+    say("Stopped")
 
 
 @contextmanager
