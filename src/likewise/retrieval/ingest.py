@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # PyTorch is not needed to open an index
 
 _FEW, _SMALL_SHARE = 1_000, 0.1  # up to so many changed items are written in place; more make a new store
 _BATCH = 10_000
+
+Digests = tuple[str | None, str | None]
 
 
 class ItemModel(QueryModel, Protocol):
@@ -209,6 +211,19 @@ class IndexItems:
             yield self.select(range(start, min(start + _BATCH, len(self))))
 
 
+def compare_digests(before: Digests | None, after: Digests) -> Literal["new", "changed", "rewritten", "unchanged"]:
+    """What became of an item.
+
+    Args:
+        before: digests of the model's input and of the row, as the index has them; None: it lacks the item.
+    """
+    if before is None:
+        return "new"
+    if before[0] != after[0]:
+        return "changed"
+    return "unchanged" if before[1] == after[1] else "rewritten"
+
+
 @dataclass(frozen=True)
 class Changes:
     """How a catalogue differs from the items of an index.
@@ -242,7 +257,7 @@ class Changes:
         Args:
             prune: also remove items that were written singly.
         """
-        known: dict[str, tuple[str | None, str | None]] = {}
+        known: dict[str, Digests] = {}
         single: set[str] = set()
         for batch in store.iterate(vectors=False):
             for id, fields in zip(batch.ids, batch.fields, strict=True):
@@ -257,15 +272,10 @@ class Changes:
                 empty += 1
                 single.discard(id)  # the catalogue has it, and wins
                 continue
-            before = known.pop(id, None)
-            if before is None:
-                rows["new"].append(row)
-            elif before[0] != input_digest:
-                rows["changed"].append(row)
-            else:
-                rows["unchanged" if before[1] == row_digest else "rewritten"].append(row)
-                if before[1] == row_digest and id in single:
-                    rows["adopted"].append(row)
+            change = compare_digests(known.pop(id, None), (input_digest, row_digest))
+            rows[change].append(row)
+            if change == "unchanged" and id in single:
+                rows["adopted"].append(row)
         kept = [] if prune else [id for id in known if id in single]
         removed = [id for id in known if prune or id not in single]
         return cls(**rows, removed=removed, empty=empty, kept=kept)

@@ -26,6 +26,7 @@ from likewise.retrieval.ingest import (
     CatalogSnapshot,
     EncodedRows,
     ItemModel,
+    compare_digests,
     digest_inputs,
     fetch_embeddings,
 )
@@ -309,18 +310,18 @@ class _Comparison:
         single = patched is None or bookkeeping.is_single(patched.fields)
         found = cls([], [], [], [], [], [single] * len(records))
         for row, record in enumerate(records):
-            if record is None:
-                found.new.append(row)
-                continue
-            seen, whole = bookkeeping.digests(record.fields)
-            if seen != snapshot.input_digests[row]:
-                found.changed.append(row)
-            elif whole != snapshot.row_digests[row]:
-                found.rewritten.append(row)
-            else:
-                found.unchanged.append(row)
-                if single and not bookkeeping.is_single(record.fields):
-                    found.marked.append(row)
+            before = None if record is None else bookkeeping.digests(record.fields)
+            match compare_digests(before, (snapshot.input_digests[row], snapshot.row_digests[row])):
+                case "new":
+                    found.new.append(row)
+                case "changed":
+                    found.changed.append(row)
+                case "rewritten":
+                    found.rewritten.append(row)
+                case "unchanged":
+                    found.unchanged.append(row)
+                    if single and record is not None and not bookkeeping.is_single(record.fields):
+                        found.marked.append(row)
         return found
 
     @property
