@@ -15,13 +15,8 @@ from likewise.config import ImageSettings
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
-from likewise.retrieval.ingest import (
-    CatalogSnapshot,
-    Changes,
-    IndexItems,
-    ItemEmbeddings,
-    ItemModel,
-)
+from likewise.retrieval.index_items import CatalogSnapshot, IndexItems, ItemEmbeddings, ItemModel
+from likewise.retrieval.ingest import Changes
 from likewise.retrieval.items import BookkeepingColumns, Hits, Item, UnknownItemError, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.location import NO_AIMS, IndexLocation

@@ -9,7 +9,7 @@ from PIL import Image
 
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
-from likewise.retrieval.ingest import ItemModel
+from likewise.retrieval.index_items import ItemModel
 from likewise.retrieval.query_vector import QueryModel
 
 if TYPE_CHECKING:

@@ -22,14 +22,8 @@ from likewise.catalog.images.resolve import resolve_pictures
 from likewise.catalog.report import Report, describe_picture_cause
 from likewise.config import ImageSettings
 from likewise.errors import UserError
-from likewise.retrieval.ingest import (
-    CatalogSnapshot,
-    EncodedRows,
-    ItemModel,
-    compare_digests,
-    digest_inputs,
-    fetch_embeddings,
-)
+from likewise.retrieval.index_items import CatalogSnapshot, EncodedRows, ItemModel, digest_inputs, fetch_embeddings
+from likewise.retrieval.ingest import compare_digests
 from likewise.retrieval.items import BookkeepingColumns, UnknownItemError, digest_rows
 from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata
