@@ -233,10 +233,11 @@ def measure_overload(bench: Bench) -> dict[str, Any]:
         measured = server.load(pattern="closed", clients=64, seconds=seconds, seed=next(bench.seeds))
         capacity = measured["answers a second"]
         asked = {"pattern": "open", "rate": _OVERLOAD * capacity, "connections": _CONNECTIONS}
-        filling = (
-            1.2 * MOST_ENTRIES / capacity if bench.scale is _FULL else 0.0
-        )  # seconds until the query cache is full
-        server.load(**asked, seconds=max(seconds, filling), seed=next(bench.seeds))
+        fill = 1.2 * MOST_ENTRIES if bench.scale is _FULL else 0  # the query cache, which grows until then
+        while True:
+            fill -= server.load(**asked, seconds=seconds, seed=next(bench.seeds))["outcomes"].get("200", 0)
+            if fill <= 0:
+                break
         with MemoryWatch(server) as watch:
             figures = server.load(**asked, seconds=4 * seconds, seed=next(bench.seeds))
         after = server.status("/readyz")

@@ -1,14 +1,10 @@
 """serving.md and the README's part on HTTP, run as they stand there, against a server over a run that was trained."""
 
 import contextlib
-import io
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,25 +15,15 @@ from conftest import one_torch_thread, require
 from playwright._impl._driver import compute_driver_executable
 from retrieval.shop_catalogue import write_shop
 from serving.api.test_openapi_document import OPERATIONS
+from serving.documented_requests import README, ROOT, at, blocks, curls, run_curl, run_python, served_run
 
-ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Over HTTP")[2].partition("\n## ")[0]
-ADDRESS = "http://127.0.0.1:8000"
 QUICK = """
 epochs: 1
 threads: 1
 precision: float32
 model: {text_encoder: scratch-text, image_encoder: scratch-image, dim: 32}
 """
-
-
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.M)
-
-
-def curls(page: str) -> list[str]:
-    return [line for block in blocks(page, "bash") for line in block.splitlines() if line.startswith("curl ")]
 
 
 @pytest.fixture(scope="module")
@@ -55,46 +41,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(shop: Path) -> Iterator[str]:
-    """The address of `likewise serve`, in a process of its own that SIGTERM ends at the end."""
-    code = "import sys; from likewise.cli.app import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "serve", "runs/products", "--port", "0", "--no-page"]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT / "src"),
-        "LIKEWISE_CACHE": str(shop / "cache"),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-    with subprocess.Popen(command, cwd=shop, env=environment, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            said = []
-            assert server.stderr is not None
-            for line in server.stderr:
-                said.append(line)
-                if "Serving the API on" in line:
-                    break
-            found = re.search(r"http://127\.0\.0\.1:\d+", "".join(said[-1:]))
-            assert found, "".join(said)
-            yield found[0]
-            server.send_signal(signal.SIGTERM)
-            assert server.wait(timeout=60) == 0
-        finally:
-            server.kill()
-
-
-def at(address: str, example: str) -> str:
-    """An example that asks the server of these tests."""
-    assert ADDRESS in example
-    return example.replace(ADDRESS, address)
+    with served_run("runs/products", shop) as address:
+        yield address
 
 
 @pytest.mark.parametrize("command", curls(GUIDE) + curls(README))
 def test_a_curl_command_is_answered(command: str, address: str, shop: Path) -> None:
-    require(shutil.which("curl"), "the guide's commands need curl")
-    require(shutil.which("bash"), "the guide's commands need bash")
-    line = at(address, command).replace("curl ", "curl --silent --show-error --noproxy '*' ", 1)
-    done = subprocess.run(["bash", "-c", line], cwd=shop, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = json.loads(run_curl(command, address, shop))
     if "prise" in command:
         [shown] = [json.loads(block) for block in blocks(GUIDE, "json") if "prise" in block]
         changing = ("title",)
@@ -115,11 +68,9 @@ def test_the_python_of_a_page_finds_items(page: str, address: str, shop: Path, m
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     names: dict[str, object] = {}
     for example in examples:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(at(address, example), page, "exec"), names)
+        printed = run_python(example, address, names)
         if "httpx" in example:
-            assert printed.getvalue().count("sku-") > 2
+            assert printed.count("sku-") > 2
         else:
             vectors = names["vectors"]
             assert isinstance(vectors, list)

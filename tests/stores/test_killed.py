@@ -6,6 +6,7 @@ import random
 import signal
 import time
 import traceback
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from likewise.stores.schema import Schema
 from likewise.stores.search_target import SearchTarget
 from likewise.stores.uri import Credentials, parse_location
 
-DIM, STEADY, KILLS = 16, 1_200, 50
+DIM, STEADY, KILLS, MOST_KILLS = 16, 1_200, 50, 200
+ACTIONS = ("upsert", "delete", "compact", "swap")
 NOBODY = Credentials()
 SCHEMA = Schema.of(pl.DataFrame({"id": ["x"], "stamp": [1]}), DIM)
 
@@ -46,7 +48,7 @@ def work(place: str, log: Path, turn: int, first: int) -> None:
     with log.open("ab", buffering=0) as file:
         for stamp in range(first, first + 10_000):
             keys = sorted(chance.sample(range(STEADY + 300), chance.randint(1, 30)))
-            action = chance.choices(["upsert", "delete", "compact", "swap"], [6, 3, 2, 1])[0]
+            action = chance.choices(ACTIONS, [6, 3, 2, 1])[0]
             if action == "swap":
                 keys = sorted(chance.sample(range(STEADY + 300), STEADY))
             entry = f"{action} {stamp} {','.join(map(str, keys))}"
@@ -91,12 +93,32 @@ def stored(place: str) -> dict[int, int]:
     return content
 
 
+def kill_during(child: int, action: str, log: Path, chance: random.Random) -> None:
+    """Kill the child shortly after it began an action of this kind; if none begins within a second, whatever it does."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline and not last_line(log).startswith(f"begin {action} "):
+        time.sleep(0.0002)
+    time.sleep(chance.choice([0, 0.001, 0.003, 0.03]))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def last_line(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 20_000))
+        return file.read().decode().rsplit("\n", 2)[-2] if file.tell() else ""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the workers are forks")
 def test_nothing_acknowledged_is_lost_at_fifty_kills(tmp_path: Path) -> None:
     place, log = f"faiss://{tmp_path}/store", tmp_path / "log"
+    log.touch()
     fill(place, 0, list(range(STEADY)))
     content, chance, seen, killed_during = dict.fromkeys(range(STEADY), 0), random.Random(3), 0, set()
-    for turn in range(KILLS):
+    for turn in count():
+        if turn >= KILLS and set(ACTIONS) <= killed_during:
+            break
+        assert turn < MOST_KILLS, f"killed only during {killed_during}"
         child = os.fork()
         if child == 0:
             with contextlib.suppress(BaseException):
@@ -105,11 +127,10 @@ def test_nothing_acknowledged_is_lost_at_fifty_kills(tmp_path: Path) -> None:
                 except BaseException:
                     (tmp_path / "error").write_text(traceback.format_exc())
             os._exit(1)
-        time.sleep(chance.uniform(0.05, 0.5))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        time.sleep(chance.uniform(0.02, 0.1))
+        kill_during(child, ACTIONS[turn % len(ACTIONS)], log, chance)
         assert not (tmp_path / "error").exists(), (tmp_path / "error").read_text()
-        lines = log.read_text().splitlines() if log.exists() else []
+        lines = log.read_text().splitlines()
         begun = None
         for line in lines[seen:]:
             state, entry = line.split(" ", 1)
@@ -123,4 +144,3 @@ def test_nothing_acknowledged_is_lost_at_fifty_kills(tmp_path: Path) -> None:
         content = found
         killed_during.add(begun.split(" ")[0] if begun else None)
     assert seen > KILLS, "there was something to lose"
-    assert {"upsert", "compact", "swap"} <= killed_during
