@@ -12,11 +12,18 @@ from filelock import FileLock
 # It is read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# UMAP's functions take a minute to compile, and seconds to run uncompiled on what the tests draw.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+
 REQUIRE_ALL = os.environ.get("LIKEWISE_REQUIRE_ALL") == "1"
 _THREADS = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
     *("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS"),
 )
+
+# A killed process loses nothing that it has written; a power cut would, and no test makes one. Some tests spent most of
+# their time waiting for the disk.
+os.fsync = lambda descriptor: None
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     share = max(1, len(os.sched_getaffinity(0)) // workers if hasattr(os, "sched_getaffinity") else 1)

@@ -151,14 +151,14 @@ class MemoryWatch:
 class BareEncoder:
     """The encoder of a run in a process of its own, with nothing around it.
 
-    python -m load.processes RUN reads lines "BATCH SECONDS SEED" and answers each with the queries a second.
+    python -m load.processes RUN reads lines "BATCH THREADS SECONDS SEED" and answers each with the queries a second.
     """
 
     def __init__(self, run: Path) -> None:
         command = [sys.executable, "-m", "load.processes", str(run)]
-        self._process = subprocess.Popen(
-            command, cwd=_HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # as `likewise serve` has it
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, cwd=_HERE, env=environment, text=True, **pipes)
 
     def __enter__(self) -> "BareEncoder":
         return self
@@ -167,11 +167,11 @@ class BareEncoder:
         self._process.terminate()
         self._process.wait()
 
-    def rate(self, batch: int, seconds: float, seed: int) -> float:
-        """Queries a second in batches of one size."""
+    def rate(self, batch: int, threads: int, seconds: float, seed: int) -> float:
+        """Queries a second in batches of one size, by this number of threads."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{batch} {seconds} {seed}\n")
+        self._process.stdin.write(f"{batch} {threads} {seconds} {seed}\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
@@ -180,13 +180,16 @@ class BareEncoder:
 
 
 def _answer_rates(run: Path) -> None:
+    import torch
+
     from likewise.model.model import Model
     from load.queries import five_words
 
     model = Model.load(run)
     model.pack_queries()  # as the server does
     for line in sys.stdin:
-        batch, seconds, seed = line.split()
+        batch, threads, seconds, seed = line.split()
+        torch.set_num_threads(int(threads))
         texts = five_words(int(seed))
         began, count = time.perf_counter(), 0
         while time.perf_counter() < began + float(seconds):

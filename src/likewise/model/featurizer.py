@@ -94,6 +94,7 @@ class Featurizer:
         encoder: already on `device`.
         dtype: torch.float32 or torch.bfloat16 (then under autocast).
         run: what makes features of prepared inputs in the encoder's place, such as `PackedText`.
+        remembered: texts whose features are kept for the next time.
     """
 
     def __init__(
@@ -102,12 +103,13 @@ class Featurizer:
         device: torch.device,
         dtype: torch.dtype,
         run: Callable[[dict[str, Tensor]], Tensor] | None = None,
+        remembered: int = _REMEMBERED_TEXTS,
     ) -> None:
         self.encoder = encoder
         self._run = run or encoder
         self.device = device
         self.dtype = dtype
-        self._recent = _RecentFeatures(_REMEMBERED_TEXTS)
+        self._recent = _RecentFeatures(remembered)
 
     def forward(self, inputs: dict[str, Tensor], cut: int | None = None) -> Tensor:
         """Prepared inputs → float32 features on the device, or activations before block `cut`; without gradients."""

@@ -184,7 +184,8 @@ class Model:
 
             packed = PackedText.build(self.encoder("text"))
             if packed is not None:
-                self._packed_queries = Featurizer(packed.encoder, self.device, torch.float32, run=packed)
+                # A server keeps the vectors of queries, so that nobody asks for their features a second time.
+                self._packed_queries = Featurizer(packed.encoder, self.device, torch.float32, run=packed, remembered=0)
         return self._packed_queries is not None
 
     def feature_cache(
