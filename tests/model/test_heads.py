@@ -97,6 +97,42 @@ def test_grid_heads_learn_from_every_part():
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in head.parameters())
 
 
+def named_head():
+    """Of a picture encoder with five classes, whose logits stand in one token before nine patches."""
+    torch.manual_seed(0)
+    head = GridHead(12, 16, prefix=1, classes=5).eval()
+    head.class_names.set_names(torch.randn(5, 16))
+    return head
+
+
+def test_a_picture_stands_where_the_names_of_its_classes_stand_before_any_training():
+    head, features = named_head(), torch.randn(5, 10, 12)
+    features[:, 0, :5] = 60 * torch.eye(5)
+    names = head.class_names.names
+    assert torch.allclose(head(features), functional.normalize(names, dim=-1), atol=1e-4)
+    features[:, 0, :5] = torch.tensor([60.0, 60.0, 0, 0, 0])
+    between = functional.normalize(names[0] + names[1], dim=-1)
+    assert torch.allclose(head(features), between.expand(5, 16), atol=1e-4)
+
+
+def test_logits_are_no_patches():
+    head, seen = named_head(), some_patches(1)
+    bare = GridHead(12, 16).eval()
+    for name in ("queries", "values"):
+        getattr(bare, name).data = getattr(head, name).data
+    nn.init.normal_(head.residual[-1].weight)
+    bare.residual = head.residual
+    features = torch.randn(3, 10, 12)
+    assert torch.allclose(head.summary(features)[:, :24], bare.summary(features[:, 1:]), atol=1e-5)
+    for patches in (None, seen):
+        with torch.no_grad():
+            head.base.weight.normal_()
+            bare.base = PictureMap.from_weights(head.base.weight[:, :24], head.base.bias)
+            head.base.weight[:, 24:] = 0
+            without = bare(features[:, 1:], None if patches is None else patches[:, 1:])
+            assert torch.allclose(head(features, patches), without, atol=1e-4)
+
+
 def filled(base=None):
     torch.manual_seed(0)
     layer = KernelMap(6, 4, 3, base)
