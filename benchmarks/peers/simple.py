@@ -74,5 +74,5 @@ def _pictured_titles(task: Task, model: Model) -> tuple[np.ndarray, np.ndarray]:
         shown = torch.from_numpy(cached.features[cached.slots[known[start : start + _AT_ONCE]]].astype(np.float32))
         with torch.inference_mode():
             rows.append(head.summary(shown).numpy())
-            own.append(head.zero_shot(shown).numpy())
+            own.append(head.zero_shot_vectors(shown).numpy())
     return np.concatenate(rows), model.encode_queries([titles[row] for row in known]) - np.concatenate(own)

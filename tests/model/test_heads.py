@@ -124,7 +124,7 @@ def test_logits_are_no_patches():
     bare.load_state_dict({name: value for name, value in head.state_dict().items() if "class_names" not in name})
     features = torch.randn(3, 10, 12)
     assert torch.equal(head.summary(features), bare.summary(features[:, 1:]))
-    assert head.zero_shot(features).abs().max() > 0.1 and bare.zero_shot(features).abs().max() == 0
+    assert head.zero_shot_vectors(features).abs().max() > 0.1 and bare.zero_shot_vectors(features).abs().max() == 0
     nn.init.zeros_(head.class_names.names)
     for patches in (None, seen):
         without = bare(features[:, 1:], None if patches is None else patches[:, 1:])

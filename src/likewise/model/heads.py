@@ -153,7 +153,7 @@ class VectorHead(nn.Module):
         last.weight.mul_(share)
         last.bias.mul_(share)
 
-    def zero_shot(self, features: Tensor) -> Tensor:
+    def zero_shot_vectors(self, features: Tensor) -> Tensor:
         """(n, dim) what is said before any map: 0."""
         return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
 
@@ -202,7 +202,7 @@ class GridHead(nn.Module):
         """What the base map reads: (n, 2 · width)."""
         return self._summary(features, self._mean_weights(features, None))
 
-    def zero_shot(self, features: Tensor) -> Tensor:
+    def zero_shot_vectors(self, features: Tensor) -> Tensor:
         """(n, dim) what the names of the classes say, to which all else is added; 0 where there are none."""
         if self.class_names is None:
             return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
@@ -215,7 +215,7 @@ class GridHead(nn.Module):
         weights = self._mean_weights(features, patches)
         own = self.base(self.dropout(self._summary(features, weights)))
         if self.class_names is not None:
-            own = own + self.zero_shot(features)
+            own = own + self.zero_shot_vectors(features)
             features = features[:, self.prefix :]
             patches = None if patches is None else patches[:, self.prefix :]
         logits = features @ self.queries.T

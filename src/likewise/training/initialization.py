@@ -59,7 +59,7 @@ def collect_titled_pictures(
         for part in parts:
             shown = features.pictures(part)
             summaries.append(head.summary(shown).cpu().numpy())
-            own.append(head.zero_shot(shown).cpu().numpy())
+            own.append(head.zero_shot_vectors(shown).cpu().numpy())
         titles = _embed_titles(network, features, data.texts, complete).cpu().numpy()
         return RegressionData(np.concatenate(summaries), titles - np.concatenate(own), complete)
 
