@@ -20,6 +20,7 @@ from likewise.serving.keys import Keys
 
 COMMANDS = (
     "doctor",
+    "new",
     "train",
     "evaluate",
     "compare",

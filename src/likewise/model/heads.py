@@ -1,8 +1,9 @@
 """Heads: from an encoder's features to the shared space.
 
 Every head is a map that means something from the start, plus a residual that starts at zero. The map of a text head is
-an isometry, so the untrained text space is the encoder's own. Training replaces the map of pictures, and adds to that
-of descriptions, what a closed form finds (`Network.set_base_map`).
+an isometry, so the untrained text space is the encoder's own; pictures begin at the names of their encoder's classes,
+where it has any. What a closed form finds replaces the map of pictures, and is added to that of descriptions
+(`Network.set_base_map`).
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LEAST_VARIANCE = 1e-6  # its root has a gradient
+# Chosen on two catalogues (benchmarks/zero_shot.py): probabilities are less certain than the classifier's, and a part
+# of what all class names have in common is taken away. Without any of it left, uncertain pictures would point anywhere;
+# so they stay near the middle, where they hide fewer others, and where an item's text counts more.
+_TEMPERATURE, _COMMON_PART = 1.5, 0.3
 
 
 def isometry(width: int, dim: int) -> nn.Linear:
@@ -50,6 +55,33 @@ class PictureMap(nn.Linear):
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         return linear
+
+
+class ClassNameMap(nn.Module):
+    """Logits of a classifier → the mean of the vectors of its class names, weighted with their probabilities.
+
+    ConSE (Norouzi et al., 2014; https://arxiv.org/abs/1312.5650): pictures stand among texts without any training.
+
+    Attributes:
+        names: (classes, dim) the vectors of the names, less a part of their mean; all 0 until `set_names`.
+    """
+
+    names: Tensor
+    temperature: Tensor
+
+    def __init__(self, classes: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("names", torch.zeros(classes, dim))
+        self.register_buffer("temperature", torch.tensor(_TEMPERATURE))
+
+    @torch.no_grad()
+    def set_names(self, vectors: Tensor) -> None:
+        """Use the vectors (classes, dim) of the class names in the shared space."""
+        self.names.copy_(vectors - _COMMON_PART * vectors.mean(dim=0))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(n, classes) → (n, dim)."""
+        return (logits / self.temperature).softmax(dim=-1) @ self.names
 
 
 class KernelMap(nn.Module):
@@ -121,6 +153,10 @@ class VectorHead(nn.Module):
         last.weight.mul_(share)
         last.bias.mul_(share)
 
+    def zero_shot_vectors(self, features: Tensor) -> Tensor:
+        """(n, dim) what is said before any map: 0."""
+        return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
+
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: the features themselves."""
         return features
@@ -137,11 +173,20 @@ class GridHead(nn.Module):
     A summary of the tokens goes through the starting map: their mean and their standard deviation (statistics pooling;
     Snyder et al. 2018), or where there is a CLS token that and the mean. Beside it, learned queries attend over the
     tokens (attention pooling, one softmax per query) and their pooled features add a zero-initialised residual.
+
+    Where the prefix holds the logits of a classifier, all of this is added to what its class names say, and the
+    starting map is 0 until training replaces it.
+
+    Attributes:
+        class_names: None where there is no classifier.
     """
 
-    def __init__(self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1) -> None:
+    def __init__(
+        self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1, classes: int = 0
+    ) -> None:
         super().__init__()
         self.prefix = prefix
+        self.class_names = ClassNameMap(classes, dim) if classes else None
         self.base: nn.Linear | KernelMap = PictureMap(2 * width, dim)
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         per_query = dim // queries
@@ -150,15 +195,29 @@ class GridHead(nn.Module):
         self.residual = nn.Sequential(
             nn.LayerNorm(queries * per_query), nn.GELU(), _zero(nn.Linear(queries * per_query, dim))
         )
+        if classes:
+            self.base = PictureMap.from_weights(torch.zeros(dim, 2 * width), torch.zeros(dim))
 
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: (n, 2 · width)."""
         return self._summary(features, self._mean_weights(features, None))
 
+    def zero_shot_vectors(self, features: Tensor) -> Tensor:
+        """(n, dim) what the names of the classes say, to which all else is added; 0 where there are none."""
+        if self.class_names is None:
+            return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
+        logits = features[:, : self.prefix].flatten(1)[:, : len(self.class_names.names)]
+        mapped: Tensor = self.class_names(logits)
+        return mapped
+
     def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
         """`patches` (n, tokens) bool: the tokens that are seen, all of them without it."""
         weights = self._mean_weights(features, patches)
         own = self.base(self.dropout(self._summary(features, weights)))
+        if self.class_names is not None:
+            own = own + self.zero_shot_vectors(features)
+            features = features[:, self.prefix :]
+            patches = None if patches is None else patches[:, self.prefix :]
         logits = features @ self.queries.T
         if patches is not None:
             logits = logits.masked_fill(~patches[..., None], float("-inf"))
@@ -177,7 +236,7 @@ class GridHead(nn.Module):
 
     def _summary(self, features: Tensor, weights: Tensor) -> Tensor:
         mean = (weights @ features)[:, 0]
-        if self.prefix:
+        if self.prefix and self.class_names is None:
             return torch.cat([features[:, 0], mean], dim=-1)
         variance = (weights @ features.square())[:, 0] - mean.square()
         return torch.cat([mean, variance.clamp(min=_LEAST_VARIANCE).sqrt()], dim=-1)

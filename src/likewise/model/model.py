@@ -36,6 +36,7 @@ Vectors = NDArray[np.float32]
 
 _WINDOW = 2048  # rows whose towers are in memory at once
 _QUERY_BATCH = 1024
+_PHRASES = ("{}", "a {}")  # in which the names of classes are looked up: queries are either
 MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
@@ -77,10 +78,13 @@ class Model:
         precision: dict[str, str] | None = None,
         seed: int = 0,
         cache: Path | None = None,
+        class_names: bool = True,
     ) -> "Model":
         """An untrained model from settings or a preset's name; its text space is its text encoder's own.
 
-        Without a given `precision` one batch is timed to choose it; `cache` is a folder that remembers the choice.
+        Where the picture encoder has a classifier, pictures are placed in it by the names of their classes, unless
+        `class_names` is false, as in models that were made before there were any. Without a given `precision` one
+        batch is timed to choose it; `cache` is a folder that remembers the choice.
 
         Raises:
             UserError: an unknown preset or encoder.
@@ -92,13 +96,17 @@ class Model:
         place = resolve_device(device)
         text = load_encoder(settings.text_encoder, "text", seed=seed)
         image = load_encoder(settings.image_encoder, "image", seed=seed, resolution=settings.resolution)
+        image = image if class_names else image.without_classes()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = Network(settings, text, image)
         network.to(place)
         if precision is None:
             precision = {name: recall_precision(_encoder(network, name), place, cache) for name in MODALITIES}
-        return cls(network, settings, place, precision)
+        model = cls(network, settings, place, precision)
+        if network.class_names is not None:
+            network.class_names.set_names(model._encode_class_names())
+        return model
 
     @classmethod
     def load(cls, run: Path | str, device: Device = "auto") -> "Model":
@@ -110,7 +118,10 @@ class Model:
         run = Path(run)
         _check_links(run)
         if not (run / WEIGHTS).is_file():
-            raise UserError(f"{run} has no trained model ({WEIGHTS} is missing): train one with likewise train")
+            raise UserError(
+                f"{run} has no model ({WEIGHTS} is missing): train one with likewise train, or make an untrained one "
+                "with likewise new"
+            )
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
@@ -208,6 +219,12 @@ class Model:
             vectors[done : done + len(batch)] = encoded.cpu().numpy()
             done += len(batch)
         return vectors
+
+    def _encode_class_names(self) -> Tensor:
+        """(classes, dim) unit vectors of the names of the picture encoder's classes, each said in `_PHRASES`."""
+        names = self.encoder("image").read_class_names()
+        said = [self.encode_queries([phrase.format(name) for name in names]) for phrase in _PHRASES]
+        return functional.normalize(torch.from_numpy(np.sum(said, axis=0)), dim=-1)
 
     def encode_field_texts(self, field: str, texts: Sequence[str]) -> Vectors:
         """Embeddings (n, dim) float32 of texts: each is an item that has only this field, such as a title."""
