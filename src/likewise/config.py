@@ -104,6 +104,7 @@ class ImageSettings(Settings):
 
     root: Path | None = None  # read local pictures from this folder only
     allow_private_hosts: bool = False
+    allow_buckets: bool = False  # s3://, gs:// and hf://, with the credentials of the environment
     per_item: int = Field(default=1, ge=1, le=16)  # pictures per item, whose features are averaged
     retry_failed: bool = False
     concurrency: int = Field(default=16, ge=1, le=256)
@@ -153,7 +154,7 @@ class DataSettings(Settings):
         'price < 20'
     """
 
-    file: Path | None = None
+    file: str | None = None  # path or address
     columns: dict[str, str] = {}  # our name → the file's name
     where: str | None = None
     max_items: int | None = Field(default=None, ge=1)

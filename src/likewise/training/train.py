@@ -428,7 +428,7 @@ def _build_metrics(
         name=context.run.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=DataNote(
-            source=catalog.source.name,
+            source=catalog.name,
             items=len(catalog),
             training_items=len(split.train),
             validation_items=len(split.validation),

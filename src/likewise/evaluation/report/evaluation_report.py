@@ -27,7 +27,7 @@ def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation
         name=run.resolve().name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=DataNote(
-            source=task.catalog.source.name,
+            source=task.catalog.name,
             items=len(task.catalog),
             training_items=0,
             validation_items=0,
