@@ -145,6 +145,19 @@ PRESETS: dict[str, ModelSettings] = {
 }
 
 
+def find_preset(name: str) -> ModelSettings:
+    """The settings of a preset.
+
+    Raises:
+        UserError: there is no such preset; the message names those that there are.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown preset {name!r}: {hint}presets are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
 class DataSettings(Settings):
     """The catalogue and the rows of it that were used.
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def read_items(
         url = parse_catalog_url(str(source), images.allow_buckets)
         return build_items(parse_table(read_catalog(url), url, report), parent_url(url), columns, report, images)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - false where it cannot be seen
         if columns:
             raise UserError(f"{path} is a folder of pictures, which has no columns to map: omit them")
         return Items(read_picture_folder(path, report), path, EmbeddedPictures(), path)

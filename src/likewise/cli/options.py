@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from likewise.stores.uri import Credentials
 
 Run = Annotated[Path, Parameter(help="Run folder.")]
-Data = Annotated[Path, Parameter(help="Catalogue file: CSV, TSV, Parquet or JSON Lines.")]
+RunOrFile = Annotated[Path, Parameter(help="Run folder, or a file of weights such as train.py writes.")]
+Data = Annotated[
+    str,
+    Parameter(
+        help="Catalogue: a CSV, TSV, Parquet or JSON Lines file, its address in a bucket (s3://, gs://, hf://), or a "
+        "folder of pictures."
+    ),
+]
 Where = Annotated[
     str | None, Parameter(help="Use only rows that match a filter, such as 'price < 50 and brand is not null'.")
 ]
@@ -57,6 +64,8 @@ class CatalogOptions:
         map: Use a column of the file as one of ours, such as title=product_name (repeatable).
         image_root: Read local pictures from this folder only.
         allow_private_hosts: Allow picture URLs on private and loopback addresses.
+        allow_buckets: Allow s3://, gs:// and hf:// for the catalogue and its pictures, with the credentials of the
+            environment.
         images_per_item: Number of pictures per item, whose features are averaged.
         retry_failed: Retry downloads that failed in an earlier run.
         cache: Folder for downloads, thumbnails and features.
@@ -65,6 +74,7 @@ class CatalogOptions:
     map: Annotated[list[str] | None, Parameter(negative="")] = None
     image_root: Path | None = None
     allow_private_hosts: Switch = False
+    allow_buckets: Switch = False
     images_per_item: int = 1
     retry_failed: Switch = False
     cache: Path | None = None
@@ -83,6 +93,7 @@ class CatalogOptions:
             {
                 "root": self.image_root,
                 "allow_private_hosts": self.allow_private_hosts,
+                "allow_buckets": self.allow_buckets,
                 "per_item": self.images_per_item,
                 "retry_failed": self.retry_failed,
             },
@@ -93,12 +104,12 @@ class CatalogOptions:
         """The cache folder: --cache, or LIKEWISE_CACHE, or None for the user's default."""
         return self.cache or (Path(os.environ["LIKEWISE_CACHE"]) if os.environ.get("LIKEWISE_CACHE") else None)
 
-    def read(self, file: Path, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
+    def read(self, source: str, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
         """Read the catalogue and print what was assumed about it."""
         from likewise.catalog.catalog import Catalog
 
         catalog = Catalog.read(
-            file,
+            source,
             columns=self.parse_columns(),
             where=where,
             max_items=max_items,
@@ -132,15 +143,15 @@ class EvaluationOptions:
     relevance: str | None = None
 
     def build_task(
-        self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
+        self, data: str, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
     ) -> "RetrievalTask":
         """Read the catalogue and the queries; a folder in BEIR's layout holds both."""
         from likewise.evaluation.judgments.beir import corpus_file, is_beir
         from likewise.evaluation.task import TaskOptions
 
         queries = self.queries
-        if is_beir(data):
-            queries, data = queries or str(data), corpus_file(data)
+        if is_beir(Path(data)):
+            queries, data = queries or data, str(corpus_file(Path(data)))
         items = catalog.read(data, where)
         notes = len(items.report.notes)
         options = TaskOptions(
