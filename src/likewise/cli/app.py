@@ -12,6 +12,7 @@ from likewise.cli.evaluate import compare, evaluate
 from likewise.cli.index import encode, index
 from likewise.cli.key import key
 from likewise.cli.mcp import mcp
+from likewise.cli.new import new
 from likewise.cli.search import recommend, search
 from likewise.cli.serve import demo, serve
 from likewise.cli.stopping import stop_sentence
@@ -30,7 +31,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for command in (
-    *(sample, doctor, train, evaluate, compare, encode, index),
+    *(sample, doctor, new, train, evaluate, compare, encode, index),
     *(search, recommend, demo, serve, mcp, key, verify),
 ):
     app.command(command)

@@ -41,6 +41,7 @@ class Encoder(nn.Module):
         width: last dimension of the features.
         grid: (rows, columns) of the patches that stand behind the prefix tokens; None for pooled features.
         prefix: tokens before the grid (1 for a CLS token).
+        classes: of a classifier, whose logits then are the first numbers of the prefix tokens; 0: there is none.
         minimum_side: image encoders: pixels that the shorter side of a picture needs, for decoding at a reduced scale.
         dual: one half of a model that already holds texts and pictures in one space (CLIP, SigLIP).
     """
@@ -58,6 +59,7 @@ class Encoder(nn.Module):
         width: int,
         grid: tuple[int, int] | None = None,
         prefix: int = 0,
+        classes: int = 0,
         minimum_side: int | None = None,
         dual: bool = False,
     ) -> None:
@@ -67,6 +69,7 @@ class Encoder(nn.Module):
         self.width = width
         self.grid = grid
         self.prefix = prefix
+        self.classes = classes
         self.minimum_side = minimum_side
         self.dual = dual
         self._fingerprint: tuple[object, str] | None = None
@@ -96,6 +99,18 @@ class Encoder(nn.Module):
             UserError: it cannot.
         """
         raise UserError(f"the encoder {self.name} has one input size only: omit resolution")
+
+    def without_classes(self) -> Self:
+        """The same encoder without its classifier; itself where it has none."""
+        return self
+
+    def read_class_names(self) -> list[str]:
+        """The names of the classifier's `classes`, in the order of its logits.
+
+        Raises:
+            UserError: they are not installed.
+        """
+        return []
 
     def prompt(self, name: str | None) -> str:
         """The text that `prepare` puts before every text of this kind; empty for most encoders."""

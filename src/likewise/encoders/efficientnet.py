@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0, pretrained on ImageNet: a picture becomes a 7×7 grid of 768 numbers."""
+"""EfficientNet-Lite0, pretrained on ImageNet: a picture becomes a 7×7 grid of 768 numbers, and logits of classes."""
 
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.class_names import IMAGENET_CLASSES, read_imagenet_names
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
 from likewise.encoders.pixels import SquareDescription, count_patches, square_pixels
 
@@ -28,31 +29,47 @@ _SPREAD = 0.5  # standard deviation of each half of a patch
 # Cropping to a square keeps shapes as the network learned them, but would cut away the ends of a bottle or a pair of
 # skis: at most this share of the longer side is cropped, and what is left is squashed to a square.
 MOST_CROPPED = 0.25
+_CLASS_TOKENS = -(-IMAGENET_CLASSES // WIDTH)  # of the width of a patch, which hold the logits of all classes
+
+
+class _SavedDescription(SquareDescription):
+    classes: Literal[0, 1000] = 0  # 0 in runs from before there were any
 
 
 class EfficientNetLite0(Encoder):
-    """Pictures to (49, 768): the maps behind block 10 and behind the last block, each patch normalised, row by row.
+    """Pictures to (2 + 49, 768): logits of ImageNet's classes, then the maps behind block 10 and behind the last block.
 
-    Larger pictures than the usual 224 × 224 give more patches, one for every 32 × 32 pixels.
+    The 1,000 logits fill the first two rows, with zeros behind them; each patch of the maps is normalised, row by row.
+    Larger pictures than the usual 224 × 224 give more patches, one for every 32 × 32 pixels. The classifier reads the
+    last map as it is, and no training moves its weights.
 
     Batch normalisation always uses the stored statistics, in training too: catalogues are small and unlike ImageNet in
     colour, and a batch of 8 would ruin them. Stochastic depth is off, so that cached features equal fresh ones.
     """
 
     family = "efficientnet-lite0"
-    saved = SquareDescription
+    saved = _SavedDescription
     learning_rate = 3e-4
     cpu_batch = (
         4  # the first maps of a picture take 5 MB: in batches of 32 they cross the memory bus, at half the speed
     )
 
-    def __init__(self, name: str = "lite-image", side: int = SIDE) -> None:
+    def __init__(self, name: str = "lite-image", side: int = SIDE, classes: int = IMAGENET_CLASSES) -> None:
         rows = count_patches(name, side, _STRIDE)
-        super().__init__(name=name, modality="image", width=WIDTH, grid=(rows, rows), minimum_side=side)
+        super().__init__(
+            name=name,
+            modality="image",
+            width=WIDTH,
+            grid=(rows, rows),
+            prefix=_CLASS_TOKENS if classes else 0,
+            classes=classes,
+            minimum_side=side,
+        )
         self._side = side
         with torch.random.fork_rng(devices=[]):  # its random weights are replaced; the caller's seed is left alone
             self.network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
-        self.network._fc = nn.Identity()  # the ImageNet classes
+        if not classes:
+            self.network._fc = nn.Identity()
         self.network.to(memory_format=torch.channels_last)
         self._folded: tuple[object, EfficientNet] | None = None
         self.eval()
@@ -66,20 +83,32 @@ class EfficientNetLite0(Encoder):
         """
         weights = torch.load(EFFICIENTNET_LITE0.locate(), map_location="cpu", weights_only=True)
         encoder = cls(name)
-        encoder.network.load_state_dict({key: value for key, value in weights.items() if not key.startswith("_fc.")})
+        encoder.network.load_state_dict(weights)
         return encoder
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
-        return cls(name, description["side"])
+        return cls(name, description["side"], description.get("classes", 0))
 
     def with_resolution(self, side: int) -> Self:
-        other = type(self)(self.name, side)
+        other = type(self)(self.name, side, self.classes)
         other.load_state_dict(self.state_dict())
         return other
 
+    def without_classes(self) -> Self:
+        if not self.classes:
+            return self
+        other = type(self)(self.name, self._side, 0)
+        other.load_state_dict(
+            {key: value for key, value in self.state_dict().items() if not key.startswith("network._fc.")}
+        )
+        return other
+
+    def read_class_names(self) -> list[str]:
+        return read_imagenet_names() if self.classes else []
+
     def description(self) -> dict[str, Any]:
-        return {
+        return ({"classes": self.classes} if self.classes else {}) | {
             "side": self._side,
             "maps": [_TAP, 16],
             "most_cropped": MOST_CROPPED,
@@ -95,7 +124,7 @@ class EfficientNetLite0(Encoder):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         network = self.network if torch.is_grad_enabled() else self._fold_network()
         middle = _run(network._blocks[:_TAP], _stem(network, inputs["pixels"]))
-        return _patches(middle, _run(network._blocks[_TAP:], middle))
+        return self._join(network, middle, _run(network._blocks[_TAP:], middle))
 
     @property
     def blocks(self) -> int:
@@ -112,7 +141,12 @@ class EfficientNetLite0(Encoder):
         trains = torch.is_grad_enabled()
         network, run = (self.network, _fold_and_run) if trains else (self._fold_network(), _run)
         middle = run(network._blocks[cut:_TAP], maps)
-        return _patches(middle, run(network._blocks[_TAP:], middle))
+        return self._join(network, middle, run(network._blocks[_TAP:], middle))
+
+    def _join(self, network: EfficientNet, middle: Tensor, last: Tensor) -> Tensor:
+        """(n, prefix + patches, 768): the logits, and behind them the patches of both maps."""
+        patches = _patches(middle, last)
+        return torch.cat([_class_tokens(network, last), patches], dim=1) if self.classes else patches
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -145,6 +179,14 @@ def _run(blocks: Any, maps: Tensor) -> Tensor:
     for block in blocks:
         maps = block(maps)
     return maps
+
+
+@torch.no_grad()
+def _class_tokens(network: Any, last: Tensor) -> Tensor:
+    """(n, 320, h, w) → (n, 2, 768): the logits of the classes, then zeros."""
+    maps = network._swish(network._bn1(network._conv_head(last)))
+    logits = network._fc(maps.mean(dim=(2, 3))).float()
+    return functional.pad(logits, (0, _CLASS_TOKENS * WIDTH - logits.shape[1])).unflatten(1, (_CLASS_TOKENS, WIDTH))
 
 
 def _patches(middle: Tensor, last: Tensor) -> Tensor:

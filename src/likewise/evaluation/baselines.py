@@ -7,6 +7,7 @@ import numpy as np
 
 from likewise.evaluation.comparison import SystemMetrics
 from likewise.evaluation.embeddings import TaskEmbeddings
+from likewise.evaluation.results import UNTRAINED, ZERO_SHOT
 from likewise.evaluation.subsets import FieldSubset, draw_text_items
 from likewise.model.closed_forms import BaseMaps
 from likewise.model.network import Network
@@ -38,10 +39,11 @@ def measure_baselines(
 
     Returns:
         By the name of the system, the metrics by the key of the subset; BM25 has none where a subset shows no text.
+        The untrained model is called `name_untrained`.
     """
-    untrained = embed(fields)
-    measured = {"untrained": untrained.evaluate("untrained", subsets), "BM25": _evaluate_bm25(untrained, subsets)}
-    known = {frozenset[tuple[str, int]](): "untrained"}
+    untrained, called = embed(fields), name_untrained(network)
+    measured = {called: untrained.evaluate(called, subsets), "BM25": _evaluate_bm25(untrained, subsets)}
+    known = {frozenset[tuple[str, int]](): called}
     for name, maps in closed_forms.items():
         same = known.setdefault(frozenset((field, id(base)) for field, base in maps.items()), name)
         if same != name:
@@ -54,6 +56,11 @@ def measure_baselines(
             embeddings = untrained.with_towers(embed(moved)) if moved else untrained
             measured[name] = embeddings.evaluate(name, subsets)
     return measured
+
+
+def name_untrained(network: Network) -> str:
+    """What tables call a network before any training: "zero-shot" where it finds pictures by words even so."""
+    return ZERO_SHOT if network.zero_shot else UNTRAINED
 
 
 def _evaluate_bm25(embeddings: TaskEmbeddings, subsets: Sequence[FieldSubset]) -> dict[str, SystemMetrics]:

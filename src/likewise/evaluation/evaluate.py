@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from likewise.evaluation.baselines import measure_baselines
+from likewise.evaluation.baselines import measure_baselines, name_untrained
 from likewise.evaluation.comparison import SystemMetrics, compare
 from likewise.evaluation.embeddings import TaskEmbeddings, embed_queries, embed_task
 from likewise.evaluation.ranks import Rankings, rank_candidates
@@ -62,7 +62,7 @@ class Evaluation:
             "on": subset.label,
             "queries": subset.queries,
             "candidates": subset.candidates,
-            "metrics": systems.pop(TRAINED),
+            "metrics": systems.pop(subset.trained.name),
             "baselines": systems,
             "metric": self.comparison.metric,
             "strongest_baseline": subset.baseline,
@@ -78,6 +78,7 @@ def evaluate(
     subsets: Sequence[FieldSubset],
     baselines: Mapping[str, Mapping[str, SystemMetrics]],
     *,
+    name: str = TRAINED,
     seed: int = 0,
 ) -> Evaluation | None:
     """Compare a trained model with its baselines on a retrieval task.
@@ -87,6 +88,7 @@ def evaluate(
         subsets: of the fields; the first decides the verdict.
         baselines: by their names and the key of the subset (`measure_baselines`); the one called `START` is the model
             as its training began, to which the trained one is compared by itself, too.
+        name: of the model in the tables.
         seed: of the bootstrap.
 
     Returns:
@@ -94,13 +96,13 @@ def evaluate(
     """
     if not subsets:
         return None
-    task, trained = embeddings.task, embeddings.evaluate(TRAINED, subsets)
+    task, trained = embeddings.task, embeddings.evaluate(name, subsets)
     results = [
         compare(
             subset.key,
             subset.label,
             trained[subset.key],
-            [measured[subset.key] for name, measured in baselines.items() if name != START and subset.key in measured],
+            [by_key[subset.key] for other, by_key in baselines.items() if other != START and subset.key in by_key],
             start=baselines[START][subset.key] if START in baselines else None,
             metric=task.metric,
             candidates=task.candidates,
@@ -118,6 +120,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Compare a run's model with its untrained encoders, its closed forms, its start, BM25 and zero-shot models.
 
+    The model of a run that was never trained (`create_run`) is compared with BM25 and zero-shot models.
+
     Args:
         run: the run folder, which holds the closed forms and the threshold.
         model: the run's model.
@@ -128,7 +132,7 @@ def evaluate_run(
     Raises:
         UserError: the run's files are damaged or of another version, or there is no such zero-shot model.
     """
-    calibrated = _read_threshold(run)
+    metrics = RunMetrics.read(run) if (run / METRICS).is_file() else None  # else a model without its training's figures
     published = [load_zero_shot(name, model, task.catalog.cache) for name in zero_shot]
     untrained = create_untrained(model)
     closed_forms = load_closed_forms(run, untrained.network)
@@ -141,15 +145,21 @@ def evaluate_run(
     for name, other in zip(zero_shot, published, strict=True):
         shown = name_zero_shot(name, {TRAINED, *baselines})
         baselines[shown] = embed_task(other, task).evaluate(shown, subsets)
-    evaluation = evaluate(embed_task(model, task), subsets, baselines)
+    called = TRAINED
+    if metrics is not None and not metrics.trained:
+        called = name_untrained(untrained.network)
+        del baselines[called]
+    evaluation = evaluate(embed_task(model, task), subsets, baselines, name=called)
     assert evaluation is not None  # noqa: S101 - for the type checker: the first subset shows all fields
+    calibrated = None if metrics is None else metrics.threshold
     return dataclasses.replace(evaluation, threshold=_measure_threshold(calibrated, evaluation.rankings))
 
 
 def create_untrained(model: Model) -> Model:
     """A model as this one was before any training."""
     device: Any = model.device.type
-    return Model.create(model.settings, device, model.precision)
+    class_names = model.network.class_names is not None
+    return Model.create(model.settings, device, model.precision, class_names=class_names)
 
 
 def embed_start(run: Path, model: Model, task: RetrievalTask, fields: Sequence[str]) -> TaskEmbeddings | None:
@@ -174,11 +184,6 @@ def _build_embedding(model: Model, task: RetrievalTask) -> Callable[[Sequence[st
     """A function that embeds a task through some of its fields; queries without pictures are encoded only once."""
     queries = None if any(task.pictures) else embed_queries(model, task.catalog, task.texts, task.pictures)
     return lambda fields: embed_task(model, task, fields, queries)
-
-
-def _read_threshold(run: Path) -> Threshold | None:
-    """The threshold that the run's training chose; None for a model without its training's figures."""
-    return RunMetrics.read(run).threshold if (run / METRICS).is_file() else None
 
 
 def _measure_threshold(calibrated: Threshold | None, rankings: Rankings) -> Threshold | None:

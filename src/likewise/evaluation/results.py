@@ -13,6 +13,7 @@ from likewise.parsing import read_bounded
 
 FILE_NAME = METRICS
 TRAINED, START = "trained", "start"  # what tables call a model, and what it was when its training began
+UNTRAINED, ZERO_SHOT = "untrained", "zero-shot"  # before any training; the latter finds pictures by words even so
 _MOST_BYTES = 64_000_000
 
 
@@ -71,6 +72,11 @@ class Comparison(Result):
     metric: str  # the headline metric
     subsets: list[SubsetResult] = Field(min_length=1)
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model that is compared was trained."""
+        return self.subsets[0].trained.name not in (UNTRAINED, ZERO_SHOT)
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
@@ -81,7 +87,8 @@ class Comparison(Result):
     @property
     def sentence(self) -> str:
         """The verdict with its figures, in one line."""
-        return f"Verdict: {self.sentence_on(self.subsets[0])}"
+        untrained = "" if self.is_trained else "nothing was trained; the model as it comes is "
+        return f"Verdict: {untrained}{self.sentence_on(self.subsets[0])}"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -249,6 +256,11 @@ class RunMetrics(Result):
     software: dict[str, str] = {}
     seconds: dict[str, float] = {}  # stage → wall time
     notes: list[str] = []  # what a reader of the figures must know, one sentence each
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run's model was trained; that of `likewise new` was not."""
+        return self.data.training_items > 0
 
     def write(self, run: Path) -> Path:
         """Write `metrics.json` into the run folder, in one step."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LEAST_VARIANCE = 1e-6  # its root has a gradient
+_TEMPERATURE = 1.0  # of the softmax over a classifier's logits
 
 
 def isometry(width: int, dim: int) -> nn.Linear:
@@ -50,6 +51,36 @@ class PictureMap(nn.Linear):
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         return linear
+
+
+class ClassNameMap(nn.Module):
+    """Logits of a classifier → the mean of the vectors of its class names, weighted with their probabilities.
+
+    ConSE (Norouzi et al., 2014; https://arxiv.org/abs/1312.5650): pictures stand among texts without any training.
+
+    Attributes:
+        names: (classes, dim) the vectors of the names, around their mean; all 0 until `set_names`.
+    """
+
+    names: Tensor
+    temperature: Tensor
+
+    def __init__(self, classes: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("names", torch.zeros(classes, dim))
+        self.register_buffer("temperature", torch.tensor(_TEMPERATURE))
+
+    @torch.no_grad()
+    def set_names(self, vectors: Tensor) -> None:
+        """Use the vectors (classes, dim) of the class names in the shared space.
+
+        What all of them have in common says nothing of a picture: it is taken away.
+        """
+        self.names.copy_(vectors - vectors.mean(dim=0))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(n, classes) → (n, dim), the shorter the less certain the classes are."""
+        return (logits / self.temperature).softmax(dim=-1) @ self.names
 
 
 class KernelMap(nn.Module):
@@ -137,11 +168,20 @@ class GridHead(nn.Module):
     A summary of the tokens goes through the starting map: their mean and their standard deviation (statistics pooling;
     Snyder et al. 2018), or where there is a CLS token that and the mean. Beside it, learned queries attend over the
     tokens (attention pooling, one softmax per query) and their pooled features add a zero-initialised residual.
+
+    Where the prefix holds the logits of a classifier, the summary ends with what its class names say, and the starting
+    map gives just that until training replaces it.
+
+    Attributes:
+        class_names: None where there is no classifier.
     """
 
-    def __init__(self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1) -> None:
+    def __init__(
+        self, width: int, dim: int, prefix: int = 0, queries: int = 8, dropout: float = 0.1, classes: int = 0
+    ) -> None:
         super().__init__()
         self.prefix = prefix
+        self.class_names = ClassNameMap(classes, dim) if classes else None
         self.base: nn.Linear | KernelMap = PictureMap(2 * width, dim)
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         per_query = dim // queries
@@ -150,15 +190,20 @@ class GridHead(nn.Module):
         self.residual = nn.Sequential(
             nn.LayerNorm(queries * per_query), nn.GELU(), _zero(nn.Linear(queries * per_query, dim))
         )
+        if classes:
+            self.base = PictureMap.from_weights(torch.eye(dim, 2 * width + dim).roll(2 * width, 1), torch.zeros(dim))
 
     def summary(self, features: Tensor) -> Tensor:
-        """What the base map reads: (n, 2 · width)."""
+        """What the base map reads: (n, 2 · width), or (n, 2 · width + dim) where there are class names."""
         return self._summary(features, self._mean_weights(features, None))
 
     def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
         """`patches` (n, tokens) bool: the tokens that are seen, all of them without it."""
         weights = self._mean_weights(features, patches)
         own = self.base(self.dropout(self._summary(features, weights)))
+        if self.class_names is not None:
+            features = features[:, self.prefix :]
+            patches = None if patches is None else patches[:, self.prefix :]
         logits = features @ self.queries.T
         if patches is not None:
             logits = logits.masked_fill(~patches[..., None], float("-inf"))
@@ -177,7 +222,11 @@ class GridHead(nn.Module):
 
     def _summary(self, features: Tensor, weights: Tensor) -> Tensor:
         mean = (weights @ features)[:, 0]
-        if self.prefix:
+        if self.prefix and self.class_names is None:
             return torch.cat([features[:, 0], mean], dim=-1)
         variance = (weights @ features.square())[:, 0] - mean.square()
-        return torch.cat([mean, variance.clamp(min=_LEAST_VARIANCE).sqrt()], dim=-1)
+        statistics = [mean, variance.clamp(min=_LEAST_VARIANCE).sqrt()]
+        if self.class_names is not None:
+            logits = features[:, : self.prefix].flatten(1)[:, : len(self.class_names.names)]
+            statistics.append(self.class_names(logits))
+        return torch.cat(statistics, dim=-1)

@@ -77,10 +77,13 @@ class Model:
         precision: dict[str, str] | None = None,
         seed: int = 0,
         cache: Path | None = None,
+        class_names: bool = True,
     ) -> "Model":
         """An untrained model from settings or a preset's name; its text space is its text encoder's own.
 
-        Without a given `precision` one batch is timed to choose it; `cache` is a folder that remembers the choice.
+        Where the picture encoder has a classifier, pictures are placed in it by the names of their classes, unless
+        `class_names` is false, as in models that were made before there were any. Without a given `precision` one
+        batch is timed to choose it; `cache` is a folder that remembers the choice.
 
         Raises:
             UserError: an unknown preset or encoder.
@@ -90,13 +93,17 @@ class Model:
         place = resolve_device(device)
         text = load_encoder(settings.text_encoder, "text", seed=seed)
         image = load_encoder(settings.image_encoder, "image", seed=seed, resolution=settings.resolution)
+        image = image if class_names else image.without_classes()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = Network(settings, text, image)
         network.to(place)
         if precision is None:
             precision = {name: recall_precision(_encoder(network, name), place, cache) for name in MODALITIES}
-        return cls(network, settings, place, precision)
+        model = cls(network, settings, place, precision)
+        if network.class_names is not None:
+            network.class_names.set_names(torch.from_numpy(model.encode_queries(image.read_class_names())))
+        return model
 
     @classmethod
     def load(cls, run: Path | str, device: Device = "auto") -> "Model":
@@ -108,7 +115,10 @@ class Model:
         run = Path(run)
         _check_links(run)
         if not (run / WEIGHTS).is_file():
-            raise UserError(f"{run} has no trained model ({WEIGHTS} is missing): train one with likewise train")
+            raise UserError(
+                f"{run} has no model ({WEIGHTS} is missing): train one with likewise train, or make an untrained one "
+                "with likewise new"
+            )
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)

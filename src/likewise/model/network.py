@@ -11,7 +11,7 @@ from likewise.config import ModelSettings
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
 from likewise.model.fusion import MaskedFusion
-from likewise.model.heads import GridHead, KernelMap, VectorHead, isometry
+from likewise.model.heads import ClassNameMap, GridHead, KernelMap, VectorHead, isometry
 
 PictureHead = GridHead | VectorHead
 FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}
@@ -45,7 +45,7 @@ class Network(nn.Module):
             if FIELD_MODALITY[field] == "text":
                 self.heads[field] = VectorHead(text.width, self.dim, base=text_map)
             elif image.grid is not None:
-                self.heads[field] = GridHead(image.width, self.dim, prefix=image.prefix)
+                self.heads[field] = GridHead(image.width, self.dim, prefix=image.prefix, classes=image.classes)
             else:
                 self.heads[field] = VectorHead(image.width, self.dim, base=text_map if self.aligned else None)
         self.fusion = MaskedFusion(len(self.fields), self.dim)
@@ -64,6 +64,17 @@ class Network(nn.Module):
     def picture_head(self) -> PictureHead:
         """The head of the picture tower."""
         return cast(PictureHead, self.heads["image"])
+
+    @property
+    def class_names(self) -> ClassNameMap | None:
+        """What the picture tower knows of the names of a classifier's classes; None where there is no classifier."""
+        head = self.heads["image"] if "image" in self.fields else None
+        return head.class_names if isinstance(head, GridHead) else None
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether pictures are found by words without any training."""
+        return self.aligned or self.class_names is not None
 
     def fuse(self, towers: Tensor, present: Tensor) -> Tensor:
         """Towers (n, fields, dim) and their presence (n, fields) → item embeddings (n, dim)."""

@@ -22,6 +22,7 @@ from likewise.progress import printable
 FILE_NAME = "report.html"
 BASELINES = {
     "untrained": "the same encoders before any training",
+    "zero-shot": "the same encoders before any training, which know pictures by what they learned elsewhere",
     "BM25": "a classical search for words",
     "ridge": "a straight-line map from pictures to texts, fitted in one step",
     "kernel ridge": "a map from pictures and descriptions to texts by likeness to known items, fitted in one step",
@@ -119,7 +120,7 @@ def plain_words(comparison: Comparison) -> list[str]:
     sentences = [
         f"{subset.queries:,} searches whose right answers are known were run over {subset.candidates:,} items, "
         f"seen by {subset.label}.",
-        _achieved(metric, ours),
+        _achieved("trained model" if comparison.is_trained else "untrained model", metric, ours),
     ]
     if subset.baseline is None:
         return [*sentences, "No baseline was measured, so this says nothing about what training gained."]
@@ -159,11 +160,11 @@ def _of_100(share: float) -> int:
     return round(100 * float(f"{share:.2f}"))  # the same two digits as in the sentence with the figures
 
 
-def _achieved(metric: str, mean: float) -> str:
+def _achieved(model: str, metric: str, mean: float) -> str:
     if metric.startswith("recall@"):
         places = {"1": "in the first place", "5": "among the first five results", "10": "among the first ten results"}
-        return f"The trained model showed {_of_100(mean)} of 100 right items {places[metric.removeprefix('recall@')]}."
-    return f"The trained model's rankings scored {_of_100(mean)} of 100 points, 100 being perfect ({metric})."
+        return f"The {model} showed {_of_100(mean)} of 100 right items {places[metric.removeprefix('recall@')]}."
+    return f"The {model}'s rankings scored {_of_100(mean)} of 100 points, 100 being perfect ({metric})."
 
 
 def _drawing(svg: str) -> Markup:

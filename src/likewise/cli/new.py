@@ -1,0 +1,24 @@
+"""The command that makes a run without a training."""
+
+from likewise.cli.options import CatalogOptions, Device, Run
+from likewise.progress import say
+
+
+def new(run: Run, /, *, preset: str = "lite", device: Device = "auto") -> None:
+    """Make a run with an untrained model, which finds items by what its encoders know already.
+
+    Example: likewise new runs/photos
+
+    Parameters
+    ----------
+    preset
+        Encoders to use: lite (default), scratch, multilingual or clip.
+    """
+    from likewise.catalog.catalog import default_cache
+    from likewise.evaluation.untrained_run import create_run
+
+    cache = CatalogOptions().find_cache() or default_cache()
+    model = create_run(run, preset, device=device, cache=cache)
+    say(f"{run} is ready, with nothing trained: fill it with likewise index {run} --data CATALOGUE")
+    if not model.network.zero_shot:
+        say(f"Warning: with the preset {preset}, words find pictures only after a training")
