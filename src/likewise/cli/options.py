@@ -1,20 +1,25 @@
 """Options that several commands share: parameter types with their help, and groups of options."""
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from likewise.errors import UserError
 from likewise.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings
     from likewise.evaluation.task import RetrievalTask
+    from likewise.model.model import Model
+    from likewise.retrieval.index import Index
     from likewise.serving.keys import Keys
     from likewise.stores.uri import Credentials
 
@@ -165,6 +170,40 @@ class EvaluationOptions:
 
 CATALOG_DEFAULTS = CatalogOptions()
 EVALUATION_DEFAULTS = EvaluationOptions()
+
+
+def load_model(run: Path, device: Device) -> "Model":
+    """The model of a run folder, or of a file of weights."""
+    from likewise.model.model import Model
+    from likewise.model.portable import load_portable
+
+    if not run.is_file():
+        return Model.load(run, device)
+    with TemporaryDirectory(prefix="likewise-weights-") as folder:
+        return load_portable(run, Path(folder), device)[0]
+
+
+@contextmanager
+def opened_index(run: Path, device: Device, store: str | None) -> "Iterator[tuple[Index, Path | None]]":
+    """The index of a run folder, or the items in a file of weights, until the end of the block.
+
+    Yields:
+        The index, and the folder of its thumbnails; None where they are made in the cache folder.
+    """
+    from likewise.model.model import Model
+    from likewise.model.portable import load_portable
+    from likewise.retrieval.index import Index
+
+    if not run.is_file():
+        with Index.open(run, Model.load(run, device), store=store, credentials=read_credentials()) as index:
+            yield index, None
+        return
+    if store is not None:
+        raise UserError(f"--store applies to a run folder: {run} is a file, which holds its items itself")
+    with TemporaryDirectory(prefix="likewise-weights-") as folder:
+        model, items = load_portable(run, Path(folder), device)
+        with Index.from_vectors(model, items.vectors, items.table, pictures=items.pictures) as index:
+            yield index, Path(folder)
 
 
 def read_credentials() -> "Credentials":

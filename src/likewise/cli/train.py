@@ -44,7 +44,7 @@ def train(
     output
         Run folder to write.
     preset
-        Encoders to use: lite (default), scratch, multilingual or clip.
+        Encoders to use: lite (default), scratch, multilingual, e5, dinov2, clip or siglip2.
     regime
         What to train: frozen (default; heads and fusion), partial (also the last image encoder blocks) or full.
     epochs
