@@ -80,7 +80,7 @@ def _read_pandas_column(name: str, column: Any) -> pl.Series:
         return pl.Series(name, values, pl.Boolean)
     if types == {int} and all(value in _INTEGERS for value in filled):
         return pl.Series(name, values, pl.Int64)
-    if types and types <= {int, float}:
+    if float in types and types <= {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
     listed = (value.tolist() if hasattr(value, "tolist") else value for value in values)
     return pl.Series(name, [_format_object(value) for value in listed], pl.String)

@@ -127,11 +127,12 @@ def open_bucket(scheme: str) -> Any:
         from obstore.fsspec import FsspecStore
     except ImportError:
         raise MissingExtraError("obstore", "buckets") from None
-    return FsspecStore(
-        scheme,
-        client_options={"connect_timeout": f"{_SECONDS_TO_CONNECT}s", "timeout": f"{_SECONDS_TO_ANSWER}s"},
-        retry_config={"max_retries": 1},
-    )
+    options = {
+        "allow_http": True,  # for an endpoint that the user's environment names so; all others are https
+        "connect_timeout": f"{_SECONDS_TO_CONNECT}s",
+        "timeout": f"{_SECONDS_TO_ANSWER}s",
+    }
+    return FsspecStore(scheme, client_options=options, retry_config={"max_retries": 1}, skip_instance_cache=True)
 
 
 async def read_object(url: str, max_bytes: int) -> bytes:
