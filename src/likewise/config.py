@@ -135,13 +135,17 @@ class ModelSettings(Settings):
     hflip_tta: bool | None = None  # average each picture with its mirror image; None: with effort best only
 
 
+_SIGLIP2 = "google/siglip2-base-patch16-256"
 PRESETS: dict[str, ModelSettings] = {
     "lite": ModelSettings(),
     "scratch": ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image"),
     "multilingual": ModelSettings(text_encoder="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"),
+    "e5": ModelSettings(text_encoder="intfloat/multilingual-e5-small"),
+    "dinov2": ModelSettings(image_encoder="facebook/dinov2-small"),
     "clip": ModelSettings(
         text_encoder="openai/clip-vit-base-patch32", image_encoder="openai/clip-vit-base-patch32", dim="auto"
     ),
+    "siglip2": ModelSettings(text_encoder=_SIGLIP2, image_encoder=_SIGLIP2, dim="auto"),
 }
 
 

@@ -12,7 +12,7 @@ def new(run: Run, /, *, preset: str = "lite", device: Device = "auto") -> None:
     Parameters
     ----------
     preset
-        Encoders to use: lite (default), scratch, multilingual or clip.
+        Encoders to use: lite (default), scratch, multilingual, e5, dinov2, clip or siglip2.
     """
     from likewise.catalog.catalog import default_cache
     from likewise.evaluation.untrained_run import create_run

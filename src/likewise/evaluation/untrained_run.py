@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from likewise.config import PRESETS, Device
+from likewise.config import Device, find_preset
 from likewise.errors import UserError
-from likewise.evaluation.results import DataNote, EncoderNote, RunMetrics
+from likewise.evaluation.results import DataNote, RunMetrics, describe_encoders
 from likewise.files import is_temporary
-from likewise.model.model import MODALITIES, Model
+from likewise.model.model import Model
 from likewise.model.run_folder import seal_run
 
 
@@ -26,9 +26,7 @@ def create_run(run: Path | str, preset: str = "lite", *, device: Device = "auto"
     run = Path(run)
     if run.exists() and not (run.is_dir() and all(is_temporary(path) for path in run.iterdir())):
         raise UserError(f"{run} is not empty: choose another folder for the run")
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; presets are: {', '.join(PRESETS)}")
-    model = Model.create(preset, device, cache=cache)
+    model = Model.create(find_preset(preset), device, cache=cache)
     model.save(run)
     metrics = RunMetrics(
         name=run.resolve().name,
@@ -38,7 +36,7 @@ def create_run(run: Path | str, preset: str = "lite", *, device: Device = "auto"
         ),
         comparison=None,
         validation_metric="",
-        encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
+        encoders=describe_encoders(model),
         notes=["nothing was trained: the encoders are as they come"],
     )
     metrics.write(run)
