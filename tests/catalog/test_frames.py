@@ -127,8 +127,8 @@ PICTURES: dict[str, Callable[[list[bytes | None], Path], Any]] = {
         {"image": [None if cell is None else [cell] for cell in data], "label": ["cat", "dog", None]}
     ),
     "pandas": lambda data, folder: pd.DataFrame({"image": data, "label": ["cat", "dog", None]}),
-    "pandas, as hugging face": lambda data, folder: as_hugging_face(data).to_pandas().assign(
-        label=["cat", "dog", None]
+    "pandas, as hugging face": lambda data, folder: (
+        as_hugging_face(data).to_pandas().assign(label=["cat", "dog", None])
     ),
     "duckdb": lambda data, folder: duckdb.read_parquet(str(as_parquet(data, folder))),
 }

@@ -1,4 +1,4 @@
-"""Catalogues and pictures in buckets: only where they are allowed, within the limits, without a trace of credentials."""
+"""Catalogues and pictures in buckets: only where they are allowed, within limits, without a trace of credentials."""
 
 import json
 from collections.abc import Iterator
@@ -112,8 +112,16 @@ def test_nothing_of_the_credentials_is_kept(server: S3Server, tmp_path: Path) ->
 def test_paths_of_a_catalogue_in_a_bucket_stay_in_the_bucket(server: S3Server, tmp_path: Path) -> None:
     (tmp_path / "mine.png").write_bytes(PNG)
     server.objects["other/a.png"] = PNG
-    places = ["../cup.png", "../../../other/a.png", str(tmp_path / "mine.png"), f"file://{tmp_path}/mine.png", "C:\\a.png"]
-    server.objects["shop/spring/p.csv"] = "\n".join(["title,image_url", *(f"a{n},{p}" for n, p in enumerate(places))]).encode()
+    places = [
+        "../cup.png",
+        "../../../other/a.png",
+        str(tmp_path / "mine.png"),
+        f"file://{tmp_path}/mine.png",
+        "C:\\a.png",
+    ]
+    server.objects["shop/spring/p.csv"] = "\n".join(
+        ["title,image_url", *(f"a{n},{p}" for n, p in enumerate(places))]
+    ).encode()
     server.objects["shop/cup.png"] = PNG
     catalog = Catalog.read("s3://shop/spring/p.csv", images=ALLOWED, cache=tmp_path)
     assert [bool(shown) for shown in catalog.pictures] == [True, False, False, False, False]
@@ -125,7 +133,9 @@ def test_paths_of_a_catalogue_in_a_bucket_stay_in_the_bucket(server: S3Server, t
 def test_other_schemes_are_read_through_their_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fsspec.filesystem("memory")
     assert isinstance(files, MemoryFileSystem)
-    files.pipe({"/shop/products.csv": b"title,image_url\ncup,gs://shop/cup.png\nbag,hf://shop/bag.png\n", "/shop/cup.png": PNG})
+    files.pipe(
+        {"/shop/products.csv": b"title,image_url\ncup,gs://shop/cup.png\nbag,hf://shop/bag.png\n", "/shop/cup.png": PNG}
+    )
     monkeypatch.setattr(buckets, "open_bucket", lambda scheme: files)
     try:
         catalog = Catalog.read("gs://shop/products.csv", images=ALLOWED, cache=tmp_path)

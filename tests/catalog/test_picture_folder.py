@@ -106,7 +106,18 @@ def test_a_csv_that_says_the_same_has_the_same_fingerprint(album: Path, tmp_path
 
 @pytest.mark.parametrize(
     "name",
-    [" a.png", "50% off.png", "a|b.png", "[x].png", "data:,x.png", "http:x.png", "a\\b.png", "a\nb.png", "~.png", '"q".png'],
+    [
+        " a.png",
+        "50% off.png",
+        "a|b.png",
+        "[x].png",
+        "data:,x.png",
+        "http:x.png",
+        "a\\b.png",
+        "a\nb.png",
+        "~.png",
+        '"q".png',
+    ],
 )
 def test_odd_names_are_found(name: str, tmp_path: Path) -> None:
     write(tmp_path / "album", **{name: PNG})
@@ -130,13 +141,13 @@ def test_what_is_no_picture_is_counted_by_cause(album: Path, tmp_path: Path) -> 
             "cats/cover.png": encoded(photo(seed=5)),  # a name that another folder has, too
         },
     )
-    os.symlink(outside / "secret.png", album / "secret.png")
-    os.symlink(outside, album / "elsewhere")
-    os.symlink(album / "nowhere", album / "broken.png")
-    os.symlink(album / "cats", album / "kittens")
-    os.symlink(album, album / "cats" / "loop")
+    (album / "secret.png").symlink_to(outside / "secret.png")
+    (album / "elsewhere").symlink_to(outside)
+    (album / "broken.png").symlink_to(album / "nowhere")
+    (album / "kittens").symlink_to(album / "cats")
+    (album / "cats" / "loop").symlink_to(album)
     os.mkfifo(album / "pipe.png")
-    os.symlink(album / "cover.png", album / "again.png")
+    (album / "again.png").symlink_to(album / "cover.png")
     catalog = Catalog.read(album, cache=tmp_path / "cache")
     assert catalog.report.as_dict()["problems"] == {
         "hidden": 3,
@@ -157,7 +168,7 @@ def test_a_picture_that_becomes_a_link_is_not_followed_out_of_the_folder(album: 
     catalog = Catalog.read(album, cache=tmp_path / "cache")
     outside = write(tmp_path / "outside", **{"secret.png": PNG})
     (album / "cover.png").unlink()
-    os.symlink(outside / "secret.png", album / "cover.png")
+    (album / "cover.png").symlink_to(outside / "secret.png")
     assert [bool(shown) for shown in catalog.pictures] == [False, True, True, True, True]
     assert catalog.report.as_dict()["problems"]["outside-root"] == 1
 

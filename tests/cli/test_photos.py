@@ -86,10 +86,12 @@ def test_a_file_of_weights_is_searched_evaluated_and_shown(
 ) -> None:
     capsys.readouterr()
     run_command("search", weights, "--image", album / "red bicycle.png", "--json", "-k", "2")
-    assert [hit["title"] for hit in json.loads(capsys.readouterr().out)][0] == "red bicycle"
+    assert json.loads(capsys.readouterr().out)[0]["title"] == "red bicycle"
     (tmp_path / "queries.csv").write_text("query,id\nbeach,holiday-2021/IMG_beach.png\n")
     options = ("--data", album, "--cache", tmp_path / "cache")
-    run_command("evaluate", weights, *options, "--queries", tmp_path / "queries.csv", "--json", "--report", tmp_path / "r.html")
+    run_command(
+        "evaluate", weights, *options, "--queries", tmp_path / "queries.csv", "--json", "--report", tmp_path / "r.html"
+    )
     figures = json.loads(capsys.readouterr().out)
     assert (figures["queries"], figures["candidates"]) == (1, 3)
     assert (tmp_path / "r.html").is_file()
@@ -98,9 +100,7 @@ def test_a_file_of_weights_is_searched_evaluated_and_shown(
     assert (tmp_path / "vectors.parquet").is_file()
 
 
-def test_index_fills_a_file_of_weights_anew(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_index_fills_a_file_of_weights_anew(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fingerprint = load_portable(weights, tmp_path / "a", "cpu")[0].fingerprint
     (tmp_path / "products.csv").write_text("id,title,price\n1,green kettle,5\n2,blue kettle,6\n")
     said(capsys, "index", weights, "--data", tmp_path / "products.csv", "--cache", tmp_path / "cache")

@@ -90,9 +90,7 @@ def save_e5(folder: Path) -> Path:
     vocabulary = [(piece, 0.0 if piece in special else -float(len(piece) < 2) - 1.0) for piece in [*pieces, "<mask>"]]
     transformers.XLMRobertaTokenizer(vocab=vocabulary).save_pretrained(folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary), max_position_embeddings=40, pad_token_id=1, **sizes
-    )
+    config = transformers.BertConfig(vocab_size=len(vocabulary), max_position_embeddings=40, pad_token_id=1, **sizes)
     transformers.BertModel(config).save_pretrained(folder)
     package = "sentence_transformers.models"
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]

@@ -94,7 +94,9 @@ def _format_object(value: Any) -> str | None:
 def _read_dataset(table: Any, kind: str) -> pl.DataFrame:
     if kind in ("DatasetDict", "IterableDatasetDict"):
         splits = ", ".join(map(str, table))
-        raise UserError(f"the {kind} has several parts ({splits}): give one of them, such as data[{next(iter(table))!r}]")
+        raise UserError(
+            f"the {kind} has several parts ({splits}): give one of them, such as data[{next(iter(table))!r}]"
+        )
     if not hasattr(table, "with_format") or not hasattr(table, "features") or kind.startswith("Iterable"):
         raise UserError(f"an {kind} is a stream that cannot be read twice: load it with streaming=False")
     if not len(table):

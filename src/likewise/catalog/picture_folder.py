@@ -23,7 +23,9 @@ _HIDDEN = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})  # pre
 _TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
 _DEEPEST = 64  # folders within folders
 _EDGE = r"[^\\%\x00-\x1f\x7f\s]"
-_SAFE_PATH = re.compile(rf"(?!//|[A-Za-z][A-Za-z0-9+.\-]+:){_EDGE}(?:[^\\%\x00-\x1f\x7f]*{_EDGE})?")  # a path as it stands
+_SAFE_PATH = re.compile(
+    rf"(?!//|[A-Za-z][A-Za-z0-9+.\-]+:){_EDGE}(?:[^\\%\x00-\x1f\x7f]*{_EDGE})?"
+)  # a path as it stands
 _CAMEL_CASE = re.compile(r"(?<=[a-zß-ÿ]{2})(?=[A-ZÀ-Þ])")
 _COPY_OR_TIME = re.compile(r"\(\d+\)|(?<!\d)\d{4}([-_.])\d\d\1\d\d(?!\d)|(?<!\d)\d\d([-_.])\d\d\2\d\d(?!\d)")
 _SEPARATORS = re.compile(r"[\W_]+")
@@ -53,13 +55,13 @@ class _Row:
     file: str
 
 
-_SCHEMA = {
-    "id": pl.String,
-    "title": pl.String,
-    "description": pl.String,
+_SCHEMA: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "title": pl.String(),
+    "description": pl.String(),
     "image": pl.List(pl.String),
-    "folder": pl.String,
-    "file": pl.String,
+    "folder": pl.String(),
+    "file": pl.String(),
 }
 
 

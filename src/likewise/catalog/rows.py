@@ -127,9 +127,7 @@ def build_items(
     return Items(items.drop("row number"), base, embedded)
 
 
-def _map_columns(
-    raw: RawTable, columns: Mapping[str, str] | None, report: Report
-) -> tuple[RawTable, ColumnMap]:
+def _map_columns(raw: RawTable, columns: Mapping[str, str] | None, report: Report) -> tuple[RawTable, ColumnMap]:
     """Match columns; those that hold bytes can only be the pictures, and are dropped if they are not."""
     texts = [name for name in raw.cells.columns if name not in raw.embedded]
     mapping = map_columns(raw.cells.columns, columns)
@@ -150,9 +148,7 @@ def _embed_pictures(
     name = mapping.sources.get("image")
     if name not in raw.embedded:
         return raw
-    sources = _add_pictures(
-        raw.embedded[name], raw.cells[name], embedded, images.max_bytes, raw.row_numbers, report
-    )
+    sources = _add_pictures(raw.embedded[name], raw.cells[name], embedded, images.max_bytes, raw.row_numbers, report)
     return RawTable(raw.cells.with_columns(pl.coalesce(sources.alias(name), pl.col(name))), raw.row_numbers)
 
 

@@ -74,7 +74,9 @@ def index(
     if run.is_file():
         options = (update, dim, store, target_recall, memory, index_kind, not field_vectors)
         if any(option not in (None, False) for option in options):
-            raise UserError(f"{run} is a file of weights, which is filled with a catalogue as it is: omit other options")
+            raise UserError(
+                f"{run} is a file of weights, which is filled with a catalogue as it is: omit other options"
+            )
         _fill_file(run, load_model(run, device), catalog.read(data, where))
         return
     credentials = read_credentials()

@@ -28,7 +28,9 @@ _UNWANTED = ["onnx/*", "openvino/*", "coreml/*", "*/checkpoint-*"]
 _SECONDS_TO_ANSWER = 5.0
 _MOST_CARD_BYTES = 65_536
 _FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-_LICENCE = re.compile(r"^(license|license_name):[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9 .+_\-]{0,60})[\"']?[ \t]*$", re.MULTILINE)
+_LICENCE = re.compile(
+    r"^(license|license_name):[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9 .+_\-]{0,60})[\"']?[ \t]*$", re.MULTILINE
+)
 _PLAIN_ATTENTION = ("eager", "sdpa", None)
 
 

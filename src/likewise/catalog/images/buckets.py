@@ -81,8 +81,8 @@ def parse_catalog_url(text: str, allowed: bool) -> str:
     except PictureError:
         scheme = text.partition(":")[0]
         raise UserError(
-            f"a catalogue in a bucket is named as {scheme}://bucket/folder/products.csv: credentials, several addresses "
-            "or a folder cannot stand there; credentials come from the environment"
+            f"a catalogue in a bucket is named as {scheme}://bucket/products.csv: a folder, several addresses or "
+            "credentials cannot stand there; credentials come from the environment"
         ) from None
     if not allowed:
         raise UserError(f"{url} lies in a bucket: allow that with --allow-buckets (in Python: allow_buckets=True)")
@@ -101,12 +101,7 @@ def read_catalog(url: str) -> bytes:
     except UserError:
         raise
     except Exception as error:  # each library has its own
-        cause = find_cause(error)
-        reason = {
-            "no-object": "there is no such object",
-            "bucket-refused": "it may not be read with the credentials of the environment",
-        }.get(cause, (str(error).splitlines() or [type(error).__name__])[0][:200])
-        raise UserError(f"cannot read {url}: {reason}") from None
+        raise UserError(f"cannot read {url}: {_explain(error)}") from None
     if len(data) > _MOST_CATALOG_BYTES:
         raise UserError(f"{url} has more than {_MOST_CATALOG_BYTES / 1e9:,.0f} GB: split it")
     return data
@@ -160,6 +155,16 @@ async def read_object(url: str, max_bytes: int) -> bytes:
     if not data:
         raise PictureError("empty-file")
     return data
+
+
+def _explain(error: Exception) -> str:
+    match find_cause(error):
+        case "no-object":
+            return "there is no such object"
+        case "bucket-refused":
+            return "it may not be read with the credentials of the environment"
+        case _:
+            return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def find_cause(error: Exception) -> str | None:
