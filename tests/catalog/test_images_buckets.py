@@ -93,6 +93,25 @@ def test_wrong_credentials_and_missing_files_are_one_sentence(
     assert "wrong" not in str(error.value)
 
 
+def test_a_bucket_that_refuses_is_given_up_and_asked_again_with_other_credentials(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"images/{number}.png" for number in range(60)]
+    server.objects |= {f"shop/{name}": PNG for name in names}
+    rows = "\n".join(f"thing {name},s3://shop/{name}" for name in names)
+    (tmp_path / "products.csv").write_text(f"title,image_url\n{rows}\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    open_bucket.cache_clear()
+    refused = Catalog.read(tmp_path / "products.csv", images=ALLOWED, cache=tmp_path)
+    assert not any(refused.pictures)
+    problems = refused.report.as_dict()["problems"]
+    assert problems["bucket-refused"] + problems["host-given-up"] == 60
+    assert problems["host-given-up"] > 20
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    open_bucket.cache_clear()
+    assert all(Catalog.read(tmp_path / "products.csv", images=ALLOWED, cache=tmp_path).pictures)
+
+
 def test_an_address_with_credentials_is_refused(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="credentials come from the environment") as error:
         Catalog.read(f"s3://{ACCESS_KEY}:hidden@shop/products.csv", images=ALLOWED)

@@ -36,8 +36,8 @@ _NAMED_HOSTS = 5
 _FILES_A_TRANSACTION = 1000
 # A failure that says something about our limits holds only as long as they stay the same.
 _CAUSES_OF_LIMITS = ("address-refused", "too-large", "too-many-pixels", "timeout")
-# Nothing was asked for, so there is nothing to spare by not trying again.
-_FORGOTTEN = "host-not-found"
+# Nothing was asked for, or other credentials may do, so there is nothing to spare by not trying again.
+_FORGOTTEN = ("host-not-found", "bucket-refused")
 
 
 def resolve_pictures(
@@ -258,7 +258,7 @@ class _Finder:
     def remember_failures(self) -> None:
         """Record what failed because of its host, unless that was given up: then it says nothing of the picture."""
         for url, known in self._failed.items():
-            if known.cause != _FORGOTTEN and not self._hosts.is_given_up(self._hosts.find(url)):
+            if known.cause not in _FORGOTTEN and not self._hosts.is_given_up(self._hosts.find(url)):
                 self._store.remember(url, known)
 
     def _recall_url(self, url: str) -> Picture | str | None:
