@@ -35,7 +35,7 @@ demo: .venv/installed
 photos: PORT ?= 7860
 photos: .venv/installed
 	@test -n "$(DIR)" || { echo "name your folder of pictures: make photos DIR=~/Pictures" >&2; exit 1; }
-	$(BIN)/likewise photos $(DIR) --port $(PORT) $(if $(filter-out 0,$(HEADLESS)),--check)
+	$(BIN)/likewise photos "$(DIR)" --port $(PORT) $(if $(filter-out 0,$(HEADLESS)),--check)
 
 serve: PORT ?= 8000
 serve: .venv/installed-serve demo/run/store.json
