@@ -17,15 +17,15 @@ _AT_ONCE = 256  # pictures
 
 
 def untrained(task: Task) -> tuple[Seen, dict[str, object]]:
-    """The encoders as they come, their spaces unrelated."""
+    """The encoders as they come; pictures stand among texts by the names of ImageNet's classes."""
     return answers(task, Model.create("lite", cache=task.cache)), {"seconds": task.clock.spent}
 
 
 def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
     """A linear map from picture features to the vectors of titles, fitted in closed form on the training rows."""
     model = Model.create("lite", cache=task.cache)
-    features, titles = _pictured_titles(task, model)
-    fitted = fit_ridge(features, model.encode_queries(titles))
+    features, targets = _pictured_titles(task, model)
+    fitted = fit_ridge(features, targets)
     bias = fitted.y_mean - fitted.x_mean @ fitted.weights
     seconds = task.clock.spent
     weights = (torch.from_numpy(values.astype(np.float32)) for values in (fitted.weights.T, bias))
@@ -40,8 +40,8 @@ def kernel_ridge(task: Task) -> tuple[Seen, dict[str, object]]:
     """
     model = Model.create("lite", cache=task.cache)
     network = model.network
-    features, titles = _pictured_titles(task, model)
-    network.set_base_map("image", fit_kernel_ridge(features, model.encode_queries(titles), seed=task.seed))
+    features, targets = _pictured_titles(task, model)
+    network.set_base_map("image", fit_kernel_ridge(features, targets, seed=task.seed))
     described = zip(task.train.texts("description"), task.train.texts("title"), strict=True)
     pairs = [(said, title) for said, title in described if said is not None and title is not None]
     with torch.inference_mode():
@@ -64,14 +64,15 @@ def answers(task: Task, model: Model) -> Seen:
     return Seen(through("description", "image"), through("description"), through("image"))
 
 
-def _pictured_titles(task: Task, model: Model) -> tuple[np.ndarray, list[str]]:
-    """Features (n, width) and titles of the training rows that have both."""
-    catalog, head, rows = task.train, model.network.picture_head, []
+def _pictured_titles(task: Task, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Of the training rows with picture and title: features (n, width), and what the names of classes lack (n, dim)."""
+    catalog, head, rows, own = task.train, model.network.picture_head, [], []
     cached = cache_pictures(model, catalog)
     titles = catalog.texts("title")
     known = [row for row, slot in enumerate(cached.slots) if slot >= 0 and titles[row] is not None]
     for start in range(0, len(known), _AT_ONCE):
-        features = cached.features[cached.slots[known[start : start + _AT_ONCE]]].astype(np.float32)
+        shown = torch.from_numpy(cached.features[cached.slots[known[start : start + _AT_ONCE]]].astype(np.float32))
         with torch.inference_mode():
-            rows.append(head.summary(torch.from_numpy(features)).numpy())
-    return np.concatenate(rows), [titles[row] for row in known]
+            rows.append(head.summary(shown).numpy())
+            own.append(head.zero_shot_vectors(shown).numpy())
+    return np.concatenate(rows), model.encode_queries([titles[row] for row in known]) - np.concatenate(own)

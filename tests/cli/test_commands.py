@@ -21,6 +21,7 @@ from likewise.serving.keys import Keys
 COMMANDS = (
     "photos",
     "doctor",
+    "new",
     "train",
     "evaluate",
     "compare",

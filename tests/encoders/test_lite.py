@@ -63,12 +63,38 @@ def test_text_reads_256_tokens(text):
     assert text.prepare(["word " * 1000])["input_ids"].shape == (1, 256)
 
 
-def test_a_picture_is_a_grid(image):
-    assert (image.feature_shape, image.grid, image.prefix, image.minimum_side) == ((49, 768), (7, 7), 0, 224)
+def test_a_picture_is_a_grid_behind_the_logits_of_its_classes(image):
+    assert (image.feature_shape, image.grid, image.prefix, image.minimum_side) == ((51, 768), (7, 7), 2, 224)
     with torch.no_grad():
         features = image(image.prepare([shape("disc", "red"), shape("box", "red", (50, 400))]))
-    assert features.shape == (2, 49, 768) and features.dtype == torch.float32
-    assert torch.allclose(image.pool(features), features.mean(dim=1))
+    assert features.shape == (2, 51, 768) and features.dtype == torch.float32
+    assert torch.allclose(image.pool(features), features[:, 2:].mean(dim=1))
+    assert (features[:, 1, 1000 - 768 :] == 0).all()
+
+
+def test_the_classes_are_those_of_the_published_network(image):
+    inputs = image.prepare([shape("disc", "orange"), shape("box", "green")])
+    scaled = (inputs["pixels"].permute(0, 3, 1, 2).float() - 127) / 128
+    with torch.no_grad():
+        published = copy.deepcopy(image.network)(scaled)
+        logits = image(inputs)[:, :2].flatten(1)[:, : image.classes]
+    assert published.shape == (2, 1000) == (2, len(image.read_class_names()))
+    assert torch.allclose(logits, published, atol=1e-3)
+
+
+def test_without_its_classes_the_grid_is_the_same(image):
+    bare, inputs = image.without_classes(), image.prepare([shape("disc", "red")])
+    assert (bare.classes, bare.prefix, bare.feature_shape, bare.read_class_names()) == (0, 0, (49, 768), [])
+    assert bare.without_classes() is bare and bare.with_resolution(256).classes == 0
+    assert bare.fingerprint() != image.fingerprint()
+    assert "classes" not in bare.description()  # as in runs from before there were any
+    with torch.no_grad():
+        assert torch.equal(bare(inputs), image(inputs)[:, 2:])
+
+
+def test_no_training_moves_the_classifier(trainable):
+    trained = set(trainable.train_above(11))
+    assert trained and not any(name.startswith(("network._fc", "network._conv_head")) for name in trained)
 
 
 def test_the_grid_keeps_its_places(image):
@@ -76,7 +102,7 @@ def test_the_grid_keeps_its_places(image):
     left.paste(shape("disc", "blue", (112, 112)), (0, 56))
     with torch.no_grad():
         blank, marked = image(image.prepare([Image.new("RGB", (224, 224), "white"), left]))
-    difference = (marked - blank).norm(dim=1).reshape(7, 7)
+    difference = (marked - blank)[image.prefix :].norm(dim=1).reshape(7, 7)
     assert difference[:, :3].mean() > 1.5 * difference[:, 4:].mean()
 
 

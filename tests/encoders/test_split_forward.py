@@ -151,7 +151,7 @@ def test_efficientnet_before_block_11():
     assert encoder.blocks == 12
     assert encoder.activation(11) == Activation((14, 14, 112), (14, 14), extra=0, step=2)
     assert encoder.activation(11).bytes == 43_904
-    assert features_of_a_part(encoder, 11, (6, 10)).shape == (4, 15, 768)
+    assert features_of_a_part(encoder, 11, (6, 10)).shape == (4, 2 + 15, 768)
 
 
 def test_efficientnet_trains_as_if_it_were_whole():
@@ -166,7 +166,9 @@ def test_efficientnet_trains_as_if_it_were_whole():
     encoder(inputs).square().mean().backward()
     assert above
     for name, gradient in above.items():
-        assert torch.allclose(gradient, encoder.get_parameter(name).grad, rtol=1e-3, atol=1e-6), name
+        plain = encoder.get_parameter(name).grad
+        # a rectifier whose input is 0 but for rounding passes a gradient in one of the two alone
+        assert (gradient - plain).abs().max() < 1e-2 * plain.abs().max(), name
 
 
 def test_a_network_without_blocks_cannot_be_cut(tmp_path):

@@ -97,6 +97,40 @@ def test_grid_heads_learn_from_every_part():
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in head.parameters())
 
 
+def named_head():
+    """Of a picture encoder with five classes, whose logits stand in one token before nine patches."""
+    torch.manual_seed(0)
+    head = GridHead(12, 16, prefix=1, classes=5).eval()
+    head.class_names.set_names(torch.randn(5, 16))
+    return head
+
+
+def test_a_picture_stands_where_the_names_of_its_classes_stand_before_any_training():
+    head, features = named_head(), torch.randn(5, 10, 12)
+    features[:, 0, :5] = 60 * torch.eye(5)
+    names = head.class_names.names
+    assert torch.allclose(head(features), functional.normalize(names, dim=-1), atol=1e-4)
+    features[:, 0, :5] = torch.tensor([60.0, 60.0, 0, 0, 0])
+    between = functional.normalize(names[0] + names[1], dim=-1)
+    assert torch.allclose(head(features), between.expand(5, 16), atol=1e-4)
+
+
+def test_logits_are_no_patches():
+    """All but what the names say is that of a head without classes over the patches."""
+    head, seen = named_head(), some_patches(1)
+    nn.init.normal_(head.residual[-1].weight)
+    nn.init.normal_(head.base.weight)
+    bare = GridHead(12, 16).eval()
+    bare.load_state_dict({name: value for name, value in head.state_dict().items() if "class_names" not in name})
+    features = torch.randn(3, 10, 12)
+    assert torch.equal(head.summary(features), bare.summary(features[:, 1:]))
+    assert head.zero_shot_vectors(features).abs().max() > 0.1 and bare.zero_shot_vectors(features).abs().max() == 0
+    nn.init.zeros_(head.class_names.names)
+    for patches in (None, seen):
+        without = bare(features[:, 1:], None if patches is None else patches[:, 1:])
+        assert torch.allclose(head(features, patches), without, atol=1e-5)
+
+
 def filled(base=None):
     torch.manual_seed(0)
     layer = KernelMap(6, 4, 3, base)

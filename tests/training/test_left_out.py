@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 from training.toy_network import toy_objective, unlike
 
+from likewise.model.heads import GridHead
 from likewise.training.batches import pair_with_rows, split_pairs
 from likewise.training.initialization import collect_regressions, cross_fit_start
 from likewise.training.left_out import LeftOutTowers
@@ -89,3 +90,23 @@ def test_rows_that_share_a_description_are_each_answered_for_without_themselves(
     asked = np.stack(split_pairs(given.values, len(data.texts.texts)))
     assert set(zip(*asked, strict=True)) >= set(zip(batch.row[shown], batch.items.description[shown], strict=True))
     assert objective.backward(rows, 0).isfinite()
+
+
+def test_a_picture_begins_at_the_names_of_its_classes_and_kernel_ridge_adds_to_them():
+    objective = toy_objective(unlike(24))
+    network, data, rows = objective.network, objective.data, objective.data.rows
+    width, dim = objective.features.images.shape[-1], network.dim
+    head = GridHead(width, dim, prefix=1, classes=width).eval()  # the first token is the logits of as many classes
+    head.class_names.set_names(torch.randn(width, dim, generator=torch.Generator().manual_seed(1)))
+    network.heads["image"] = head
+    shown = objective.features.pictures(rows)
+    own = head.zero_shot_vectors(shown)
+    assert torch.allclose(network.tower("image", shown), functional.normalize(own, dim=-1), atol=1e-6)
+    fits, groups, towers = left_out_towers(objective)
+    left_out = fits["image"].left_out.predict(head.summary(shown), torch.from_numpy(groups[rows]))
+    assert torch.allclose(towers.embed("image", rows), functional.normalize(own + left_out, dim=-1), atol=1e-5)
+    with torch.no_grad():
+        fitted, kernel = network.tower("image", shown), fits["image"].kernel(head.summary(shown))
+    assert torch.allclose(fitted, functional.normalize(own + kernel, dim=-1), atol=1e-5)
+    titles = network.query(objective.features.texts(data.texts.title[rows], "query"))
+    assert (fitted * titles).sum(-1).mean() > (functional.normalize(own, dim=-1) * titles).sum(-1).mean() + 0.02

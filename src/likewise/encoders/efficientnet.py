@@ -181,11 +181,16 @@ def _run(blocks: Any, maps: Tensor) -> Tensor:
     return maps
 
 
-@torch.no_grad()
 def _class_tokens(network: Any, last: Tensor) -> Tensor:
-    """(n, 320, h, w) → (n, 2, 768): the logits of the classes, then zeros."""
-    maps = network._swish(network._bn1(network._conv_head(last)))
-    logits = network._fc(maps.mean(dim=(2, 3))).float()
+    """(n, 320, h, w) → (n, 2, 768): the logits of the classes, then zeros; gradients reach the map, not the weights."""
+    weights = {name: weight.detach() for name, weight in network.named_parameters() if not name.startswith("_blocks.")}
+    maps = functional.conv2d(last, weights["_conv_head.weight"], weights.get("_conv_head.bias"))
+    if "_bn1.weight" in weights:  # not folded
+        norm = network._bn1
+        statistics = norm.running_mean, norm.running_var
+        maps = functional.batch_norm(maps, *statistics, weights["_bn1.weight"], weights["_bn1.bias"], eps=norm.eps)
+    pooled = functional.relu6(maps).mean(dim=(2, 3))
+    logits = functional.linear(pooled, weights["_fc.weight"], weights["_fc.bias"]).float()
     return functional.pad(logits, (0, _CLASS_TOKENS * WIDTH - logits.shape[1])).unflatten(1, (_CLASS_TOKENS, WIDTH))
 
 

@@ -1,8 +1,9 @@
 """Heads: from an encoder's features to the shared space.
 
 Every head is a map that means something from the start, plus a residual that starts at zero. The map of a text head is
-an isometry, so the untrained text space is the encoder's own. Training replaces the map of pictures, and adds to that
-of descriptions, what a closed form finds (`Network.set_base_map`).
+an isometry, so the untrained text space is the encoder's own; pictures begin at the names of their encoder's classes,
+where it has any. What a closed form finds replaces the map of pictures, and is added to that of descriptions
+(`Network.set_base_map`).
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LEAST_VARIANCE = 1e-6  # its root has a gradient
-_TEMPERATURE = 1.0  # of the softmax over a classifier's logits
+# Chosen on two catalogues (benchmarks/zero_shot.py): probabilities are less certain than the classifier's, and a part
+# of what all class names have in common is taken away. Without any of it left, uncertain pictures would point anywhere;
+# so they stay near the middle, where they hide fewer others, and where an item's text counts more.
+_TEMPERATURE, _COMMON_PART = 1.5, 0.3
 
 
 def isometry(width: int, dim: int) -> nn.Linear:
@@ -59,7 +63,7 @@ class ClassNameMap(nn.Module):
     ConSE (Norouzi et al., 2014; https://arxiv.org/abs/1312.5650): pictures stand among texts without any training.
 
     Attributes:
-        names: (classes, dim) the vectors of the names, around their mean; all 0 until `set_names`.
+        names: (classes, dim) the vectors of the names, less a part of their mean; all 0 until `set_names`.
     """
 
     names: Tensor
@@ -72,14 +76,11 @@ class ClassNameMap(nn.Module):
 
     @torch.no_grad()
     def set_names(self, vectors: Tensor) -> None:
-        """Use the vectors (classes, dim) of the class names in the shared space.
-
-        What all of them have in common says nothing of a picture: it is taken away.
-        """
-        self.names.copy_(vectors - vectors.mean(dim=0))
+        """Use the vectors (classes, dim) of the class names in the shared space."""
+        self.names.copy_(vectors - _COMMON_PART * vectors.mean(dim=0))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(n, classes) → (n, dim), the shorter the less certain the classes are."""
+        """(n, classes) → (n, dim)."""
         return (logits / self.temperature).softmax(dim=-1) @ self.names
 
 
@@ -152,6 +153,10 @@ class VectorHead(nn.Module):
         last.weight.mul_(share)
         last.bias.mul_(share)
 
+    def zero_shot_vectors(self, features: Tensor) -> Tensor:
+        """(n, dim) what is said before any map: 0."""
+        return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
+
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: the features themselves."""
         return features
@@ -169,8 +174,8 @@ class GridHead(nn.Module):
     Snyder et al. 2018), or where there is a CLS token that and the mean. Beside it, learned queries attend over the
     tokens (attention pooling, one softmax per query) and their pooled features add a zero-initialised residual.
 
-    Where the prefix holds the logits of a classifier, the summary ends with what its class names say, and the starting
-    map gives just that until training replaces it.
+    Where the prefix holds the logits of a classifier, all of this is added to what its class names say, and the
+    starting map is 0 until training replaces it.
 
     Attributes:
         class_names: None where there is no classifier.
@@ -191,17 +196,26 @@ class GridHead(nn.Module):
             nn.LayerNorm(queries * per_query), nn.GELU(), _zero(nn.Linear(queries * per_query, dim))
         )
         if classes:
-            self.base = PictureMap.from_weights(torch.eye(dim, 2 * width + dim).roll(2 * width, 1), torch.zeros(dim))
+            self.base = PictureMap.from_weights(torch.zeros(dim, 2 * width), torch.zeros(dim))
 
     def summary(self, features: Tensor) -> Tensor:
-        """What the base map reads: (n, 2 · width), or (n, 2 · width + dim) where there are class names."""
+        """What the base map reads: (n, 2 · width)."""
         return self._summary(features, self._mean_weights(features, None))
+
+    def zero_shot_vectors(self, features: Tensor) -> Tensor:
+        """(n, dim) what the names of the classes say, to which all else is added; 0 where there are none."""
+        if self.class_names is None:
+            return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
+        logits = features[:, : self.prefix].flatten(1)[:, : len(self.class_names.names)]
+        mapped: Tensor = self.class_names(logits)
+        return mapped
 
     def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
         """`patches` (n, tokens) bool: the tokens that are seen, all of them without it."""
         weights = self._mean_weights(features, patches)
         own = self.base(self.dropout(self._summary(features, weights)))
         if self.class_names is not None:
+            own = own + self.zero_shot_vectors(features)
             features = features[:, self.prefix :]
             patches = None if patches is None else patches[:, self.prefix :]
         logits = features @ self.queries.T
@@ -225,8 +239,4 @@ class GridHead(nn.Module):
         if self.prefix and self.class_names is None:
             return torch.cat([features[:, 0], mean], dim=-1)
         variance = (weights @ features.square())[:, 0] - mean.square()
-        statistics = [mean, variance.clamp(min=_LEAST_VARIANCE).sqrt()]
-        if self.class_names is not None:
-            logits = features[:, : self.prefix].flatten(1)[:, : len(self.class_names.names)]
-            statistics.append(self.class_names(logits))
-        return torch.cat(statistics, dim=-1)
+        return torch.cat([mean, variance.clamp(min=_LEAST_VARIANCE).sqrt()], dim=-1)

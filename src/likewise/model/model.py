@@ -36,6 +36,7 @@ Vectors = NDArray[np.float32]
 
 _WINDOW = 2048  # rows whose towers are in memory at once
 _QUERY_BATCH = 1024
+_PHRASES = ("{}", "a {}")  # in which the names of classes are looked up: queries are either
 MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
@@ -102,7 +103,7 @@ class Model:
             precision = {name: recall_precision(_encoder(network, name), place, cache) for name in MODALITIES}
         model = cls(network, settings, place, precision)
         if network.class_names is not None:
-            network.class_names.set_names(torch.from_numpy(model.encode_queries(image.read_class_names())))
+            network.class_names.set_names(model._encode_class_names())
         return model
 
     @classmethod
@@ -215,6 +216,12 @@ class Model:
             vectors[done : done + len(batch)] = encoded.cpu().numpy()
             done += len(batch)
         return vectors
+
+    def _encode_class_names(self) -> Tensor:
+        """(classes, dim) unit vectors of the names of the picture encoder's classes, each said in `_PHRASES`."""
+        names = self.encoder("image").read_class_names()
+        said = [self.encode_queries([phrase.format(name) for name in names]) for phrase in _PHRASES]
+        return functional.normalize(torch.from_numpy(np.sum(said, axis=0)), dim=-1)
 
     def encode_field_texts(self, field: str, texts: Sequence[str]) -> Vectors:
         """Embeddings (n, dim) float32 of texts: each is an item that has only this field, such as a title."""

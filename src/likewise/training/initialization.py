@@ -45,19 +45,23 @@ Regressions = Mapping[str, RegressionData | None]  # by field
 def collect_titled_pictures(
     network: Network, features: Features, data: TrainingSet, seed: int
 ) -> RegressionData | None:
-    """What the map of the picture tower reads, and the untrained vector of the title.
+    """What the map of the picture tower reads, and how the untrained vector of the title differs from the tower's own.
 
-    None where fewer than two rows have a picture and a title.
+    A tower that knows the names of classes says something of its own, to which the map is added. None where fewer than
+    two rows have a picture and a title.
     """
     complete = _sample(data.rows[data.has_field("image", data.rows) & data.has_field("title", data.rows)], seed)
     if len(complete) < 2 or "image" not in network.fields:
         return None
     with torch.inference_mode():
         parts = np.split(complete, range(_CHUNK, len(complete), _CHUNK))
-        summaries = [network.picture_head.summary(features.pictures(part)).cpu().numpy() for part in parts]
-        return RegressionData(
-            np.concatenate(summaries), _embed_titles(network, features, data.texts, complete).cpu().numpy(), complete
-        )
+        head, summaries, own = network.picture_head, [], []
+        for part in parts:
+            shown = features.pictures(part)
+            summaries.append(head.summary(shown).cpu().numpy())
+            own.append(head.zero_shot_vectors(shown).cpu().numpy())
+        titles = _embed_titles(network, features, data.texts, complete).cpu().numpy()
+        return RegressionData(np.concatenate(summaries), titles - np.concatenate(own), complete)
 
 
 def collect_titled_descriptions(

@@ -118,9 +118,8 @@ class LeftOutTowers:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             codes = torch.from_numpy(self._groups[part])
-            summaries = [
-                head.summary(self._features.pictures(part, np.full(len(part), mirrored))) for mirrored in sides
-            ]
-            vectors = [functional.normalize(fit.left_out.predict(summary, codes), dim=-1) for summary in summaries]
+            shown = [self._features.pictures(part, np.full(len(part), mirrored)) for mirrored in sides]
+            mapped = [head.zero_shot_vectors(seen) + fit.left_out.predict(head.summary(seen), codes) for seen in shown]
+            vectors = [functional.normalize(vector, dim=-1) for vector in mapped]
             embedded[start : start + len(part)] = functional.normalize(torch.stack(vectors).sum(dim=0), dim=-1)
         return embedded
