@@ -10,7 +10,7 @@ from cli.commands import run_command
 
 from likewise.catalog.catalog import Catalog
 from likewise.cli.app import main
-from likewise.cli.photos import _open_or_build
+from likewise.cli.photos import _name_run, _open_or_build
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.progress import console
@@ -43,7 +43,10 @@ def album(tmp_path: Path) -> Path:
 
 def test_a_folder_is_searched_in_one_command(album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("photos", album, "--preset", "scratch", "--check", "--port", "0", "--cache", tmp_path / "cache")
+    killed = tmp_path / "cache" / "photos" / _name_run(str(album), "scratch")
+    (killed / "encoders").mkdir(parents=True)  # as a start leaves it that was killed early
     first = said(capsys, *command)
+    assert "words find pictures only after a training" in first
     assert "3 pictures can be searched" in first
     assert "The page answers on http://127.0.0.1:" in first
     (run,) = (tmp_path / "cache" / "photos").iterdir()

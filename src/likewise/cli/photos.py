@@ -1,6 +1,7 @@
 """The command that goes from a folder of pictures to a search page."""
 
 import hashlib
+import shutil
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,7 @@ def photos(
     """
     from likewise.catalog.catalog import default_cache
     from likewise.config import find_preset
+    from likewise.model.run_folder import WEIGHTS
     from likewise.serving.gradio_page.page import create_page
     from likewise.serving.gradio_page.server import check_page, serve
     from likewise.serving.thumbnails import thumbnails_in
@@ -55,6 +57,8 @@ def photos(
     cache = catalog.find_cache() or default_cache()
     items = catalog.read(folder)
     run = output or cache / "photos" / _name_run(folder, preset)
+    if output is None and run.exists() and not (run / WEIGHTS).is_file():  # left by a start that was killed
+        shutil.rmtree(run)
     index = _open_or_build(run, items, preset, device, cache)
     say(f"{len(index):,} pictures can be searched; the run is {run}")
     page = create_page(
@@ -68,15 +72,17 @@ def photos(
 
 def _open_or_build(run: Path, items: "Catalog", preset: str, device: Device, cache: Path) -> "Index":
     """The index of a run over these items: updated, or built together with the run."""
-    from likewise.evaluation.untrained_run import create_run
+    from likewise.evaluation.untrained_run import create_run, warn_of_limits
     from likewise.model.model import Model
     from likewise.model.run_folder import WEIGHTS
     from likewise.retrieval.index import Index
     from likewise.stores.registry import remembers_store
 
-    if not (run / WEIGHTS).is_file():
-        return Index.build(create_run(run, preset, device=device, cache=cache), items, run)
-    model = Model.load(run, device)
+    if (run / WEIGHTS).is_file():
+        model = Model.load(run, device)
+    else:
+        model = create_run(run, preset, device=device, cache=cache)
+        warn_of_limits(model, preset)
     if not remembers_store(run):
         return Index.build(model, items, run)
     index = Index.open(run, model)

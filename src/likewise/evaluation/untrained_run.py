@@ -9,6 +9,13 @@ from likewise.evaluation.results import DataNote, RunMetrics, describe_encoders
 from likewise.files import is_temporary
 from likewise.model.model import Model
 from likewise.model.run_folder import seal_run
+from likewise.progress import say
+
+
+def warn_of_limits(model: Model, preset: str) -> None:
+    """Print a warning where an untrained model of a preset does not find pictures by words."""
+    if not model.network.zero_shot:
+        say(f"Warning: with the preset {preset}, words find pictures only after a training")
 
 
 def create_run(run: Path | str, preset: str = "lite", *, device: Device = "auto", cache: Path | None = None) -> Model:
