@@ -1,6 +1,7 @@
 # Every target does its own set-up in .venv, with plain venv and pip. Nothing is installed outside of this folder.
 #
 #   make demo     sample catalogue, training, index, page on http://127.0.0.1:7860  (PORT=…; HEADLESS=1 stops once it serves)
+#   make photos   a page over your own pictures, without training: make photos DIR=~/Pictures  (PORT=…; HEADLESS=1)
 #   make serve    an HTTP API over the same, with the page, on http://127.0.0.1:8000  (PORT=…)
 #   make test     the tests, on all cores  (ARGS="tests/model -k fusion" for some of them; JOBS=0 in one process)
 #   make lint     style, import order, types
@@ -18,7 +19,7 @@ MINUTES ?= 10
 BIN := .venv/bin
 DEMO_CSV := demo/openmoji/openmoji.csv
 
-.PHONY: demo serve test lint damage fuzz audit clean
+.PHONY: demo photos serve test lint damage fuzz audit clean
 
 define build_demo
 	$(BIN)/likewise sample openmoji demo/openmoji
@@ -30,6 +31,11 @@ demo: PORT ?= 7860
 demo: .venv/installed
 	$(build_demo)
 	$(BIN)/likewise demo demo/run --port $(PORT) $(if $(filter-out 0,$(HEADLESS)),--check)
+
+photos: PORT ?= 7860
+photos: .venv/installed
+	@test -n "$(DIR)" || { echo "name your folder of pictures: make photos DIR=~/Pictures" >&2; exit 1; }
+	$(BIN)/likewise photos "$(DIR)" --port $(PORT) $(if $(filter-out 0,$(HEADLESS)),--check)
 
 serve: PORT ?= 8000
 serve: .venv/installed-serve demo/run/store.json

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.columns import parse_mapping
-from likewise.config import TrainConfig
+from likewise.config import PRESETS, ImageSettings, TrainConfig, find_preset
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.files import explain_system_error
@@ -50,11 +50,16 @@ def run(options: argparse.Namespace) -> RunMetrics:
     """Train afresh in a temporary folder; only a finished training replaces the weights. Returns its figures."""
     if not options.output.absolute().parent.is_dir():
         raise UserError(f"there is no folder {options.output.parent} to save {options.output.name} in")
-    config = TrainConfig.parse(
-        {name: getattr(options, name) for name in ("epochs", "batch_size", "seed", "device")}, source="options"
+    model_settings = find_preset(options.preset)
+    values = {name: getattr(options, name) for name in ("epochs", "batch_size", "seed", "device")}
+    config = TrainConfig.parse(values | {"model": model_settings.model_dump()}, source="options")
+    catalog = Catalog.read(
+        options.data,
+        columns=parse_mapping(options.map),
+        max_items=options.max_samples,
+        seed=options.seed,
+        images=ImageSettings(allow_buckets=options.allow_buckets),
     )
-    columns = parse_mapping(options.map)
-    catalog = Catalog.read(options.data, columns=columns, max_items=options.max_samples, seed=options.seed)
     for line in catalog.report.lines():
         say(line)
     with TemporaryDirectory(prefix="likewise-training-") as folder:
@@ -75,10 +80,22 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV, TSV, Parquet or JSON Lines")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="CSV, TSV, Parquet or JSON Lines, its address in a bucket (s3://, gs://, hf://), or a folder of pictures",
+    )
     parser.add_argument(
         "--map", action="append", default=[], metavar="OURS=THEIRS", help="such as title=product_name (repeatable)"
     )
+    parser.add_argument(
+        "--allow_buckets",
+        "--allow-buckets",
+        action="store_true",
+        help="allow s3://, gs:// and hf:// for the catalogue and its pictures, with the credentials of the environment",
+    )
+    parser.add_argument("--preset", default="lite", metavar="NAME", help=f"encoders: {', '.join(PRESETS)} (lite)")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the samples (2)")
     parser.add_argument("--batch_size", "--batch-size", type=int, default=8, help="samples per step (8)")
     parser.add_argument("--max_samples", "--max-samples", type=int, default=2000, help="drawn with the seed (2000)")

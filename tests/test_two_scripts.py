@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import require
+from PIL import Image
 
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
@@ -148,6 +149,18 @@ def test_training_again_replaces_the_file_only_at_the_end(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model_weights.pt", "products.csv"]
 
 
+def test_a_folder_of_pictures_is_trained_on_with_any_preset(folder: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        picture = Image.new("RGB", (32, 32), (20 * number, 255 - 20 * number, 90))
+        picture.save(tmp_path / f"{['red', 'green', 'blue'][number % 3]} thing {chr(97 + number)}x.png")
+    output = folder / "photos.pt"
+    arguments = ["--data", str(tmp_path), "--preset", "scratch", "--epochs", "1", "--output", str(output)]
+    assert script("train").main(arguments) == 0
+    content = torch.load(output, weights_only=True)
+    assert content["settings"]["text_encoder"] == "scratch-text"
+    assert "red thing ax.png" in content["ids"]
+
+
 def test_underscores_and_dashes_both_work() -> None:
     parse = script("train")._parser().parse_args
     with_dashes = parse(["--data", "a.csv", "--batch-size", "4", "--max-samples", "9"])
@@ -165,6 +178,8 @@ def test_underscores_and_dashes_both_work() -> None:
         ("train", ["--data", "columns.csv", "--batch_size", "1"], "batch_size"),
         ("train", ["--data", "columns.csv", "--output", "nowhere/weights.pt"], "there is no folder nowhere"),
         ("train", ["--data", "columns.csv", "--epochs", "many"], "invalid int value: 'many'"),
+        ("train", ["--data", "columns.csv", "--preset", "light"], "unknown preset 'light': did you mean lite?"),
+        ("train", ["--data", "s3://shop/products.csv"], "allow that with --allow-buckets"),
         ("train", [], "--data"),
         ("demo", ["--weights", "nothing.pt"], "there is no nothing.pt yet: make it with python train.py"),
         ("demo", ["--weights", "columns.csv"], "columns.csv is damaged, or not a file of weights"),

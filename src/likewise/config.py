@@ -104,6 +104,7 @@ class ImageSettings(Settings):
 
     root: Path | None = None  # read local pictures from this folder only
     allow_private_hosts: bool = False
+    allow_buckets: bool = False  # s3://, gs:// and hf://, with the credentials of the environment
     per_item: int = Field(default=1, ge=1, le=16)  # pictures per item, whose features are averaged
     retry_failed: bool = False
     concurrency: int = Field(default=16, ge=1, le=256)
@@ -134,14 +135,31 @@ class ModelSettings(Settings):
     hflip_tta: bool | None = None  # average each picture with its mirror image; None: with effort best only
 
 
+_SIGLIP2 = "google/siglip2-base-patch16-256"
 PRESETS: dict[str, ModelSettings] = {
     "lite": ModelSettings(),
     "scratch": ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image"),
     "multilingual": ModelSettings(text_encoder="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"),
+    "e5": ModelSettings(text_encoder="intfloat/multilingual-e5-small"),
+    "dinov2": ModelSettings(image_encoder="facebook/dinov2-small"),
     "clip": ModelSettings(
         text_encoder="openai/clip-vit-base-patch32", image_encoder="openai/clip-vit-base-patch32", dim="auto"
     ),
+    "siglip2": ModelSettings(text_encoder=_SIGLIP2, image_encoder=_SIGLIP2, dim="auto"),
 }
+
+
+def find_preset(name: str) -> ModelSettings:
+    """The settings of a preset.
+
+    Raises:
+        UserError: there is no such preset; the message names those that there are.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown preset {name!r}: {hint}presets are {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 class DataSettings(Settings):
@@ -153,7 +171,7 @@ class DataSettings(Settings):
         'price < 20'
     """
 
-    file: Path | None = None
+    file: str | None = None  # path or address
     columns: dict[str, str] = {}  # our name → the file's name
     where: str | None = None
     max_items: int | None = Field(default=None, ge=1)

@@ -15,7 +15,7 @@ def read(folder: Path, text: str, columns: dict[str, str] | None = None) -> tupl
     path = folder / "items.csv"
     path.write_text(text, encoding="utf-8")
     report = Report()
-    return read_items(path, columns, report), report
+    return read_items(path, columns, report).table, report
 
 
 def test_a_messy_file(tmp_path: Path) -> None:

@@ -68,17 +68,17 @@ def test_parquet_types(tmp_path: Path) -> None:
             "raw": [b"bytes"],
         }
     ).write_parquet(tmp_path / "items.parquet")
-    report = Report()
-    table = read_table(tmp_path / "items.parquet", report).cells
-    assert table.row(0, named=True) == {
+    raw = read_table(tmp_path / "items.parquet", Report())
+    assert raw.cells.row(0, named=True) == {
         "title": "a",
         "price": 1.5,
         "stock": 3,
         "images": '["x.jpg", "y.jpg"]',
-        "picture": '{"path": "x.jpg", "bytes": null}',
+        "picture": "x.jpg",
         "day": "2024-05-01",
+        "raw": None,
     }
-    assert any('"raw"' in note for note in report.notes)
+    assert {name: files.to_list() for name, files in raw.embedded.items()} == {"picture": [b"123"], "raw": [b"bytes"]}
 
 
 HOSTILE = {
@@ -113,7 +113,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "products.csv").write_text("title\na\n")
     with pytest.raises(UserError, match=r"did you mean .*products\.csv"):
         read_table(tmp_path / "product.csv", Report())
-    with pytest.raises(UserError, match=r"is a folder.*products\.csv"):
+    with pytest.raises(UserError, match="is a folder"):
         read_table(tmp_path, Report())
     with pytest.raises(UserError, match="no file"):
         read_table(tmp_path / "nowhere" / "x.csv", Report())

@@ -19,6 +19,7 @@ from likewise.progress import console
 from likewise.serving.keys import Keys
 
 COMMANDS = (
+    "photos",
     "doctor",
     "new",
     "train",

@@ -81,6 +81,26 @@ def save_sentence_model(
     return folder
 
 
+def save_e5(folder: Path) -> Path:
+    """A BERT with a SentencePiece tokenizer, mean pooling and no prompts in its files, as multilingual E5 has them."""
+    torch.manual_seed(7)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [*special, "▁", "▁query", "▁passage", ":", *(f"▁{word}" for word in WORDS if word.isalpha())]
+    pieces += [chr(letter) for letter in range(ord("a"), ord("z") + 1)]
+    vocabulary = [(piece, 0.0 if piece in special else -float(len(piece) < 2) - 1.0) for piece in [*pieces, "<mask>"]]
+    transformers.XLMRobertaTokenizer(vocab=vocabulary).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    config = transformers.BertConfig(vocab_size=len(vocabulary), max_position_embeddings=40, pad_token_id=1, **sizes)
+    transformers.BertModel(config).save_pretrained(folder)
+    package = "sentence_transformers.models"
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    listed = [{"idx": i, "name": str(i), "path": p, "type": f"{package}.{t}"} for i, (p, t) in enumerate(modules)]
+    _write(folder / "modules.json", listed)
+    _write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True})
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": 32, "do_lower_case": False})
+    return folder
+
+
 def save_vit(folder: Path) -> Path:
     """A ViT with a CLS token, 32 pixels, patches of 8."""
     torch.manual_seed(2)

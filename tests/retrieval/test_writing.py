@@ -158,6 +158,7 @@ def test_deleted_items_are_gone(index: Index, tmp_path: Path, model: FakeModel) 
         ({"id": "x", "title": "t", "image": "photo.jpg"}, "the picture 'photo.jpg' is no http"),
         ({"id": "x", "title": "t", "image": "/etc/passwd"}, "is no http"),
         ({"id": "x", "title": "t", "image": "file:///etc/passwd"}, "is no http"),
+        ({"id": "x", "title": "t", "image": "s3://shop/secret.png"}, "is no http"),
         ({"id": "x", "title": "t", "image": ["data:image/png;base64,AAAA"]}, "is no http"),
         ({"id": "x", "title": "t", "image": "https://example.com/a.jpg"}, r"not fetched .* allow_urls=True"),
     ],

@@ -1,5 +1,6 @@
 """The catalogue: items with their texts, metadata and pictures, checked and in order."""
 
+import dataclasses
 import hashlib
 import json
 import threading
@@ -16,12 +17,13 @@ from PIL import Image
 from likewise.catalog.columns import FIELDS, unknown_column_error
 from likewise.catalog.filters import Condition
 from likewise.catalog.filters_polars import match_rows
+from likewise.catalog.images.embedded import EmbeddedPictures
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.images.resolve import open_unchanged, resolve_pictures
 from likewise.catalog.images.thumbnails import find_thumbnail, make_thumbnail
 from likewise.catalog.placeholders import drop_placeholders
 from likewise.catalog.report import Report
-from likewise.catalog.rows import read_items, sample_rows
+from likewise.catalog.rows import Items, locate_source, name_source, read_items, sample_rows
 from likewise.config import DataSettings, ImageSettings
 from likewise.errors import UserError
 
@@ -36,7 +38,7 @@ class Catalog:
             sources), then the file's own columns as metadata.
         report: what was wrong with the file, counted by cause; shared by all selections.
         settings: how it was read, for the record of a run.
-        source: the file that it was read from; relative paths of pictures start from its folder.
+        source: the path or address that it was read from, or the kind of table.
         images: where pictures may come from.
         cache: the folder of downloads and thumbnails.
 
@@ -53,23 +55,22 @@ class Catalog:
         {}
     """
 
-    def __init__(
-        self, table: pl.DataFrame, *, settings: DataSettings, source: Path, cache: Path, report: Report
-    ) -> None:
-        """Take a table as `read_items` gives it; use `Catalog.read` for a file."""
+    def __init__(self, items: Items, *, settings: DataSettings, source: Path | str, cache: Path, report: Report):
+        """Take items as `read_items` gives them; use `Catalog.read` for a file."""
+        table = items.table
         self.table = table
         self.report = report
         self.settings = settings
         self.source = source
         self.images = settings.images
         self.cache = cache
-        self._pictures = _ResolvedPictures(table, source.parent, settings.images, cache, report)
+        self._pictures = _ResolvedPictures(items, settings.images, cache, report)
         self._rows = np.arange(len(table))
 
     @classmethod
     def read(
         cls,
-        path: str | Path,
+        source: Any,
         *,
         columns: Mapping[str, str] | None = None,
         where: str | None = None,
@@ -78,11 +79,13 @@ class Catalog:
         images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
         cache: Path | None = None,
     ) -> "Catalog":
-        """Read a CSV, TSV, Parquet or JSON Lines file; pictures are not touched before they are asked for.
+        """Read a file, a folder of pictures or a table in memory; pictures are not looked at before they are asked for.
 
         Args:
-            path: the file; docs/catalog.md says what is understood.
-            columns: our name → the file's name, such as {"title": "product_name"}; others are guessed, which the
+            source: the path of a CSV, TSV, Parquet or JSON Lines file, or its address in a bucket (s3://, gs://,
+                hf://); a folder of pictures; a pandas, Polars or Arrow table, a DuckDB relation or a Hugging Face
+                `Dataset`. docs/catalog.md says what is understood.
+            columns: our name → the source's name, such as {"title": "product_name"}; others are guessed, which the
                 report notes.
             where: a filter that rows have to meet, such as 'split == "train" and price < 20'.
             max_items: use a random sample of at most this many items, drawn with `seed` and spread over titles.
@@ -90,7 +93,7 @@ class Catalog:
             cache: the folder of downloads and thumbnails; None: the user's cache folder.
 
         Raises:
-            UserError: the file is not a table, has no title column or no usable item, or the filter is not valid.
+            UserError: the source is no table, has no title column or no usable item, or the filter is not valid.
 
         Example:
             >>> import likewise as lw
@@ -101,11 +104,11 @@ class Catalog:
             (10, 'XJ-903B')
         """
         report = Report()
-        source = Path(path).expanduser()
-        table = read_items(source, columns, report, images)
+        items = read_items(source, columns, report, images)
+        table, name = items.table, name_source(source)
         if table.is_empty():
             causes = ", ".join(f"{problem.count:,} × {problem.cause}" for problem in report.problems.values())
-            raise UserError(f"none of the {report.rows:,} rows of {source} can be used ({causes})")
+            raise UserError(f"none of the {report.rows:,} rows of {name} can be used ({causes})")
         if where is not None:
             kept = _find_rows(table, where)
             report.note(f"the filter {where} keeps {len(kept):,} of {len(table):,} items")
@@ -116,9 +119,10 @@ class Catalog:
             report.note(f"{max_items:,} of {len(table):,} items are sampled with seed {seed}, spread over titles")
             table = sample_rows(table, max_items, seed)
         settings = DataSettings(
-            file=source.absolute(), columns=dict(columns or {}), where=where, max_items=max_items, images=images
+            file=locate_source(source), columns=dict(columns or {}), where=where, max_items=max_items, images=images
         )
-        return cls(table, settings=settings, source=source, cache=cache or default_cache(), report=report)
+        chosen = dataclasses.replace(items, table=table)
+        return cls(chosen, settings=settings, source=name, cache=cache or default_cache(), report=report)
 
     @classmethod
     def from_items(
@@ -137,9 +141,9 @@ class Catalog:
             images: limits on decoding pictures.
             cache: as in `read`.
         """
-        settings = DataSettings(images=images)
-        catalog = cls(table, settings=settings, source=Path(), cache=cache or default_cache(), report=Report())
-        catalog._pictures = _ResolvedPictures(table, Path(), images, catalog.cache, catalog.report, list(pictures))
+        settings, items = DataSettings(images=images), Items(table, Path(), EmbeddedPictures())
+        catalog = cls(items, settings=settings, source=Path(), cache=cache or default_cache(), report=Report())
+        catalog._pictures = _ResolvedPictures(items, images, catalog.cache, catalog.report, list(pictures))
         return catalog
 
     def __len__(self) -> int:
@@ -147,6 +151,11 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({str(self.source)!r}, {len(self):,} items, fields {', '.join(self.fields)})"
+
+    @property
+    def name(self) -> str:
+        """The name of the file or folder without the folders above it, or the kind of table."""
+        return self.source.name if isinstance(self.source, Path) else self.source.rpartition("/")[2]
 
     @property
     def ids(self) -> list[str]:
@@ -267,16 +276,16 @@ class _ResolvedPictures:
 
     def __init__(
         self,
-        table: pl.DataFrame,
-        base: Path,
+        items: Items,
         images: ImageSettings,
         cache: Path,
         report: Report,
         resolved: list[tuple[Picture, ...]] | None = None,
     ) -> None:
-        self._table = table
-        self._base = base
-        self._images = images
+        self._table = items.table
+        self._base = items.base
+        self._embedded = items.embedded
+        self._images = images if items.root is None or images.root else images.model_copy(update={"root": items.root})
         self._cache = cache
         self._report = report
         self._lock = threading.Lock()
@@ -294,6 +303,7 @@ class _ResolvedPictures:
                     cache=self._cache,
                     report=self._report,
                     names=ids,
+                    embedded=self._embedded,
                 )
                 self._resolved = drop_placeholders(found, self._table["title"].to_list(), ids, self._report)
                 without = [

@@ -10,7 +10,7 @@ import itertools
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -37,10 +37,13 @@ class RawTable:
     Attributes:
         cells: one String column for each column of the file (Parquet keeps numbers and booleans typed).
         row_numbers: (rows,) Int64; 1 is the first row under the header, unreadable rows are counted too.
+        embedded: column → (rows,) Binary, or List(Binary), the files that stand in its cells, whose names or paths are
+            in `cells`.
     """
 
     cells: pl.DataFrame
     row_numbers: pl.Series
+    embedded: dict[str, pl.Series] = field(default_factory=dict)
 
 
 class _Lines(Iterator[str]):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
@@ -10,7 +11,7 @@ from rich.table import Column, Table
 from likewise.catalog.catalog import Catalog, default_cache
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.report import Report
-from likewise.catalog.rows import read_items
+from likewise.catalog.rows import locate_source, name_source, read_items
 from likewise.config import DataSettings, ImageSettings
 from likewise.progress import plain_text, track
 
@@ -20,7 +21,7 @@ _TEXTS_AT_ONCE = 2048
 
 
 def check_catalog(
-    path: str | Path,
+    path: Any,
     *,
     columns: Mapping[str, str] | None = None,
     images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
@@ -31,7 +32,7 @@ def check_catalog(
     """Check a catalogue as a training would find it, and decode every picture.
 
     Args:
-        path: a CSV, TSV, Parquet or JSON Lines file.
+        path: a file, a folder of pictures or a table; see `Catalog.read`.
         columns: our name → the file's name.
         images: where pictures may come from.
         cache: the folder that downloads are kept in; None: the user's cache folder.
@@ -45,12 +46,11 @@ def check_catalog(
         UserError: the file is no table, or has no title column.
     """
     report = Report()
-    source = Path(path).expanduser()
-    table = read_items(source, columns, report, images)
-    if table.is_empty():
+    items = read_items(path, columns, report, images)
+    if items.table.is_empty():
         return report
-    settings = DataSettings(file=source.absolute(), columns=dict(columns or {}), images=images)
-    catalog = Catalog(table, settings=settings, source=source, cache=cache or default_cache(), report=report)
+    settings = DataSettings(file=locate_source(path), columns=dict(columns or {}), images=images)
+    catalog = Catalog(items, settings=settings, source=name_source(path), cache=cache or default_cache(), report=report)
     _note_repetitions(catalog)
     if count_truncated is not None:
         _count_truncated(catalog, count_truncated)

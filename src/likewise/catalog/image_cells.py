@@ -72,6 +72,15 @@ def blank_long_cells(cells: pl.Series, longest: int, row_numbers: pl.Series, rep
     return cells.to_frame("cell").select(pl.when(~long).then("cell")).to_series().alias(cells.name)
 
 
+def quote_paths(paths: pl.Series) -> pl.Series:
+    """(rows,) String cells, each of which names exactly one path, whatever signs stand in it."""
+    odd = paths.str.contains(_NEEDS_READING).fill_null(False).arg_true()
+    if odd.is_empty():
+        return paths
+    quoted = pl.Series([json.dumps([path], ensure_ascii=False) for path in paths.gather(odd)], dtype=pl.String)
+    return paths.clone().scatter(odd, quoted)
+
+
 def split_sources(cell: str) -> list[str] | None:
     """The sources that a cell names; None if it looks like a list but is none.
 

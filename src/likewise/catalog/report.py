@@ -10,7 +10,10 @@ EXAMPLES_PER_CAUSE = 5
 # What each cause means, as the reports say it. A status that a server answered is counted as "http-404" and the like.
 PICTURE_CAUSES: dict[str, str] = {
     "malformed-source": "cannot be read as a path or an address",
-    "unknown-scheme": "is neither a path nor http(s), file or data",
+    "unknown-scheme": "is neither a path nor http(s), s3, gs, hf, file or data",
+    "bucket-not-allowed": "lies in a bucket, which --allow-buckets allows",
+    "no-object": "names an object that its bucket does not hold",
+    "bucket-refused": "may not be read with the credentials of the environment",
     "network-path": "names a share of another machine",
     "outside-root": "lies outside the image root",
     "no-file": "names a file that does not exist",
@@ -59,6 +62,16 @@ CONSEQUENCES: dict[str, str] = {
     "broken-image-list": "the image cell looks like a JSON list but is not valid, so the item has no picture",
     "placeholder-picture": "the picture is shared by many unlike titles, so it is treated as a placeholder and ignored",
     "without-picture": "none of the row's pictures can be used; the item is kept with its texts",
+    "hidden": "the file or folder is hidden and is skipped",
+    "other-file": "the file is no picture and is skipped",
+    "other-format": "the picture has a format other than JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF and is skipped",
+    "unreadable-file": "the file is empty, may not be read or is no regular file, and is skipped",
+    "unreadable-folder": "the folder may not be read or lies too deep, and is skipped",
+    "link-out-of-folder": "the link leads out of the folder, or nowhere, and is not followed",
+    "link-to-folder": "the link leads to another folder in the folder, whose pictures are found where they lie",
+    "undecodable-name": "the name of the file is not valid UTF-8, so it is skipped",
+    "title-from-folder": "the name of the file has no words (such as IMG_0012), so the folder's name is the title",
+    "equal-name": "a picture in another folder has the same name; their ids differ",
     "long-title": "the title is longer than the text encoder reads; the rest is ignored",
     "long-description": "the description is longer than the text encoder reads; the rest is ignored",
 }

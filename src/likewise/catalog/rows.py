@@ -1,19 +1,28 @@
-"""Reading a catalogue file into a clean table of items: our columns, and the file's own as metadata."""
+"""Reading a catalogue into a clean table of items: our columns, and the source's own as metadata."""
 
 import html
+import json
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from likewise.catalog.columns import COLUMNS, FIELDS, ColumnMap, map_columns
 from likewise.catalog.delimited import RawTable
+from likewise.catalog.frames import read_frame
 from likewise.catalog.image_cells import blank_long_cells, parse_image_cells
+from likewise.catalog.images.buckets import is_bucket_url, parent_url, parse_catalog_url, read_catalog
+from likewise.catalog.images.embedded import EmbeddedPictures
 from likewise.catalog.images.sources import compute_longest_source
+from likewise.catalog.picture_folder import read_picture_folder
 from likewise.catalog.report import Report
-from likewise.catalog.table import read_table
+from likewise.catalog.table import parse_table, read_table
 from likewise.config import ImageSettings
+from likewise.errors import UserError
 
 CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 NULL_WORDS = ("null", "nan")  # what programs write for nothing; None and NA may be real titles
@@ -29,30 +38,81 @@ _ROWS_TRIED_FIRST = 1000
 _LEAST_DISTINCT = 0.5  # share of distinct values below which a guessed id column is none
 
 
+@dataclass(frozen=True)
+class Items:
+    """What a catalogue is made of.
+
+    Attributes:
+        table: "id" (unique strings), "title" and "description" (String, null where blank), "image" (List(String), empty
+            where there is none), then the source's own columns under their own names; those called like one of ours,
+            but not used as such, are prefixed "original_".
+        base: the folder that relative paths of pictures start from, or the address of one in a bucket.
+        embedded: pictures whose bytes stood in the cells.
+        root: the folder that pictures have to lie in; None: anywhere.
+    """
+
+    table: pl.DataFrame
+    base: Path | str
+    embedded: EmbeddedPictures
+    root: Path | None = None
+
+
 def read_items(
-    path: Path,
+    source: Any,
     columns: Mapping[str, str] | None,
     report: Report,
     images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
-) -> pl.DataFrame:
-    """Read a catalogue file into a table of items; every row that is left out is counted by cause.
+) -> Items:
+    """Read a catalogue into a table of items; every row that is left out is counted by cause.
 
     Args:
-        path: a CSV, Parquet or JSON Lines file.
-        columns: our name → the file's name, where they should not be guessed.
+        source: a CSV, Parquet or JSON Lines file, its address in a bucket, a folder of pictures, or a table in memory.
+        columns: our name → the source's name, where they should not be guessed.
         report: receives counts and notes.
-        images: an image cell that is too long for any picture of `max_bytes` is counted and counts as blank.
-
-    Returns:
-        "id" (unique strings), "title" and "description" (String, null where blank), "image" (List(String), empty where
-        there is none), then the file's own columns under their own names; those called like one of ours, but not used
-        as such, are prefixed "original_".
+        images: whether buckets are allowed; an image cell that is too long for any picture of `max_bytes` is counted
+            and counts as blank.
 
     Raises:
-        UserError: the file cannot be read as a table, or has no column for the title.
+        UserError: it cannot be read as a table, or has no column for the title.
     """
-    raw = read_table(path, report)
-    mapping = map_columns(raw.cells.columns, columns)
+    if not isinstance(source, str | Path):
+        return build_items(read_frame(source, report), Path(), columns, report, images)
+    if is_bucket_url(str(source)):
+        url = parse_catalog_url(str(source), images.allow_buckets)
+        return build_items(parse_table(read_catalog(url), url, report), parent_url(url), columns, report, images)
+    path = Path(source).expanduser()
+    if os.path.isdir(path):  # noqa: PTH112 - false where it cannot be seen
+        if columns:
+            raise UserError(f"{path} is a folder of pictures, which has no columns to map: omit them")
+        return Items(read_picture_folder(path, report), path, EmbeddedPictures(), path)
+    return build_items(read_table(path, report), path.parent, columns, report, images)
+
+
+def name_source(source: Any) -> Path | str:
+    """What messages and reports call a source: the path or address as it was given, or the kind of table."""
+    if not isinstance(source, str | Path):
+        return type(source).__name__
+    return str(source) if is_bucket_url(str(source)) else Path(source).expanduser()
+
+
+def locate_source(source: Any) -> str | None:
+    """The absolute path or the address of a source; None for a table in memory."""
+    if not isinstance(source, str | Path):
+        return None
+    return str(source) if is_bucket_url(str(source)) else str(Path(source).expanduser().absolute())
+
+
+def build_items(
+    raw: RawTable,
+    base: Path | str,
+    columns: Mapping[str, str] | None,
+    report: Report,
+    images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+) -> Items:
+    """Turn raw cells into items; see `read_items`."""
+    raw, mapping = _map_columns(raw, columns, report)
+    embedded = EmbeddedPictures()
+    raw = _embed_pictures(raw, mapping, embedded, images, report)
     cells = _blank_long_image_cells(raw, mapping, images, report)
     cells = clean_cells(cells, raw.row_numbers, report)
     raw = _drop_empty_rows(RawTable(cells, raw.row_numbers), report)
@@ -64,7 +124,50 @@ def read_items(
     items = _assign_ids(items, mapping, report)
     _count_blank_cells(items, mapping, report)
     report.usable = len(items)
-    return items.drop("row number")
+    return Items(items.drop("row number"), base, embedded)
+
+
+def _map_columns(raw: RawTable, columns: Mapping[str, str] | None, report: Report) -> tuple[RawTable, ColumnMap]:
+    """Match columns; those that hold bytes can only be the pictures, and are dropped if they are not."""
+    texts = [name for name in raw.cells.columns if name not in raw.embedded]
+    mapping = map_columns(raw.cells.columns, columns)
+    image = mapping.sources.get("image")
+    if any(name != image and name in raw.embedded for name in mapping.sources.values()):
+        mapping = map_columns([name for name in raw.cells.columns if name in texts or name == image], columns)
+    unused = [name for name in raw.embedded if name != mapping.sources.get("image")]
+    for name in unused:
+        report.note(f'the column "{name}" holds bytes and is not used, as it is not the column of pictures')
+    files = {name: cells for name, cells in raw.embedded.items() if name not in unused}
+    return RawTable(raw.cells.drop(unused), raw.row_numbers, files), mapping
+
+
+def _embed_pictures(
+    raw: RawTable, mapping: ColumnMap, embedded: EmbeddedPictures, images: ImageSettings, report: Report
+) -> RawTable:
+    """Replace the paths of the image column by the sources of the bytes that stand there."""
+    name = mapping.sources.get("image")
+    if name not in raw.embedded:
+        return raw
+    sources = _add_pictures(raw.embedded[name], raw.cells[name], embedded, images.max_bytes, raw.row_numbers, report)
+    return RawTable(raw.cells.with_columns(pl.coalesce(sources.alias(name), pl.col(name))), raw.row_numbers)
+
+
+def _add_pictures(
+    files: pl.Series, names: pl.Series, embedded: EmbeddedPictures, max_bytes: int, numbers: pl.Series, report: Report
+) -> pl.Series:
+    """(rows,) String: the sources of a column of bytes as cells, null where there are none."""
+    if files.dtype == pl.Binary:
+        return pl.Series(embedded.add(files, max_bytes, numbers.to_list(), report), dtype=pl.String)
+    lengths = files.list.len().fill_null(0)
+    flat = files.filter(lengths > 0).explode()
+    owners = [number for number, length in zip(numbers, lengths, strict=True) for _ in range(length)]
+    found = iter(embedded.add(flat, max_bytes, owners, report))
+    cells = []
+    for length, paths in zip(lengths, names, strict=True):
+        own = json.loads(paths) if paths else []
+        sources = [next(found) or (own[place] if place < len(own) else None) for place in range(length)]
+        cells.append(json.dumps([source for source in sources if source]) if any(sources) else None)
+    return pl.Series(cells, dtype=pl.String)
 
 
 def _blank_long_image_cells(raw: RawTable, mapping: ColumnMap, images: ImageSettings, report: Report) -> pl.DataFrame:
@@ -91,7 +194,7 @@ def _extract_columns(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.Da
         if source is None:
             cells = pl.Series(name, [None], pl.String).new_from_index(0, rows)
         else:
-            cells = raw.cells[source].cast(pl.String).alias(name)
+            cells = _format_numbers(raw.cells[source]).alias(name)
         if name == "image":
             cells = parse_image_cells(cells, raw.row_numbers, report)
         elif name == "id":
@@ -100,6 +203,13 @@ def _extract_columns(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.Da
             cells = clean_text(cells, raw.row_numbers, report)
         ours.append(cells.alias(name))
     return pl.DataFrame(ours)
+
+
+def _format_numbers(cells: pl.Series) -> pl.Series:
+    """Cells as text: 7.0 is 7 in a column of whole numbers, which pandas makes of integers where some are missing."""
+    if cells.dtype.is_float() and ((whole := cells.drop_nulls()).cast(pl.Int64, strict=False) == whole).all():
+        cells = cells.cast(pl.Int64, strict=False)
+    return cells.cast(pl.String)
 
 
 def _extract_metadata(raw: RawTable, mapping: ColumnMap, report: Report) -> pl.DataFrame:

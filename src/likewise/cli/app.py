@@ -13,6 +13,7 @@ from likewise.cli.index import encode, index
 from likewise.cli.key import key
 from likewise.cli.mcp import mcp
 from likewise.cli.new import new
+from likewise.cli.photos import photos
 from likewise.cli.search import recommend, search
 from likewise.cli.serve import demo, serve
 from likewise.cli.stopping import stop_sentence
@@ -31,7 +32,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for command in (
-    *(sample, doctor, new, train, evaluate, compare, encode, index),
+    *(photos, sample, doctor, new, train, evaluate, compare, encode, index),
     *(search, recommend, demo, serve, mcp, key, verify),
 ):
     app.command(command)

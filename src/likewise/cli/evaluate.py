@@ -14,15 +14,16 @@ from likewise.cli.options import (
     Data,
     Device,
     EvaluationOptions,
-    Run,
+    RunOrFile,
     Switch,
     Where,
+    load_model,
 )
 from likewise.progress import print_json, print_table, report_error, say
 
 
 def evaluate(
-    run: Run,
+    run: RunOrFile,
     /,
     *,
     data: Data,
@@ -55,13 +56,12 @@ def evaluate(
     from likewise.evaluation.quality_gate import parse_gates
     from likewise.evaluation.report.evaluation_report import write_evaluation
     from likewise.evaluation.report.table import comparison_table
-    from likewise.model.model import Model
     from likewise.retrieval.export import prepare_target
 
     gates = parse_gates(fail_under or [])
     if report is not None:
         prepare_target(report)
-    model = Model.load(run, device)
+    model = load_model(run, device)
     task = options.build_task(data, catalog, where, model.fields)
     evaluation = evaluate_run(run, model, task, ablations=ablations, zero_shot=baseline or [])
     if report is not None:
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def compare(
-    run: Run,
+    run: RunOrFile,
     other: Path,
     /,
     *,
@@ -97,12 +97,11 @@ def compare(
     Parameters
     ----------
     other
-        Run folder to compare with the first.
+        Run folder, or file of weights, to compare with the first.
     """
     from likewise.evaluation.run_comparison import compare_runs, run_comparison_table
-    from likewise.model.model import Model
 
-    first, second = Model.load(run, device), Model.load(other, device)
+    first, second = load_model(run, device), load_model(other, device)
     task = options.build_task(data, catalog, where, list(dict.fromkeys([*first.fields, *second.fields])))
     result = compare_runs(task, (run, first), (other, second))
     if as_json:

@@ -1,7 +1,7 @@
 """Commands that encode a catalogue: into a search index, or into a file of vectors."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from likewise.cli.options import (
     CATALOG_DEFAULTS,
@@ -9,19 +9,24 @@ from likewise.cli.options import (
     Data,
     Device,
     Fields,
-    Run,
+    RunOrFile,
     StoreUri,
     Switch,
     Where,
+    load_model,
     read_credentials,
     split_names,
 )
 from likewise.errors import UserError
 from likewise.progress import say
 
+if TYPE_CHECKING:
+    from likewise.catalog.catalog import Catalog
+    from likewise.model.model import Model
+
 
 def index(
-    run: Run,
+    run: RunOrFile,
     /,
     *,
     data: Data,
@@ -38,6 +43,8 @@ def index(
     catalog: CatalogOptions = CATALOG_DEFAULTS,
 ) -> None:
     """Encode a catalogue and build a search index, by default in the run folder.
+
+    A file of weights, such as model_weights.pt, holds its items itself: they are replaced by those of the catalogue.
 
     Example: likewise index runs/products --data products.csv
 
@@ -64,6 +71,14 @@ def index(
 
     if prune and not update:
         raise UserError("--prune applies to --update: a new index holds the items of the catalogue alone")
+    if run.is_file():
+        options = (update, dim, store, target_recall, memory, index_kind, not field_vectors)
+        if any(option not in (None, False) for option in options):
+            raise UserError(
+                f"{run} is a file of weights, which is filled with a catalogue as it is: omit other options"
+            )
+        _fill_file(run, load_model(run, device), catalog.read(data, where))
+        return
     credentials = read_credentials()
     model = Model.load(run, device)
     if update:
@@ -97,8 +112,18 @@ def index(
         say(f"The vectors of single fields take {size} (--no-field-vectors omits them)")
 
 
+def _fill_file(path: Path, model: "Model", items: "Catalog") -> None:
+    """Encode a catalogue into a file of weights, in the place of the items that it holds."""
+    from likewise.model.portable import EncodedItems, save_portable
+
+    vectors = model.encode_items(items)
+    pictures = [shown[0] if shown else None for shown in items.pictures]
+    save_portable(path, model, EncodedItems(vectors, items.table, pictures), cache=items.cache)
+    say(f"{len(items):,} items can be searched in {path}")
+
+
 def encode(
-    run: Run,
+    run: RunOrFile,
     /,
     *,
     data: Data,
@@ -120,12 +145,11 @@ def encode(
     dim
         Truncate vectors to this many dimensions.
     """
-    from likewise.model.model import Model
     from likewise.retrieval.export import prepare_target, write_vectors
     from likewise.retrieval.truncated import TruncatedModel
 
     prepare_target(output)
-    model = Model.load(run, device)
+    model = load_model(run, device)
     shortened = TruncatedModel(model, model.dim if dim is None else dim)
     items = catalog.read(data, where)
     written = write_vectors(output, items.ids, shortened.truncate(model.encode_items(items, split_names(fields))))

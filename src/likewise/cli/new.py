@@ -12,13 +12,12 @@ def new(run: Run, /, *, preset: str = "lite", device: Device = "auto") -> None:
     Parameters
     ----------
     preset
-        Encoders to use: lite (default), scratch, multilingual or clip.
+        Encoders to use: lite (default), scratch, multilingual, e5, dinov2, clip or siglip2.
     """
     from likewise.catalog.catalog import default_cache
-    from likewise.evaluation.untrained_run import create_run
+    from likewise.evaluation.untrained_run import create_run, warn_of_limits
 
     cache = CatalogOptions().find_cache() or default_cache()
     model = create_run(run, preset, device=device, cache=cache)
     say(f"{run} is ready, with nothing trained: fill it with likewise index {run} --data CATALOGUE")
-    if not model.network.zero_shot:
-        say(f"Warning: with the preset {preset}, words find pictures only after a training")
+    warn_of_limits(model, preset)

@@ -1,25 +1,37 @@
 """Options that several commands share: parameter types with their help, and groups of options."""
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from likewise.errors import UserError
 from likewise.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings
     from likewise.evaluation.task import RetrievalTask
+    from likewise.model.model import Model
+    from likewise.retrieval.index import Index
     from likewise.serving.keys import Keys
     from likewise.stores.uri import Credentials
 
 Run = Annotated[Path, Parameter(help="Run folder.")]
-Data = Annotated[Path, Parameter(help="Catalogue file: CSV, TSV, Parquet or JSON Lines.")]
+RunOrFile = Annotated[Path, Parameter(help="Run folder, or a file of weights such as train.py writes.")]
+Data = Annotated[
+    str,
+    Parameter(
+        help="Catalogue: a CSV, TSV, Parquet or JSON Lines file, its address in a bucket (s3://, gs://, hf://), or a "
+        "folder of pictures."
+    ),
+]
 Where = Annotated[
     str | None, Parameter(help="Use only rows that match a filter, such as 'price < 50 and brand is not null'.")
 ]
@@ -57,6 +69,8 @@ class CatalogOptions:
         map: Use a column of the file as one of ours, such as title=product_name (repeatable).
         image_root: Read local pictures from this folder only.
         allow_private_hosts: Allow picture URLs on private and loopback addresses.
+        allow_buckets: Allow s3://, gs:// and hf:// for the catalogue and its pictures, with the credentials of the
+            environment.
         images_per_item: Number of pictures per item, whose features are averaged.
         retry_failed: Retry downloads that failed in an earlier run.
         cache: Folder for downloads, thumbnails and features.
@@ -65,6 +79,7 @@ class CatalogOptions:
     map: Annotated[list[str] | None, Parameter(negative="")] = None
     image_root: Path | None = None
     allow_private_hosts: Switch = False
+    allow_buckets: Switch = False
     images_per_item: int = 1
     retry_failed: Switch = False
     cache: Path | None = None
@@ -83,6 +98,7 @@ class CatalogOptions:
             {
                 "root": self.image_root,
                 "allow_private_hosts": self.allow_private_hosts,
+                "allow_buckets": self.allow_buckets,
                 "per_item": self.images_per_item,
                 "retry_failed": self.retry_failed,
             },
@@ -93,12 +109,12 @@ class CatalogOptions:
         """The cache folder: --cache, or LIKEWISE_CACHE, or None for the user's default."""
         return self.cache or (Path(os.environ["LIKEWISE_CACHE"]) if os.environ.get("LIKEWISE_CACHE") else None)
 
-    def read(self, file: Path, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
+    def read(self, source: str, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
         """Read the catalogue and print what was assumed about it."""
         from likewise.catalog.catalog import Catalog
 
         catalog = Catalog.read(
-            file,
+            source,
             columns=self.parse_columns(),
             where=where,
             max_items=max_items,
@@ -132,15 +148,15 @@ class EvaluationOptions:
     relevance: str | None = None
 
     def build_task(
-        self, data: Path, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
+        self, data: str, catalog: CatalogOptions, where: str | None, model_fields: "Sequence[str]"
     ) -> "RetrievalTask":
         """Read the catalogue and the queries; a folder in BEIR's layout holds both."""
         from likewise.evaluation.judgments.beir import corpus_file, is_beir
         from likewise.evaluation.task import TaskOptions
 
         queries = self.queries
-        if is_beir(data):
-            queries, data = queries or str(data), corpus_file(data)
+        if is_beir(Path(data)):
+            queries, data = queries or data, str(corpus_file(Path(data)))
         items = catalog.read(data, where)
         notes = len(items.report.notes)
         options = TaskOptions(
@@ -154,6 +170,40 @@ class EvaluationOptions:
 
 CATALOG_DEFAULTS = CatalogOptions()
 EVALUATION_DEFAULTS = EvaluationOptions()
+
+
+def load_model(run: Path, device: Device) -> "Model":
+    """The model of a run folder, or of a file of weights."""
+    from likewise.model.model import Model
+    from likewise.model.portable import load_portable
+
+    if not run.is_file():
+        return Model.load(run, device)
+    with TemporaryDirectory(prefix="likewise-weights-") as folder:
+        return load_portable(run, Path(folder), device)[0]
+
+
+@contextmanager
+def opened_index(run: Path, device: Device, store: str | None) -> "Iterator[tuple[Index, Path | None]]":
+    """The index of a run folder, or the items in a file of weights, until the end of the block.
+
+    Yields:
+        The index, and the folder of its thumbnails; None where they are made in the cache folder.
+    """
+    from likewise.model.model import Model
+    from likewise.model.portable import load_portable
+    from likewise.retrieval.index import Index
+
+    if not run.is_file():
+        with Index.open(run, Model.load(run, device), store=store, credentials=read_credentials()) as index:
+            yield index, None
+        return
+    if store is not None:
+        raise UserError(f"--store applies to a run folder: {run} is a file, which holds its items itself")
+    with TemporaryDirectory(prefix="likewise-weights-") as folder:
+        model, items = load_portable(run, Path(folder), device)
+        with Index.from_vectors(model, items.vectors, items.table, pictures=items.pictures) as index:
+            yield index, Path(folder)
 
 
 def read_credentials() -> "Credentials":

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from likewise.cli.options import AsJson, Device, Run, Several, StoreUri, Switch, read_credentials
+from likewise.cli.options import (
+    AsJson,
+    Device,
+    Run,
+    RunOrFile,
+    Several,
+    StoreUri,
+    Switch,
+    opened_index,
+    read_credentials,
+)
 from likewise.progress import plain_text, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -91,7 +101,7 @@ QUERY_DEFAULTS = QueryOptions()
 
 
 def search(
-    run: Run,
+    run: RunOrFile,
     words: str | None = None,
     /,
     *,
@@ -112,10 +122,8 @@ def search(
     k
         Number of hits.
     """
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
-
-    hits = query.ask(Index.open(run, Model.load(run, device), store=store, credentials=read_credentials()), words, k)
+    with opened_index(run, device, store) as (index, _):
+        hits = query.ask(index, words, k)
     if as_json:
         found = [{"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")} for hit in hits]
         print_json({"hits": found, "facets": _list_facets(hits.facets)} if hits.facets else found)

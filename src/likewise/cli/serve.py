@@ -8,9 +8,11 @@ from likewise.cli.options import (
     Device,
     KeyFile,
     Run,
+    RunOrFile,
     Several,
     StoreUri,
     Switch,
+    opened_index,
     read_credentials,
     read_keys,
 )
@@ -19,7 +21,7 @@ from likewise.progress import say
 
 
 def demo(
-    run: Run,
+    run: RunOrFile,
     /,
     *,
     host: str = "127.0.0.1",
@@ -45,21 +47,18 @@ def demo(
         Folder for downloads and thumbnails.
     """
     from likewise.catalog.catalog import default_cache
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
     from likewise.serving.gradio_page.page import create_page, find_catalog_name
     from likewise.serving.gradio_page.server import check_page, serve
     from likewise.serving.thumbnails import thumbnails_in
 
-    found = Index.open(run, Model.load(run, device), store=store, credentials=read_credentials())
-    folder = CatalogOptions(cache=cache).find_cache() or default_cache()
-    page = create_page(
-        found, title=find_catalog_name(run), examples=found.example_titles(), thumbnails=thumbnails_in(folder)
-    )
-    if check:
-        say(f"The page answers on {check_page(page, host, port)}")
-    else:
-        serve(page, host, port)
+    title = run.stem if run.is_file() else find_catalog_name(run)
+    with opened_index(run, device, store) as (found, own):
+        folder = own or CatalogOptions(cache=cache).find_cache() or default_cache()
+        page = create_page(found, title=title, examples=found.example_titles(), thumbnails=thumbnails_in(folder))
+        if check:
+            say(f"The page answers on {check_page(page, host, port)}")
+        else:
+            serve(page, host, port)
 
 
 def serve(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from likewise.cli.options import CATALOG_DEFAULTS, CatalogOptions, Data, Device, Switch, Where
-from likewise.errors import UserError
 from likewise.progress import say
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def train(
     output
         Run folder to write.
     preset
-        Encoders to use: lite (default), scratch, multilingual or clip.
+        Encoders to use: lite (default), scratch, multilingual, e5, dinov2, clip or siglip2.
     regime
         What to train: frozen (default; heads and fusion), partial (also the last image encoder blocks) or full.
     epochs
@@ -102,12 +101,10 @@ def train(
 
 def build_config(config: Path | None, preset: str | None, **flags: Any) -> "TrainConfig":
     """The settings of a training: flags over config file over preset."""
-    from likewise.config import PRESETS, TrainConfig
+    from likewise.config import TrainConfig, find_preset
 
-    if preset is not None and preset not in PRESETS:
-        raise UserError(f"--preset {preset}: presets are {', '.join(PRESETS)}")
     settings = TrainConfig() if config is None else TrainConfig.read(config)
     values = settings.model_dump(exclude_unset=True)
     if preset is not None:
-        values["model"] = PRESETS[preset].model_dump() | values.get("model", {})
+        values["model"] = find_preset(preset).model_dump() | values.get("model", {})
     return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")

@@ -43,12 +43,14 @@ class Encoder(nn.Module):
         prefix: tokens before the grid (1 for a CLS token).
         classes: of a classifier, whose logits then are the first numbers of the prefix tokens; 0: there is none.
         minimum_side: image encoders: pixels that the shorter side of a picture needs, for decoding at a reduced scale.
+        licence: of the weights, as their authors name it; None where it is not known.
         dual: one half of a model that already holds texts and pictures in one space (CLIP, SigLIP).
     """
 
     family: ClassVar[str]
     saved: ClassVar[type[Description] | None] = None  # what `restore` can rely on; None: nothing is checked
     learning_rate: ClassVar[float] = 2e-5  # at which the pretrained weights keep what they know, for batches of 128
+    licence: str | None = None
     cpu_batch: ClassVar[int | None] = None  # inputs whose activations fit a processor's cache; None: it does not matter
 
     def __init__(
@@ -235,6 +237,8 @@ class Encoder(nn.Module):
         self.save_files(folder)
         content: dict[str, Any] = {"family": self.family, "name": self.name, "modality": self.modality}
         content["description"] = self.description()
+        if self.licence is not None:
+            content["licence"] = self.licence
         (folder / DESCRIPTION_FILE).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
 
     def fingerprint(self) -> str:

@@ -1,5 +1,6 @@
 """A Hugging Face id or folder becomes a local folder of safetensors weights and configuration files."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +23,14 @@ from likewise.parsing import read_json
 
 Loaded = TypeVar("Loaded")
 
-_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 _UNWANTED = ["onnx/*", "openvino/*", "coreml/*", "*/checkpoint-*"]
 _SECONDS_TO_ANSWER = 5.0
+_MOST_CARD_BYTES = 65_536
+_FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+_LICENCE = re.compile(
+    r"^(license|license_name):[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9 .+_\-]{0,60})[\"']?[ \t]*$", re.MULTILINE
+)
 _PLAIN_ATTENTION = ("eager", "sdpa", None)
 
 
@@ -83,6 +89,23 @@ def _check_files(folder: Path, name: str) -> Path:
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"the encoder {name} holds no *.safetensors; likewise loads no other format of weights")
     return folder
+
+
+def read_licence(folder: Path) -> str | None:
+    """The licence of a model's weights as its card (README.md) names it, such as "apache-2.0"; None where it does not.
+
+    Args:
+        folder: of the model.
+    """
+    try:
+        with (folder / "README.md").open("rb") as file:
+            card = file.read(_MOST_CARD_BYTES).decode("utf-8", "replace").replace("\r\n", "\n")
+    except OSError:
+        return None
+    head = _FRONT_MATTER.match(card)
+    named = dict(_LICENCE.findall(head[1])) if head else {}
+    licence = named.get("license")
+    return licence if licence != "other" else named.get("license_name")
 
 
 def read_config(folder: Path, name: str, config_class: Any = AutoConfig) -> Any:

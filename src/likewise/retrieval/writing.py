@@ -181,7 +181,7 @@ class ItemWriter:
         for id in uploads:
             if id not in ids:
                 raise UserError(f"there are pictures for {id!r:.60}, but no item of this id among those to write")
-        images = rules.images.model_copy(update={"allow_private_hosts": False})
+        images = rules.images.model_copy(update={"allow_private_hosts": False, "allow_buckets": False})
         checked = {id: [_check_upload(id, data, images) for data in uploads[id]] for id in uploads}
         for id, names in checked.items():
             if len(names) > images.per_item:

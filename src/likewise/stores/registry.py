@@ -102,6 +102,11 @@ def remember_store(run: Path, location: Location) -> None:
     write_record(run / _REMEMBERED, {"uri": str(location)}, _FORMAT)
 
 
+def remembers_store(run: Path) -> bool:
+    """Whether a run has been indexed: the store is written down last."""
+    return (run / _REMEMBERED).is_file()
+
+
 def remembered_store(run: Path) -> Location:
     """The store that a run uses; relative paths start from the run folder.
 

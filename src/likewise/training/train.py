@@ -27,18 +27,17 @@ from likewise.evaluation.results import (
     Comparison,
     CrossValidation,
     DataNote,
-    EncoderNote,
     Epoch,
     Frontier,
     RunMetrics,
     Threshold,
+    describe_encoders,
 )
 from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.model.closed_forms import save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.matryoshka import build_variants
-from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.seeds import Stream, random_stream
@@ -428,7 +427,7 @@ def _build_metrics(
         name=context.run.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=DataNote(
-            source=catalog.source.name,
+            source=catalog.name,
             items=len(catalog),
             training_items=len(split.train),
             validation_items=len(split.validation),
@@ -447,7 +446,7 @@ def _build_metrics(
         threshold=trained.threshold,
         catalogue=catalog.report.as_dict(),
         settings=context.config.model_dump(mode="json"),
-        encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
+        encoders=describe_encoders(model),
         software=resume.list_software(),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
         notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],

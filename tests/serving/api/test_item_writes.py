@@ -142,6 +142,7 @@ def test_of_many_items_all_are_written_or_none(client: TestClient, line: str, wo
         ({"title": "x", "id": "other"}, "not the one in the path"),
         ({"title": "x", "image": "/etc/passwd"}, "/etc/passwd"),
         ({"title": "x", "image": "file:///etc/passwd"}, "file:///etc/passwd"),
+        ({"title": "x", "image": "s3://shop/secret.png"}, "s3://shop/secret.png"),
         ({"title": "x", "image": "https://example.com/x.png"}, "not fetched"),
         ({"title": "x", "image": ["data:image/png;base64,AAAA"]}, "picture"),
         ({"title": "x", "image": [5]}, "image"),

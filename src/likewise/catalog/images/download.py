@@ -20,6 +20,7 @@ from tenacity import (
     wait_random,
 )
 
+from likewise.catalog.images.buckets import is_bucket_url, read_object
 from likewise.catalog.images.hosts import GIVEN_UP, STATUSES_THAT_PASS, Host, Hosts
 from likewise.catalog.images.network import Gate, Resolver, build_client
 from likewise.catalog.images.picture import PictureError
@@ -82,7 +83,7 @@ def download(
     the iterator stops them.
 
     Args:
-        urls: different http(s) URLs.
+        urls: different addresses of http(s) or of buckets.
         settings: concurrency, time, retries, bytes, and whether private hosts are allowed.
         keep: called in a thread with the bytes; a `PictureError` from it makes the download a failure.
         hosts: what earlier downloads of the same run have learnt of their hosts; None: nothing.
@@ -203,6 +204,8 @@ class _Run:
     async def _attempt(self, client: httpx.AsyncClient, gate: Gate, url: str) -> tuple[bytes, bool]:
         try:
             async with asyncio.timeout(self._settings.timeout):
+                if is_bucket_url(url):
+                    return await read_object(url, self._settings.max_bytes), False
                 return await _follow(client, gate, url, self._settings.max_bytes)
         except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout, httpcore.PoolTimeout):
             raise PictureError("timeout") from None
@@ -213,7 +216,7 @@ class _Run:
         except UserError:
             raise
         except Exception:  # one odd server must not end the run
-            raise PictureError("connection-broken") from None
+            raise (_PassingError if is_bucket_url(url) else PictureError)("connection-broken") from None
 
 
 async def _follow(client: httpx.AsyncClient, gate: Gate, url: str, max_bytes: int) -> tuple[bytes, bool]:

@@ -18,7 +18,7 @@ STATUSES_THAT_PASS = (408, 425, 429, 500, 502, 503, 504)
 # What a host fails with, in contrast to what it answers: no more may come of the next address on it.
 _FAILURES = frozenset(
     {
-        *("timeout", "connection-failed", "connection-broken", "host-not-found"),
+        *("timeout", "connection-failed", "connection-broken", "host-not-found", "bucket-refused"),
         *(f"http-{status}" for status in STATUSES_THAT_PASS),
     }
 )

@@ -22,10 +22,11 @@ from likewise.catalog.images.decode import (
     translate_errors,
 )
 from likewise.catalog.images.download import download
+from likewise.catalog.images.embedded import EmbeddedPictures
 from likewise.catalog.images.hosts import GIVEN_UP, Hosts, is_failure_of_host
 from likewise.catalog.images.outcomes import KnownFile, Remembered
 from likewise.catalog.images.picture import Picture, PictureError
-from likewise.catalog.images.sources import InlinePicture, LocalFile, WebAddress, parse_source
+from likewise.catalog.images.sources import BucketObject, InlinePicture, LocalFile, WebAddress, parse_source
 from likewise.catalog.report import Report
 from likewise.config import ImageSettings
 from likewise.progress import Bar, say
@@ -35,18 +36,19 @@ _NAMED_HOSTS = 5
 _FILES_A_TRANSACTION = 1000
 # A failure that says something about our limits holds only as long as they stay the same.
 _CAUSES_OF_LIMITS = ("address-refused", "too-large", "too-many-pixels", "timeout")
-# Nothing was asked for, so there is nothing to spare by not trying again.
-_FORGOTTEN = "host-not-found"
+# Nothing was asked for, or other credentials may do, so there is nothing to spare by not trying again.
+_FORGOTTEN = ("host-not-found", "bucket-refused")
 
 
 def resolve_pictures(
     sources: Sequence[Sequence[str]],
     *,
-    base: Path,
+    base: Path | str,
     settings: ImageSettings,
     cache: Path,
     report: Report,
     names: Sequence[str] | None = None,
+    embedded: EmbeddedPictures | None = None,
 ) -> list[tuple[Picture, ...]]:
     """Find, and download if necessary, the first usable pictures of every row.
 
@@ -55,11 +57,12 @@ def resolve_pictures(
 
     Args:
         sources: the image sources of every row; blank ones are passed over.
-        base: the folder that relative paths start from.
+        base: the folder that relative paths start from, or its address in a bucket.
         settings: where pictures may come from, how much they may cost, and how many a row may have.
         cache: the folder that downloads and what is known of local files are kept in.
         report: every failing source of a row is counted here by its cause.
         names: ids of the rows, for the report's examples; the sources themselves stand there without.
+        embedded: pictures whose bytes came with the rows; None: there are none.
 
     Returns:
         For every row, in order, at most `settings.per_item` different pictures.
@@ -71,7 +74,7 @@ def resolve_pictures(
     chosen: list[dict[str, Picture]] = [{} for _ in rows]
     position = [0] * len(rows)
     with PictureCache(cache / "pictures") as store:
-        finder = _Finder(base, settings, store)
+        finder = _Finder(base, settings, store, embedded or EmbeddedPictures())
         while wanting := [row for row in range(len(rows)) if position[row] < len(rows[row])]:
             tried = {}
             for row in wanting:
@@ -124,7 +127,9 @@ def open_unchanged(
 class _Finder:
     """Lookup of sources, each only once."""
 
-    def __init__(self, base: Path, settings: ImageSettings, store: PictureCache) -> None:
+    def __init__(
+        self, base: Path | str, settings: ImageSettings, store: PictureCache, embedded: EmbeddedPictures
+    ) -> None:
         self.found: dict[str, Picture | str] = {}  # source → the picture, or the cause why there is none
         self.passed_over = 0
         self.given_up: Counter[str] = Counter()  # host → pictures that it was not asked for
@@ -132,6 +137,7 @@ class _Finder:
         self._failed: dict[str, Remembered] = {}  # URL → a failure of its host, remembered unless that is given up
         self._checking = threading.Semaphore(_READERS)  # a check may decode, which takes memory
         self._base = base
+        self._embedded = embedded
         self._settings = settings
         self._store = store
         self._limits = f"{settings.allow_private_hosts} {settings.max_bytes} {settings.max_pixels} {settings.timeout}"
@@ -140,8 +146,12 @@ class _Finder:
         """Fill `found` for these sources."""
         files: dict[str, Path] = {}
         urls: dict[str, str] = {}
+        inside: list[str] = []
         for source in dict.fromkeys(sources):
             if source in self.found:
+                continue
+            if source in self._embedded:
+                inside.append(source)
                 continue
             try:
                 parsed = parse_source(
@@ -149,7 +159,9 @@ class _Finder:
                 )
                 if isinstance(parsed, LocalFile):
                     files[source] = parsed.path
-                elif isinstance(parsed, WebAddress):
+                elif isinstance(parsed, WebAddress | BucketObject):
+                    if isinstance(parsed, BucketObject) and not self._settings.allow_buckets:
+                        raise PictureError("bucket-not-allowed")
                     urls[source] = parsed.url
                 elif isinstance(parsed, InlinePicture):
                     key, _ = self._check_and_keep(parsed.data)
@@ -157,7 +169,23 @@ class _Finder:
             except PictureError as error:
                 self.found[source] = error.cause
         self._find_files(files)
+        self._find_embedded(inside)
         self._find_urls(urls)
+
+    def _find_embedded(self, sources: list[str]) -> None:
+        def keep(source: str) -> Picture | str:
+            try:
+                key, _ = self._check_and_keep(self._embedded.read(source))
+            except PictureError as error:
+                return error.cause
+            return Picture(key, self._store.path(key))
+
+        if not sources:
+            return
+        with Bar("Reading pictures", len(sources)) as bar, ThreadPoolExecutor(_READERS) as readers:
+            for source, found in zip(sources, readers.map(keep, sources), strict=True):
+                bar.advance()
+                self.found[source] = found
 
     def _find_files(self, files: dict[str, Path]) -> None:
         unknown: dict[str, Path] = {}
@@ -230,7 +258,7 @@ class _Finder:
     def remember_failures(self) -> None:
         """Record what failed because of its host, unless that was given up: then it says nothing of the picture."""
         for url, known in self._failed.items():
-            if known.cause != _FORGOTTEN and not self._hosts.is_given_up(self._hosts.find(url)):
+            if known.cause not in _FORGOTTEN and not self._hosts.is_given_up(self._hosts.find(url)):
                 self._store.remember(url, known)
 
     def _recall_url(self, url: str) -> Picture | str | None:

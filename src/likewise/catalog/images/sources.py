@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 import httpx
 import numpy as np
 
+from likewise.catalog.images.buckets import BUCKET_SCHEMES, is_bucket_url, join_bucket_url, normalize_bucket_url
 from likewise.catalog.images.decode import LONGEST_PATH
 from likewise.catalog.images.picture import PictureError
 
@@ -47,15 +48,22 @@ class InlinePicture:
     data: bytes
 
 
-Source = LocalFile | WebAddress | InlinePicture
+@dataclass(frozen=True)
+class BucketObject:
+    """An object in a bucket, or a file in a repository of Hugging Face, by its address in its normal form."""
+
+    url: str
 
 
-def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) -> Source:
+Source = LocalFile | WebAddress | BucketObject | InlinePicture
+
+
+def parse_source(text: str, *, base: Path | str, root: Path | None, max_bytes: int) -> Source:
     """Parse a source; nothing is opened.
 
     Args:
-        text: a path, or a URI with the scheme file, http, https or data.
-        base: the folder that relative paths start from.
+        text: a path, or a URI with the scheme file, http, https, data, s3, gs or hf.
+        base: the folder that relative paths start from, or its address in a bucket, which no path leads out of.
         root: local files must lie below this folder, symbolic links resolved; None: anywhere.
         max_bytes: the most that a `data:` URI may hold.
 
@@ -73,8 +81,14 @@ def parse_source(text: str, *, base: Path, root: Path | None, max_bytes: int) ->
         return WebAddress(normalize_url(text))
     if len(text) > LONGEST_PATH:
         raise PictureError("malformed-source")
+    if scheme in BUCKET_SCHEMES and is_bucket_url(text):
+        return BucketObject(normalize_bucket_url(text))
     if _HOST_WITHOUT_SCHEME.match(text):
         return WebAddress(normalize_url(f"https:{text}"))
+    if isinstance(base, str):
+        if scheme:
+            raise PictureError("outside-root" if scheme == "file" else "unknown-scheme")
+        return BucketObject(join_bucket_url(base, text))
     try:
         path = base / _parse_file_uri(text) if scheme == "file" else _find_file(base, text)
         if scheme not in ("", "file") and not path.exists():

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePath
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -78,8 +78,9 @@ def find_catalog_name(run: Path) -> str:
     file = TrainConfig.read(run / CONFIG).data.file
     if file is None:
         return run.resolve().name
-    name = file.name.partition(".")[0]
-    return (file.parent.name if name.lower() in _GENERIC_NAMES else name) or file.name
+    path = PurePath(file)
+    name = path.name.partition(".")[0]
+    return (path.parent.name if name.lower() in _GENERIC_NAMES else name) or path.name
 
 
 def create_page(

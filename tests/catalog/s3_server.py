@@ -1,0 +1,134 @@
+"""A stand-in for S3 on loopback: objects in buckets, ranges, signatures (version 4) that are verified, and failures."""
+
+import hashlib
+import hmac
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+ACCESS_KEY, SECRET_KEY = "AKIATESTTESTTEST", "the/secret+of+tests"
+
+
+class S3Server:
+    """Start it as a context manager; `environment` is what a client needs, `objects` maps "bucket/key" to bytes."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.asked: Counter[str] = Counter()
+        self.sent = 0
+        self.failures: dict[str, int] = {}  # "bucket/key" → how often it still answers with 503
+        outer = self
+
+        class Handler(_Handler):
+            server_of_tests = outer
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> "S3Server":
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": "us-east-1",
+        }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_of_tests: S3Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        outer, place = self.server_of_tests, unquote(urlsplit(self.path).path).lstrip("/")
+        outer.asked[place] += 1
+        if place.startswith("public/"):
+            pass
+        elif not self._is_signed():
+            return self._refuse(403, "SignatureDoesNotMatch")
+        elif place.startswith("private/"):
+            return self._refuse(403, "AccessDenied")
+        if outer.failures.get(place, 0) > 0:
+            outer.failures[place] -= 1
+            return self._refuse(503, "SlowDown")
+        if place not in outer.objects:
+            return self._refuse(404, "NoSuchKey")
+        return self._send(outer.objects[place])
+
+    def _send(self, data: bytes) -> None:
+        wanted = self.headers.get("Range")
+        if wanted is None:
+            start, end, status = 0, len(data), 200
+        else:
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end, status = int(first), min(int(last or len(data)) + 1, len(data)), 206
+            if start >= len(data):
+                return self._refuse(416, "InvalidRange")
+        part = data[start:end]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')
+        self.send_header("Last-Modified", "Wed, 01 May 2024 10:00:00 GMT")
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        self.end_headers()
+        self.server_of_tests.sent += len(part)
+        self.wfile.write(part)
+        return None
+
+    def _refuse(self, status: int, code: str) -> None:
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _is_signed(self) -> bool:
+        """Whether the request bears the signature that the secret key gives it."""
+        scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
+        parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+        if scheme != "AWS4-HMAC-SHA256" or not parts.get("Credential", "").startswith(f"{ACCESS_KEY}/"):
+            return False
+        _, day, region, service, _ = parts["Credential"].split("/")
+        names = parts["SignedHeaders"].split(";")
+        split = urlsplit(self.path)
+        query = sorted((quote(k, safe="-_.~"), quote(v, safe="-_.~")) for k, v in parse_qsl(split.query, True))
+        canonical = "\n".join(
+            [
+                "GET",
+                split.path,
+                "&".join(f"{key}={value}" for key, value in query),
+                *(f"{name}:{(self.headers.get(name) or '').strip()}" for name in names),
+                "",
+                parts["SignedHeaders"],
+                self.headers["x-amz-content-sha256"],
+            ]
+        )
+        scope = f"{day}/{region}/{service}/aws4_request"
+        text = f"{scheme}\n{self.headers['x-amz-date']}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+        key = f"AWS4{SECRET_KEY}".encode()
+        for part in (day, region, service, "aws4_request", text):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        return hmac.compare_digest(key.hex(), parts["Signature"])
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
