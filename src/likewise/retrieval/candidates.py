@@ -7,7 +7,7 @@ import numpy as np
 
 from likewise.catalog.filters import And, Condition, OneOf
 from likewise.retrieval.hybrid import Hybrid, ScoreScale, fuse_scores
-from likewise.retrieval.lexical.bm25 import LexicalMatches
+from likewise.retrieval.lexical.matches import LexicalMatches
 from likewise.stores.base import Store
 
 _FEW = 4_000  # items that meet a filter: all of them are scored by their words
