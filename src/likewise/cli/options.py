@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from likewise.catalog.catalog import Catalog
     from likewise.config import ImageSettings
     from likewise.evaluation.task import RetrievalTask
+    from likewise.retrieval.lexical.synonyms import Synonyms
     from likewise.serving.keys import Keys
     from likewise.stores.uri import Credentials
 
@@ -154,6 +155,18 @@ class EvaluationOptions:
 
 CATALOG_DEFAULTS = CatalogOptions()
 EVALUATION_DEFAULTS = EvaluationOptions()
+
+
+def read_synonyms(file: Path | None) -> "Synonyms | None":
+    """Read a file of synonyms and print how many of its lines were left out; None stays None."""
+    from likewise.retrieval.lexical.synonyms import Synonyms
+
+    if file is None:
+        return None
+    synonyms = Synonyms.read(file)
+    if strange := synonyms.describe_strange(file):
+        say(strange)
+    return synonyms
 
 
 def read_credentials() -> "Credentials":

@@ -1,12 +1,22 @@
 """Commands that search an index."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from likewise.cli.options import AsJson, Device, Run, Several, StoreUri, Switch, read_credentials
+from likewise.cli.options import (
+    AsJson,
+    Device,
+    Run,
+    Several,
+    StoreUri,
+    Switch,
+    read_credentials,
+    read_synonyms,
+)
+from likewise.errors import UserError
 from likewise.progress import plain_text, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -33,6 +43,8 @@ class QueryOptions:
         hybrid: Combine with keyword search (BM25), which finds ids, model numbers and brand names.
         fusion: Combine hybrid results by weighted scores, or by ranks (reciprocal rank fusion).
         words_weight: Weight of the keyword search in a hybrid search.
+        correct: Correct misspelt words of a hybrid search to words of the catalogue.
+        synonyms: File of synonyms for a hybrid search, in place of those of the index.
         offset: Number of hits to skip, for paging.
         min_score: Minimum score of a hit.
         group_by: Return only the best hit for each value of this column.
@@ -51,6 +63,8 @@ class QueryOptions:
     hybrid: Switch = False
     fusion: Literal["weights", "ranks"] = "weights"
     words_weight: float = 0.6
+    correct: bool = True
+    synonyms: Path | None = None
     offset: int = 0
     min_score: float | None = None
     group_by: str | None = None
@@ -64,6 +78,9 @@ class QueryOptions:
         from likewise.retrieval.hybrid import Hybrid
         from likewise.retrieval.query import parse_weighted
 
+        if not self.hybrid and (self.synonyms is not None or not self.correct):
+            raise UserError("--synonyms and --no-correct apply to keyword search: also give --hybrid")
+
         def weighted(given: list[str] | None) -> list[Any]:
             return [parse_weighted(one) for one in given or []]
 
@@ -75,7 +92,9 @@ class QueryOptions:
             minus=weighted(self.minus),
             image_weight=self.image_weight,
             where=self.where,
-            hybrid=Hybrid(self.fusion, self.words_weight) if self.hybrid else False,
+            hybrid=Hybrid(self.fusion, self.words_weight, self.correct, read_synonyms(self.synonyms))
+            if self.hybrid
+            else False,
             k=k,
             offset=self.offset,
             min_score=self.min_score,
@@ -116,9 +135,16 @@ def search(
     from likewise.retrieval.index import Index
 
     hits = query.ask(Index.open(run, Model.load(run, device), store=store, credentials=read_credentials()), words, k)
+    for correction in hits.did_you_mean:
+        say(
+            f'Searched for "{correction.searched}", as the catalogue does not have all of "{correction.given}" '
+            "(--no-correct searches for it as it is)"
+        )
     if as_json:
         found = [{"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")} for hit in hits]
-        print_json({"hits": found, "facets": _list_facets(hits.facets)} if hits.facets else found)
+        corrected = [asdict(correction) for correction in hits.did_you_mean]
+        facets = _list_facets(hits.facets)
+        print_json({"hits": found, "facets": facets, "did_you_mean": corrected} if facets or corrected else found)
         return
     print_table(render_hits(hits, query.group_by))
 

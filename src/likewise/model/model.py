@@ -208,6 +208,10 @@ class Model:
             done += len(batch)
         return vectors
 
+    def knows_word(self, word: str) -> bool:
+        """Whether a word is one piece for the tokenizer of texts: then it means something to the model."""
+        return self.encoder("text").knows_word(word)
+
     def encode_field_texts(self, field: str, texts: Sequence[str]) -> Vectors:
         """Embeddings (n, dim) float32 of texts: each is an item that has only this field, such as a title."""
         self.network.check_fields([field])

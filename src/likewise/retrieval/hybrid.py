@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from likewise.errors import UserError
+from likewise.retrieval.lexical.synonyms import Synonyms
 
 _CONSTANT = 60  # of reciprocal rank fusion, as its authors chose it
 
@@ -19,6 +20,10 @@ class Hybrid:
             (reciprocal rank fusion; Cormack, Clarke and Büttcher, 2009).
         words: the share of the words, in [0, 1]. With more than a half, an item in which all of the query's words stand
             comes before those that are merely near.
+        correct: search by a word of the catalogue in place of one that it does not know and that looks misspelt;
+            `Hits.did_you_mean` says where that was done.
+        synonyms: words that also find others, as `Synonyms.read` reads them from a file; they do not change the vectors.
+            None: those of the index.
 
     Example:
         >>> import likewise as lw
@@ -29,6 +34,8 @@ class Hybrid:
 
     by: Literal["weights", "ranks"] = "weights"
     words: float = 0.6
+    correct: bool = True
+    synonyms: Synonyms | None = None
 
     def __post_init__(self) -> None:
         if self.by not in ("weights", "ranks"):

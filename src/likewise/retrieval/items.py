@@ -57,6 +57,27 @@ class Hit:
     picture: Picture | None = None
 
 
+@dataclass(frozen=True)
+class Correction:
+    """A text of a query that was corrected.
+
+    Attributes:
+        given: as it was typed.
+        searched: what was searched for in its place.
+
+    Example:
+        >>> import likewise as lw
+        >>> index = lw.Index.open("runs/products", lw.Model.load("runs/products"))
+        >>> index.search("red shrit", hybrid=True).did_you_mean
+        (Correction(given='red shrit', searched='red shirt'),)
+        >>> index.search("red shrit", hybrid=lw.Hybrid(correct=False)).did_you_mean
+        ()
+    """
+
+    given: str
+    searched: str
+
+
 class Hits(list[Hit]):
     """Hits by descending score, or by score and diversity.
 
@@ -64,6 +85,8 @@ class Hits(list[Hit]):
         facets: for each column that was asked for, its values and how many of the best items have each, the most
             frequent first; see `Index.search`.
         took: seconds of each stage: "encode" the query, "search" for candidates and put them in order, "fetch" fields.
+        did_you_mean: the texts of a hybrid query that were searched for by other words, since the catalogue does not
+            know those that were given.
 
     Example:
         >>> import likewise as lw
@@ -82,6 +105,7 @@ class Hits(list[Hit]):
         super().__init__(hits)
         self.facets = dict(facets or {})
         self.took = dict(took or {})
+        self.did_you_mean: tuple[Correction, ...] = ()
 
 
 @dataclass(frozen=True)

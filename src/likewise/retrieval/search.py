@@ -17,6 +17,7 @@ from likewise.retrieval.diversity import NearDuplicateFilter, rerank_by_mmr
 from likewise.retrieval.groups import Groups, check_facets, count_facets
 from likewise.retrieval.items import BookkeepingColumns, Hit, Hits
 from likewise.retrieval.lexical.bm25 import BM25Index
+from likewise.retrieval.lexical.synonyms import NO_SYNONYMS
 from likewise.retrieval.query import Query
 from likewise.retrieval.query_vector import QueryModel, fetch_liked_vectors, query_vector
 from likewise.stores.base import Record, Store
@@ -65,7 +66,8 @@ def answer(
     source: Source = vector_candidates(store, vector)
     if query.hybrid is not None:
         matches = words().match(
-            [(term.value, term.weight) for term in query.texts] + [(term.value, -term.weight) for term in query.minus]
+            [(term.value, term.weight) for term in query.texts] + [(term.value, -term.weight) for term in query.minus],
+            query.hybrid.synonyms or NO_SYNONYMS,
         )
         source = HybridCandidates(store, vector, matches, query.hybrid)
     page = _Search(query, store, source).page()

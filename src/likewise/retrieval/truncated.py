@@ -11,6 +11,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
 from likewise.retrieval.index_items import ItemModel
 from likewise.retrieval.query_vector import QueryModel
+from likewise.retrieval.spelling import WordModel
 
 if TYPE_CHECKING:
     from likewise.model.field_embeddings import FieldEmbeddings
@@ -49,6 +50,10 @@ class TruncatedModel:
     def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, dim) float32, unit norm."""
         return self.truncate(self._model.encode_images(images))
+
+    def knows_word(self, word: str) -> bool:
+        """Whether a word is one piece for the model's tokenizer; False for a model that does not say."""
+        return isinstance(self._model, WordModel) and self._model.knows_word(word)
 
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""

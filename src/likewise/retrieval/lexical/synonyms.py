@@ -13,7 +13,7 @@ from pathlib import Path
 
 from likewise.catalog.text import split_words
 from likewise.errors import UserError
-from likewise.files import reason
+from likewise.files import DamageError, FormatError, read_record, reason, write_record
 
 Phrase = tuple[str, ...]
 
@@ -22,6 +22,7 @@ _MOST_LINES = 50_000
 _MOST_PHRASES = 50  # in a line
 _LONGEST_PHRASE = 6  # words
 _ARROW = "=>"
+_FILE, _FORMAT = "synonyms.json", 1
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,52 @@ class Synonyms:
 
 
 NO_SYNONYMS = Synonyms()
+
+
+class SynonymsFile:
+    """The synonyms of an index, kept in the folder of its run; follows what other processes write there.
+
+    The file carries its checksum. Whoever wants to be rid of the synonyms removes it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / _FILE
+        self._known: tuple[tuple[int, int, int] | None, Synonyms] = (None, NO_SYNONYMS)
+
+    def current(self) -> Synonyms:
+        """The synonyms that are there now; none where there is no file.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            status = self._file.stat()
+        except OSError:
+            return NO_SYNONYMS
+        state = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if self._known[0] != state:
+            self._known = (state, self._read())
+        return self._known[1]
+
+    def write(self, synonyms: Synonyms) -> None:
+        """Keep synonyms with the index.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        rules = [[list(phrase), list(map(list, others))] for phrase, others in synonyms.phrases.items()]
+        write_record(self._file, {"synonyms": rules}, _FORMAT)
+
+    def _read(self) -> Synonyms:
+        try:
+            rules = read_record(self._file, _FORMAT)["synonyms"]
+            return Synonyms({tuple(phrase): tuple(map(tuple, others)) for phrase, others in rules})
+        except FileNotFoundError:
+            return NO_SYNONYMS
+        except (DamageError, FormatError) as error:
+            raise UserError(f"{error}: index again with --synonyms FILE, or remove it") from None
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self._file} holds no synonyms: index again with --synonyms FILE, or remove it") from None
 
 
 def _parse_line(line: str) -> tuple[list[Phrase], list[Phrase]] | None:

@@ -151,7 +151,7 @@ def build_search(asked: SearchRequest, limits: Limits, uploads: list[PictureSour
 
 
 def _build_hybrid(settings: HybridSettings) -> Hybrid:
-    return Hybrid(settings.fusion, settings.words_weight)
+    return Hybrid(settings.fusion, settings.words_weight, settings.correct)
 
 
 def _terms(given: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """Searching: one query, several at once, items like another, completions."""
 
 import asyncio
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from typing import Annotated, Any
@@ -117,6 +118,7 @@ def describe_hits(service: SearchService, hits: Hits, fields: list[str] | None) 
     return {
         "hits": [_describe_hit(hit, shown) for hit in hits],
         "facets": {column: _list_counts(counts) for column, counts in hits.facets.items()},
+        "did_you_mean": [asdict(correction) for correction in hits.did_you_mean],
         "took_ms": {stage: round(seconds * 1000, 3) for stage, seconds in hits.took.items()},
         "index": describe_index(service.index),
     }
