@@ -22,8 +22,8 @@ class Hybrid:
             comes before those that are merely near.
         correct: search by a word of the catalogue in place of one that it does not know and that looks misspelt;
             `Hits.did_you_mean` says where that was done.
-        synonyms: words that also find others, as `Synonyms.read` reads them from a file; they do not change the vectors.
-            None: those of the index.
+        synonyms: words that also find others, as `Synonyms.read` reads them from a file; None: those of the index. They
+            do not change the vectors.
 
     Example:
         >>> import likewise as lw

@@ -2,7 +2,7 @@
 
 words/current                     the name of the version in use (see stores/versions.py)
 words/<version>/words.json        which content of the store it belongs to, and its segments
-words/<version>/<segment>.*       postings (see postings.py), their words (see vocabulary.py), and which items are deleted
+words/<version>/<segment>.*       postings (postings.py), their words (vocabulary.py), and which items are deleted
 
 A version shares the files of postings with the one before it, so a small change writes little. It only suggests
 items; whether one is there, and what it says, is always asked of the store.
@@ -109,6 +109,11 @@ class LexicalDraft:
         """How many items it holds."""
         alive = sum(int(np.count_nonzero(alive)) for alive in self._alive)
         return alive + len(self._new) + len(self._caught_up)
+
+    @property
+    def has_vocabulary(self) -> bool:
+        """Whether the words of all items are known as such; an older version kept their hashes only."""
+        return all(_on_disk(part).vocabulary is not None for part in self.before.parts)
 
     def clear(self) -> None:
         """Remove every item."""
