@@ -47,12 +47,12 @@ def searched(index: Index, text: str, **options: object) -> str:
     [
         ("lmap", "lamp"),
         ("LAPM!", "lamp!"),
-        ("a rde, laamp", "a rde, lamp"),  # of three letters each: "red" is as near as "ode" is
+        ("a rde, laamp", "a rde, lamp"),  # too many words of three letters are like each other
         ("zamp", "lamp"),  # more items have a lamp than a ramp
         ("lmp", "lamp"),
         ("catt", "cat"),
         ("umbrlela", "umbrella"),
-        ("unbrelas", "umbrella"),  # two edits, since it has eight letters
+        ("unbrellas", "umbrella"),  # two edits, since it has eight letters
         ("creme brulle", "creme brulee"),
         ("crème brulle", "crème brulee"),
         ("cre\u0300me brulle", "crème brulee"),
@@ -123,7 +123,9 @@ def test_any_text_is_searched_for(index: Index, text: str) -> None:
     if not text.strip():
         return
     for correction in index.search(text, hybrid=True, k=1).did_you_mean:
-        before = [word for word in unicodedata.normalize("NFKC", correction.given).split() if any(map(str.isdigit, word))]
+        before = [
+            word for word in unicodedata.normalize("NFKC", correction.given).split() if any(map(str.isdigit, word))
+        ]
         assert all(word in correction.searched for word in before), "what has a digit stays"
 
 

@@ -65,7 +65,9 @@ def test_any_text_is_synonyms_or_one_sentence(text: str) -> None:
 
 def test_they_find_items_that_are_written_otherwise(tmp_path: Path) -> None:
     index = LexicalIndex(tmp_path)
-    write(index, {"a": "red sofa", "b": "red couch", "c": "television", "d": "flat screen", "e": "flat shoe", "f": "tv"})
+    write(
+        index, {"a": "red sofa", "b": "red couch", "c": "television", "d": "flat screen", "e": "flat shoe", "f": "tv"}
+    )
     words = index.current()
     read = Synonyms.parse("sofa, couch\ntv => television, flat screen\nhome cinema, television")
 

@@ -64,14 +64,14 @@ def test_a_misspelling_finds_what_brute_force_finds(tokens: list[str], misspelt:
 @given(tokens=st.lists(_codes, max_size=30), part=st.text(st.sampled_from("ab12"), min_size=3, max_size=6))
 def test_a_part_finds_every_code_that_has_it(tokens: list[str], part: str) -> None:
     expected = sorted({token for token in tokens if part in token and is_code(token)})
-    assert sorted(build(tokens).find_codes(part)) == expected
-    assert sorted(recent(tokens).find_codes(part)) == expected
+    assert sorted(build(tokens).find_codes(part, 99)) == expected
+    assert sorted(recent(tokens).find_codes(part, 99)) == expected
 
 
 def test_words_and_codes_are_not_mixed_up() -> None:
     both = build(["lamp", "lamp1", "1amp", "mt102", "lamps"])
     assert both.find_similar("lamp", 1) == ["lamp", "lamps"]
-    assert both.find_codes("amp") == ["1amp", "lamp1"]
+    assert both.find_codes("amp", 9) == ["1amp", "lamp1"]
     assert [token for token in ("ab", "a1", "日本語", "こんにちは", "x" * 33, "\ud800ab") if is_word(token)] == []
     assert [token for token in ("ab", "a1", "1" * 25, "\ud8001a", "日本") if is_code(token)] == []
 
@@ -89,11 +89,37 @@ def test_words_that_all_begin_alike_cost_no_more_than_a_bound(monkeypatch: pytes
     compared = []
     distances = vocabulary.compute_distances
     monkeypatch.setattr(
-        vocabulary, "compute_distances", lambda word, others, limit: (compared.append(len(others)), distances(word, others, limit))[1]
+        vocabulary,
+        "compute_distances",
+        lambda word, others, limit: (compared.append(len(others)), distances(word, others, limit))[1],
     )
     alike = ["same" * 2 + "".join(random.Random(seed).choices("xyz", k=9)) for seed in range(2_000)]
     build(alike).find_similar("samesam", 2)
     assert compared == [50]
+
+
+@settings(max_examples=30, deadline=None)
+@given(parts=st.lists(st.lists(_words | _codes, max_size=20), min_size=1, max_size=3))
+def test_parts_make_the_same_whole_as_if_built_at_once(parts: list[list[str]]) -> None:
+    merged = Vocabulary.merge([build(part) for part in parts], lambda words: np.ones(len(words)))
+    whole = build([token for part in parts for token in part])
+    assert merged.terms.to_list() == whole.terms.to_list()
+    np.testing.assert_array_equal(merged._keys, whole._keys)
+    np.testing.assert_array_equal(merged._entries, whole._entries)
+
+
+def test_a_whole_of_parts_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"rare": 1, "lamp": 9, "vase": 5, "bowl": 7, "a11": 1, "b22": 4}
+    parts = [build(["rare", "lamp", "a11"]), build(["bowl", "vase", "b22", "lamp"])]
+    monkeypatch.setattr(vocabulary, "_MOST_WORDS", 2)
+    monkeypatch.setattr(vocabulary, "_MOST_CODES", 1)
+    merged = Vocabulary.merge(parts, lambda words: np.array([counts[word] for word in words]))
+    assert merged.terms.to_list() == ["b22", "bowl", "lamp"]
+    assert (merged.find_similar("lmap", 1), merged.find_codes("b22", 9), merged.find_similar("rars", 1)) == (
+        ["lamp"],
+        ["b22"],
+        [],
+    )
 
 
 def test_parts_that_lack_words_make_a_whole_that_lacks_them() -> None:

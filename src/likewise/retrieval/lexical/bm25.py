@@ -22,11 +22,11 @@ from likewise.retrieval.lexical.postings import Postings, hash_text
 from likewise.retrieval.lexical.query_terms import QueryTerm, parse_terms
 from likewise.retrieval.lexical.segment import Segment
 from likewise.retrieval.lexical.synonyms import NO_SYNONYMS, Phrase, Synonyms
-from likewise.retrieval.lexical.vocabulary import MOST_EDITS, is_code, is_word
+from likewise.retrieval.lexical.vocabulary import MOST_EDITS, choose_codes, is_code, is_word
 
 _K1, _B = 1.2, 0.75
 _CODE_BEGINS, _CODE_HAS = 0.5, 0.3  # what a part of a code counts, compared with the whole code
-_MOST_CODES = 200  # that one part may find
+_MOST_CODES = 100  # that one part may find
 _LEAST_LETTERS = {1: 3, 2: 6}  # of a misspelt word that is so many edits away
 _NOTES = "words.json"
 
@@ -141,21 +141,26 @@ class BM25Index:
 
     def _score_terms(self, terms: Sequence[QueryTerm]) -> Iterator["_ScoredTerm"]:
         """The words of a query with the items in which they count; whole codes come before their parts."""
-        dispensable: set[str] = set()  # parts of codes that were found as a whole
+        found: set[str] = set()  # parts of codes that were found as a whole
         for term in terms:
-            scored = self._score(term, optional=bool(term.parts) or term.token in dispensable)
+            scored = self._score(term, is_part=term.token in found)
             if scored is not None:
-                dispensable |= term.parts
+                found |= term.parts
                 yield scored
 
-    def _score(self, term: QueryTerm, *, optional: bool) -> "_ScoredTerm | None":
-        """One word's share of the scores; None for an optional word that stands nowhere."""
+    def _score(self, term: QueryTerm, *, is_part: bool) -> "_ScoredTerm | None":
+        """One word's share of the scores; None for one that stands nowhere and for which others will do.
+
+        Args:
+            is_part: of a code that was found: other codes that have this part are not looked for.
+        """
         found = self._find(term.token)
         for phrase in term.alternatives:
             found = [_join(one, other) for one, other in zip(found, self._find_phrase(phrase), strict=True)]
         frequency = self._count_alive(found)
-        of_codes = self._find_codes_with(term.token, found) if term.weight > 0 and is_code(term.token) else {}
-        if optional and not frequency and not of_codes:
+        is_sought = term.weight > 0 and not is_part and is_code(term.token)
+        of_codes = self._find_codes_with(term.token, found) if is_sought else {}
+        if (is_part or term.parts) and not frequency and not of_codes:
             return None
         wide = frequency + sum(map(self._count_alive, of_codes.values()))
         tells = term.weight * self._inform(frequency or wide)
@@ -203,8 +208,8 @@ class BM25Index:
 
         A code that begins with it counts more than one that has it anywhere else; both less than the code itself.
         """
-        codes = {code for segment in self.parts for code in segment.postings.find_codes(part)} - {part}
-        chosen = sorted(codes, key=lambda code: (not code.startswith(part), len(code), code))[:_MOST_CODES]
+        codes = {code for segment in self.parts for code in segment.postings.find_codes(part, _MOST_CODES + 1)}
+        chosen = choose_codes(part, codes - {part}, _MOST_CODES)
         known, found = list(exact), {}
         for share, begins in ((_CODE_BEGINS, True), (_CODE_HAS, False)):
             lists = [self._find(code) for code in chosen if code.startswith(part) is begins]

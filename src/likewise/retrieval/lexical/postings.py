@@ -106,9 +106,9 @@ class Postings:
         """The words of which something is a misspelling by at most so many edits."""
         return self.vocabulary.find_similar(misspelt, edits) if self.vocabulary is not None else []
 
-    def find_codes(self, part: str) -> list[str]:
-        """The codes that have a part of at least three characters."""
-        return self.vocabulary.find_codes(part) if self.vocabulary is not None else []
+    def find_codes(self, part: str, most: int) -> list[str]:
+        """Up to `most` codes that have a part of at least three characters; the likeliest."""
+        return self.vocabulary.find_codes(part, most) if self.vocabulary is not None else []
 
     def find_postings(self, token: int) -> tuple[np.ndarray, np.ndarray]:
         """The items in which a word stands, and how often; both (m,)."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from likewise.retrieval.lexical.postings import MOST_COUNTED, hash_text
-from likewise.retrieval.lexical.vocabulary import find_similar, is_code, is_word
+from likewise.retrieval.lexical.vocabulary import choose_codes, find_similar, is_code, is_word
 
 
 class RecentTable:
@@ -101,9 +101,9 @@ class RecentItems:
         """The words of which something is a misspelling by at most so many edits; some may be of later rows."""
         return self._vocabulary.find_similar(misspelt, edits)
 
-    def find_codes(self, part: str) -> list[str]:
-        """The codes that have a part; some may be of later rows."""
-        return self._vocabulary.find_codes(part)
+    def find_codes(self, part: str, most: int) -> list[str]:
+        """Up to `most` codes that have a part, the likeliest; some may be of later rows."""
+        return self._vocabulary.find_codes(part, most)
 
 
 class RecentVocabulary:
@@ -130,9 +130,9 @@ class RecentVocabulary:
         ]
         return find_similar(misspelt, candidates, edits)
 
-    def find_codes(self, part: str) -> list[str]:
-        """The codes that have a part."""
-        return [code for code in self._codes if part in code]
+    def find_codes(self, part: str, most: int) -> list[str]:
+        """Up to `most` codes that have a part; see `choose_codes`."""
+        return choose_codes(part, [code for code in self._codes if part in code], most)
 
 
 def _mark_letters(word: str) -> int:

@@ -30,7 +30,7 @@ _PREFIX = 7  # letters of a word that count for its keys, so that long words hav
 _MOST_WORDS = 200_000
 _MOST_CODES = 2_000_000
 _MOST_CANDIDATES = 2_000  # words that are compared with a misspelt one
-_MOST_COMPARED = 20_000  # codes that are compared with a part
+_MOST_COMPARED = 5_000  # codes that are compared with a part
 _CHUNK = 100_000  # terms whose letters are in memory at a time
 _DIGIT = re.compile(r"\d")
 _SEED, _CODE_SEED, _PRIME = np.uint32(2_166_136_261), np.uint32(2_538_058_380), np.uint32(16_777_619)
@@ -69,6 +69,12 @@ def find_similar(misspelt: str, words: Sequence[str], edits: int) -> list[str]:
     return [word for word, is_near in zip(words, near, strict=True) if is_near and not (short and len(word) <= 3)]
 
 
+def choose_codes(part: str, codes: Iterable[str], most: int) -> list[str]:
+    """Of some terms up to `most` that are codes: first those that begin with a part, and of them the shortest."""
+    places = sorted((not code.startswith(part), len(code), code) for code in codes)
+    return list(itertools.islice((code for *_, code in places if is_code(code)), most))
+
+
 class Vocabulary:
     """Words and codes; immutable.
 
@@ -98,12 +104,38 @@ class Vocabulary:
             elif is_code(token):
                 codes.append(token)
         terms = sorted([*_most_frequent(words, _MOST_WORDS, count), *_most_frequent(codes, _MOST_CODES, count)])
-        pairs = [np.empty(0, np.uint64)]
+        pairs: list[np.ndarray] = []
         for first in range(0, len(terms), _CHUNK):
             pairs += _build_pairs(terms[first : first + _CHUNK], first)
-        whole = np.unique(np.concatenate(pairs))
+        return cls._from_pairs(pl.Series("term", terms, pl.String), pairs)
+
+    @classmethod
+    def merge(cls, parts: Sequence["Vocabulary"], count: Counter) -> "Vocabulary":
+        """Several vocabularies as one; `count` as in `build`."""
+        terms = pl.concat([part.terms for part in parts]).unique().sort()
+        has_digit = terms.str.contains(r"\d")
+        kept = [
+            *_most_frequent(terms.filter(~has_digit).to_list(), _MOST_WORDS, count),
+            *_most_frequent(terms.filter(has_digit).to_list(), _MOST_CODES, count),
+        ]
+        if len(kept) < len(terms):
+            terms = pl.Series("term", kept, pl.String).sort()
+        places = pl.DataFrame([terms]).with_row_index("place")
+        pairs = []
+        for part in parts:
+            joined = pl.DataFrame([part.terms]).join(places, on="term", how="left", maintain_order="left")
+            now = joined["place"].cast(pl.Int64).fill_null(-1).to_numpy()[part._entries]
+            pairs.append((part._keys[now >= 0].astype(np.uint64) << np.uint64(32)) | now[now >= 0].astype(np.uint64))
+        return cls._from_pairs(terms, pairs)
+
+    @classmethod
+    def _from_pairs(cls, terms: pl.Series, pairs: Sequence[np.ndarray]) -> "Vocabulary":
+        """From keys and places, as one number each: the key in the upper 32 bits."""
+        whole = np.concatenate([np.empty(0, np.uint64), *pairs])
+        whole.sort()
+        whole = whole[np.append(np.ones(1, bool), whole[1:] != whole[:-1])[: len(whole)]]
         entries = (whole & np.uint64(0xFFFFFFFF)).astype(np.int32)
-        return cls(pl.Series("term", terms, pl.String), (whole >> np.uint64(32)).astype(np.uint32), entries)
+        return cls(terms, (whole >> np.uint64(32)).astype(np.uint32), entries)
 
     @classmethod
     def open(cls, folder: Path, name: str) -> "Vocabulary | None":
@@ -143,14 +175,14 @@ class Vocabulary:
         candidates = [term for term in self.terms.gather(places).to_list() if is_word(term)]
         return find_similar(misspelt, candidates, edits)
 
-    def find_codes(self, part: str) -> list[str]:
-        """The codes that have a part of at least three characters; of very many, some."""
+    def find_codes(self, part: str, most: int) -> list[str]:
+        """Up to `most` codes that have a part of at least three characters; see `choose_codes`."""
         keys = np.concatenate([keys_of_three for keys_of_three, _ in _part_keys([part])])
         starts, ends = np.searchsorted(self._keys, keys), np.searchsorted(self._keys, keys, side="right")
         rarest = int(np.argmin(ends - starts))
         places = self._entries[starts[rarest] : ends[rarest]][:_MOST_COMPARED]
         terms = self.terms.gather(places)
-        return [term for term in terms.filter(terms.str.contains(part, literal=True)).to_list() if is_code(term)]
+        return choose_codes(part, terms.filter(terms.str.contains(part, literal=True)).to_list(), most)
 
     def _find(self, keys: np.ndarray) -> np.ndarray:
         """The places of the terms to which some keys lead, each once."""
@@ -168,9 +200,7 @@ def merge_vocabularies(parts: Sequence[Vocabulary | None], count: Counter) -> Vo
         count: see `Vocabulary.build`.
     """
     known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return None
-    return Vocabulary.build(pl.concat([part.terms for part in known]).unique().to_list(), count)
+    return Vocabulary.merge(known, count) if len(known) == len(parts) else None
 
 
 def _most_frequent(terms: list[str], most: int, count: Counter) -> list[str]:
@@ -181,7 +211,7 @@ def _most_frequent(terms: list[str], most: int, count: Counter) -> list[str]:
 
 
 def _build_pairs(terms: Sequence[str], first: int) -> Iterator[np.ndarray]:
-    """Keys and the places of their terms, as one number each: the key in the upper 32 bits."""
+    """The keys of some terms, with their places from `first` on; see `Vocabulary._from_pairs`."""
     codes = [place for place, term in enumerate(terms) if _DIGIT.search(term)]
     by_length: dict[tuple[int, int], list[int]] = {}
     for place, term in enumerate(terms):
