@@ -2,11 +2,11 @@
 
 python benchmarks/typos.py [--items 100000] [--queries 1000] [--skip-recall]
 
-Recall: the items are OpenMoji's, seen through their titles and descriptions by the untrained preset lite. A query is an
-item's title in small letters, and its answers are the items with this title. Then one letter of one of its words of at
-least four letters is left out, doubled, replaced or swapped with its neighbour, by chance. Recall@10 is measured for the
-clean queries, for the misspelt ones, for these without correction, and for these by vectors alone; the share that stays
-has a 95 % interval (paired bootstrap over queries).
+Recall: the items are OpenMoji's, seen through their titles and descriptions by the untrained preset lite. A query is
+an item's title in small letters, and its answers are the items with this title. Then one letter of one of its words
+of at least four letters is left out, put in, replaced or swapped with its neighbour, by chance. Recall@10 is measured
+for the clean queries, for the misspelt ones, for these without correction, and for these by vectors alone; the share
+that stays has a 95 % interval (paired bootstrap over queries).
 
 Cost: as many items as one likes, each with eight words from a vocabulary of invented ones, whose frequencies follow
 Zipf's law, and a code of its own. Measured are the correction of one misspelt word, the look at a word that is known, a

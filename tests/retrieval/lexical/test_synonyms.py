@@ -60,7 +60,7 @@ def test_any_text_is_synonyms_or_one_sentence(text: str) -> None:
     except UserError:
         return
     for phrase in read.phrases:
-        assert [found for found, _ in read.find(phrase)][0][: len(phrase)] == phrase
+        assert next(found for found, _ in read.find(phrase))[: len(phrase)] == phrase
 
 
 def test_they_find_items_that_are_written_otherwise(tmp_path: Path) -> None:
@@ -107,5 +107,5 @@ def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
         except UserError as error:
             assert "index again with --synonyms FILE, or remove it" in str(error)
     file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match="synonyms.json is damaged"):
+    with pytest.raises(UserError, match=r"synonyms\.json is damaged"):
         SynonymsFile(tmp_path).current()

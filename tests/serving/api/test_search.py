@@ -39,6 +39,15 @@ def test_answers_are_those_of_the_index(client: TestClient, index: Index) -> Non
     ]
 
 
+def test_misspelt_words_are_corrected_and_said_so(client: TestClient) -> None:
+    answer = search(client, text="gren paer", hybrid=True, k=1)
+    assert (ids(answer), answer["did_you_mean"]) == (["1"], [{"given": "gren paer", "searched": "green pear"}])
+    assert answer["hits"] == search(client, text="green pear", hybrid=True, k=1)["hits"]
+    assert search(client, text="gren paer", hybrid={"correct": False})["did_you_mean"] == []
+    assert search(client, text="gren paer")["did_you_mean"] == []
+    assert client.get("/v1/search?q=paer&hybrid=true&k=1").json()["did_you_mean"][0]["searched"] == "pear"
+
+
 @pytest.mark.parametrize("as_text", [lambda data: data, lambda data: f"data:image/png;base64,{data}"])
 def test_a_picture_finds_items(client: TestClient, as_text: Any) -> None:
     picture = as_text(base64.b64encode(png((0, 0, 255))).decode())
