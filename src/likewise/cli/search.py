@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from likewise.retrieval.index import Index
-    from likewise.retrieval.items import Hits
+    from likewise.retrieval.items import Explanation, Hit, Hits
 
 
 @Parameter(name="*", group=Group("Query", sort_key=5))
@@ -52,6 +52,7 @@ class QueryOptions:
         diversity: How strongly hits must differ from each other, from 0 up to 1 (MMR).
         boost: Arithmetic over numeric columns to add to the score, such as 'popularity * 0.1'.
         facet: Column whose values are counted among the best 1,000 items (repeatable).
+        explain: Show which fields, words and boosts the score of each hit comes from.
     """
 
     text: Several = None
@@ -72,6 +73,7 @@ class QueryOptions:
     diversity: float = 0.0
     boost: str | None = None
     facet: Several = None
+    explain: Switch = False
 
     def ask(self, index: "Index", words: str | None, k: int) -> "Hits":
         """Search an index."""
@@ -103,6 +105,7 @@ class QueryOptions:
             diversity=self.diversity,
             boost=self.boost,
             facet=self.facet or (),
+            explain=self.explain,
         )
 
 
@@ -141,7 +144,7 @@ def search(
             "(--no-correct searches for it as it is)"
         )
     if as_json:
-        found = [{"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")} for hit in hits]
+        found = [_describe_hit(hit) for hit in hits]
         corrected = [asdict(correction) for correction in hits.did_you_mean]
         facets = _list_facets(hits.facets)
         print_json({"hits": found, "facets": facets, "did_you_mean": corrected} if facets or corrected else found)
@@ -155,18 +158,36 @@ def render_hits(hits: "Hits", group_by: str | None = None) -> "RenderableType":
     from rich.table import Column, Table
 
     extra = [group_by] if group_by else []
-    table = Table("score", "id", "title", *(Column(plain_text(name)) for name in extra), box=None, pad_edge=False)
+    why = ["why"] if any(hit.explanation for hit in hits) else []
+    heads = [Column(plain_text(name)) for name in extra]
+    table = Table("score", "id", "title", *heads, *why, box=None, pad_edge=False)
     tables = [table]
     for hit in hits:
-        table.add_row(
-            f"{hit.score:.3f}", *map(_format_cell, (hit.id, *(hit.fields.get(name) for name in ("title", *extra))))
-        )
+        cells = [hit.id, *(hit.fields.get(name) for name in ("title", *extra))]
+        if hit.explanation is not None:
+            cells.append(_format_explanation(hit.explanation))
+        table.add_row(f"{hit.score:.3f}", *map(_format_cell, cells))
     for column, counts in hits.facets.items():
         facet = Table(Column(plain_text(column)), "items", box=None, pad_edge=False)
         tables.append(facet)
         for value, count in counts.items():
             facet.add_row(_format_cell(value), f"{count:,}")
     return Stack(*tables)
+
+
+def _describe_hit(hit: "Hit") -> dict[str, Any]:
+    about = {"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")}
+    return about if hit.explanation is None else about | {"explanation": hit.explanation.to_json()}
+
+
+def _format_explanation(explanation: "Explanation") -> str:
+    """The shares in one line: fields, then words in quotation marks, then the boost."""
+    about = explanation.to_json()
+    shares = [f"{name} {share:+.3f}" for name, share in about["fields"].items()]
+    shares += [f'"{term["term"]}" {term["share"]:+.3f}' for term in about.get("terms", [])]
+    if "boost" in about:
+        shares.append(f"boost {about['boost']:+.3f}")
+    return ", ".join(shares)
 
 
 def recommend(

@@ -271,6 +271,18 @@ class Model:
         self._count_empty(catalog, vectors)
         return vectors, FieldEmbeddings(self.fields, by_field)
 
+    def fuse_fields(self, vectors: Vectors, fields: Sequence[str]) -> Vectors:
+        """Make items of the vectors of their fields.
+
+        Args:
+            vectors: (n, fields, dim) float32, NaN for fields that an item lacks.
+            fields: their names.
+
+        Returns:
+            (n, dim) float32, unit norm; NaN for an item without any field.
+        """
+        return FieldEmbeddings(tuple(fields), vectors).fuse(self.network)
+
     @staticmethod
     def _count_empty(catalog: Catalog, vectors: Vectors) -> None:
         for row in np.flatnonzero(np.isnan(vectors[:, 0])):

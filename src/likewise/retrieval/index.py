@@ -343,7 +343,7 @@ class Index:
         with self._handle.use() as store:
             words = partial(self._current_words, store)
             query = self._add_synonyms(query)
-            hits = answer(query, model or self._model, store, self._bookkeeping, words)
+            hits = answer(query, model or self._model, store, self._bookkeeping, words, self._model)
         hits.did_you_mean = corrections
         return hits
 

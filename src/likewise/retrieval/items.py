@@ -34,6 +34,34 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """The shares of an item's fields, of the query's words and of the boost in a score; they add up to it.
+
+    Attributes:
+        fields: of each field that the item has; a share below 0 says that the item would be nearer without the field.
+        terms: of each word that keyword search has found in the item; None where the search was no hybrid one.
+        boost: what the boost has added; None without one.
+    """
+
+    fields: dict[str, float]
+    terms: dict[str, float] | None = None
+    boost: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the command line and the API; the largest shares come first."""
+        about: dict[str, Any] = {"fields": {name: round(share, 6) for name, share in _by_size(self.fields)}}
+        if self.terms is not None:
+            about["terms"] = [{"term": term, "share": round(share, 6)} for term, share in _by_size(self.terms)]
+        if self.boost is not None:
+            about["boost"] = round(self.boost, 6)
+        return about
+
+
+def _by_size(shares: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(shares.items(), key=lambda pair: -abs(pair[1]))
+
+
+@dataclass(frozen=True)
 class Hit:
     """An item that answers a query.
 
@@ -42,6 +70,7 @@ class Hit:
             vectors and words together, in [0, 1].
         fields: every column of the item's row.
         picture: its first usable picture.
+        explanation: why it has its score, if that was asked for.
 
     Example:
         >>> import likewise as lw
@@ -55,6 +84,7 @@ class Hit:
     score: float
     fields: dict[str, Any] = field(repr=False)
     picture: Picture | None = None
+    explanation: Explanation | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,7 @@ def build_search(asked: SearchRequest, limits: Limits, uploads: list[PictureSour
         diversity=asked.diversity,
         boost=asked.boost,
         facet=asked.facets,
+        explain=asked.explain,
     )
 
 

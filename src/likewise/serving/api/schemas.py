@@ -121,6 +121,7 @@ class SearchRequest(_Strict):
     fields: list[ColumnName] | None = Field(
         default=None, max_length=200, description="columns that hits come with; all by default"
     )
+    explain: bool = Field(default=False, description="say which fields, words and boosts each score comes from")
 
 
 class BatchRequest(_Strict):
@@ -133,6 +134,21 @@ class BatchRequest(_Strict):
     searches: list[SearchRequest] = Field(min_length=1, max_length=MOST_SEARCHES)
 
 
+class TermShare(BaseModel):
+    """The share of a word in a score."""
+
+    term: str
+    share: float
+
+
+class ExplanationAnswer(BaseModel):
+    """The shares that add up to a score."""
+
+    fields: dict[str, float] = Field(description="of the item's fields (Shapley values)")
+    terms: list[TermShare] | None = Field(default=None, description="of the words that keyword search has found")
+    boost: float | None = Field(default=None, description="what the boost has added")
+
+
 class HitAnswer(BaseModel):
     """An item that answers a search."""
 
@@ -140,6 +156,7 @@ class HitAnswer(BaseModel):
     score: float = Field(description="cosine in [-1, 1], plus the boost; in [0, 1] for a hybrid search")
     fields: dict[str, Any] = Field(description="the columns of the item")
     thumbnail: str | None = Field(default=None, description="path of a small picture; null where it has none")
+    explanation: ExplanationAnswer | None = Field(default=None, description="only if it was asked for")
 
 
 class FacetCount(BaseModel):

@@ -132,6 +132,8 @@ def _describe_hit(hit: Hit, shown: set[str] | None) -> dict[str, Any]:
     item = describe_item(hit)
     if shown is not None:
         item["fields"] = {name: value for name, value in item["fields"].items() if name in shown}
+    if hit.explanation is not None:
+        item["explanation"] = hit.explanation.to_json()
     return {"id": hit.id, "score": round(hit.score, 6), **item}
 
 
