@@ -114,6 +114,19 @@ def test_synonyms_come_with_a_query_or_with_the_index(shop, capsys, tmp_path):
     assert isinstance(hits(capsys, *search[1:]), list), "no longer a misspelling of Bolt"
 
 
+def test_hits_are_explained(shop, capsys):
+    query = ("red XJ-917B", "--hybrid", "--boost", "popularity * 0.01", "--explain")
+    for hit in hits(capsys, shop / "run", *query):
+        why = hit["explanation"]
+        assert set(why["fields"]) == {"title", "description", "image"}
+        total = sum(why["fields"].values()) + sum(term["share"] for term in why["terms"]) + why["boost"]
+        assert total == pytest.approx(hit["score"], abs=1e-4)
+    shown = printed(capsys, "search", shop / "run", *query, "-k", 1)
+    assert "why" in shown
+    assert "boost +0." in " ".join(shown.split())
+    assert "explanation" not in hits(capsys, shop / "run", "red")[0]
+
+
 def test_facets_stand_beside_the_hits(shop, capsys):
     found = json.loads(printed(capsys, "search", shop / "run", "red", "-k", 2, "--facet", "brand", "--json"))
     assert len(found["hits"]) == 2
