@@ -45,7 +45,7 @@ class HybridCandidates:
         self._matches = matches
         self._fusion = fusion
         self._scale: ScoreScale | None = None
-        self._cosines_seen: dict[str, float] = {}
+        self._seen: tuple[list[str], np.ndarray, np.ndarray] = ([], np.empty(0), np.empty(0))
 
     def __call__(self, count: int, condition: Condition | None) -> list[Candidate]:
         """A `Source`."""
@@ -55,9 +55,9 @@ class HybridCandidates:
         if self._scale is None:  # what is near and what is far stays the same when more are asked for
             low, high = (near.scores[-1], near.scores[0]) if near.ids else (0.0, 0.0)
             self._scale = ScoreScale(float(low), float(high), self._matches.full_match_score(ids))
-        self._cosines_seen = cosines
-        scores = fuse_scores(np.array(list(cosines.values())), self._matches.scores(ids), self._fusion, self._scale)
-        return _in_order(ids, scores)[:count]
+        near_by, words = np.array(list(cosines.values())), self._matches.scores(ids)
+        self._seen = ids, near_by, words
+        return _in_order(ids, fuse_scores(near_by, words, self._fusion, self._scale))[:count]
 
     def explain(self, ids: Sequence[str], subsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """What the vectors and the words give to the scores of some candidates that have been found.
@@ -69,9 +69,8 @@ class HybridCandidates:
             (n, m) what the vectors would then give to the score; (n,) what the words give; of this, (n,) for each word.
         """
         scale = self._scale or ScoreScale(0.0, 0.0, 0.0)
-        others = np.array(list(self._cosines_seen.values()))
-        words = self._matches.scores(list(self._cosines_seen))
-        by_id = dict(zip(self._cosines_seen, compute_parts(others, words, self._fusion, scale)[1], strict=True))
+        seen, others, words = self._seen
+        by_id = dict(zip(seen, compute_parts(others, words, self._fusion, scale)[1].tolist(), strict=True))
         of_words = np.array([by_id.get(id, 0.0) for id in ids], np.float64)
         shares = self._matches.scores_by_term(ids)
         total = np.sum(list(shares.values()), axis=0) if shares else np.zeros(len(ids))

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -34,12 +33,12 @@ _Found = tuple[np.ndarray, np.ndarray]  # the items of a segment, ascending, and
 _NOWHERE: _Found = (np.empty(0, np.int32), np.empty(0, np.uint8))
 
 
-class _Scored(NamedTuple):
-    """Items of a segment, each once, their scores, and how much of a word each of them has."""
+@dataclass(frozen=True)
+class _Scored:
+    """Items in which a word counts so much, and for each segment which they are, ascending, and their scores."""
 
-    rows: np.ndarray
-    scores: np.ndarray
-    information: np.ndarray
+    weight: float
+    found: list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -104,10 +103,11 @@ class BM25Index:
         total = 0.0
         for scored in self._score_terms(terms):
             total += scored.wanted
-            for place, (rows, share, of_word) in enumerate(scored.found):
-                if len(rows):
-                    scores[place][rows] += share
-                    information[place][rows] += of_word
+            for group in scored.groups:
+                for place, (rows, share) in enumerate(group.found):
+                    if len(rows):
+                        scores[place][rows] += share
+                        information[place][rows] += max(group.weight, 0.0)
         for part, values in zip(self.parts, scores, strict=True):
             if not part.whole:
                 values[part.dead] = 0.0
@@ -135,20 +135,27 @@ class BM25Index:
                 return best
         return None
 
-    def _explain(self, terms: Sequence[QueryTerm]) -> Iterator[TermScores]:
-        for scored in self._score_terms(terms):
-            yield scored.token, [(rows, share) for rows, share, _ in scored.found]
+    def _explain(self, terms: Sequence[QueryTerm], only: Sequence[np.ndarray]) -> Iterator[TermScores]:
+        for scored in self._score_terms(terms, only):
+            for group in scored.groups:
+                yield scored.token, group.found
 
-    def _score_terms(self, terms: Sequence[QueryTerm]) -> Iterator["_ScoredTerm"]:
-        """The words of a query with the items in which they count; whole codes come before their parts."""
+    def _score_terms(
+        self, terms: Sequence[QueryTerm], only: Sequence[np.ndarray] | None = None
+    ) -> Iterator["_ScoredTerm"]:
+        """The words of a query with the items in which they count; whole codes come before their parts.
+
+        Args:
+            only: the items of each segment that are scored, ascending; None: all.
+        """
         found: set[str] = set()  # parts of codes that were found as a whole
         for term in terms:
-            scored = self._score(term, is_part=term.token in found)
+            scored = self._score(term, only, is_part=term.token in found)
             if scored is not None:
                 found |= term.parts
                 yield scored
 
-    def _score(self, term: QueryTerm, *, is_part: bool) -> "_ScoredTerm | None":
+    def _score(self, term: QueryTerm, only: Sequence[np.ndarray] | None, *, is_part: bool) -> "_ScoredTerm | None":
         """One word's share of the scores; None for one that stands nowhere and for which others will do.
 
         Args:
@@ -167,23 +174,22 @@ class BM25Index:
         groups = [(tells, found)] if frequency else []
         groups += [(share * term.weight * self._inform(wide), items) for share, items in of_codes.items()]
         wanted = tells if frequency or not groups else groups[0][0]
-        scored = [
-            self._score_rows(place, [(weight, *of_parts[place]) for weight, of_parts in groups])
-            for place in range(len(self.parts))
-        ]
+        scored = [self._score_rows(weight, items, only) for weight, items in groups]
         return _ScoredTerm(term.token, max(wanted, 0.0), scored)
 
-    def _score_rows(self, place: int, groups: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> _Scored:
-        """The items of a segment in which a word counts, from groups of which each counts so much of it."""
-        scored = [_Scored(*_NOWHERE, _NOWHERE[1])] if not groups else []
-        for weight, rows, counts in groups:
+    def _score_rows(self, weight: float, found: Sequence[_Found], only: Sequence[np.ndarray] | None) -> "_Scored":
+        """The scores of some items for a word that counts so much in them."""
+        scored = []
+        for place, (part, (rows, counts)) in enumerate(zip(self.parts, found, strict=True)):
+            if only is not None and len(rows):
+                places = np.searchsorted(rows, only[place])
+                places = places[places < len(rows)]
+                places = places[np.isin(rows[places], only[place])]
+                rows, counts = rows[places], counts[places]
             often = counts.astype(np.float32)
-            length = self.parts[place].postings.lengths[rows].astype(np.float32) / np.float32(self._average)
-            share = weight * often / (often + _K1 * (1.0 - _B + _B * length))
-            scored.append(_Scored(rows, share, np.full(len(rows), max(weight, 0.0), np.float32)))
-        if len(scored) == 1:
-            return scored[0]
-        return _Scored(*(np.concatenate(columns) for columns in zip(*scored, strict=True)))
+            length = part.postings.lengths[rows].astype(np.float32) / np.float32(self._average)
+            scored.append((rows, weight * often / (often + _K1 * (1.0 - _B + _B * length))))
+        return _Scored(weight, scored)
 
     def _inform(self, frequency: int) -> float:
         """The inverse document frequency of a word that stands in so many items."""
@@ -230,12 +236,12 @@ class _ScoredTerm:
 
     Attributes:
         wanted: its weighted inverse document frequency, which an item has that matches it.
-        found: for each segment the items in which it counts, their scores, and how much of `wanted` each has.
+        groups: the items in which it counts, each in one group.
     """
 
     token: str
     wanted: float
-    found: list[_Scored]
+    groups: list[_Scored]
 
 
 def _join(one: _Found, other: _Found) -> _Found:

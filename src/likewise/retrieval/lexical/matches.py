@@ -8,7 +8,7 @@ import numpy as np
 from likewise.retrieval.lexical.postings import hash_ids
 from likewise.retrieval.lexical.segment import Segment
 
-# A word of the query, and for each segment the items in which it counts, each once, and their scores.
+# A word of the query, and for each segment items in which it counts, ascending, and their scores.
 TermScores = tuple[str, list[tuple[np.ndarray, np.ndarray]]]
 
 
@@ -21,14 +21,18 @@ class LexicalMatches:
         scores: list[np.ndarray],
         information: list[np.ndarray],
         total: float,
-        score_terms: Callable[[], Iterator[TermScores]] = lambda: iter(()),
+        score_terms: Callable[[Sequence[np.ndarray]], Iterator[TermScores]] = lambda only: iter(()),
     ) -> None:
         self._parts = parts
         self._score_terms = score_terms
         self._scores = scores
         self._information = information
         self._total = total
-        self._located: tuple[Sequence[str], list[np.ndarray]] = ((), [np.empty(0, np.int64) for _ in parts])
+        nothing = np.empty(0, np.int64)
+        self._located: tuple[Sequence[str], list[tuple[np.ndarray, np.ndarray]]] = (
+            (),
+            [(nothing, nothing)] * len(parts),
+        )
 
     @cached_property
     def _found(self) -> list[np.ndarray]:
@@ -79,16 +83,17 @@ class LexicalMatches:
 
         The shares add up to the scores; those of words that should not be there are negative.
         """
+        located = self._locate(ids)
+        only = [np.unique(rows[places]) for rows, places in located]
         shares: dict[str, np.ndarray] = {}
-        for word, found in self._score_terms():
-            values = []
-            for part, (rows, scores) in zip(self._parts, found, strict=True):
-                of_part = np.zeros(len(part.postings), np.float32)
-                of_part[rows] = scores
-                values.append(of_part)
-            share = self._gather(values, ids)
+        for word, found in self._score_terms(only):
+            share = np.zeros(len(ids), np.float32)
+            for (rows, places), (matching, scores) in zip(located, found, strict=True):
+                if len(matching):
+                    near = np.minimum(np.searchsorted(matching, rows[places]), len(matching) - 1)
+                    share[places] = np.where(matching[near] == rows[places], scores[near], 0.0)
             if share.any():
-                shares[word] = share
+                shares[word] = shares.get(word, 0.0) + share
         return shares
 
     def full_match_score(self, ids: Sequence[str]) -> float:
@@ -104,11 +109,18 @@ class LexicalMatches:
 
     def _gather(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
         found = np.zeros(len(ids), np.float32)
+        for of_part, (rows, places) in zip(values, self._locate(ids), strict=True):
+            found[places] = of_part[rows[places]]
+        return found
+
+    def _locate(self, ids: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each segment its item of each id, -1 for none, and the places of those that are there and not deleted."""
         if self._located[0] != ids:  # scores and coverage are asked for the same ones
             hashes = hash_ids(ids)
-            self._located = ids, [part.postings.find_rows(ids, hashes) for part in self._parts]
-        for part, of_part, rows in zip(self._parts, values, self._located[1], strict=True):
-            known = np.flatnonzero(rows >= 0)
-            alive = known[part.alive[rows[known]]]
-            found[alive] = of_part[rows[alive]]
-        return found
+            located = []
+            for part in self._parts:
+                rows = part.postings.find_rows(ids, hashes)
+                known = np.flatnonzero(rows >= 0)
+                located.append((rows, known[part.alive[rows[known]]]))
+            self._located = ids, located
+        return self._located[1]
