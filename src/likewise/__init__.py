@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from likewise.model.model import Model
     from likewise.retrieval.hybrid import Hybrid
     from likewise.retrieval.index import Index
-    from likewise.retrieval.items import Hit, Hits
+    from likewise.retrieval.items import Correction, Hit, Hits
+    from likewise.retrieval.lexical.synonyms import Synonyms
     from likewise.training.train import Run, train
 
 __all__ = [
     "Catalog",
+    "Correction",
     "DataSettings",
     "Hit",
     "Hits",
@@ -24,6 +26,7 @@ __all__ = [
     "Model",
     "ModelSettings",
     "Run",
+    "Synonyms",
     "TrainConfig",
     "UserError",
     "train",
@@ -31,6 +34,7 @@ __all__ = [
 
 _HOME = {
     "Catalog": "likewise.catalog.catalog",
+    "Correction": "likewise.retrieval.items",
     "DataSettings": "likewise.config",
     "Hybrid": "likewise.retrieval.hybrid",
     "Hit": "likewise.retrieval.items",
@@ -41,6 +45,7 @@ _HOME = {
     "Model": "likewise.model.model",
     "ModelSettings": "likewise.config",
     "Run": "likewise.training.train",
+    "Synonyms": "likewise.retrieval.lexical.synonyms",
     "TrainConfig": "likewise.config",
     "UserError": "likewise.errors",
     "train": "likewise.training.train",

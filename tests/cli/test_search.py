@@ -90,6 +90,43 @@ def test_hybrid_finds_model_numbers_ids_and_brands(shop, capsys, more):
     assert hits(capsys, run, "1023", "--hybrid", "-k", 1, *more)[0]["id"] == "sku-1023"
 
 
+def test_a_misspelt_word_is_corrected_and_said_so(shop, capsys):
+    run = shop / "run"
+    found = json.loads(printed(capsys, "search", run, "red shrit", "--hybrid", "--json"))
+    assert found["did_you_mean"] == [{"given": "red shrit", "searched": "red shirt"}]
+    sentence = said(capsys, "search", run, "red shrit", "--hybrid")
+    assert 'Searched for "red shirt"' in sentence
+    assert '"red shrit" (--no-correct searches for it as it is)' in " ".join(sentence.split())
+    assert isinstance(hits(capsys, run, "red shrit", "--hybrid", "--no-correct"), list)
+    assert "Searched" not in said(capsys, "search", run, "red shrit", "--hybrid", "--no-correct")
+
+
+def test_synonyms_come_with_a_query_or_with_the_index(shop, capsys, tmp_path):
+    run = shutil.copytree(shop / "run", tmp_path / "run")
+    (tmp_path / "synonyms.txt").write_text("blot, bolt\nnothing\n")
+    search = ("search", run, "blot", "--hybrid", "--words-weight", "1", "-k", "1")
+    assert "1 line of" in said(capsys, *search, "--synonyms", tmp_path / "synonyms.txt")
+    assert hits(capsys, *search[1:], "--synonyms", tmp_path / "synonyms.txt")[0]["id"] in {
+        f"sku-{1000 + number}" for number in range(1, 30, 4)
+    }
+    data = ("--data", shop / "products.csv", "--cache", shop / "cache", "--update")
+    said(capsys, "index", run, *data, "--synonyms", tmp_path / "synonyms.txt")
+    assert isinstance(hits(capsys, *search[1:]), list), "no longer a misspelling of Bolt"
+
+
+def test_hits_are_explained(shop, capsys):
+    query = ("red XJ-917B", "--hybrid", "--boost", "popularity * 0.01", "--explain")
+    for hit in hits(capsys, shop / "run", *query):
+        why = hit["explanation"]
+        assert set(why["fields"]) == {"title", "description", "image"}
+        total = sum(why["fields"].values()) + sum(term["share"] for term in why["terms"]) + why["boost"]
+        assert total == pytest.approx(hit["score"], abs=1e-4)
+    shown = printed(capsys, "search", shop / "run", *query, "-k", 1)
+    assert "why" in shown
+    assert "boost +0." in " ".join(shown.split())
+    assert "explanation" not in hits(capsys, shop / "run", "red")[0]
+
+
 def test_facets_stand_beside_the_hits(shop, capsys):
     found = json.loads(printed(capsys, "search", shop / "run", "red", "-k", 2, "--facet", "brand", "--json"))
     assert len(found["hits"]) == 2
@@ -237,6 +274,9 @@ def test_demo_serves_the_page_over_a_store(shop, capsys):
         (("search", "{run}", "red", "--hybrid", "--words-weight", "2"), "weight of the words must be between 0 and 1"),
         (("search", "{run}", "red", "--hybrid", "--fusion", "luck"), "fusion"),
         (("search", "{run}", "--like", "sku-1003", "--hybrid"), "a hybrid search needs words"),
+        (("search", "{run}", "red", "--no-correct"), "apply to keyword search: also give --hybrid"),
+        (("search", "{run}", "red", "--hybrid", "--synonyms", "{new}/no.txt"), "no.txt cannot be read"),
+        (("index", "{run}", "--data", "{data}", "--synonyms", "{folder}/photo.jpg"), "are no text in UTF-8"),
         (
             ("search", "{run}", "red", "--store", "oracle://host"),
             "there is no store oracle: installed are faiss, lancedb",

@@ -103,6 +103,11 @@ def everything(index: Index, *, own: bool = True) -> list[Any]:
     return [[id for id, *_ in rows], [fields for _, fields, _ in rows], np.stack([vector for *_, vector in rows])]
 
 
+def _corrected_hits(index: Index, text: str) -> list[Any]:
+    hits = index.search(text, k=20, hybrid=True)
+    return [plain_hits(hits), hits.did_you_mean]
+
+
 def _recommended(index: Index) -> list[Any]:
     table = index.recommendations(3).sort("id", "rank")
     return [table["id"].to_list(), table["similar_id"].to_list(), table["score"].to_numpy()]
@@ -128,6 +133,7 @@ def index_operations(
         "search": asking(lambda index: plain_hits(index.search(text, k=20))),
         "filtered search": asking(lambda index: plain_hits(index.search(text, k=20, where=where))),
         "hybrid search": asking(lambda index: plain_hits(index.search(text, k=20, hybrid=True))),
+        "misspelt search": asking(lambda index: _corrected_hits(index, f"{text} gren conr no1")),
         "similar": asking(lambda index: plain_hits(index.similar(like, k=20))),
         "item": asking(lambda index: [_item(index.item(id)) for id in ids]),
         "count": asking(len),

@@ -26,6 +26,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory):
     """A folder with products.csv, photo.jpg and runs/products, as a reader of the guide has it."""
     folder = tmp_path_factory.mktemp("guide")
     write_shop(folder)
+    rules = re.search(r"```\n(# synonyms\.txt\n.*?)```", GUIDE, flags=re.DOTALL)[1]
+    (folder / "synonyms.txt").write_text(rules)
     write_untrained_run(folder / "runs" / "products")
     with one_torch_thread(), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

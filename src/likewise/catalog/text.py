@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 
 # Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
@@ -28,6 +29,17 @@ def split_words(text: str) -> list[str]:
         else:
             words.append(run[0])
     return words
+
+
+def find_spaced_words(text: str) -> Iterator[re.Match[str]]:
+    """The words of a text in scripts that have spaces between words, where they stand; NFC texts only."""
+    return (run for run in _word_pattern().finditer(text) if run.lastgroup != "unspaced")
+
+
+def is_spaced(word: str) -> bool:
+    """Whether a word is one of a script that has spaces between words."""
+    run = _word_pattern().fullmatch(word)
+    return run is not None and run.lastgroup != "unspaced"
 
 
 def fold_case(text: str) -> str:

@@ -15,6 +15,7 @@ from likewise.cli.options import (
     Where,
     load_model,
     read_credentials,
+    read_synonyms,
     split_names,
 )
 from likewise.errors import UserError
@@ -39,6 +40,7 @@ def index(
     memory: str | None = None,
     index_kind: Literal["auto", "flat", "hnsw-sq8", "ivf-sq8", "ivf-pq", "rabitq"] | None = None,
     field_vectors: bool = True,
+    synonyms: Path | None = None,
     device: Device = "auto",
     catalog: CatalogOptions = CATALOG_DEFAULTS,
 ) -> None:
@@ -64,6 +66,8 @@ def index(
         For faiss: type of index; auto picks the fastest that reaches --target-recall within --memory.
     field_vectors
         Also keep the vector of each field of an item; --no-field-vectors makes the index smaller.
+    synonyms
+        File of synonyms for hybrid searches, which the run keeps: lines such as 'sofa, couch' or 'tv => television'.
     """
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
@@ -72,14 +76,14 @@ def index(
     if prune and not update:
         raise UserError("--prune applies to --update: a new index holds the items of the catalogue alone")
     if run.is_file():
-        options = (update, dim, store, target_recall, memory, index_kind, not field_vectors)
+        options = (update, dim, store, target_recall, memory, index_kind, not field_vectors, synonyms)
         if any(option not in (None, False) for option in options):
             raise UserError(
                 f"{run} is a file of weights, which is filled with a catalogue as it is: omit other options"
             )
         _fill_file(run, load_model(run, device), catalog.read(data, where))
         return
-    credentials = read_credentials()
+    credentials, words = read_credentials(), read_synonyms(synonyms)
     model = Model.load(run, device)
     if update:
         if any(option is not None for option in (target_recall, memory, index_kind)):
@@ -92,6 +96,8 @@ def index(
             raise UserError("--dim applies to a new index: --update keeps the dimensions that it has")
         opened = Index.open(run, model, store=store, credentials=credentials)
         say(f"{opened.update(catalog.read(data, where), prune=prune)}")
+        if words is not None:
+            opened.write_synonyms(words)
         say(f"{len(opened):,} items can be searched")
         return
     built = Index.build(
@@ -106,6 +112,8 @@ def index(
         kind=index_kind,
         field_vectors=field_vectors,
     )
+    if words is not None:
+        built.write_synonyms(words)
     say(f"{len(built):,} items can be searched; {built.metadata.left_out:,} have no content")
     if field_vectors:
         size = show_bytes(built.metadata.field_vector_bytes)

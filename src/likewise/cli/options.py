@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from likewise.evaluation.task import RetrievalTask
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
+    from likewise.retrieval.lexical.synonyms import Synonyms
     from likewise.serving.keys import Keys
     from likewise.stores.uri import Credentials
 
@@ -204,6 +205,18 @@ def opened_index(run: Path, device: Device, store: str | None) -> "Iterator[tupl
         model, items = load_portable(run, Path(folder), device)
         with Index.from_vectors(model, items.vectors, items.table, pictures=items.pictures) as index:
             yield index, Path(folder)
+
+
+def read_synonyms(file: Path | None) -> "Synonyms | None":
+    """Read a file of synonyms and print how many of its lines were left out; None stays None."""
+    from likewise.retrieval.lexical.synonyms import Synonyms
+
+    if file is None:
+        return None
+    synonyms = Synonyms.read(file)
+    if strange := synonyms.describe_strange(file):
+        say(strange)
+    return synonyms
 
 
 def read_credentials() -> "Credentials":

@@ -1,6 +1,6 @@
 """Commands that search an index."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,14 +16,16 @@ from likewise.cli.options import (
     Switch,
     opened_index,
     read_credentials,
+    read_synonyms,
 )
+from likewise.errors import UserError
 from likewise.progress import plain_text, print_json, print_table, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from likewise.retrieval.index import Index
-    from likewise.retrieval.items import Hits
+    from likewise.retrieval.items import Explanation, Hit, Hits
 
 
 @Parameter(name="*", group=Group("Query", sort_key=5))
@@ -43,6 +45,8 @@ class QueryOptions:
         hybrid: Combine with keyword search (BM25), which finds ids, model numbers and brand names.
         fusion: Combine hybrid results by weighted scores, or by ranks (reciprocal rank fusion).
         words_weight: Weight of the keyword search in a hybrid search.
+        correct: Correct misspelt words of a hybrid search to words of the catalogue.
+        synonyms: File of synonyms for a hybrid search, in place of those of the index.
         offset: Number of hits to skip, for paging.
         min_score: Minimum score of a hit.
         group_by: Return only the best hit for each value of this column.
@@ -50,6 +54,7 @@ class QueryOptions:
         diversity: How strongly hits must differ from each other, from 0 up to 1 (MMR).
         boost: Arithmetic over numeric columns to add to the score, such as 'popularity * 0.1'.
         facet: Column whose values are counted among the best 1,000 items (repeatable).
+        explain: Show which fields, words and boosts the score of each hit comes from.
     """
 
     text: Several = None
@@ -61,6 +66,8 @@ class QueryOptions:
     hybrid: Switch = False
     fusion: Literal["weights", "ranks"] = "weights"
     words_weight: float = 0.6
+    correct: bool = True
+    synonyms: Path | None = None
     offset: int = 0
     min_score: float | None = None
     group_by: str | None = None
@@ -68,11 +75,15 @@ class QueryOptions:
     diversity: float = 0.0
     boost: str | None = None
     facet: Several = None
+    explain: Switch = False
 
     def ask(self, index: "Index", words: str | None, k: int) -> "Hits":
         """Search an index."""
         from likewise.retrieval.hybrid import Hybrid
         from likewise.retrieval.query import parse_weighted
+
+        if not self.hybrid and (self.synonyms is not None or not self.correct):
+            raise UserError("--synonyms and --no-correct apply to keyword search: also give --hybrid")
 
         def weighted(given: list[str] | None) -> list[Any]:
             return [parse_weighted(one) for one in given or []]
@@ -85,7 +96,9 @@ class QueryOptions:
             minus=weighted(self.minus),
             image_weight=self.image_weight,
             where=self.where,
-            hybrid=Hybrid(self.fusion, self.words_weight) if self.hybrid else False,
+            hybrid=Hybrid(self.fusion, self.words_weight, self.correct, read_synonyms(self.synonyms))
+            if self.hybrid
+            else False,
             k=k,
             offset=self.offset,
             min_score=self.min_score,
@@ -94,6 +107,7 @@ class QueryOptions:
             diversity=self.diversity,
             boost=self.boost,
             facet=self.facet or (),
+            explain=self.explain,
         )
 
 
@@ -124,9 +138,16 @@ def search(
     """
     with opened_index(run, device, store) as (index, _):
         hits = query.ask(index, words, k)
+    for correction in hits.did_you_mean:
+        say(
+            f'Searched for "{correction.searched}", as the catalogue does not have all of "{correction.given}" '
+            "(--no-correct searches for it as it is)"
+        )
     if as_json:
-        found = [{"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")} for hit in hits]
-        print_json({"hits": found, "facets": _list_facets(hits.facets)} if hits.facets else found)
+        found = [_describe_hit(hit) for hit in hits]
+        corrected = [asdict(correction) for correction in hits.did_you_mean]
+        facets = _list_facets(hits.facets)
+        print_json({"hits": found, "facets": facets, "did_you_mean": corrected} if facets or corrected else found)
         return
     print_table(render_hits(hits, query.group_by))
 
@@ -137,18 +158,36 @@ def render_hits(hits: "Hits", group_by: str | None = None) -> "RenderableType":
     from rich.table import Column, Table
 
     extra = [group_by] if group_by else []
-    table = Table("score", "id", "title", *(Column(plain_text(name)) for name in extra), box=None, pad_edge=False)
+    why = ["why"] if any(hit.explanation for hit in hits) else []
+    heads = [Column(plain_text(name)) for name in extra]
+    table = Table("score", "id", "title", *heads, *why, box=None, pad_edge=False)
     tables = [table]
     for hit in hits:
-        table.add_row(
-            f"{hit.score:.3f}", *map(_format_cell, (hit.id, *(hit.fields.get(name) for name in ("title", *extra))))
-        )
+        cells = [hit.id, *(hit.fields.get(name) for name in ("title", *extra))]
+        if hit.explanation is not None:
+            cells.append(_format_explanation(hit.explanation))
+        table.add_row(f"{hit.score:.3f}", *map(_format_cell, cells))
     for column, counts in hits.facets.items():
         facet = Table(Column(plain_text(column)), "items", box=None, pad_edge=False)
         tables.append(facet)
         for value, count in counts.items():
             facet.add_row(_format_cell(value), f"{count:,}")
     return Stack(*tables)
+
+
+def _describe_hit(hit: "Hit") -> dict[str, Any]:
+    about = {"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")}
+    return about if hit.explanation is None else about | {"explanation": hit.explanation.to_json()}
+
+
+def _format_explanation(explanation: "Explanation") -> str:
+    """The shares in one line: fields, then words in quotation marks, then the boost."""
+    about = explanation.to_json()
+    shares = [f"{name} {share:+.3f}" for name, share in about["fields"].items()]
+    shares += [f'"{term["term"]}" {term["share"]:+.3f}' for term in about.get("terms", [])]
+    if "boost" in about:
+        shares.append(f"boost {about['boost']:+.3f}")
+    return ", ".join(shares)
 
 
 def recommend(

@@ -211,6 +211,10 @@ class Encoder(nn.Module):
         """How many of `texts` are longer than the encoder reads."""
         return 0
 
+    def knows_word(self, word: str) -> bool:
+        """Whether a word is one piece for the tokenizer, as common words of its languages are; False without one."""
+        return False
+
     def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n,) for every text the share of its letters in words of languages that the encoder has not learned.
 

@@ -123,6 +123,9 @@ class TextEncoder(HuggingFaceEncoder):
     def count_truncated(self, texts: Sequence[str]) -> int:
         return self.tokenizer.count_truncated([self._clean(text) for text in texts])
 
+    def knows_word(self, word: str) -> bool:
+        return self.tokenizer.knows_word(word)
+
     def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self.tokenizer.unknown_shares([self._clean(text) for text in texts])
 

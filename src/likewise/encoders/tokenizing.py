@@ -60,6 +60,17 @@ class BatchTokenizer:
             return np.zeros(len(texts), np.float32)
         return unknown_shares(self._backend, self.tokenizer.unk_token_id, texts)
 
+    def knows_word(self, word: str) -> bool:
+        """Whether a word is one piece; some tokenizers have another piece for a word that follows a blank."""
+        if self._backend is None:
+            return False
+        for text in (word, f" {word}"):
+            encoding = self._backend.encode(text, add_special_tokens=False)
+            pieces = [piece for piece, is_read in zip(encoding.ids, encoding.attention_mask, strict=True) if is_read]
+            if len(pieces) == 1 and pieces[0] != self.tokenizer.unk_token_id:
+                return True
+        return False
+
     def length(self, text: str) -> int:
         """Tokens of `text`, without those that end a sequence (a prompt that more text follows)."""
         with self._lock:

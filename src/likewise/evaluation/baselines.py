@@ -11,8 +11,9 @@ from likewise.evaluation.results import UNTRAINED, ZERO_SHOT
 from likewise.evaluation.subsets import FieldSubset, draw_text_items
 from likewise.model.closed_forms import BaseMaps
 from likewise.model.network import Network
-from likewise.retrieval.lexical.bm25 import BM25Index, Segment
+from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.postings import PostingsBuilder
+from likewise.retrieval.lexical.segment import Segment
 from likewise.retrieval.lexical.tokenizing import lexical_tokens
 
 _CHUNK_ROWS = 4096
@@ -91,7 +92,7 @@ def bm25_scores(queries: Sequence[str | None], texts: Sequence[str | None]) -> C
     """
     builder = PostingsBuilder()
     builder.add([str(row) for row in range(len(texts))], (lexical_tokens(text or "") for text in texts))
-    index = BM25Index([Segment("texts", builder.build(), np.ones(len(texts), bool))])
+    index = BM25Index([Segment("texts", builder.build(vocabulary=False), np.ones(len(texts), bool))])
 
     def score(rows: slice) -> np.ndarray:
         matches = [index.match([(query or "", 1.0)]).all_scores for query in queries[rows]]

@@ -224,6 +224,10 @@ class Model:
         said = [self.encode_queries([phrase.format(name) for name in names]) for phrase in _PHRASES]
         return functional.normalize(torch.from_numpy(np.sum(said, axis=0)), dim=-1)
 
+    def knows_word(self, word: str) -> bool:
+        """Whether a word is one piece for the tokenizer of texts: then it means something to the model."""
+        return self.encoder("text").knows_word(word)
+
     def encode_field_texts(self, field: str, texts: Sequence[str]) -> Vectors:
         """Embeddings (n, dim) float32 of texts: each is an item that has only this field, such as a title."""
         self.network.check_fields([field])
@@ -282,6 +286,18 @@ class Model:
             by_field[rows] = embeddings.vectors
         self._count_empty(catalog, vectors)
         return vectors, FieldEmbeddings(self.fields, by_field)
+
+    def fuse_fields(self, vectors: Vectors, fields: Sequence[str]) -> Vectors:
+        """Make items of the vectors of their fields.
+
+        Args:
+            vectors: (n, fields, dim) float32, NaN for fields that an item lacks.
+            fields: their names.
+
+        Returns:
+            (n, dim) float32, unit norm; NaN for an item without any field.
+        """
+        return FieldEmbeddings(tuple(fields), vectors).fuse(self.network)
 
     @staticmethod
     def _count_empty(catalog: Catalog, vectors: Vectors) -> None:

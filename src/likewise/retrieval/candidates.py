@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from likewise.catalog.filters import And, Condition, OneOf
-from likewise.retrieval.hybrid import Hybrid, ScoreScale, fuse_scores
-from likewise.retrieval.lexical.bm25 import LexicalMatches
+from likewise.retrieval.hybrid import Hybrid, ScoreScale, compute_parts, fuse_scores, scale_subsets
+from likewise.retrieval.lexical.matches import LexicalMatches
 from likewise.stores.base import Store
 
 _FEW = 4_000  # items that meet a filter: all of them are scored by their words
@@ -45,6 +45,7 @@ class HybridCandidates:
         self._matches = matches
         self._fusion = fusion
         self._scale: ScoreScale | None = None
+        self._seen: tuple[list[str], np.ndarray, np.ndarray] = ([], np.empty(0), np.empty(0))
 
     def __call__(self, count: int, condition: Condition | None) -> list[Candidate]:
         """A `Source`."""
@@ -54,8 +55,28 @@ class HybridCandidates:
         if self._scale is None:  # what is near and what is far stays the same when more are asked for
             low, high = (near.scores[-1], near.scores[0]) if near.ids else (0.0, 0.0)
             self._scale = ScoreScale(float(low), float(high), self._matches.full_match_score(ids))
-        scores = fuse_scores(np.array(list(cosines.values())), self._matches.scores(ids), self._fusion, self._scale)
-        return _in_order(ids, scores)[:count]
+        near_by, words = np.array(list(cosines.values())), self._matches.scores(ids)
+        self._seen = ids, near_by, words
+        return _in_order(ids, fuse_scores(near_by, words, self._fusion, self._scale))[:count]
+
+    def explain(self, ids: Sequence[str], subsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """What the vectors and the words give to the scores of some candidates that have been found.
+
+        Args:
+            subsets: (n, m), the cosines that the items would have if they had some of their fields only.
+
+        Returns:
+            (n, m) what the vectors would then give to the score; (n,) what the words give; of this, (n,) for each word.
+        """
+        scale = self._scale or ScoreScale(0.0, 0.0, 0.0)
+        seen, others, words = self._seen
+        by_id = dict(zip(seen, compute_parts(others, words, self._fusion, scale)[1].tolist(), strict=True))
+        of_words = np.array([by_id.get(id, 0.0) for id in ids], np.float64)
+        shares = self._matches.scores_by_term(ids)
+        total = np.sum(list(shares.values()), axis=0) if shares else np.zeros(len(ids))
+        factor = np.divide(of_words, total, out=np.zeros(len(ids)), where=total > 0)
+        terms = {word: share * factor for word, share in shares.items()}
+        return scale_subsets(subsets, others, self._fusion, scale), of_words, terms
 
     def _matching(self, count: int, condition: Condition | None) -> dict[str, float]:
         """The cosines of the `count` items that match best by their words and meet the condition."""

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from likewise.errors import UserError
+from likewise.retrieval.lexical.synonyms import Synonyms
 
 _CONSTANT = 60  # of reciprocal rank fusion, as its authors chose it
 
@@ -19,6 +20,10 @@ class Hybrid:
             (reciprocal rank fusion; Cormack, Clarke and Büttcher, 2009).
         words: the share of the words, in [0, 1]. With more than a half, an item in which all of the query's words stand
             comes before those that are merely near.
+        correct: search by a word of the catalogue in place of one that it does not know and that looks misspelt;
+            `Hits.did_you_mean` says where that was done.
+        synonyms: words that also find others, as `Synonyms.read` reads them from a file; None: those of the index. They
+            do not change the vectors.
 
     Example:
         >>> import likewise as lw
@@ -29,6 +34,8 @@ class Hybrid:
 
     by: Literal["weights", "ranks"] = "weights"
     words: float = 0.6
+    correct: bool = True
+    synonyms: Synonyms | None = None
 
     def __post_init__(self) -> None:
         if self.by not in ("weights", "ranks"):
@@ -71,11 +78,36 @@ def fuse_scores(cosines: np.ndarray, words: np.ndarray, fusion: Hybrid, scale: S
     Returns:
         (n,) float32 in [0, 1].
     """
+    by_vectors, by_words = compute_parts(cosines, words, fusion, scale)
+    return (by_vectors + by_words).astype(np.float32)
+
+
+def compute_parts(
+    cosines: np.ndarray, words: np.ndarray, fusion: Hybrid, scale: ScoreScale
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the vectors and what the words give to the score of every candidate, (n,) each; see `fuse_scores`."""
     if fusion.by == "ranks":
-        vector_candidates, by_words = _reciprocal_ranks(cosines), _reciprocal_ranks(words) * (words > 0)
+        by_vectors, by_words = _reciprocal_ranks(cosines), _reciprocal_ranks(words) * (words > 0)
     else:
-        vector_candidates, by_words = scale.scale_cosines(cosines), scale.scale_bm25(words)
-    return ((1.0 - fusion.words) * vector_candidates + fusion.words * by_words).astype(np.float32)
+        by_vectors, by_words = scale.scale_cosines(cosines), scale.scale_bm25(words)
+    return (1.0 - fusion.words) * by_vectors, fusion.words * by_words
+
+
+def scale_subsets(cosines: np.ndarray, others: np.ndarray, fusion: Hybrid, scale: ScoreScale) -> np.ndarray:
+    """What the vectors would give to the score of items with other cosines.
+
+    Args:
+        cosines: (n, m), what the cosines would be.
+        others: (c,), those of all candidates, among which an item has its rank.
+
+    Returns:
+        (n, m) float64; not cut off at 0 and 1, or else the parts of an item that is far away would all look alike.
+    """
+    if fusion.by == "ranks":
+        ranks = 1 + np.searchsorted(np.sort(-others), -cosines, side="left")
+        return (1.0 - fusion.words) * (_CONSTANT + 1) / (_CONSTANT + ranks)
+    span = scale.greatest - scale.least
+    return (1.0 - fusion.words) * ((cosines - scale.least) / span if span > 0 else np.ones_like(cosines))
 
 
 def _reciprocal_ranks(scores: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A searchable catalogue: a store of its items, their words, and the model that turns queries into vectors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
@@ -17,14 +18,16 @@ from likewise.retrieval import ingest
 from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
 from likewise.retrieval.index_items import CatalogSnapshot, IndexItems, ItemEmbeddings, ItemModel
 from likewise.retrieval.ingest import Changes
-from likewise.retrieval.items import BookkeepingColumns, Hits, Item, UnknownItemError, digest_rows
+from likewise.retrieval.items import BookkeepingColumns, Correction, Hits, Item, UnknownItemError, digest_rows
 from likewise.retrieval.lexical.bm25 import BM25Index
+from likewise.retrieval.lexical.synonyms import Synonyms, SynonymsFile
 from likewise.retrieval.location import NO_AIMS, IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
 from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_query, parse_duplicate_threshold
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommend
 from likewise.retrieval.search import answer
+from likewise.retrieval.spelling import WordModel, correct_query
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.truncated import TruncatedModel
 from likewise.retrieval.words import IndexWords
@@ -67,6 +70,7 @@ class Index:
         self._handle = StoreHandle(location.open())
         self._known_metadata: tuple[Schema, IndexMetadata] | None = None
         self._words = IndexWords(location.lexical)
+        self._synonyms = SynonymsFile(location.folder)
         try:
             dim = self.metadata.dim
             self._model = TruncatedModel(model, dim) if dim < model.dim else model
@@ -330,12 +334,47 @@ class Index:
 
         Args:
             model: gives the vectors of the query's words and pictures; None: the model of the index. A server passes
-                what it has encoded already, together with other queries.
+                what it has encoded already, together with other queries, and after `correct_spelling`.
         """
         self._check_model()
+        corrections: tuple[Correction, ...] = ()
+        if model is None:
+            query, corrections = self.correct_spelling(query)
         with self._handle.use() as store:
             words = partial(self._current_words, store)
-            return answer(query, model or self._model, store, self._bookkeeping, words)
+            query = self._add_synonyms(query)
+            hits = answer(query, model or self._model, store, self._bookkeeping, words, self._model)
+        hits.did_you_mean = corrections
+        return hits
+
+    def correct_spelling(self, query: Query) -> tuple[Query, tuple[Correction, ...]]:
+        """A hybrid query with misspelt words replaced by words of the catalogue, and which texts that changed.
+
+        Other queries stay as they are; see `likewise.retrieval.spelling` for what is corrected.
+        """
+        if query.hybrid is None:
+            return query, ()
+        query, model = self._add_synonyms(query), self._model
+        with self._handle.use() as store:
+            words = partial(self._current_words, store)
+            return correct_query(query, words, model.knows_word if isinstance(model, WordModel) else _knows_no_word)
+
+    @property
+    def synonyms(self) -> Synonyms:
+        """The synonyms that hybrid searches use, unless they bring others.
+
+        Raises:
+            UserError: their file is damaged.
+        """
+        return self._synonyms.current()
+
+    def write_synonyms(self, synonyms: Synonyms) -> None:
+        """Keep synonyms in the run folder, in place of those that were there; all who have the index open use them.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        self._synonyms.write(synonyms)
 
     def similar(self, id: str, k: int = 10, *, where: str | Condition | None = None) -> Hits:
         """Find the items most like another one, which is itself left out.
@@ -435,8 +474,18 @@ class Index:
         model = cast(ItemModel, self._model)
         return ItemWriter(self._location, model, self._fingerprint, self._handle, self._words)
 
+    def _add_synonyms(self, query: Query) -> Query:
+        """The query with the synonyms of the index, if it is a hybrid one that brings none."""
+        if query.hybrid is None or query.hybrid.synonyms is not None:
+            return query
+        return replace(query, hybrid=replace(query.hybrid, synonyms=self.synonyms))
+
     def _current_words(self, store: Store) -> BM25Index:
         return self._words.current(store, self._bookkeeping, self.metadata.build)
+
+
+def _knows_no_word(word: str) -> bool:
+    return False
 
 
 def _locate(

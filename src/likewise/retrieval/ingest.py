@@ -174,7 +174,7 @@ def update(location: IndexLocation, model: ItemModel, catalog: Catalog, *, prune
             changes = Changes.compare(snapshot, store, bookkeeping, prune=prune)
             encoded.add(changes.to_encode)
         if _is_small(changes, snapshot, store, bookkeeping):
-            is_known = draft.stamp.build == metadata.build
+            is_known = draft.stamp.build == metadata.build and draft.has_vocabulary
             if is_known:
                 add_written_since(store, bookkeeping, draft)
                 if draft.count > store.count():  # others have deleted some

@@ -34,6 +34,34 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """The shares of an item's fields, of the query's words and of the boost in a score; they add up to it.
+
+    Attributes:
+        fields: of each field that the item has; a share below 0 says that the item would be nearer without the field.
+        terms: of each word that keyword search has found in the item; None where the search was no hybrid one.
+        boost: what the boost has added; None without one.
+    """
+
+    fields: dict[str, float]
+    terms: dict[str, float] | None = None
+    boost: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the command line and the API; the largest shares come first."""
+        about: dict[str, Any] = {"fields": {name: round(share, 6) for name, share in _by_size(self.fields)}}
+        if self.terms is not None:
+            about["terms"] = [{"term": term, "share": round(share, 6)} for term, share in _by_size(self.terms)]
+        if self.boost is not None:
+            about["boost"] = round(self.boost, 6)
+        return about
+
+
+def _by_size(shares: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(shares.items(), key=lambda pair: -abs(pair[1]))
+
+
+@dataclass(frozen=True)
 class Hit:
     """An item that answers a query.
 
@@ -42,6 +70,7 @@ class Hit:
             vectors and words together, in [0, 1].
         fields: every column of the item's row.
         picture: its first usable picture.
+        explanation: why it has its score, if that was asked for.
 
     Example:
         >>> import likewise as lw
@@ -55,6 +84,28 @@ class Hit:
     score: float
     fields: dict[str, Any] = field(repr=False)
     picture: Picture | None = None
+    explanation: Explanation | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A text of a query that was corrected.
+
+    Attributes:
+        given: as it was typed.
+        searched: what was searched for in its place.
+
+    Example:
+        >>> import likewise as lw
+        >>> index = lw.Index.open("runs/products", lw.Model.load("runs/products"))
+        >>> index.search("red shrit", hybrid=True).did_you_mean
+        (Correction(given='red shrit', searched='red shirt'),)
+        >>> index.search("red shrit", hybrid=lw.Hybrid(correct=False)).did_you_mean
+        ()
+    """
+
+    given: str
+    searched: str
 
 
 class Hits(list[Hit]):
@@ -64,6 +115,8 @@ class Hits(list[Hit]):
         facets: for each column that was asked for, its values and how many of the best items have each, the most
             frequent first; see `Index.search`.
         took: seconds of each stage: "encode" the query, "search" for candidates and put them in order, "fetch" fields.
+        did_you_mean: the texts of a hybrid query that were searched for by other words, since the catalogue does not
+            know those that were given.
 
     Example:
         >>> import likewise as lw
@@ -82,6 +135,7 @@ class Hits(list[Hit]):
         super().__init__(hits)
         self.facets = dict(facets or {})
         self.took = dict(took or {})
+        self.did_you_mean: tuple[Correction, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class QueryParameters(TypedDict, total=False):
         diversity: how much hits must differ from those before them, in [0, 1).
         boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
         facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
+        explain: say of each hit which fields, words and boosts its score comes from, see `Hit.explanation`.
     """
 
     image: OneOrMany[ImageSource] | None
@@ -67,6 +68,7 @@ class QueryParameters(TypedDict, total=False):
     diversity: float
     boost: str | None
     facet: str | Sequence[str]
+    explain: bool
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Query:
     boost: Boost | None = None
     min_score: float | None = None
     facets: tuple[str, ...] = field(default=())
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if self.k < 1:

@@ -14,9 +14,11 @@ import numpy as np
 from likewise.catalog.filters import Condition
 from likewise.retrieval.candidates import Candidate, HybridCandidates, Source, every, vector_candidates, without
 from likewise.retrieval.diversity import NearDuplicateFilter, rerank_by_mmr
+from likewise.retrieval.explanation import explain_hits
 from likewise.retrieval.groups import Groups, check_facets, count_facets
-from likewise.retrieval.items import BookkeepingColumns, Hit, Hits
+from likewise.retrieval.items import BookkeepingColumns, Explanation, Hit, Hits
 from likewise.retrieval.lexical.bm25 import BM25Index
+from likewise.retrieval.lexical.synonyms import NO_SYNONYMS
 from likewise.retrieval.query import Query
 from likewise.retrieval.query_vector import QueryModel, fetch_liked_vectors, query_vector
 from likewise.stores.base import Record, Store
@@ -46,11 +48,17 @@ class _Loaded:
 
 
 def answer(
-    query: Query, model: QueryModel, store: Store, bookkeeping: BookkeepingColumns, words: Callable[[], BM25Index]
+    query: Query,
+    model: QueryModel,
+    store: Store,
+    bookkeeping: BookkeepingColumns,
+    words: Callable[[], BM25Index],
+    fusion: object = None,
 ) -> Hits:
     """The hits of a query.
 
     Args:
+        fusion: the model of the index, which explains hits.
         bookkeeping: the columns that users do not see.
         words: called for a hybrid search only.
 
@@ -65,14 +73,22 @@ def answer(
     source: Source = vector_candidates(store, vector)
     if query.hybrid is not None:
         matches = words().match(
-            [(term.value, term.weight) for term in query.texts] + [(term.value, -term.weight) for term in query.minus]
+            [(term.value, term.weight) for term in query.texts] + [(term.value, -term.weight) for term in query.minus],
+            query.hybrid.synonyms or NO_SYNONYMS,
         )
         source = HybridCandidates(store, vector, matches, query.hybrid)
     page = _Search(query, store, source).page()
     found = perf_counter()
     records = _records(store, page)
     items = {id: bookkeeping.build_item(record) for id, record in records.items()}
-    hits = [Hit(one.id, one.score, items[one.id].fields, items[one.id].picture) for one in page if one.id in items]
+    explained: dict[str, Explanation] = {}
+    if query.explain:
+        explained = explain_hits(query, vector, fusion, store, source, [(one.id, one.score) for one in page])
+    hits = [
+        Hit(one.id, one.score, items[one.id].fields, items[one.id].picture, explained.get(one.id))
+        for one in page
+        if one.id in items
+    ]
     facets = _facets(query, store, source) if query.facets else None
     took = {"encode": encoded - began, "search": found - encoded, "fetch": perf_counter() - found}
     return Hits(hits, facets, took)

@@ -9,8 +9,10 @@ from PIL import Image
 
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
+from likewise.retrieval.explanation import FusionModel
 from likewise.retrieval.index_items import ItemModel
 from likewise.retrieval.query_vector import QueryModel
+from likewise.retrieval.spelling import WordModel
 
 if TYPE_CHECKING:
     from likewise.model.field_embeddings import FieldEmbeddings
@@ -49,6 +51,22 @@ class TruncatedModel:
     def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, dim) float32, unit norm."""
         return self.truncate(self._model.encode_images(images))
+
+    def fuse_fields(self, vectors: np.ndarray, fields: Sequence[str]) -> np.ndarray:
+        """(n, fields, dim) → (n, dim) of unit norm; the fusion sees zeros in the dimensions that were cut off.
+
+        Raises:
+            UserError: the model makes no item of single fields.
+        """
+        if not isinstance(self._model, FusionModel):
+            raise UserError("this model makes no item of single fields, so its hits cannot be explained")
+        whole = np.zeros((*vectors.shape[:2], self._model.dim), np.float32)
+        whole[..., : self.dim] = vectors
+        return self.truncate(self._model.fuse_fields(whole, fields))
+
+    def knows_word(self, word: str) -> bool:
+        """Whether a word is one piece for the model's tokenizer; False for a model that does not say."""
+        return isinstance(self._model, WordModel) and self._model.knows_word(word)
 
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""

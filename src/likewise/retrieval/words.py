@@ -19,8 +19,9 @@ from likewise.catalog.filters import Compare
 from likewise.errors import UserError
 from likewise.progress import Bar
 from likewise.retrieval.items import BookkeepingColumns
-from likewise.retrieval.lexical.bm25 import BM25Index, Segment, Stamp
-from likewise.retrieval.lexical.recent import RecentTable, hash_words
+from likewise.retrieval.lexical.bm25 import BM25Index, Stamp
+from likewise.retrieval.lexical.recent import RecentTable
+from likewise.retrieval.lexical.segment import Segment
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, searchable_text
 from likewise.retrieval.lexical.writer import LexicalDraft, LexicalIndex
 from likewise.retrieval.timestamps import next_timestamp
@@ -139,12 +140,12 @@ class IndexWords:
         if store.count(Compare(bookkeeping.written, ">", self._seen)) > _TOO_MANY:
             return self._catch_up_on_disk(store, bookkeeping)
         records = find_written_since(store, bookkeeping, self._seen)
-        found = [(record, hash_words(_words(bookkeeping.strip(record.fields)))) for record in records]
+        found = [(record, _words(bookkeeping.strip(record.fields))) for record in records]
         with self._state:
             for record in records:
                 self._forgotten.pop(record.id, None)
                 self._seen = max(self._seen, _read_timestamp(record, bookkeeping))
-            self._add_rows([(record.id, hashes, _read_timestamp(record, bookkeeping)) for record, hashes in found])
+            self._add_rows([(record.id, words, _read_timestamp(record, bookkeeping)) for record, words in found])
             if records or self._view is None:
                 self._publish()
         return True
@@ -203,19 +204,19 @@ class IndexWords:
             deleted = [] if persisted is None else [id for id in self._forgotten if id not in set(persisted)]
             self._forgotten = dict.fromkeys(deleted)
             self._base, self._segments, self._build = base, base.parts, base.stamp.build
-            self._add_rows([(before.ids[row], before.hashes[row], before.written[row]) for row in newer])
+            self._add_rows([(before.ids[row], before.words[row], before.written[row]) for row in newer])
             self._mark_deleted(deleted)
             self._written = min(self._written, len(newer))
             self._publish()
 
-    def _add_rows(self, rows: Sequence[tuple[str, list[int], int]]) -> None:
-        """Add the ids, hashed words and timestamps of different items, which replace those of the same ids."""
+    def _add_rows(self, rows: Sequence[tuple[str, Sequence[str], int]]) -> None:
+        """Add the ids, words and timestamps of different items, which replace those of the same ids."""
         self._mark_deleted([id for id, _, _ in rows])
-        for id, hashes, written in rows:
+        for id, words, written in rows:
             row = len(self._recent)
             if row == len(self._recent_alive):
                 self._recent_alive = np.concatenate([self._recent_alive, np.zeros(row, bool)])
-            self._recent.add(id, hashes, written)
+            self._recent.add(id, words, written)
             self._recent_alive[row] = True
 
     def _mark_deleted(self, ids: Sequence[str]) -> None:
@@ -247,8 +248,8 @@ class IndexWords:
                 if draft.before is not base:
                     raise _OvertakenError
                 draft.delete_as_in(segments)
-                for row in np.flatnonzero(alive).tolist():
-                    draft.add_hashes(recent.ids[row], recent.hashes[row])
+                rows = np.flatnonzero(alive).tolist()
+                draft.add_words([recent.ids[row] for row in rows], [recent.words[row] for row in rows])
                 draft.stamp = Stamp(build, seen)
         except (_OvertakenError, Timeout, UserError):
             return

@@ -20,7 +20,7 @@ from PIL import Image
 
 from likewise.catalog.images.picture import Picture
 from likewise.retrieval.index import Index
-from likewise.retrieval.items import Hits, Item
+from likewise.retrieval.items import Correction, Hits, Item
 from likewise.retrieval.query import Query
 from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import EncodeLane, Overloaded
@@ -149,6 +149,9 @@ class SearchService:
         """
         began = perf_counter()
         deadline = monotonic() + self.limits.seconds
+        corrections: tuple[Correction, ...] = ()
+        if query.hybrid is not None and query.hybrid.correct:
+            query, corrections = await self.run(self.index.correct_spelling, query)
         texts = [term.value for term in (*query.texts, *query.minus)]
         sources = [cast(PictureSource, term.value) for term in query.images]
         if texts and sources:
@@ -163,6 +166,7 @@ class SearchService:
         if query.images:
             query = replace(query, images=tuple(replace(term, value=_NO_PICTURE) for term in query.images))
         hits = await self.run(self.index.answer, query, encoded)
+        hits.did_you_mean = corrections
         hits.took |= {"encode": encoded_at - began, "total": perf_counter() - began}
         self._measure(query, hits)
         return hits

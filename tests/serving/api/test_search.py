@@ -4,7 +4,9 @@ import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+from retrieval.fakes import FakeModel
 from serving.api.examples import png
 from starlette.testclient import TestClient
 
@@ -37,6 +39,32 @@ def test_answers_are_those_of_the_index(client: TestClient, index: Index) -> Non
     assert [(hit["id"], hit["score"]) for hit in found] == [
         (hit.id, pytest.approx(hit.score, abs=1e-6)) for hit in expected
     ]
+
+
+def test_misspelt_words_are_corrected_and_said_so(client: TestClient) -> None:
+    answer = search(client, text="gren paer", hybrid=True, k=1)
+    assert (ids(answer), answer["did_you_mean"]) == (["1"], [{"given": "gren paer", "searched": "green pear"}])
+    assert answer["hits"] == search(client, text="green pear", hybrid=True, k=1)["hits"]
+    assert search(client, text="gren paer", hybrid={"correct": False})["did_you_mean"] == []
+    assert search(client, text="gren paer")["did_you_mean"] == []
+    assert client.get("/v1/search?q=paer&hybrid=true&k=1").json()["did_you_mean"][0]["searched"] == "pear"
+
+
+def test_hits_are_explained(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fuse(self: FakeModel, vectors: np.ndarray, fields: list[str]) -> np.ndarray:
+        sums = np.nansum(vectors, axis=1)
+        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+
+    refused = client.post("/v1/search", json={"text": "red", "explain": True})
+    assert (refused.status_code, refused.json()["detail"][:33]) == (422, "this model makes no item of singl")
+    monkeypatch.setattr(FakeModel, "fuse_fields", fuse, raising=False)
+    first = search(client, text="red apple", hybrid=True, boost="price / 1000", explain=True, k=1)["hits"][0]
+    why = first["explanation"]
+    assert set(why["fields"]) == {"title", "image"}
+    assert {term["term"] for term in why["terms"]} <= {"red", "apple"}
+    total = sum(why["fields"].values()) + sum(term["share"] for term in why["terms"]) + why["boost"]
+    assert total == pytest.approx(first["score"], abs=1e-4)
+    assert "explanation" not in search(client, text="red", k=1)["hits"][0]
 
 
 @pytest.mark.parametrize("as_text", [lambda data: data, lambda data: f"data:image/png;base64,{data}"])

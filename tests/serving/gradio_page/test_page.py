@@ -48,6 +48,17 @@ def test_a_filter_and_exact_words(answers: Answers) -> None:
     assert "3 results: “tea”" in answers.search("tea", None, 0.5, 5, "  ", True)[0]
 
 
+def test_misspelt_words_are_corrected_aloud_and_can_be_searched_for_as_they_are(answers: Answers) -> None:
+    shown, _ = answers.search("gren tea & <b>", None, 0.5, 5, None, True)
+    assert 'role="status">Showing results for <strong>green tea &amp; &lt;b&gt;</strong>. ' in shown
+    assert '<button type="button" data-exact>Search instead for gren tea &amp; &lt;b&gt;</button>' in shown
+    assert shown.index("green tea</span>") < shown.index("black tea</span>")
+    shown, _ = answers.search_exactly("gren tea", None, 0.5, 5, None, True)
+    assert "Showing results for" not in shown
+    assert "3 results: “gren tea”" in shown
+    assert "Showing results for" not in answers.search("gren tea", None, 0.5, 5)[0]
+
+
 def test_exact_words_without_words_are_a_search_by_picture(answers: Answers, tmp_path: Path) -> None:
     picture = save_picture(tmp_path / "query.png", (0, 200, 0))
     assert "3 results" in answers.search("", {"path": str(picture.path)}, 0.5, 12, None, True)[0]

@@ -6,21 +6,39 @@ so an index that was written in many steps scores exactly as one that was writte
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from likewise.checksums import IndexManifest
 from likewise.parsing import read_json
-from likewise.retrieval.lexical.postings import Postings, hash_ids, hash_text, load_array, save_array
-from likewise.retrieval.lexical.recent import RecentItems
-from likewise.retrieval.lexical.tokenizing import lexical_tokens, whole_codes
+from likewise.retrieval.lexical.arrays import load_array, save_array
+from likewise.retrieval.lexical.matches import LexicalMatches, TermScores
+from likewise.retrieval.lexical.postings import Postings, hash_text
+from likewise.retrieval.lexical.query_terms import QueryTerm, parse_terms
+from likewise.retrieval.lexical.segment import Segment
+from likewise.retrieval.lexical.synonyms import NO_SYNONYMS, Phrase, Synonyms
+from likewise.retrieval.lexical.vocabulary import MOST_EDITS, choose_codes, is_code, is_word
 
 _K1, _B = 1.2, 0.75
+_CODE_BEGINS, _CODE_HAS = 0.5, 0.3  # what a part of a code counts, compared with the whole code
+_MOST_CODES = 100  # that one part may find
+_LEAST_LETTERS = {1: 3, 2: 6}  # of a misspelt word that is so many edits away
 _NOTES = "words.json"
+
+_Found = tuple[np.ndarray, np.ndarray]  # the items of a segment, ascending, and how often a word stands in each
+_NOWHERE: _Found = (np.empty(0, np.int32), np.empty(0, np.uint8))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Items in which a word counts so much, and for each segment which they are, ascending, and their scores."""
+
+    weight: float
+    found: list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -36,59 +54,6 @@ class Stamp:
     build: str = ""
     written: int = 0
     count: int = 0
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Postings, of which some items were deleted since.
-
-    Attributes:
-        alive: (n,) bool, the items that were not.
-    """
-
-    name: str
-    postings: Postings | RecentItems
-    alive: np.ndarray
-
-    @cached_property
-    def whole(self) -> bool:
-        """Whether no item was deleted."""
-        return self.count == len(self.alive)
-
-    @cached_property
-    def count(self) -> int:
-        """The number of items that were not deleted."""
-        return int(np.count_nonzero(self.alive))
-
-    @cached_property
-    def dead(self) -> np.ndarray:
-        """The items that were deleted, ascending."""
-        return np.flatnonzero(~self.alive)
-
-    def count_alive(self, rows: np.ndarray) -> int:
-        """How many of some items, ascending, were not deleted."""
-        if self.whole or not len(rows):
-            return len(rows)
-        if len(self.dead) > len(rows):
-            return int(np.count_nonzero(self.alive[rows]))
-        places = np.minimum(np.searchsorted(rows, self.dead), len(rows) - 1)
-        return len(rows) - int(np.count_nonzero(rows[places] == self.dead))
-
-    @cached_property
-    def words(self) -> int:
-        """The number of words of the items that were not deleted."""
-        return int(self.postings.lengths.sum(where=self.alive, dtype=np.int64))
-
-    def without(self, ids: Sequence[str]) -> "Segment":
-        """The segment after some items were deleted, too; unknown ids are ignored."""
-        rows = self.postings.find_rows(ids)
-        rows = rows[rows >= 0]
-        rows = rows[self.alive[rows]]
-        if not len(rows):
-            return self
-        alive = self.alive.copy()
-        alive[rows] = False
-        return Segment(self.name, self.postings, alive)
 
 
 class BM25Index:
@@ -125,125 +90,171 @@ class BM25Index:
         notes = {"stamp": asdict(self.stamp), "parts": [part.name for part in self.parts]}
         (folder / _NOTES).write_text(json.dumps(notes) + "\n", encoding="utf-8")
 
-    def match(self, texts: Iterable[tuple[str, float]]) -> "LexicalMatches":
+    def match(self, texts: Iterable[tuple[str, float]], synonyms: Synonyms = NO_SYNONYMS) -> LexicalMatches:
         """Score every item for some texts.
 
         Args:
             texts: each with its weight; that of words that should not be there is negative.
+            synonyms: what else finds an item in place of a text's words.
         """
-        weights: dict[str, float] = {}
-        wholes: set[str] = set()
-        for text, weight in texts:
-            wholes |= whole_codes(text)
-            for token in lexical_tokens(text):
-                weights[token] = weights.get(token, 0.0) + weight
+        terms = parse_terms(texts, synonyms)
         scores = [np.zeros(len(part.postings), np.float32) for part in self.parts]
         information = [np.zeros(len(part.postings), np.float32) for part in self.parts]
         total = 0.0
-        for token, weight in weights.items():
-            total += self._add(hash_text(token), weight, scores, information, optional=token in wholes)
+        for scored in self._score_terms(terms):
+            total += scored.wanted
+            for group in scored.groups:
+                for place, (rows, share) in enumerate(group.found):
+                    if len(rows):
+                        scores[place][rows] += share
+                        information[place][rows] += max(group.weight, 0.0)
         for part, values in zip(self.parts, scores, strict=True):
             if not part.whole:
                 values[part.dead] = 0.0
-        return LexicalMatches(self.parts, scores, information, total)
+        return LexicalMatches(self.parts, scores, information, total, partial(self._explain, terms))
 
-    def _add(
-        self, token: int, weight: float, scores: list[np.ndarray], information: list[np.ndarray], *, optional: bool
-    ) -> float:
-        """Add one word's share to the scores, and its weighted inverse document frequency to `information`.
+    def count_items(self, token: str) -> int:
+        """In how many items a word stands."""
+        return self._count_alive(self._find(token))
 
-        Returns:
-            That frequency; 0 for an optional word that stands nowhere.
+    def suggest(self, word: str) -> str | None:
+        """The word of the items of which another word is most likely a misspelling; None: there is none.
+
+        Those that are fewer edits away come first, then those of more items.
+
+        Args:
+            word: one that no item has, as a token.
         """
-        found = [part.postings.find_postings(token) for part in self.parts]
-        frequency = sum(part.count_alive(rows) for part, (rows, _) in zip(self.parts, found, strict=True))
-        if optional and not frequency:
-            return 0.0
-        tells = weight * float(np.log(1.0 + (self.count - frequency + 0.5) / (frequency + 0.5)))
-        wanted = max(tells, 0.0)
+        if not is_word(word):
+            return None
+        for edits in range(1, MOST_EDITS + 1 if len(word) >= _LEAST_LETTERS[MOST_EDITS] else 2):
+            found = {similar for part in self.parts for similar in part.postings.find_similar(word, edits)}
+            counts = {similar: self.count_items(similar) for similar in found}
+            best = min(counts, key=lambda similar: (-counts[similar], similar), default=None)
+            if best is not None and counts[best]:
+                return best
+        return None
+
+    def _explain(self, terms: Sequence[QueryTerm], only: Sequence[np.ndarray]) -> Iterator[TermScores]:
+        for scored in self._score_terms(terms, only):
+            for group in scored.groups:
+                yield scored.token, group.found
+
+    def _score_terms(
+        self, terms: Sequence[QueryTerm], only: Sequence[np.ndarray] | None = None
+    ) -> Iterator["_ScoredTerm"]:
+        """The words of a query with the items in which they count; whole codes come before their parts.
+
+        Args:
+            only: the items of each segment that are scored, ascending; None: all.
+        """
+        found: set[str] = set()  # parts of codes that were found as a whole
+        for term in terms:
+            scored = self._score(term, only, is_part=term.token in found)
+            if scored is not None:
+                found |= term.parts
+                yield scored
+
+    def _score(self, term: QueryTerm, only: Sequence[np.ndarray] | None, *, is_part: bool) -> "_ScoredTerm | None":
+        """One word's share of the scores; None for one that stands nowhere and for which others will do.
+
+        Args:
+            is_part: of a code that was found: other codes that have this part are not looked for.
+        """
+        found = self._find(term.token)
+        for phrase in term.alternatives:
+            found = [_join(one, other) for one, other in zip(found, self._find_phrase(phrase), strict=True)]
+        frequency = self._count_alive(found)
+        is_sought = term.weight > 0 and not is_part and is_code(term.token)
+        of_codes = self._find_codes_with(term.token, found) if is_sought else {}
+        if (is_part or term.parts) and not frequency and not of_codes:
+            return None
+        wide = frequency + sum(map(self._count_alive, of_codes.values()))
+        tells = term.weight * self._inform(frequency or wide)
+        groups = [(tells, found)] if frequency else []
+        groups += [(share * term.weight * self._inform(wide), items) for share, items in of_codes.items()]
+        wanted = tells if frequency or not groups else groups[0][0]
+        scored = [self._score_rows(weight, items, only) for weight, items in groups]
+        return _ScoredTerm(term.token, max(wanted, 0.0), scored)
+
+    def _score_rows(self, weight: float, found: Sequence[_Found], only: Sequence[np.ndarray] | None) -> "_Scored":
+        """The scores of some items for a word that counts so much in them."""
+        scored = []
         for place, (part, (rows, counts)) in enumerate(zip(self.parts, found, strict=True)):
-            if len(rows):
-                often = counts.astype(np.float32)
-                length = part.postings.lengths[rows].astype(np.float32) / np.float32(self._average)
-                scores[place][rows] += tells * often / (often + _K1 * (1.0 - _B + _B * length))
-                information[place][rows] += wanted
-        return wanted
+            if only is not None and len(rows):
+                places = np.searchsorted(rows, only[place])
+                places = places[places < len(rows)]
+                places = places[np.isin(rows[places], only[place])]
+                rows, counts = rows[places], counts[places]
+            often = counts.astype(np.float32)
+            length = part.postings.lengths[rows].astype(np.float32) / np.float32(self._average)
+            scored.append((rows, weight * often / (often + _K1 * (1.0 - _B + _B * length))))
+        return _Scored(weight, scored)
 
+    def _inform(self, frequency: int) -> float:
+        """The inverse document frequency of a word that stands in so many items."""
+        return float(np.log(1.0 + (self.count - frequency + 0.5) / (frequency + 0.5)))
 
-class LexicalMatches:
-    """How well every item matches a query's words."""
+    def _find(self, token: str) -> list[_Found]:
+        hash = hash_text(token)
+        return [part.postings.find_postings(hash) for part in self.parts]
 
-    def __init__(
-        self, parts: Sequence[Segment], scores: list[np.ndarray], information: list[np.ndarray], total: float
-    ) -> None:
-        self._parts = parts
-        self._scores = scores
-        self._information = information
-        self._total = total
-        self._located: tuple[Sequence[str], list[np.ndarray]] = ((), [np.empty(0, np.int64) for _ in parts])
+    def _count_alive(self, found: Sequence[_Found]) -> int:
+        return sum(part.count_alive(rows) for part, (rows, _) in zip(self.parts, found, strict=True))
 
-    @cached_property
-    def _found(self) -> list[np.ndarray]:
-        return [np.flatnonzero(values > 0) for values in self._scores]
+    def _find_phrase(self, phrase: Phrase) -> list[_Found]:
+        """The items in which all words of a phrase stand, wherever."""
+        first, *others = map(self._find, phrase)
+        for other in others:
+            first = [_intersect(one, two) for one, two in zip(first, other, strict=True)]
+        return first
 
-    @property
-    def all_scores(self) -> np.ndarray:
-        """(items,) float32: every item's score, in the order in which they were added; 0 where it does not match."""
-        return np.maximum(np.concatenate([np.empty(0, np.float32), *self._scores]), 0.0)
+    def _find_codes_with(self, part: str, exact: Sequence[_Found]) -> dict[float, list[_Found]]:
+        """The items with a code of which something is a part, by what that counts; each once, and none of `exact`.
 
-    @property
-    def count(self) -> int:
-        """How many items match at all."""
-        return sum(map(len, self._found))
-
-    def best(self, count: int) -> tuple[list[str], np.ndarray]:
-        """The ids of the `count` items that match best, and their scores, descending; fewer where fewer match."""
-        scores = np.concatenate(
-            [np.empty(0, np.float32), *(v[r] for v, r in zip(self._scores, self._found, strict=True))]
-        )
-        if count < len(scores):
-            # All that tie with the last come along, so that which of them are kept does not depend on chance.
-            least = np.partition(scores, len(scores) - count)[len(scores) - count]
-            places = np.flatnonzero(scores >= least)
-        else:
-            places = np.arange(len(scores))
-        places = places[np.argsort(-scores[places], kind="stable")][:count]
-        ids: list[str] = [""] * len(places)
-        first = 0
-        for part, rows in zip(self._parts, self._found, strict=True):
-            mine = np.flatnonzero((places >= first) & (places < first + len(rows)))
-            names = part.postings.gather_ids(rows[places[mine] - first])
-            for place, name in zip(mine.tolist(), names, strict=True):
-                ids[place] = name
-            first += len(rows)
-        return ids, scores[places]
-
-    def scores(self, ids: Sequence[str]) -> np.ndarray:
-        """(len(ids),) float32, the scores of some items; 0 for those that do not match or are unknown."""
-        return np.maximum(self._gather(self._scores, ids), 0.0)
-
-    def coverage(self, ids: Sequence[str]) -> np.ndarray:
-        """(len(ids),) float32 in [0, 1], how much of what the query's words tell stands in some items."""
-        return self._gather(self._information, ids) / (self._total or 1.0)
-
-    def full_match_score(self, ids: Sequence[str]) -> float:
-        """The score that the best match of some items would have if all of the query's words stood in it; 0: none does.
-
-        A yardstick that depends neither on how long items are nor on whether the words are anywhere at all.
+        A code that begins with it counts more than one that has it anywhere else; both less than the code itself.
         """
-        scores = self.scores(ids)
-        if not scores.any():
-            return 0.0
-        best = int(scores.argmax())
-        return float(scores[best] / self.coverage([ids[best]])[0])
-
-    def _gather(self, values: list[np.ndarray], ids: Sequence[str]) -> np.ndarray:
-        found = np.zeros(len(ids), np.float32)
-        if self._located[0] != ids:  # scores and coverage are asked for the same ones
-            hashes = hash_ids(ids)
-            self._located = ids, [part.postings.find_rows(ids, hashes) for part in self._parts]
-        for part, of_part, rows in zip(self._parts, values, self._located[1], strict=True):
-            known = np.flatnonzero(rows >= 0)
-            alive = known[part.alive[rows[known]]]
-            found[alive] = of_part[rows[alive]]
+        codes = {code for segment in self.parts for code in segment.postings.find_codes(part, _MOST_CODES + 1)}
+        chosen = choose_codes(part, codes - {part}, _MOST_CODES)
+        known, found = list(exact), {}
+        for share, begins in ((_CODE_BEGINS, True), (_CODE_HAS, False)):
+            lists = [self._find(code) for code in chosen if code.startswith(part) is begins]
+            places = []
+            for place, (rows, _) in enumerate(known):
+                every = np.concatenate([_NOWHERE[0], *(of_parts[place][0] for of_parts in lists)])
+                new = np.setdiff1d(every, rows)
+                places.append((new, np.ones(len(new), np.uint8)))
+                known[place] = (np.union1d(rows, new), _NOWHERE[1])
+            if self._count_alive(places):
+                found[share] = places
         return found
+
+
+@dataclass(frozen=True)
+class _ScoredTerm:
+    """A word of a query.
+
+    Attributes:
+        wanted: its weighted inverse document frequency, which an item has that matches it.
+        groups: the items in which it counts, each in one group.
+    """
+
+    token: str
+    wanted: float
+    groups: list[_Scored]
+
+
+def _join(one: _Found, other: _Found) -> _Found:
+    """The items of both, ascending; where both have an item, the higher count."""
+    rows = np.union1d(one[0], other[0])
+    counts = np.zeros(len(rows), np.uint8)
+    for known, often in (one, other):
+        places = np.searchsorted(rows, known)
+        counts[places] = np.maximum(counts[places], often)
+    return rows, counts
+
+
+def _intersect(one: _Found, other: _Found) -> _Found:
+    """The items that both have; the lower count."""
+    rows, mine, others = np.intersect1d(one[0], other[0], assume_unique=True, return_indices=True)
+    return rows, np.minimum(one[1][mine], other[1][others])

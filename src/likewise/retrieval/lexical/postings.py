@@ -8,10 +8,11 @@ NAME.lengths.npy  how many words each item has
 NAME.hashes.npy   hashes of the items' ids, ascending
 NAME.order.npy    the item of each of these hashes
 NAME.ids          the items' ids
+
+The words themselves, as far as they may be asked for by another spelling, are in the vocabulary; see there.
 """
 
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-_parsing = threading.Lock()
+from likewise.retrieval.lexical.arrays import load_array, save_array
+from likewise.retrieval.lexical.vocabulary import Vocabulary, merge_vocabularies
+
 MOST_COUNTED = 255  # more often than that a word says no more of an item
 
 
@@ -31,33 +34,6 @@ def hash_text(text: str) -> int:
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
     """(len(ids),) uint64."""
     return np.array([hash_text(id) for id in ids], np.uint64)
-
-
-def load_array(file: Path, *, mapped: bool = False) -> np.ndarray:
-    """What `np.save` wrote; safe to call from several threads.
-
-    NumPy parses a file's header as Python's syntax, and in CPython 3.11 two threads that parse at the same time may,
-    rarely, end in a SystemError (seen with 3.11.7; https://github.com/python/cpython/issues/106905).
-
-    Args:
-        mapped: leave it on the disk, read only.
-
-    Raises:
-        OSError, EOFError, ValueError: the file is missing or damaged.
-    """
-    with _parsing:
-        return np.asarray(np.load(file, mmap_mode="r" if mapped else None))  # each part of a memmap costs microseconds
-
-
-def save_array(file: Path, array: np.ndarray) -> None:
-    """Write what `load_array` reads; unlike `np.save`, it is not silent about what a full disk does not take.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    with file.open("wb") as written:
-        np.lib.format.write_array_header_1_0(written, np.lib.format.header_data_from_array_1_0(array))
-        written.write(np.ascontiguousarray(array).data)
 
 
 @dataclass(frozen=True)
@@ -74,11 +50,16 @@ class Arrays:
 
 
 class Postings:
-    """Which words stand in which items; immutable."""
+    """Which words stand in which items; immutable.
 
-    def __init__(self, arrays: Arrays, ids: pl.Series) -> None:
+    Args:
+        vocabulary: the words themselves; None: not known, as an older version wrote the postings.
+    """
+
+    def __init__(self, arrays: Arrays, ids: pl.Series, vocabulary: Vocabulary | None) -> None:
         self.arrays = arrays
         self.ids = ids
+        self.vocabulary = vocabulary
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,18 +87,28 @@ class Postings:
             raise ValueError(f"{folder / name}.ids is damaged: {error}") from None
         if len(ids) != len(arrays[-1]):
             raise ValueError(f"{folder / name} holds {len(ids)} ids for {len(arrays[-1])} items")
-        return cls(Arrays(*arrays), ids)
+        return cls(Arrays(*arrays), ids, Vocabulary.open(folder, name))
 
     def write(self, folder: Path, name: str) -> None:
         """Write all of it into a folder."""
         for part in fields(Arrays):
             save_array(folder / f"{name}.{part.name}.npy", getattr(self.arrays, part.name))
         pl.DataFrame([self.ids]).write_ipc(folder / f"{name}.ids")
+        if self.vocabulary is not None:
+            self.vocabulary.write(folder, name)
 
-    @staticmethod
-    def files(name: str) -> list[str]:
+    def files(self, name: str) -> list[str]:
         """The names of the files that `write` writes."""
-        return [f"{name}.ids", *(f"{name}.{part.name}.npy" for part in fields(Arrays))]
+        vocabulary = Vocabulary.files(name) if self.vocabulary is not None else []
+        return [f"{name}.ids", *(f"{name}.{part.name}.npy" for part in fields(Arrays)), *vocabulary]
+
+    def find_similar(self, misspelt: str, edits: int) -> list[str]:
+        """The words of which something is a misspelling by at most so many edits."""
+        return self.vocabulary.find_similar(misspelt, edits) if self.vocabulary is not None else []
+
+    def find_codes(self, part: str, most: int) -> list[str]:
+        """Up to `most` codes that have a part of at least three characters; the likeliest."""
+        return self.vocabulary.find_codes(part, most) if self.vocabulary is not None else []
 
     def find_postings(self, token: int) -> tuple[np.ndarray, np.ndarray]:
         """The items in which a word stands, and how often; both (m,)."""
@@ -180,18 +171,16 @@ class PostingsBuilder:
         self._lengths.extend(lengths)
         self._chunks.append(_Pairs.count(np.array(codes, np.uint64), rows))
 
-    def add_hashes(self, id: str, hashes: Sequence[int]) -> None:
-        """Add one item, whose id must be new, with the hashes of its words."""
-        rows = np.full(len(hashes), len(self._ids), np.int32)
-        self._ids.append(id)
-        self._lengths.append(len(hashes))
-        self._chunks.append(_Pairs.count(np.array(hashes, np.uint64), rows))
+    def build(self, *, vocabulary: bool = True) -> Postings:
+        """All that was added.
 
-    def build(self) -> Postings:
-        """All that was added."""
-        return _assemble(
+        Args:
+            vocabulary: False: no words are suggested, and parts of codes find nothing.
+        """
+        arrays, ids = _assemble(
             _Pairs.concatenate(self._chunks), np.array(self._lengths, np.int32), pl.Series("id", self._ids)
         )
+        return Postings(arrays, ids, Vocabulary.build(self._hashes, _counter(arrays)) if vocabulary else None)
 
 
 def merge_postings(parts: Sequence[tuple[Postings, np.ndarray]]) -> Postings:
@@ -211,11 +200,13 @@ def merge_postings(parts: Sequence[tuple[Postings, np.ndarray]]) -> Postings:
         ids.append(postings.ids.filter(pl.Series(kept)))
         first += int(kept.sum())
     empty = pl.Series("id", [], pl.String)
-    return _assemble(
+    arrays, kept_ids = _assemble(
         _Pairs.concatenate(pairs),
         np.concatenate([np.empty(0, np.int32), *lengths]),
         pl.concat([empty, *ids], rechunk=True),
     )
+    vocabulary = merge_vocabularies([postings.vocabulary for postings, _ in parts], _counter(arrays))
+    return Postings(arrays, kept_ids, vocabulary)
 
 
 @dataclass(frozen=True)
@@ -248,7 +239,7 @@ class _Pairs:
         return cls(tokens[order], rows, np.concatenate([part.counts for part in every])[order])
 
 
-def _assemble(pairs: _Pairs, lengths: np.ndarray, ids: pl.Series) -> Postings:
+def _assemble(pairs: _Pairs, lengths: np.ndarray, ids: pl.Series) -> tuple[Arrays, pl.Series]:
     tokens, starts = np.unique(pairs.tokens, return_index=True)
     hashes = np.array([hash_text(id) for id in ids], np.uint64)
     order = np.argsort(hashes, kind="stable").astype(np.int32)
@@ -261,4 +252,16 @@ def _assemble(pairs: _Pairs, lengths: np.ndarray, ids: pl.Series) -> Postings:
         hashes=hashes[order],
         order=order,
     )
-    return Postings(arrays, ids)
+    return arrays, ids
+
+
+def _counter(arrays: Arrays) -> Callable[[Sequence[str]], np.ndarray]:
+    """Words → (n,) in how many items each stands."""
+
+    def count(words: Sequence[str]) -> np.ndarray:
+        hashes = np.array([hash_text(word) for word in words], np.uint64)
+        places = np.minimum(np.searchsorted(arrays.tokens, hashes), max(len(arrays.tokens) - 1, 0))
+        counts = np.diff(arrays.starts)[places]
+        return np.where(arrays.tokens[places] == hashes, counts, 0)
+
+    return count

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from likewise.catalog.text import fold_case, split_words
+from likewise.catalog.text import find_spaced_words, fold_case, split_words
 
 _LONGEST_CODE = 40  # characters; what is longer is an address or a file name
-_LONGEST_TEXT = 100_000
+LONGEST_TEXT = 100_000
 _LEAST_CODE = 10_000  # a whole number from here on is rather a code than a quantity
 
 # Letters and digits with signs between them; plain words are passed over without a match.
@@ -28,13 +28,35 @@ _DECIMAL = re.compile(r"\d+\.\d+[^\W\d_]*")  # 3.5mm is not 35mm
 
 def lexical_tokens(text: str) -> list[str]:
     """The words of a text, and for its codes the other ways of writing them."""
-    text = text[:_LONGEST_TEXT]
+    text = text[:LONGEST_TEXT]
     return [*split_words(text), *(token for code in _codes(fold_case(text)) for token in code.others)]
 
 
-def whole_codes(text: str) -> set[str]:
-    """Those tokens of a text whose parts are tokens of it, too: where nothing is written so, the parts will do."""
-    return {token for code in _codes(fold_case(text[:_LONGEST_TEXT])) for token in code.wholes}
+def whole_codes(text: str) -> dict[str, frozenset[str]]:
+    """Those tokens of a text whose parts are tokens of it, too, with these parts."""
+    wholes: dict[str, frozenset[str]] = {}
+    for code in _codes(fold_case(text[:LONGEST_TEXT])):
+        for token in code.wholes:
+            wholes[token] = wholes.get(token, frozenset()) | frozenset(code.parts)
+    return wholes
+
+
+def find_plain_words(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where words stand that are no part of a code with a digit: start, end, and the word as a token.
+
+    Scripts without spaces between words are left out.
+
+    Args:
+        text: NFC or NFKC.
+    """
+    codes = [match.span() for match in _COMPOUND.finditer(text) if _DIGIT.search(match[0])]
+    for word in find_spaced_words(text):
+        start, end = word.span()
+        if any(first < end and start < last for first, last in codes):
+            continue
+        tokens = split_words(word[0])
+        if len(tokens) == 1:
+            yield start, end, tokens[0]
 
 
 def searchable_text(fields: Mapping[str, Any]) -> str:
@@ -53,13 +75,15 @@ class _Code:
     Attributes:
         others: tokens that are not among the text's plain words.
         wholes: tokens, of either kind, that have parts.
+        parts: tokens, of either kind, that have none.
     """
 
     others: tuple[str, ...]
     wholes: tuple[str, ...]
+    parts: tuple[str, ...]
 
 
-_NO_CODE = _Code((), ())
+_NO_CODE = _Code((), (), ())
 
 
 def _codes(text: str) -> Iterator[_Code]:
@@ -74,7 +98,8 @@ def _code(compound: str) -> _Code:
     pieces = _PIECES.findall(compound)
     joined = ["".join(pieces)] if len(pieces) > 1 and not _DECIMAL.fullmatch(compound) else []
     runs = {piece: found for piece in pieces if len(found := _RUNS.findall(piece)) > 1}
-    return _Code((*joined, *(run for piece in pieces for run in runs.get(piece, []))), (*joined, *runs))
+    parts = [run for piece in pieces for run in runs.get(piece, [piece])]
+    return _Code((*joined, *(run for piece in pieces for run in runs.get(piece, []))), (*joined, *runs), tuple(parts))
 
 
 def _texts(value: Any) -> Iterator[str]:

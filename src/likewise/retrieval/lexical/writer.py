@@ -2,7 +2,7 @@
 
 words/current                     the name of the version in use (see stores/versions.py)
 words/<version>/words.json        which content of the store it belongs to, and its segments
-words/<version>/<segment>.*       postings (see postings.py), and which of their items are deleted
+words/<version>/<segment>.*       postings (postings.py), their words (vocabulary.py), and which items are deleted
 
 A version shares the files of postings with the one before it, so a small change writes little. It only suggests
 items; whether one is there, and what it says, is always asked of the store.
@@ -22,8 +22,9 @@ import polars as pl
 from filelock import Timeout
 
 from likewise.files import DamageError, cannot_write
-from likewise.retrieval.lexical.bm25 import BM25Index, Segment
+from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.postings import Postings, PostingsBuilder, merge_postings
+from likewise.retrieval.lexical.segment import Segment
 from likewise.retrieval.lexical.tokenizing import lexical_tokens, searchable_text
 from likewise.stores.current_collection import CurrentCollection
 from likewise.stores.versions import current_version, new_version
@@ -109,6 +110,11 @@ class LexicalDraft:
         alive = sum(int(np.count_nonzero(alive)) for alive in self._alive)
         return alive + len(self._new) + len(self._caught_up)
 
+    @property
+    def has_vocabulary(self) -> bool:
+        """Whether the words of all items are known as such; an older version kept their hashes only."""
+        return all(_on_disk(part).vocabulary is not None for part in self.before.parts)
+
     def clear(self) -> None:
         """Remove every item."""
         for alive in self._alive:
@@ -141,9 +147,9 @@ class LexicalDraft:
             if part.name in known:
                 alive &= known[part.name]
 
-    def add_hashes(self, id: str, hashes: Sequence[int]) -> None:
-        """Add an item, which no segment holds, by the hashes of its words; each id once in all calls."""
-        self._new.add_hashes(id, hashes)
+    def add_words(self, ids: Sequence[str], words: Sequence[Sequence[str]]) -> None:
+        """Add items, which no segment holds, by their words; each id once in all calls."""
+        self._new.add(ids, words)
 
     def retain(self, ids: set[str]) -> None:
         """Remove the items of the version before that are none of these."""
@@ -173,7 +179,7 @@ class LexicalDraft:
         known = {part.name for part in self.before.parts}
         for part in parts:
             if part.name in known and self._folder is not None:
-                for file in Postings.files(part.name):
+                for file in _on_disk(part).files(part.name):
                     _share(self._folder / file, folder / file)
             else:
                 _on_disk(part).write(folder, part.name)

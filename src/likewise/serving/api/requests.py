@@ -147,11 +147,12 @@ def build_search(asked: SearchRequest, limits: Limits, uploads: list[PictureSour
         diversity=asked.diversity,
         boost=asked.boost,
         facet=asked.facets,
+        explain=asked.explain,
     )
 
 
 def _build_hybrid(settings: HybridSettings) -> Hybrid:
-    return Hybrid(settings.fusion, settings.words_weight)
+    return Hybrid(settings.fusion, settings.words_weight, settings.correct)
 
 
 def _terms(given: Any) -> list[Any]:

@@ -36,6 +36,7 @@ _THUMBNAIL = "/v1/items/sku-1001/thumbnail?picture=5e884898da28047151d0e56f8dc62
 _SEARCH_ANSWER = {
     "hits": [{"id": "sku-1001", "score": 0.61, "fields": _FIELDS, "thumbnail": _THUMBNAIL}],
     "facets": {"brand": [{"value": "Acme", "count": 12}]},
+    "did_you_mean": [{"given": "red shrit", "searched": "red shirt"}],
     "took_ms": {"encode": 4.1, "search": 0.9, "fetch": 0.3, "total": 5.5},
     "index": {"version": "3f9a2c41d0b84e7f", "model": "0f1e2d3c4b5a6978", "items": 1900},
 }
@@ -67,6 +68,7 @@ class HybridSettings(_Strict):
 
     fusion: Literal["weights", "ranks"] = "weights"
     words_weight: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.6
+    correct: bool = Field(default=True, description="search by words of the catalogue in place of misspelt ones")
 
 
 Words = Text | WeightedText
@@ -119,6 +121,7 @@ class SearchRequest(_Strict):
     fields: list[ColumnName] | None = Field(
         default=None, max_length=200, description="columns that hits come with; all by default"
     )
+    explain: bool = Field(default=False, description="say which fields, words and boosts each score comes from")
 
 
 class BatchRequest(_Strict):
@@ -131,6 +134,21 @@ class BatchRequest(_Strict):
     searches: list[SearchRequest] = Field(min_length=1, max_length=MOST_SEARCHES)
 
 
+class TermShare(BaseModel):
+    """The share of a word in a score."""
+
+    term: str
+    share: float
+
+
+class ExplanationAnswer(BaseModel):
+    """The shares that add up to a score."""
+
+    fields: dict[str, float] = Field(description="of the item's fields (Shapley values)")
+    terms: list[TermShare] | None = Field(default=None, description="of the words that keyword search has found")
+    boost: float | None = Field(default=None, description="what the boost has added")
+
+
 class HitAnswer(BaseModel):
     """An item that answers a search."""
 
@@ -138,6 +156,7 @@ class HitAnswer(BaseModel):
     score: float = Field(description="cosine in [-1, 1], plus the boost; in [0, 1] for a hybrid search")
     fields: dict[str, Any] = Field(description="the columns of the item")
     thumbnail: str | None = Field(default=None, description="path of a small picture; null where it has none")
+    explanation: ExplanationAnswer | None = Field(default=None, description="only if it was asked for")
 
 
 class FacetCount(BaseModel):
@@ -155,6 +174,13 @@ class IndexState(BaseModel):
     items: int
 
 
+class CorrectionAnswer(BaseModel):
+    """A text that was corrected; `hybrid: {"correct": false}` searches for it as it is."""
+
+    given: str = Field(description="as it was typed")
+    searched: str = Field(description="what was searched for")
+
+
 class SearchAnswer(BaseModel):
     """The hits of a search."""
 
@@ -162,6 +188,9 @@ class SearchAnswer(BaseModel):
 
     hits: list[HitAnswer]
     facets: dict[str, list[FacetCount]] = Field(default={}, description="by column, the most frequent first")
+    did_you_mean: list[CorrectionAnswer] = Field(
+        default=[], description="texts that were searched for by other words, as the catalogue does not know theirs"
+    )
     took_ms: dict[str, float] = Field(description="milliseconds of encode, search, fetch and total")
     index: IndexState
 

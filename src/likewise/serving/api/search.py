@@ -1,6 +1,7 @@
 """Searching: one query, several at once, items like another, completions."""
 
 import asyncio
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from typing import Annotated, Any
@@ -117,6 +118,7 @@ def describe_hits(service: SearchService, hits: Hits, fields: list[str] | None) 
     return {
         "hits": [_describe_hit(hit, shown) for hit in hits],
         "facets": {column: _list_counts(counts) for column, counts in hits.facets.items()},
+        "did_you_mean": [asdict(correction) for correction in hits.did_you_mean],
         "took_ms": {stage: round(seconds * 1000, 3) for stage, seconds in hits.took.items()},
         "index": describe_index(service.index),
     }
@@ -130,6 +132,8 @@ def _describe_hit(hit: Hit, shown: set[str] | None) -> dict[str, Any]:
     item = describe_item(hit)
     if shown is not None:
         item["fields"] = {name: value for name, value in item["fields"].items() if name in shown}
+    if hit.explanation is not None:
+        item["explanation"] = hit.explanation.to_json()
     return {"id": hit.id, "score": round(hit.score, 6), **item}
 
 

@@ -6,16 +6,17 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from likewise.retrieval.items import Hit, Item
+from likewise.retrieval.items import Correction, Hit, Item
 
 _TITLE_LENGTH = 200  # characters
 _VALUE_LENGTH = 20_000  # a cell may hold far more than anybody reads
 
 
-def results_html(heading: str, hits: Sequence[Hit]) -> str:
-    """A heading and one card for each hit."""
+def results_html(heading: str, hits: Sequence[Hit], corrections: Sequence[Correction] = ()) -> str:
+    """A heading, what was searched for in place of misspelt words, and one card for each hit."""
     cards = "".join(_card(hit) for hit in hits)
-    return f'<h2 class="heading" role="status">{escape(heading)}</h2><ul class="cards">{cards}</ul>'
+    corrected = "".join(_correction(correction) for correction in corrections)
+    return f'<h2 class="heading" role="status">{escape(heading)}</h2>{corrected}<ul class="cards">{cards}</ul>'
 
 
 def notice_html(sentence: str, kind: str = "hint") -> str:
@@ -51,8 +52,20 @@ def choose_title(item: Item | Hit) -> str:
     for text in (item.fields.get("title"), item.fields.get("description"), item.id):
         words = " ".join(str(text).split()) if text else ""
         if words:
-            return words if len(words) <= _TITLE_LENGTH else f"{words[:_TITLE_LENGTH]}…"
+            return _cut(words)
     return "Untitled"
+
+
+def _correction(correction: Correction) -> str:
+    given, searched = (escape(_cut(text)) for text in (correction.given, correction.searched))
+    return (
+        f'<p class="corrected" role="status">Showing results for <strong>{searched}</strong>. '
+        f'<button type="button" data-exact>Search instead for {given}</button></p>'
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TITLE_LENGTH else f"{text[:_TITLE_LENGTH]}…"
 
 
 def _card(hit: Hit) -> str:

@@ -18,11 +18,13 @@ const showDetails = async (card) => {
 };
 
 element.addEventListener("click", (event) => {
-  const pressed = event.target.closest("[data-open], [data-like], [data-close]");
+  const pressed = event.target.closest("[data-open], [data-like], [data-close], [data-exact]");
   if (event.target === dialog || pressed?.hasAttribute("data-close")) {
     dialog.close();
   } else if (pressed?.hasAttribute("data-open")) {
     showDetails(pressed.closest("[data-id]"));
+  } else if (pressed?.hasAttribute("data-exact")) {
+    trigger("retry", {});
   } else if (pressed?.hasAttribute("data-like")) {
     dialog.close();
     trigger("like", { id: pressed.closest("[data-id]").dataset.id });

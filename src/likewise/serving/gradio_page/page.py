@@ -16,7 +16,8 @@ from likewise.catalog.report import describe_picture_cause
 from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
-from likewise.retrieval.items import Hit, Item
+from likewise.retrieval.hybrid import Hybrid
+from likewise.retrieval.items import Hit, Hits, Item
 from likewise.serving.gradio_page.cards import choose_title, details_html, notice_html, results_html
 
 _HERE = Path(__file__).parent
@@ -42,7 +43,7 @@ class Searchable(Protocol):
         image: Path | None = None,
         image_weight: float = 0.5,
         where: str | None = None,
-        hybrid: bool = False,
+        hybrid: bool | Hybrid = False,
         k: int = 10,
     ) -> list[Hit]: ...
 
@@ -181,6 +182,7 @@ def create_page(
         gr.on(asked, answers.search, query, [results, picture], **quick)
         for chip in chips:
             chip.click(answers.example, [chip, k, where, hybrid], [text, picture, results], **quick)
+        results.retry(answers.search_exactly, query, [results, picture], **quick)
         results.like(answers.similar, [k, where], results, **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
@@ -207,7 +209,15 @@ class Answers:
         self._index = index
 
     def search(
-        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
+        self,
+        text: Any,
+        picture: Any,
+        weight: Any,
+        k: Any,
+        where: Any = None,
+        hybrid: Any = False,
+        *,
+        correct: bool = True,
     ) -> tuple[str, Any]:
         """Results for the words and the uploaded picture; one that cannot be used is taken off the page.
 
@@ -218,6 +228,7 @@ class Answers:
             k: the number of results; beyond what the page offers, the nearest number that it does.
             where: a filter; blank for none.
             hybrid: look for the very words, too, if there are any.
+            correct: search by words of the catalogue in place of misspelt ones.
         """
         try:
             words = _read_text(text, "query").strip()
@@ -236,7 +247,7 @@ class Answers:
                     image=file,
                     image_weight=share,
                     where=condition if condition.strip() else None,
-                    hybrid=bool(hybrid) and bool(words),
+                    hybrid=Hybrid(correct=correct) if hybrid and words else False,
                     k=number,
                 ),
                 _description(words, file is not None, condition),
@@ -244,6 +255,12 @@ class Answers:
         except PictureError as error:
             return notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"), None
         return shown, gr.skip()
+
+    def search_exactly(
+        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
+    ) -> tuple[str, Any]:
+        """Results for the words as they were typed."""
+        return self.search(text, picture, weight, k, where, hybrid, correct=False)
 
     def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False) -> tuple[Any, None, str]:
         """Results for an example, which takes the place of the words and the picture."""
@@ -278,7 +295,8 @@ class Answers:
         if not hits:
             return notice_html(f"Nothing found: there are no other items to show ({what}).")
         number = "1 result" if len(hits) == 1 else f"{len(hits)} results"
-        return results_html(f"{number}: {what} · {(perf_counter() - started) * 1000:.0f} ms", hits)
+        heading = f"{number}: {what} · {(perf_counter() - started) * 1000:.0f} ms"
+        return results_html(heading, hits, hits.did_you_mean if isinstance(hits, Hits) else ())
 
 
 def _read_text(value: Any, name: str) -> str:

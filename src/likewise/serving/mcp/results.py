@@ -57,6 +57,9 @@ class SearchResult(Result):
     facets: dict[str, list[ValueCount]] = Field(
         default_factory=dict, description="Value counts among the best 1,000 items."
     )
+    searched_for: str | None = Field(
+        None, description="What was searched for in place of misspelt words; null where the query was taken as it is."
+    )
 
 
 class ItemResult(Result):
@@ -85,7 +88,8 @@ def show_hits(hits: Hits, count: int, thumbnails: Thumbnails) -> CallToolResult:
         for hit in hits
     ]
     facets = {clean(column, _LONGEST_VALUE): _list_counts(values, 20) for column, values in hits.facets.items()}
-    return _build(SearchResult(hits=shown, facets=facets), _pictures(hits[:count], thumbnails))
+    searched = clean(hits.did_you_mean[0].searched, _LONGEST_VALUE) if hits.did_you_mean else None
+    return _build(SearchResult(hits=shown, facets=facets, searched_for=searched), _pictures(hits[:count], thumbnails))
 
 
 def show_item(item: Item, thumbnails: Thumbnails) -> CallToolResult:

@@ -1,0 +1,162 @@
+"""Explanations: exact Shapley values of fields, shares of words and boosts, which add up to the score."""
+
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from retrieval.fakes import FakeModel, catalog_of, save_picture
+from retrieval.shop_catalogue import write_shop, write_untrained_run
+
+from likewise.catalog.catalog import Catalog
+from likewise.errors import UserError
+from likewise.model.model import Model
+from likewise.retrieval import candidates, search
+from likewise.retrieval.explanation import compute_shapley_values
+from likewise.retrieval.hybrid import Hybrid
+from likewise.retrieval.index import Index
+from likewise.retrieval.items import Hit
+
+
+@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.floats(-1, 1), min_size=2**n, max_size=2**n)))
+def test_shapley_values_are_the_averages_over_all_orders(worths: list[float]) -> None:
+    members = len(worths).bit_length() - 1
+    expected = np.zeros(members)
+    orders = list(permutations(range(members)))
+    for order in orders:
+        there = 0
+        for member in order:
+            expected[member] += (worths[there | 1 << member] - worths[there]) / len(orders)
+            there |= 1 << member
+    values = compute_shapley_values(np.array([worths]))[0]
+    np.testing.assert_allclose(values, expected, atol=1e-9)
+    assert values.sum() == pytest.approx(worths[-1] - worths[0], abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder)
+    return write_untrained_run(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Model:
+    return Model.load(run, "cpu")
+
+
+@pytest.fixture(scope="module")
+def index(run: Path, model: Model) -> Index:
+    return Index.build(model, Catalog.read(run.parent / "products.csv", cache=run.parent / "cache"))
+
+
+def add_up(hit: Hit) -> float:
+    why = hit.explanation
+    return sum(why.fields.values()) + sum((why.terms or {}).values()) + (why.boost or 0.0)
+
+
+QUERIES = {
+    "words": {"text": "red circle"},
+    "a picture": {"image": "photo.jpg"},
+    "both, and what is not wanted": {"text": "shirt", "image": "photo.jpg", "minus": "leather^2"},
+    "an item": {"like": "sku-1003"},
+    "hybrid": {"text": "red circle shirt XJ-917B", "hybrid": True},
+    "hybrid by ranks": {"text": "red XJ-917B", "hybrid": Hybrid("ranks")},
+    "hybrid without words that are there": {"text": "xyzzyx", "hybrid": Hybrid(correct=False)},
+    "only words": {"text": "red circle", "hybrid": Hybrid(words=1.0)},
+    "a boost": {"text": "red", "boost": "popularity * 0.1 - stock"},
+    "a boost of a hybrid search": {"text": "red 917", "hybrid": True, "boost": "popularity / 7", "diversity": 0.3},
+}
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+def test_shares_add_up_to_the_score(index: Index, run: Path, query: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    hits = index.search(**query, k=12, offset=3, explain=True)
+    assert [(hit.id, hit.score) for hit in hits] == [
+        (hit.id, hit.score) for hit in index.search(**query, k=12, offset=3)
+    ]
+    for hit in hits:
+        assert add_up(hit) == pytest.approx(hit.score, abs=1e-4)
+        assert set(hit.explanation.fields) == {"title", "description", "image"}
+        assert (hit.explanation.terms is None) == ("hybrid" not in query)
+        assert (hit.explanation.boost is None) == ("boost" not in query)
+
+
+def test_shares_of_fields_are_those_of_the_model_itself(index: Index, model: Model) -> None:
+    """By encoding the item again through each subset of its fields."""
+    catalog = Catalog.read(Path(index.item("sku-1007").picture.path).parent / "products.csv")
+    (hit,) = [hit for hit in index.search("red circle", k=30, explain=True) if hit.id == "sku-1007"]
+    row = catalog.ids.index("sku-1007")
+    query = model.encode_queries(["red circle"])[0]
+    fields = ("title", "description", "image")
+    worths = [0.0] + [
+        float(
+            model.encode_items(catalog.select([row]), [name for bit, name in enumerate(fields) if subset >> bit & 1])[0]
+            @ query
+        )
+        for subset in range(1, 8)
+    ]
+    expected = compute_shapley_values(np.array([worths]))[0]
+    found = [hit.explanation.fields[name] for name in fields]
+    np.testing.assert_allclose(found, expected, atol=2e-3)  # half precision
+
+
+def test_words_that_an_item_has_get_their_share(index: Index) -> None:
+    hit = index.search("shirt XJ-901B", hybrid=True, k=1, explain=True)[0]
+    assert hit.id == "sku-1001"
+    terms = hit.explanation.terms
+    assert terms["xj901b"] > terms["shirt"] > 0
+    assert sum(terms.values()) <= 0.6 + 1e-6
+    assert hit.explanation.to_json()["terms"][0]["term"] in {"xj901b", "901b", "901"}
+
+
+class AveragingModel(FakeModel):
+    """Fuses the fields of an item as its items were fused."""
+
+    def fuse_fields(self, vectors: np.ndarray, fields: Sequence[str]) -> np.ndarray:
+        sums = np.nansum(vectors, axis=1)
+        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+
+
+def test_only_fields_that_an_item_has_get_a_share(tmp_path: Path) -> None:
+    catalog = catalog_of("red hat", "red shoe", None)
+    catalog.pictures = [
+        (),
+        (save_picture(tmp_path / "red.png", (255, 0, 0)),),
+        (save_picture(tmp_path / "b.png", (0, 0, 255)),),
+    ]
+    hits = {hit.id: hit for hit in Index.build(AveragingModel(), catalog).search("red hat", explain=True)}
+    assert set(hits["0"].explanation.fields) == {"title"}
+    assert hits["0"].explanation.fields["title"] == pytest.approx(1.0, abs=1e-3)
+    assert set(hits["1"].explanation.fields) == {"title", "image"}
+    assert set(hits["2"].explanation.fields) == {"image"}
+    assert all(add_up(hit) == pytest.approx(hit.score, abs=1e-4) for hit in hits.values())
+
+
+def test_pages_further_down_add_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK", 5)
+    monkeypatch.setattr(candidates, "_FEW", 3)
+    index = Index.build(AveragingModel(), catalog_of(*(f"red hat number{row}" for row in range(40))))
+    for by in ("weights", "ranks"):
+        hits = index.search("red number7", hybrid=Hybrid(by), k=30, offset=5, explain=True)
+        assert len(hits) == 30
+        assert all(add_up(hit) == pytest.approx(hit.score, abs=1e-4) for hit in hits)
+
+
+def test_an_index_of_fewer_dimensions_is_explained(run: Path, model: Model) -> None:
+    catalog = Catalog.read(run.parent / "products.csv", cache=run.parent / "cache")
+    for hit in Index.build(model, catalog, dim=16).search("red circle", explain=True):
+        assert add_up(hit) == pytest.approx(hit.score, abs=1e-4)
+
+
+def test_without_field_vectors_or_a_fusion_there_is_one_sentence() -> None:
+    catalog = catalog_of("red hat")
+    with pytest.raises(UserError, match="keeps no field vectors to explain with: build it again without"):
+        Index.build(AveragingModel(), catalog, field_vectors=False).search("red", explain=True)
+    with pytest.raises(UserError, match="makes no item of single fields"):
+        Index.build(FakeModel(), catalog).search("red", explain=True)
+    assert Index.build(AveragingModel(), catalog).search("red", where="title == 'x'", explain=True) == []
