@@ -63,11 +63,11 @@ def test_the_defaults_beat_the_untrained_model(trained: RunMetrics) -> None:
     assert comparison is not None
     assert comparison.verdict != "worse"
     for subset in comparison.subsets:
-        untrained = subset.system("untrained").metrics["recall@10"].mean
+        untrained = subset.system("zero-shot").metrics["recall@10"].mean
         if subset.subset in ("all", "text"):  # where two epochs can only keep what the encoder knows
             assert subset.trained.metrics["recall@10"].mean >= untrained - 0.02
         else:
-            assert subset.trained.metrics["recall@10"].mean > untrained + 0.2
+            assert subset.trained.metrics["recall@10"].mean > untrained + 0.1
 
 
 def test_the_file_opens_without_trust_and_carries_the_items(trained: RunMetrics, folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import resvg_py
 from cli.commands import run_command
 
+from likewise.evaluation.evaluate import create_untrained
 from likewise.model.model import Model
 from likewise.retrieval.index import Index
 
@@ -52,3 +53,4 @@ def test_a_run_from_before_there_were_class_names_opens_as_it_was(tmp_path):
     opened = Model.load(tmp_path / "old", "cpu")
     assert opened.fingerprint == before.fingerprint
     assert opened.encoder("image").classes == 0 and opened.network.class_names is None
+    assert create_untrained(opened).fingerprint == before.fingerprint  # what its baselines are measured with

@@ -72,7 +72,7 @@ def test_the_embedded_encoders_see_more_patches(name, side, grid):
     encoder, usual = load_encoder(name, "image", resolution=side), load_encoder(name, "image")
     assert (encoder.grid, encoder.minimum_side) == (grid, side)
     features = encode(encoder)
-    assert features.shape == (4, grid[0] * grid[1], usual.width)
+    assert features.shape == (4, encoder.prefix + grid[0] * grid[1], usual.width)
     alike = torch.cosine_similarity(encoder.pool(features), usual.pool(encode(usual)))
     assert alike.min() > 0.7  # the same weights look at the same pictures
 

@@ -44,7 +44,7 @@ def test_its_figures_say_that_nothing_was_trained(run, tmp_path, monkeypatch):
     task = TaskOptions(catalog, model.fields).build()
     evaluation = evaluate_run(run, model, task)
     assert [system.name for system in evaluation.comparison.subsets[0].systems] == ["untrained", "BM25"]
-    assert evaluation.comparison.sentence.startswith("Verdict: nothing was trained; the model as it comes is ")
+    assert evaluation.comparison.sentence.startswith("Verdict (nothing was trained): ")
     assert evaluation.comparison.training_sentence is None
     assert set(json.loads(json.dumps(evaluation.as_dict()))["baselines"]) == {"BM25"}
     report = write_evaluation(tmp_path / "report.html", run, model, evaluation).read_text()

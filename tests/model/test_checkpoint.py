@@ -144,7 +144,7 @@ def one_sentence(error):
 
 
 def test_a_folder_without_a_model_says_how_to_get_one(tmp_path):
-    with pytest.raises(UserError, match=r"no trained model.*likewise train") as error:
+    with pytest.raises(UserError, match=r"no model .*likewise train.*likewise new") as error:
         Model.load(tmp_path)
     one_sentence(error)
 

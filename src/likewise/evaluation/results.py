@@ -90,8 +90,8 @@ class Comparison(Result):
     @property
     def sentence(self) -> str:
         """The verdict with its figures, in one line."""
-        untrained = "" if self.is_trained else "nothing was trained; the model as it comes is "
-        return f"Verdict: {untrained}{self.sentence_on(self.subsets[0])}"
+        untrained = "" if self.is_trained else " (nothing was trained)"
+        return f"Verdict{untrained}: {self.sentence_on(self.subsets[0])}"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
