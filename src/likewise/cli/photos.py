@@ -1,6 +1,7 @@
 """The command that goes from a folder of pictures to a search page."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,9 @@ def photos(
     check
         Start, request the page once, and exit.
     """
+    # Threads that spin while they wait take the cores of a busy machine from each other; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from likewise.catalog.catalog import default_cache
     from likewise.config import find_preset
     from likewise.model.run_folder import WEIGHTS
