@@ -64,6 +64,21 @@ def test_a_part_that_very_many_codes_have_finds_some_of_them(tmp_path: Path, mon
     assert index.current().match([("tem000", 1.0)]).count == 20
 
 
+def test_codes_of_deleted_items_take_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25, "_MOST_CODES", 5)
+    items = {f"{number}": f"lamp z{number}" for number in range(1000, 1012)}
+    index, gone = LexicalIndex(tmp_path / "changed"), [str(number) for number in range(1000, 1005)]
+    write(index, items)
+    write(index, {"new": "vase z10000"}, removed=tuple(gone[:2]))
+    write(index, {}, removed=tuple(gone[2:]))
+    at_once = LexicalIndex(tmp_path / "at once")
+    write(at_once, {id: text for id, text in items.items() if id not in gone} | {"new": "vase z10000"})
+    ids = [str(number) for number in range(1005, 1012)]
+    of_both = [words.current().match([("z10", 1.0)]).scores(ids).tolist() for words in (index, at_once)]
+    assert of_both[0] == pytest.approx(of_both[1], rel=1e-5)
+    assert of_both[0][0] > of_both[0][-1], "five are found, by the whole and not only by its first letter"
+
+
 def test_the_shares_of_words_add_up_to_the_scores(words: BM25Index) -> None:
     matches = words.match([("lamp 102 vase", 1.0), ("bowl", -1.0)])
     ids = ["a", "b", "c", "d", "g", "unknown"]

@@ -91,7 +91,9 @@ def test_changes_at_the_same_time_wait_for_each_other_or_say_so(tmp_path: Path) 
     assert found(LexicalIndex(tmp_path), "red") == sorted(["first", *map(str, range(6))])
 
 
-@pytest.mark.parametrize("pattern", ["words.json", "*.rows.npy", "*.ids", "*.dead.npy"])
+@pytest.mark.parametrize(
+    "pattern", ["words.json", "*.rows.npy", "*.ids", "*.dead.npy", "*.terms", "*.keys.npy", "*.entries.npy"]
+)
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
 def test_damaged_words_count_as_none(tmp_path: Path, pattern: str, content: bytes | None) -> None:
     write(LexicalIndex(tmp_path), {"a": "red"})

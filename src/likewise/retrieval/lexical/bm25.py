@@ -26,6 +26,7 @@ from likewise.retrieval.lexical.vocabulary import MOST_EDITS, choose_codes, is_c
 _K1, _B = 1.2, 0.75
 _CODE_BEGINS, _CODE_HAS = 0.5, 0.3  # what a part of a code counts, compared with the whole code
 _MOST_CODES = 100  # that one part may find
+_MOST_LOOKED_UP = 1_000  # codes of a segment of which these are chosen
 _LEAST_LETTERS = {1: 3, 2: 6}  # of a misspelt word that is so many edits away
 _NOTES = "words.json"
 
@@ -214,11 +215,17 @@ class BM25Index:
 
         A code that begins with it counts more than one that has it anywhere else; both less than the code itself.
         """
-        codes = {code for segment in self.parts for code in segment.postings.find_codes(part, _MOST_CODES + 1)}
-        chosen = choose_codes(part, codes - {part}, _MOST_CODES)
+        codes = {code for segment in self.parts for code in segment.postings.find_codes(part, _MOST_LOOKED_UP)}
+        located: dict[str, list[_Found]] = {}
+        for code in choose_codes(part, codes - {part}, len(codes)):
+            items = self._find(code)
+            if self._count_alive(items):  # of deleted items alone, it would take the place of another
+                located[code] = items
+            if len(located) == _MOST_CODES:
+                break
         known, found = list(exact), {}
         for share, begins in ((_CODE_BEGINS, True), (_CODE_HAS, False)):
-            lists = [self._find(code) for code in chosen if code.startswith(part) is begins]
+            lists = [items for code, items in located.items() if code.startswith(part) is begins]
             places = []
             for place, (rows, _) in enumerate(known):
                 every = np.concatenate([_NOWHERE[0], *(of_parts[place][0] for of_parts in lists)])
