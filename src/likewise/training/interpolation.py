@@ -49,6 +49,12 @@ def interpolate(
     )
 
 
+def move_weights(network: Network, before: Mapping[str, Tensor], alpha: float) -> None:
+    """Set the weights to the point between `before`, which `copy_weights` copied, and now: 0 is before, 1 is now."""
+    weights = dict(network.named_parameters())
+    _set(weights, before, {name: weights[name].detach().clone() for name in before}, alpha)
+
+
 @torch.no_grad()
 def _set(
     weights: Mapping[str, Tensor], before: Mapping[str, Tensor], after: Mapping[str, Tensor], alpha: float

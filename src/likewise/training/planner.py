@@ -39,6 +39,7 @@ _FORMAT = 1
 _SECONDS_AN_ITEM = {"quick": 0.03, "standard": 0.3}  # of training past encoding: 1 and 10 minutes for 2,000 items
 _LEAST_SECONDS = {"quick": 30.0, "standard": 120.0}
 _MOST_FOR_HEADS = 0.25  # of the time
+_SHARE_OF_TWO_FITS = 0.45  # of the time, where the model is fitted again on all rows
 _SHARE_OF_ONE_FIT = 0.15  # of the time, where folds and a refit train like the first fit
 _MOST_EPOCHS = 60
 _KEPT_FOR_THE_END = 0.08  # of the time, for the evaluation and the report
@@ -56,11 +57,18 @@ class Stage:
         name: in the report and the progress bar; empty where there is only one.
         config: how it trains, filled in.
         until_minute: of the training, past which no epoch may end if it takes as long as the one before it.
+        stop_after: as many epochs, of a schedule that is as long as before; None: all of it.
     """
 
     name: str
     config: TrainConfig
     until_minute: float = math.inf
+    stop_after: int | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many there are at most."""
+        return self.config.total_epochs if self.stop_after is None else min(self.stop_after, self.config.total_epochs)
 
 
 @dataclass(frozen=True)
@@ -111,16 +119,17 @@ def _plan(context: TrainingContext, effort: Effort, elapsed: float) -> list[Stag
         seconds = max(_LEAST_SECONDS[effort], _SECONDS_AN_ITEM[effort] * rows)
     if context.stacked:
         return [Stage("heads", config, until_minute=seconds * _SHARE_OF_ONE_FIT / 60)]
-    heads = Stage("heads", config, until_minute=seconds * (1.0 if effort == "quick" else _MOST_FOR_HEADS) / 60)
+    for_heads = _MOST_FOR_HEADS if effort != "quick" else _SHARE_OF_TWO_FITS if context.refits else 1.0
+    heads = Stage("heads", config, until_minute=seconds * for_heads / 60)
     if effort == "quick":
         return [heads]
     started = time.monotonic()
-    for_heads = min(_estimate_seconds(context, heads), 60 * heads.until_minute)
-    chosen = choose_affordable_cut(context, seconds - for_heads)
+    needed = min(_estimate_seconds(context, heads), 60 * heads.until_minute)
+    chosen = choose_affordable_cut(context, seconds - needed)
     seconds -= time.monotonic() - started
     if chosen is None:
         return [dataclasses.replace(heads, until_minute=seconds / 60)]
-    return [heads, _plan_blocks(context, chosen, seconds, for_heads)]
+    return [heads, _plan_blocks(context, chosen, seconds, needed)]
 
 
 def _estimate_seconds(context: TrainingContext, heads: Stage) -> float:

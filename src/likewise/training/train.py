@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -41,14 +40,13 @@ from likewise.model.matryoshka import build_variants
 from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
-from likewise.seeds import Stream, random_stream
 from likewise.training import resume
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
-from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
+from likewise.training.hard_negatives import build_mining, draw_suspects, find_suspects
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.left_out import StartFit
@@ -56,6 +54,7 @@ from likewise.training.loop import fit, restore_weights
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
+from likewise.training.refit import Choices, name_start, refit_heads
 from likewise.training.stacking import (
     Stacking,
     build_left_out_towers,
@@ -227,7 +226,7 @@ def _train_stacked(
             train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run, log)
     stacking.stack(context, fits)
     network.eval()
-    refit = partial(_refit, context, stage, stacking, untrained) if context.config.refit else None
+    refit = partial(_refit, context, stage, stacking, untrained) if context.refits else None
     return _Trained(context.cached, baselines, stacking.threshold, validation=stacking.validation, refit=refit)
 
 
@@ -243,7 +242,7 @@ def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained
         The number of rows that it was fitted on.
     """
     network = context.model.network
-    rows = context.split.train if context.config.split else np.union1d(context.split.train, context.split.test)
+    rows = context.split.unreserved
     if len(rows) == len(context.data.rows):
         return len(rows)
     data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
@@ -279,7 +278,7 @@ def _train_staged(
     log: Callable[[dict[str, object]], None],
 ) -> _Trained:
     """Train stage after stage from a closed form; validation rows choose checkpoints and the interpolation."""
-    model, processes = context.model, context.processes
+    model, processes, untrained = context.model, context.processes, context.model.network.copy_heads()
     validation = _build_task(context, context.split.validation)
     with clock.stage("baselines"):
         closed_forms: ClosedForms = {}
@@ -288,11 +287,12 @@ def _train_staged(
             regressions = collect_regressions(network, context.cached, context.data, context.config.seed)
             closed_forms = fit_closed_forms(regressions, context.config.seed)
         baselines = _measure_baselines(context, test, closed_forms)
-        _initialise(context, closed_forms, validation)
+        start = _initialise(context, closed_forms, validation)
         _measure_start(context, test, baselines)
     before = copy_weights(model.network)
     features: Features = context.cached
-    for number, stage in enumerate(plan_stages(context, clock)):
+    stages = plan_stages(context, clock)
+    for number, stage in enumerate(stages):
         with clock.stage("encoding"), processes.one_after_the_other():
             features = cut_encoders(model, context.catalog, context.texts, context.cached, stage.config)
         if number < state.stage:
@@ -305,7 +305,11 @@ def _train_staged(
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
-    return _Trained(features, baselines, threshold, frontier)
+    refit = None
+    if context.refits:
+        [stage], alpha = stages, 1.0 if frontier is None else frontier.chosen
+        refit = partial(refit_heads, context, stage, Choices(start, state.best_epoch, alpha), untrained)
+    return _Trained(features, baselines, threshold, frontier, refit=refit)
 
 
 def _build_task(context: TrainingContext, rows: Rows) -> HeldOutTask:
@@ -329,8 +333,12 @@ def _measure_baselines(context: TrainingContext, test: HeldOutTask, closed_forms
     return measure_baselines(test.subsets, network, embed, test.task.fields, closed_forms)
 
 
-def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation: HeldOutTask) -> None:
-    """Initialise the heads of the untrained network in closed form, and keep all closed forms in the run."""
+def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation: HeldOutTask) -> dict[str, str]:
+    """Initialise the heads of the untrained network in closed form, and keep all closed forms in the run.
+
+    Returns:
+        The name of the closed form that a field starts from, by field.
+    """
     network, start = context.model.network, dict[str, PictureMap | KernelMap]()
     if context.processes.leads:
         if not network.aligned:
@@ -338,8 +346,10 @@ def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation:
             validate = _build_validation(context, context.cached, validation)
             start = initialise_heads(network, closed_forms, (lambda: validate().mean) if kernels else None)
         save_closed_forms(context.run, {**closed_forms, START: start})
-    for field, base in context.processes.from_leader(start).items():
+    chosen: dict[str, PictureMap | KernelMap] = context.processes.from_leader(start)
+    for field, base in chosen.items():
         network.set_base_map(field, base)
+    return name_start(chosen)
 
 
 def _fit_stage(
@@ -362,23 +372,9 @@ def _fit_stage(
         state,
         lambda: context.processes.from_leader(validate()).flat,
         log=log,
-        mine=_build_mining(context, features, stage) if stage.config.hard_negatives else None,
+        mine=build_mining(context.processes, context.model.network, features, context.data, stage.config),
         keep=lambda: build_saved_model(context.model).save(context.run),
     )
-
-
-def _build_mining(context: TrainingContext, features: Features, stage: Stage) -> Callable[[], Rows]:
-    """A function that finds the hard negatives of the network as it is when it is called."""
-
-    def neighbours() -> Rows:
-        rng = random_stream(stage.config.seed, Stream.HARD_NEGATIVES)
-        mined = None
-        if context.processes.leads:
-            count = stage.config.hard_negatives
-            mined = mine_hard_negatives(context.model.network, features, context.data, count, rng).neighbours
-        return np.asarray(context.processes.from_leader(mined))
-
-    return neighbours
 
 
 def _build_validation(
