@@ -3,6 +3,8 @@
 OpenMoji and the stamps are cross-validated: five folds by identity, so that every row is a test row once. Grocery has
 its publishers' split. Systems: likewise at its defaults, at --effort standard, and its start alone;
 sentence-transformers and a two-tower model in the manner of CLIP; BM25; the untrained model; ridge and kernel ridge.
+likewise is also
+measured before it is fitted on all rows, and its items that came later in one index with those that trained.
 `--tune` chooses the peers' settings on validation rows and keeps them with the results, where a later run finds them.
 An interrupted run continues where it stopped, with the same --folder.
 """
@@ -23,6 +25,7 @@ import hybrid
 from catalogues.prepared import CATALOGUES, FOLDS, prepare
 from judging import (
     LEGEND,
+    MEASURED,
     OURS,
     STANDARD,
     START,
@@ -32,6 +35,7 @@ from judging import (
     markdown,
     markdown_of_differences,
 )
+from later_items import describe, summarise
 from measuring import HERE, kept, options, record
 from peers.clock import Clock
 from peers.seen import Seen
@@ -41,10 +45,11 @@ from peers.task import Task
 import likewise
 from likewise.errors import UserError
 
-SYSTEMS = (OURS, STANDARD, START, *PEERS, "BM25", "untrained", "ridge", "kernel ridge")
-_SEEDED = (OURS, STANDARD, *PEERS)  # the others give the same answers every time
+_LIKEWISE = (OURS, STANDARD, MEASURED, START)
+SYSTEMS = (*_LIKEWISE, *PEERS, "BM25", "untrained", "ridge", "kernel ridge")
+_SEEDED = (OURS, STANDARD, MEASURED, *PEERS)  # the others give the same answers every time
 _BUDGETED = (STANDARD, *PEERS)
-_QUICK_SYSTEMS = tuple(system for system in SYSTEMS if system not in _BUDGETED)
+_QUICK_SYSTEMS = tuple(system for system in SYSTEMS if system not in (MEASURED, *_BUDGETED))
 _QUICK_FOLDS = 2
 _RESULTS = HERE / "results"
 _TUNING = "quality-tuning"
@@ -56,7 +61,7 @@ _TRAINING = [_PACKAGE / name for name in ("catalog", "encoders", "model", "train
 _PEER = [_PEERS / f"{name}.py" for name in ("best", "clock", "examples", "photos", "settings")]
 _BASELINES = _PACKAGE / "evaluation" / "baselines.py"
 _CODE = {
-    **{name: [*_TRAINING, _PEERS / "ours.py"] for name in (OURS, STANDARD, START)},
+    **{name: [*_TRAINING, _PEERS / "ours.py", HERE / "later_items.py"] for name in _LIKEWISE},
     "sentence-transformers": [*_PEER, _PEERS / "sentences.py"],
     "two-tower": [*_PEER, _PEERS / "two_tower.py"],
     "BM25": [_PACKAGE / "retrieval" / "lexical", _BASELINES],
@@ -112,7 +117,7 @@ class Bench:
             asked |= {"clock": self.clock, "threads": self.threads}
         if settings is not None:
             asked["settings"] = settings.as_dict()
-        if system in (OURS, STANDARD, START):
+        if system in _LIKEWISE:
             asked["options"] = self._options(system)
         return asked
 
@@ -121,6 +126,7 @@ class Bench:
         return {
             OURS: self.ours.format(seconds=round(self.budget)),
             STANDARD: "--effort standard",
+            MEASURED: "--no-refit",
             START: "--epochs 0",
         }[system]
 
@@ -128,7 +134,7 @@ class Bench:
         command = [sys.executable, str(_PEERS / "child.py"), system, str(file), str(work)]
         command += ["--budget", str(self.budget), "--clock", self.clock, "--threads", str(self.threads)]
         command += ["--seed", str(seed), "--started", str(time.time())]
-        if system in (OURS, STANDARD, START):
+        if system in _LIKEWISE:
             command.append(f"--options={self._options(system)}")
         if self.share_features:
             command += ["--cache", str(file.parent.parent / "cache")]
@@ -211,7 +217,11 @@ def _compare(
     seconds = {system: _seconds(notes[system], bench.budget if system in _BUDGETED else None) for system in systems}
     code = {system: ", ".join(sorted({note["code"] for note in notes[system]})) for system in systems}
     rows = [{part: len(getattr(task, part)) for part in ("train", "validation", "test")} for task in tasks]
+    later = {
+        system: summarise([note["later items"] for note in notes[system]]) for system in notes if _has_later(system)
+    }
     tables = [markdown(judge, cells, seconds, code), markdown_of_differences(judge, differences)]
+    tables += [describe(system, summary) for system, summary in later.items()]
     return {
         "about": _about(bench, judge, rows, len(files), seeds),
         "rows": rows,
@@ -220,12 +230,22 @@ def _compare(
         "code": code,
         "figures": as_json(cells),
         "differences": differences_as_json(differences),
-        "runs": notes,
+        "items that came later": later,
+        "runs": {system: [_shorten(note) for note in found] for system, found in notes.items()},
         "settings of peers": {
             system: chosen.as_dict() for system in systems if (chosen := _settings(tuned, name, system))
         },
         "table": "\n\n".join(table for table in tables if table),
     }
+
+
+def _has_later(system: str) -> bool:
+    return system in (OURS, STANDARD, START)
+
+
+def _shorten(note: dict[str, Any]) -> dict[str, Any]:
+    """Without the figures of single queries."""
+    return {name: value for name, value in note.items() if name != "later items"}
 
 
 def _seconds(notes: list[dict[str, Any]], budget: float | None) -> str:
