@@ -48,6 +48,7 @@ from likewise.errors import UserError
 _LIKEWISE = (OURS, STANDARD, MEASURED, START)
 SYSTEMS = (*_LIKEWISE, *PEERS, "BM25", "untrained", "ridge", "kernel ridge")
 _SEEDED = (OURS, STANDARD, MEASURED, *PEERS)  # the others give the same answers every time
+_LATER = (OURS, STANDARD, START)  # whose items that trained are compared with those that came later
 _BUDGETED = (STANDARD, *PEERS)
 _QUICK_SYSTEMS = tuple(system for system in SYSTEMS if system not in (MEASURED, *_BUDGETED))
 _QUICK_FOLDS = 2
@@ -217,9 +218,7 @@ def _compare(
     seconds = {system: _seconds(notes[system], bench.budget if system in _BUDGETED else None) for system in systems}
     code = {system: ", ".join(sorted({note["code"] for note in notes[system]})) for system in systems}
     rows = [{part: len(getattr(task, part)) for part in ("train", "validation", "test")} for task in tasks]
-    later = {
-        system: summarise([note["later items"] for note in notes[system]]) for system in notes if _has_later(system)
-    }
+    later = {name: summarise([note["later items"] for note in notes[name]]) for name in notes if name in _LATER}
     tables = [markdown(judge, cells, seconds, code), markdown_of_differences(judge, differences)]
     tables += [describe(system, summary) for system, summary in later.items()]
     return {
@@ -237,10 +236,6 @@ def _compare(
         },
         "table": "\n\n".join(table for table in tables if table),
     }
-
-
-def _has_later(system: str) -> bool:
-    return system in (OURS, STANDARD, START)
 
 
 def _shorten(note: dict[str, Any]) -> dict[str, Any]:

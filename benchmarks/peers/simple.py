@@ -22,7 +22,7 @@ def untrained(task: Task) -> tuple[Seen, dict[str, object]]:
 
 
 def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
-    """A linear map from picture features to the vectors of titles, fitted in closed form on all rows but those of the test."""
+    """A linear map from picture features to the vectors of titles, fitted in closed form on all given rows."""
     model = Model.create("lite", cache=task.cache)
     features, titles = _pictured_titles(task, model)
     fitted = fit_ridge(features, model.encode_queries(titles))
