@@ -219,11 +219,9 @@ def _train_stacked(
     _keep_closed_forms(context, closed_forms, start)
     _measure_start(context, test, baselines)
     with clock.stage("training"):
-        if state.stage:
-            restore_weights(network, state)
-        else:
-            towers = build_left_out_towers(context, context.data, fits)
-            train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run, log)
+        towers = build_left_out_towers(context, context.data, fits)
+        shortened = stacking.shorten(stage)
+        train_text_heads(context, context.data, towers, shortened, state, context.run, log, stacking.seeds)
     stacking.stack(context, fits)
     network.eval()
     refit = partial(_refit, context, stage, stacking, untrained) if context.refits else None
@@ -253,7 +251,7 @@ def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained
     set_start(context, fits)
     towers = build_left_out_towers(context, data, fits)
     named = dataclasses.replace(stacking.shorten(stage), name="all items")
-    train_text_heads(context, data, towers, named, TrainingState(), None)
+    train_text_heads(context, data, towers, named, TrainingState(), None, seeds=stacking.seeds)
     stacking.stack(context, fits)
     network.eval()
     _keep_closed_forms(context, closed_forms, stacking.weigh_start(fits))
