@@ -6,7 +6,8 @@ sentence-transformers and a two-tower model in the manner of CLIP; BM25; the unt
 likewise is also
 measured before it is fitted on all rows, and its items that came later in one index with those that trained.
 `--tune` chooses the peers' settings on validation rows and keeps them with the results, where a later run finds them.
-An interrupted run continues where it stopped, with the same --folder.
+An interrupted run continues where it stopped, with the same --folder. `--keep NAME` keeps what a part of a round has
+measured under a name of its own.
 """
 
 import argparse
@@ -181,9 +182,15 @@ def _run(arguments: argparse.Namespace) -> None:
     for name, files in folds.items():
         figures[name] = _compare(bench, name, files, arguments, tuned)
         if whole:
-            record("quality", figures)
-            (_RESULTS / "quality.md").write_text(_page(figures), encoding="utf-8")
+            _keep("quality", figures)
+        elif arguments.keep is not None:
+            _keep(arguments.keep, figures)
     print(_page(figures))
+
+
+def _keep(name: str, figures: dict[str, Any]) -> None:
+    record(name, figures)
+    (_RESULTS / f"{name}.md").write_text(_page(figures), encoding="utf-8")
 
 
 def _page(figures: dict[str, Any]) -> str:
@@ -317,9 +324,8 @@ def _arguments() -> argparse.Namespace:
         "--tune", nargs="*", choices=GRID, help="choose the peers' settings on validation, and keep them (default: all)"
     )
     parser.add_argument("--hybrid", action="store_true", help="vectors, words, both: as benchmarks/hybrid.py")
-    parser.add_argument(
-        "--quick", action="store_true", help="two folds, one seed, likewise and simple baselines; keeps no results"
-    )
+    parser.add_argument("--keep", metavar="NAME", help="keep the figures of a part of a round in results/NAME.json")
+    parser.add_argument("--quick", action="store_true", help="two folds, one seed, likewise and simple baselines")
     arguments = parser.parse_args()
     quick = arguments.quick
     arguments.systems = arguments.systems or list(_QUICK_SYSTEMS if quick else SYSTEMS)
