@@ -13,7 +13,6 @@ soups").
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +56,7 @@ from likewise.training.validation import (
     build_held_out_task,
     embed_held_out,
     embed_rows,
+    loses,
     score_validation,
 )
 
@@ -68,7 +68,6 @@ _TRAINED_ABOVE = 0.5  # of them
 _LEARNED_SHARES = (0.0, 0.5, 1.0)
 _PATIENCE = 2  # further seeds that gain nothing, after which no more are tried
 _BETWEEN_SEEDS = 1_000_003  # so that the seeds that people try one after the other do not train the same heads
-_CHANCE = 1.645  # standard errors of a paired difference; a loss beyond them is no chance (one-sided, 95 %)
 _Shares = tuple[float | None, float, float]  # of kernel ridge in descriptions, of what queries and items learned
 
 
@@ -421,13 +420,7 @@ class _ShareSearch:
 
     def _loses(self, shares: _Shares, other: _Shares) -> bool:
         """Whether they score less than others on any field subset, beyond chance."""
-        differences: dict[str, list[np.ndarray]] = {}
-        for fold, against in zip(self.scores[shares], self.scores[other], strict=True):
-            for subset, values in fold.by_subset.items():
-                lost = np.nan_to_num(values) - np.nan_to_num(against.by_subset[subset])
-                differences.setdefault(subset, []).append(lost)
-        paired = [np.concatenate(parts) for parts in differences.values()]
-        return any(each.mean() < -_CHANCE * each.std() / math.sqrt(len(each)) for each in paired if len(each))
+        return loses(zip(self.scores[shares], self.scores[other], strict=True))
 
 
 def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:

@@ -51,6 +51,7 @@ from likewise.training.initialization import ClosedForms, collect_regressions, f
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.left_out import StartFit
 from likewise.training.loop import fit, restore_weights
+from likewise.training.moved_features import stack_moved_features
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
@@ -149,6 +150,7 @@ class _Trained:
         threshold: the score below which nothing fits; None where there was no query.
         frontier: of the interpolation with the start.
         validation: of the shares of a stacked training.
+        choice: one sentence on what became of encoders that trained.
         refit: fits the model again on all rows, saves it and returns how many rows these are; None: it stays as it is.
     """
 
@@ -158,6 +160,7 @@ class _Trained:
     frontier: Frontier | None = None
     validation: CrossValidation | None = None
     refit: Callable[[], int] | None = None
+    choice: str | None = None
 
 
 def _train(context: TrainingContext, clock: Clock) -> Run:
@@ -299,15 +302,19 @@ def _train_staged(
         with clock.stage("training"):
             _fit_stage(context, stage, features, validation, state, log)
     merge_lora_maps(model)
+    choice: str | None = None
     with clock.stage("evaluating"):
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
+        if features is not context.cached and not context.titles_repeat and not model.network.aligned:
+            kernels = closed_forms.get("kernel ridge", {})
+            features, choice = stack_moved_features(context, features, before, untrained, kernels, validation)
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
     refit = None
     if context.refits:
         [stage], alpha = stages, 1.0 if frontier is None else frontier.chosen
         refit = partial(refit_heads, context, stage, Choices(start, state.best_epoch, alpha), untrained)
-    return _Trained(features, baselines, threshold, frontier, refit=refit)
+    return _Trained(features, baselines, threshold, frontier, refit=refit, choice=choice)
 
 
 def _build_task(context: TrainingContext, rows: Rows) -> HeldOutTask:
@@ -444,7 +451,8 @@ def _build_metrics(
         encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
         software=resume.list_software(),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
-        notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],
+        notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()]
+        + ([] if trained.choice is None else [trained.choice]),
     )
 
 
