@@ -26,7 +26,7 @@ def silence():
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    """150 pictures of 30 things: titles repeat."""
+    """75 pictures of 15 things: titles repeat."""
     rows = [
         {
             "title": f"{colour} {shape}",
@@ -34,7 +34,7 @@ def catalog(tmp_path_factory):
             "image_url": draw(colour, shape, radius),
             "part": {1: "test", 2: "val"}.get(number % 5, "train"),
         }
-        for colour, shape in itertools.product(COLOURS, SHAPES)
+        for colour, shape in itertools.product(list(COLOURS)[:3], SHAPES)
         for number, radius in enumerate(range(8, 28, 4))
     ]
     return catalogue_of(tmp_path_factory.mktemp("repeated"), rows)
@@ -86,7 +86,7 @@ def test_it_trains_as_many_epochs_as_were_chosen_from_the_same_start(catalog, tm
     measure = train.fit
 
     def choose(objective, optimizer, stage, run, state, validate, **options):
-        choice = lambda: torch.full((50,), next(scores)).numpy()  # noqa: E731
+        choice = lambda: torch.full((30,), next(scores)).numpy()  # noqa: E731
         measure(objective, optimizer, stage, run, state, choice, **options)
 
     monkeypatch.setattr(train, "fit", choose)
@@ -119,8 +119,9 @@ def test_a_training_that_was_killed_while_it_was_fitted_again_gives_the_same_mod
 
 
 def test_where_encoders_train_the_measured_model_stays(catalog, tmp_path):
-    partial = train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"regime": "partial", "epochs": 1}))
-    assert partial.metrics.refit_items is None and not partial.metrics.seconds.get("refitting")
+    brief = BRIEF.model_copy(update={"regime": "partial", "epochs": 1, "hflip_augment": False})
+    partial = train.train(catalog, tmp_path / "run", brief)
+    assert partial.metrics.refit_items is None and "refitting" not in partial.metrics.seconds
 
 
 def test_the_interpolation_and_the_closed_forms_are_those_that_were_chosen(catalog, tmp_path, monkeypatch):
