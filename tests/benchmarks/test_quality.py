@@ -8,15 +8,19 @@ import pytest
 import quality
 from catalogues.prepared import fold_by_identity
 from judging import Judge, Questions, as_json, markdown, markdown_of_differences, pool
-from later_items import compare, describe, summarise
+from later_items import compare, describe, measure, summarise
 from model.shape_catalogue import write_catalogue
 from peers import ours, simple
 from peers.clock import Clock
 from peers.seen import Seen
 from peers.task import Task
 from quality import SYSTEMS, Bench, hash_code
+from training.tiny_config import TINY
 
 from likewise.evaluation.comparison import SystemMetrics
+from likewise.model.model import Model
+from likewise.progress import quiet
+from likewise.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +218,14 @@ def test_other_items_with_the_title_are_passed_over_in_both_indexes() -> None:
     titles = [np.arange(30), np.arange(30)]
     found = compare(queries, queries * 0.9, queries, titles, seed=0)
     assert found["index of later items"] == found["half of the items trained"] == [1.0] * 30
+
+
+def test_a_model_finds_later_items_in_one_index_with_those_that_trained(files: list[Path], tmp_path: Path) -> None:
+    task = Task(files[0], tmp_path, Clock(0.0, 1.0), 0, threads=1)
+    brief = TINY.model_copy(update={"split": None, "epochs": 6, "refit": True})
+    with quiet():
+        run = train(task.given, tmp_path / "run", brief)
+    assert run.metrics.refit_items == len(task.given) == len(task.train) + len(task.validation)
+    summary = summarise([measure(task, Model.load(run.path))])
+    assert 0.4 < summary["recall@10, index of later items"] <= 1
+    assert summary["ratio (at least 0.95)"] >= 0.95

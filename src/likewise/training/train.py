@@ -306,7 +306,8 @@ def _train_staged(
     with clock.stage("evaluating"):
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
-        if features is not context.cached and not context.titles_repeat and not model.network.aligned:
+        moved = features is not context.cached and not context.titles_repeat and not model.network.aligned
+        if moved and validation.subsets:
             kernels = closed_forms.get("kernel ridge", {})
             features, choice = stack_moved_features(context, features, before, untrained, kernels, validation)
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
