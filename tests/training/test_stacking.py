@@ -114,7 +114,7 @@ def test_a_share_of_nothing_is_a_fair_outcome(catalog, tmp_path, monkeypatch):
 
 def test_a_training_that_was_killed_at_its_end_gives_the_same_model(stacked, catalog, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(train, "_refit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(train, "refit_stacked", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.train(catalog, tmp_path / "run", BRIEF)
     assert (tmp_path / "run" / stacking.FILE).is_file()
@@ -130,7 +130,7 @@ def test_a_training_that_was_killed_at_its_end_gives_the_same_model(stacked, cat
 
 def test_damaged_shares_are_refused_in_one_sentence(catalog, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(train, "_refit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(train, "refit_stacked", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.train(catalog, tmp_path / "run", BRIEF)
     (tmp_path / "run" / stacking.FILE).write_text('{"format": 1, "description": "much"}')

@@ -1,7 +1,6 @@
 """Training: from a catalogue to a run folder with a model, its baselines and a report."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
@@ -41,7 +39,7 @@ from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.training import resume
-from likewise.training.batches import Rows, TrainingSet
+from likewise.training.batches import Rows
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
@@ -49,15 +47,13 @@ from likewise.training.freezing import build_saved_model, cut_encoders, merge_lo
 from likewise.training.hard_negatives import build_mining, draw_suspects, find_suspects
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
-from likewise.training.left_out import StartFit
 from likewise.training.loop import fit, restore_weights
 from likewise.training.moved_features import stack_moved_features
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
-from likewise.training.refit import Choices, name_start, refit_heads
+from likewise.training.refit import Choices, keep_closed_forms, name_start, refit_heads, refit_stacked
 from likewise.training.stacking import (
-    Stacking,
     build_left_out_towers,
     collect_start,
     cross_validate,
@@ -219,7 +215,7 @@ def _train_stacked(
         stacking = cross_validate(context, untrained, stage)
         start = stacking.weigh_start(fits)
         set_start(context, start)
-    _keep_closed_forms(context, closed_forms, start)
+    keep_closed_forms(context, closed_forms, start)
     _measure_start(context, test, baselines)
     with clock.stage("training"):
         towers = build_left_out_towers(context, context.data, fits)
@@ -227,48 +223,8 @@ def _train_stacked(
         train_text_heads(context, context.data, towers, shortened, state, context.run, log, stacking.seeds)
     stacking.stack(context, fits)
     network.eval()
-    refit = partial(_refit, context, stage, stacking, untrained) if context.refits else None
+    refit = partial(refit_stacked, context, stage, stacking, untrained) if context.refits else None
     return _Trained(context.cached, baselines, stacking.threshold, validation=stacking.validation, refit=refit)
-
-
-def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained: nn.ModuleDict) -> int:
-    """Fit the model again on all rows, with the shares that were chosen, and save it in place of the measured one.
-
-    Rows that the user's own column marks as test rows stay out.
-
-    Args:
-        untrained: heads (`Network.copy_heads`).
-
-    Returns:
-        The number of rows that it was fitted on.
-    """
-    network = context.model.network
-    rows = context.split.unreserved
-    if len(rows) == len(context.data.rows):
-        return len(rows)
-    data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
-    network.restore_heads(untrained)
-    regressions = collect_start(context, data)
-    fits = fit_start(context, regressions)
-    closed_forms = name_closed_forms(context, regressions, fits)
-    set_start(context, fits)
-    towers = build_left_out_towers(context, data, fits)
-    named = dataclasses.replace(stacking.shorten(stage), name="all items")
-    train_text_heads(context, data, towers, named, TrainingState(), None, seeds=stacking.seeds)
-    stacking.stack(context, fits)
-    network.eval()
-    _keep_closed_forms(context, closed_forms, stacking.weigh_start(fits))
-    if context.processes.leads:
-        context.model.save(context.run)
-    return len(rows)
-
-
-def _keep_closed_forms(context: TrainingContext, closed_forms: ClosedForms, start: Mapping[str, StartFit]) -> None:
-    """Keep the closed forms in the run; where the start has all of kernel ridge, it is the same map."""
-    if context.processes.leads:
-        whole = closed_forms.get("kernel ridge", {})
-        maps = {field: whole[field] if fit.share == 1 else fit.build_map() for field, fit in start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: maps})
 
 
 def _train_staged(
