@@ -26,7 +26,7 @@ def silence():
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    """75 pictures of 15 things: titles repeat."""
+    """105 pictures of 15 things: titles repeat."""
     rows = [
         {
             "title": f"{colour} {shape}",
@@ -35,7 +35,7 @@ def catalog(tmp_path_factory):
             "part": {1: "test", 2: "val"}.get(number % 5, "train"),
         }
         for colour, shape in itertools.product(list(COLOURS)[:3], SHAPES)
-        for number, radius in enumerate(range(8, 28, 4))
+        for number, radius in enumerate(range(8, 28, 3))
     ]
     return catalogue_of(tmp_path_factory.mktemp("repeated"), rows)
 
