@@ -47,21 +47,29 @@ def kept(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Child:
-    """How long a process took (wall seconds), and its largest resident memory (bytes)."""
+    """How long a process took (wall and processor seconds), and its largest resident memory (bytes)."""
 
     seconds: float
+    processor_seconds: float
     memory: int
     output: str
 
 
 def run(*command: str | Path) -> Child:
     """Run a process to its end; its own error ends the benchmark."""
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _processor_seconds()
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     seconds = time.perf_counter() - started
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
-    return Child(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, done.stdout)
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return Child(seconds, _processor_seconds() - before, memory, done.stdout)
+
+
+def _processor_seconds() -> float:
+    """Of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def likewise(*arguments: str | Path) -> Child:

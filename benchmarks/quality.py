@@ -3,8 +3,11 @@
 OpenMoji and the stamps are cross-validated: five folds by identity, so that every row is a test row once. Grocery has
 its publishers' split. Systems: likewise at its defaults, at --effort standard, and its start alone;
 sentence-transformers and a two-tower model in the manner of CLIP; BM25; the untrained model; ridge and kernel ridge.
+likewise is also
+measured before it is fitted on all rows, and its items that came later in one index with those that trained.
 `--tune` chooses the peers' settings on validation rows and keeps them with the results, where a later run finds them.
-An interrupted run continues where it stopped, with the same --folder.
+An interrupted run continues where it stopped, with the same --folder. `--keep NAME` keeps what a part of a round has
+measured under a name of its own.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import hybrid
 from catalogues.prepared import CATALOGUES, FOLDS, prepare
 from judging import (
     LEGEND,
+    MEASURED,
     OURS,
     STANDARD,
     START,
@@ -32,6 +36,7 @@ from judging import (
     markdown,
     markdown_of_differences,
 )
+from later_items import describe, summarise
 from measuring import HERE, kept, options, record
 from peers.clock import Clock
 from peers.seen import Seen
@@ -41,10 +46,12 @@ from peers.task import Task
 import likewise
 from likewise.errors import UserError
 
-SYSTEMS = (OURS, STANDARD, START, *PEERS, "BM25", "untrained", "ridge", "kernel ridge")
-_SEEDED = (OURS, STANDARD, *PEERS)  # the others give the same answers every time
+_LIKEWISE = (OURS, STANDARD, MEASURED, START)
+SYSTEMS = (*_LIKEWISE, *PEERS, "BM25", "untrained", "ridge", "kernel ridge")
+_SEEDED = (OURS, STANDARD, MEASURED, *PEERS)  # the others give the same answers every time
+_LATER = (OURS, STANDARD, START)  # whose items that trained are compared with those that came later
 _BUDGETED = (STANDARD, *PEERS)
-_QUICK_SYSTEMS = tuple(system for system in SYSTEMS if system not in _BUDGETED)
+_QUICK_SYSTEMS = tuple(system for system in SYSTEMS if system not in (MEASURED, *_BUDGETED))
 _QUICK_FOLDS = 2
 _RESULTS = HERE / "results"
 _TUNING = "quality-tuning"
@@ -56,7 +63,7 @@ _TRAINING = [_PACKAGE / name for name in ("catalog", "encoders", "model", "train
 _PEER = [_PEERS / f"{name}.py" for name in ("best", "clock", "examples", "photos", "settings")]
 _BASELINES = _PACKAGE / "evaluation" / "baselines.py"
 _CODE = {
-    **{name: [*_TRAINING, _PEERS / "ours.py"] for name in (OURS, STANDARD, START)},
+    **{name: [*_TRAINING, _PEERS / "ours.py", HERE / "later_items.py"] for name in _LIKEWISE},
     "sentence-transformers": [*_PEER, _PEERS / "sentences.py"],
     "two-tower": [*_PEER, _PEERS / "two_tower.py"],
     "BM25": [_PACKAGE / "retrieval" / "lexical", _BASELINES],
@@ -112,7 +119,7 @@ class Bench:
             asked |= {"clock": self.clock, "threads": self.threads}
         if settings is not None:
             asked["settings"] = settings.as_dict()
-        if system in (OURS, STANDARD, START):
+        if system in _LIKEWISE:
             asked["options"] = self._options(system)
         return asked
 
@@ -121,6 +128,7 @@ class Bench:
         return {
             OURS: self.ours.format(seconds=round(self.budget)),
             STANDARD: "--effort standard",
+            MEASURED: "--no-refit",
             START: "--epochs 0",
         }[system]
 
@@ -128,7 +136,7 @@ class Bench:
         command = [sys.executable, str(_PEERS / "child.py"), system, str(file), str(work)]
         command += ["--budget", str(self.budget), "--clock", self.clock, "--threads", str(self.threads)]
         command += ["--seed", str(seed), "--started", str(time.time())]
-        if system in (OURS, STANDARD, START):
+        if system in _LIKEWISE:
             command.append(f"--options={self._options(system)}")
         if self.share_features:
             command += ["--cache", str(file.parent.parent / "cache")]
@@ -174,9 +182,15 @@ def _run(arguments: argparse.Namespace) -> None:
     for name, files in folds.items():
         figures[name] = _compare(bench, name, files, arguments, tuned)
         if whole:
-            record("quality", figures)
-            (_RESULTS / "quality.md").write_text(_page(figures), encoding="utf-8")
+            _keep("quality", figures)
+        elif arguments.keep is not None:
+            _keep(arguments.keep, figures)
     print(_page(figures))
+
+
+def _keep(name: str, figures: dict[str, Any]) -> None:
+    record(name, figures)
+    (_RESULTS / f"{name}.md").write_text(_page(figures), encoding="utf-8")
 
 
 def _page(figures: dict[str, Any]) -> str:
@@ -211,7 +225,9 @@ def _compare(
     seconds = {system: _seconds(notes[system], bench.budget if system in _BUDGETED else None) for system in systems}
     code = {system: ", ".join(sorted({note["code"] for note in notes[system]})) for system in systems}
     rows = [{part: len(getattr(task, part)) for part in ("train", "validation", "test")} for task in tasks]
+    later = {name: summarise([note["later items"] for note in notes[name]]) for name in notes if name in _LATER}
     tables = [markdown(judge, cells, seconds, code), markdown_of_differences(judge, differences)]
+    tables += [describe(system, summary) for system, summary in later.items()]
     return {
         "about": _about(bench, judge, rows, len(files), seeds),
         "rows": rows,
@@ -220,12 +236,18 @@ def _compare(
         "code": code,
         "figures": as_json(cells),
         "differences": differences_as_json(differences),
-        "runs": notes,
+        "items that came later": later,
+        "runs": {system: [_shorten(note) for note in found] for system, found in notes.items()},
         "settings of peers": {
             system: chosen.as_dict() for system in systems if (chosen := _settings(tuned, name, system))
         },
         "table": "\n\n".join(table for table in tables if table),
     }
+
+
+def _shorten(note: dict[str, Any]) -> dict[str, Any]:
+    """Without the figures of single queries."""
+    return {name: value for name, value in note.items() if name != "later items"}
 
 
 def _seconds(notes: list[dict[str, Any]], budget: float | None) -> str:
@@ -302,9 +324,8 @@ def _arguments() -> argparse.Namespace:
         "--tune", nargs="*", choices=GRID, help="choose the peers' settings on validation, and keep them (default: all)"
     )
     parser.add_argument("--hybrid", action="store_true", help="vectors, words, both: as benchmarks/hybrid.py")
-    parser.add_argument(
-        "--quick", action="store_true", help="two folds, one seed, likewise and simple baselines; keeps no results"
-    )
+    parser.add_argument("--keep", metavar="NAME", help="keep the figures of a part of a round in results/NAME.json")
+    parser.add_argument("--quick", action="store_true", help="two folds, one seed, likewise and simple baselines")
     arguments = parser.parse_args()
     quick = arguments.quick
     arguments.systems = arguments.systems or list(_QUICK_SYSTEMS if quick else SYSTEMS)

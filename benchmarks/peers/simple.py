@@ -22,7 +22,7 @@ def untrained(task: Task) -> tuple[Seen, dict[str, object]]:
 
 
 def ridge(task: Task) -> tuple[Seen, dict[str, object]]:
-    """A linear map from picture features to the vectors of titles, fitted in closed form on the training rows."""
+    """A linear map from picture features to the vectors of titles, fitted in closed form on all given rows."""
     model = Model.create("lite", cache=task.cache)
     features, targets = _pictured_titles(task, model)
     fitted = fit_ridge(features, targets)
@@ -42,7 +42,7 @@ def kernel_ridge(task: Task) -> tuple[Seen, dict[str, object]]:
     network = model.network
     features, targets = _pictured_titles(task, model)
     network.set_base_map("image", fit_kernel_ridge(features, targets, seed=task.seed))
-    described = zip(task.train.texts("description"), task.train.texts("title"), strict=True)
+    described = zip(task.given.texts("description"), task.given.texts("title"), strict=True)
     pairs = [(said, title) for said, title in described if said is not None and title is not None]
     with torch.inference_mode():
         features_of_texts = model.featurizer("text").texts([said for said, _ in pairs], prompt="document")
@@ -65,8 +65,11 @@ def answers(task: Task, model: Model) -> Seen:
 
 
 def _pictured_titles(task: Task, model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """Of the training rows with picture and title: features (n, width), and what the names of classes lack (n, dim)."""
-    catalog, head, rows, own = task.train, model.network.picture_head, [], []
+    """Of the given rows with picture and title: features (n, width), and what the names of classes lack (n, dim).
+
+    Nothing is chosen, so none of the rows has to validate.
+    """
+    catalog, head, rows, own = task.given, model.network.picture_head, [], []
     cached = cache_pictures(model, catalog)
     titles = catalog.texts("title")
     known = [row for row, slot in enumerate(cached.slots) if slot >= 0 and titles[row] is not None]

@@ -9,7 +9,7 @@ import numpy as np
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.identity import Identity
 from likewise.evaluation.task import RetrievalTask, TaskOptions
-from likewise.training.split import split_rows
+from likewise.training.split import Split, split_rows
 from peers.clock import Clock
 from peers.seen import Seen
 
@@ -56,6 +56,11 @@ class Task:
         return self._parts[1]
 
     @cached_property
+    def given(self) -> Catalog:
+        """All rows but those that the questions are about."""
+        return self.catalog.select(np.setdiff1d(np.arange(len(self.catalog)), self._split.test))
+
+    @cached_property
     def test(self) -> Catalog:
         """The rows that the questions are about."""
         return self._parts[2]
@@ -77,11 +82,15 @@ class Task:
         return float(np.mean([np.nanmean(figures) for figures in metrics]))
 
     @cached_property
-    def _parts(self) -> tuple[Catalog, Catalog, Catalog]:
+    def _split(self) -> Split:
         # likewise's own reading of the column, so that no system learns from a row that another is asked about
-        split = split_rows(
+        return split_rows(
             self.catalog, Identity.read(self.catalog), column="split", validation=0.0, test=0.0, seed=self.seed
         )
+
+    @cached_property
+    def _parts(self) -> tuple[Catalog, Catalog, Catalog]:
+        split = self._split
         train, validation, test = (self.catalog.select(rows) for rows in (split.train, split.validation, split.test))
         return train, validation, test
 

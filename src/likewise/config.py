@@ -229,7 +229,7 @@ class TrainConfig(Settings):
     split: str | None = None  # column that assigns rows to training, "val" or "test"
     validation: Fraction = 0.1  # fraction of items for choosing the best checkpoint
     test: Fraction = 0.1  # fraction of items for the final report
-    refit: bool = True  # fit the final model on all items, once it is measured; where cross-validation chose its shares
+    refit: bool = True  # fit the final model on all items, once it is measured; where encoders stay frozen
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     device: Device = "auto"
     threads: int | None = Field(default=None, ge=1)

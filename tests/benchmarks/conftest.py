@@ -19,6 +19,7 @@ def _import_as(name: str, file: str) -> None:
 sys.path.insert(0, _FOLDER)
 try:
     import judging  # noqa: F401
+    import later_items  # noqa: F401
     import load.client
     import load.processes
     import load.queries  # noqa: F401

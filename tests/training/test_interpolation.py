@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from training.toy_network import toy_network
 
-from likewise.training.interpolation import ALPHAS, copy_weights, interpolate
+from likewise.training.interpolation import ALPHAS, copy_weights, interpolate, move_weights
 from likewise.training.validation import ValidationScores
 
 
@@ -53,6 +53,14 @@ def test_heads_move_along_and_what_stood_still_stays():
     for name, weight in toy.network.named_parameters():
         moved = {"fusion.gates": 1.5, "encoders.image.weight": 0.75}.get(name, 0.0)
         assert torch.allclose(weight, toy.before[name] + moved), name
+
+
+def test_weights_can_be_moved_to_a_point_that_is_known():
+    toy = Toy(likes=0.5)
+    toy.learn()
+    move_weights(toy.network, toy.before, 0.25)
+    assert toy.weight.tolist() == [0.25] * 3 and toy.network.fusion.gates.unique().tolist() == [0.5]
+    assert not toy.seen
 
 
 def test_of_equals_the_one_that_learned_longest_is_kept():

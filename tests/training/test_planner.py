@@ -14,7 +14,7 @@ from likewise.progress import quiet
 from likewise.training import planner
 from likewise.training import train as training
 from likewise.training.context import TrainingContext
-from likewise.training.planner import FILE, CutCost, choose_affordable_cut, choose_cut
+from likewise.training.planner import FILE, CutCost, Stage, choose_affordable_cut, choose_cut
 from likewise.training.train import train
 
 A_DAY = 86_400.0
@@ -33,6 +33,16 @@ def test_quick_trains_the_heads_alone(shapes, tiny, tmp_path):
     with quiet():
         run = train(shapes, tmp_path / "run", tiny.model_copy(update={"effort": "quick", "epochs": 2}))
     assert {epoch.stage for epoch in run.metrics.history} == {"heads"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "spent", "affordable"), [(2, 10.0, True), (3, 10.0, True), (4, 10.0, False), (2, 60.0, False)]
+)
+def test_further_seeds_need_time_for_folds_fit_and_refit(tiny, seeds, spent, affordable):
+    """Of 60 seconds: three folds take what is spent, the fit and the refit two thirds of it."""
+    stage = Stage("heads", tiny, until_minute=planner._SHARE_OF_ONE_FIT, most_seeds=8)
+    assert stage.affords(seeds, spent, folds=3) == affordable
+    assert not Stage("heads", tiny).affords(2, 0.0, folds=3), "without an effort there is one"
 
 
 @pytest.fixture(scope="module")

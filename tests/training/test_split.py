@@ -9,7 +9,7 @@ from training.identity_codes import identity_of
 
 from likewise.catalog.identity import Identity
 from likewise.errors import UserError
-from likewise.training.split import ENOUGH_COMPONENTS, split_rows
+from likewise.training.split import ENOUGH_COMPONENTS, join_validation, split_rows
 
 
 def split_of(identity, *, column=None, validation=0.1, test=0.1, seed=0, catalog=None):
@@ -118,6 +118,24 @@ def test_one_held_out_part_serves_twice_and_never_trains(tmp_path, name, held_ou
     assert split.train.tolist() == [0, 1, 2, 3]
     assert abs(len(split.validation) - len(split.test)) <= 1
     assert "half of its held-out rows" in split.note
+
+
+def test_what_a_column_marks_as_test_never_joins_the_rows_that_train(tmp_path):
+    catalogue, identity = catalogue_with(tmp_path, ["train"] * 4 + ["test"] * 6)
+    split = split_of(identity, column="part", catalog=catalogue)
+    assert split.reserved.tolist() == list(range(4, 10)) and split.unreserved.tolist() == [0, 1, 2, 3]
+    joined = join_validation(split)
+    assert parts_of(joined) == [[0, 1, 2, 3], [], list(range(4, 10))]
+    assert joined.note == "split by column 'part'"
+
+
+def test_half_of_the_rows_marked_for_validation_join_and_all_may_train_in_the_end(tmp_path):
+    catalogue, identity = catalogue_with(tmp_path, ["train"] * 4 + ["val"] * 6)
+    split = split_of(identity, column="part", catalog=catalogue)
+    joined = join_validation(split)
+    assert len(joined.train) == 7 and len(joined.test) == 3 and not len(joined.validation)
+    assert joined.unreserved.tolist() == list(range(10))
+    assert joined.note == "split by column 'part'; half of its held-out rows are reported"
 
 
 def test_a_single_held_out_row_never_trains(tmp_path):

@@ -1,5 +1,6 @@
 """Trainings of catalogues whose titles do not repeat: cross-fitted starts, shares from folds, a fit on all rows."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -14,12 +15,12 @@ from likewise.evaluation.evaluate import create_untrained
 from likewise.model.closed_forms import load_closed_forms
 from likewise.model.model import Model
 from likewise.progress import quiet
-from likewise.training import stacking, train
+from likewise.training import planner, stacking, train
 from likewise.training.split import deal_groups
 from likewise.training.validation import ValidationScores
 
 RADII = {"tiny": 8, "small": 13, "middling": 20, "large": 27}
-BRIEF = TINY.model_copy(update={"split": None, "epochs": 2, "validation": 0.1, "test": 0.1})
+BRIEF = TINY.model_copy(update={"split": None, "epochs": 2, "validation": 0.1, "test": 0.1, "refit": True})
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +114,7 @@ def test_a_share_of_nothing_is_a_fair_outcome(catalog, tmp_path, monkeypatch):
 
 def test_a_training_that_was_killed_at_its_end_gives_the_same_model(stacked, catalog, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(train, "_refit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(train, "refit_stacked", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.train(catalog, tmp_path / "run", BRIEF)
     assert (tmp_path / "run" / stacking.FILE).is_file()
@@ -129,7 +130,7 @@ def test_a_training_that_was_killed_at_its_end_gives_the_same_model(stacked, cat
 
 def test_damaged_shares_are_refused_in_one_sentence(catalog, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(train, "_refit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(train, "refit_stacked", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.train(catalog, tmp_path / "run", BRIEF)
     (tmp_path / "run" / stacking.FILE).write_text('{"format": 1, "description": "much"}')
@@ -146,14 +147,13 @@ def test_the_model_answers_as_one_that_was_loaded(stacked, catalog):
     assert (found == np.arange(len(catalog))).mean() > 0.5, "items are seen with their titles"
 
 
-def test_titles_that_repeat_have_validation_rows(catalog, tmp_path):
+def test_titles_that_repeat_have_validation_rows(tmp_path):
     rows = [
         {"title": f"{colour} {shape}", "image_url": draw(colour, shape, radius), "description": f"{colour} thing"}
         for colour, shape, radius in itertools.product(COLOURS, SHAPES, range(8, 28, 4))
     ]
     run = train.train(catalogue_of(tmp_path / "items", rows), tmp_path / "run", BRIEF)
-    assert run.metrics.cross_validation is None and run.metrics.refit_items is None
-    assert run.metrics.data.validation_items > 0
+    assert run.metrics.cross_validation is None and run.metrics.data.validation_items > 0
 
 
 def test_folds_partition_the_rows_and_keep_groups_whole():
@@ -278,3 +278,55 @@ def test_what_loses_on_a_field_subset_is_not_chosen():
 def test_hard_negatives_need_the_path_with_validation_rows(catalog, tmp_path):
     run = train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"hard_negatives": 2}))
     assert run.metrics.cross_validation is None and run.metrics.data.validation_items > 0
+
+
+@pytest.fixture
+def gaining(monkeypatch):
+    """What every further seed learns scores higher, as far as folds say, and all of it is kept; there are two."""
+    stack = stacking._stack_learned
+
+    def stack_more(search, start, kernel_shares, seeds):
+        found = stack(search, start, kernel_shares, seeds)
+        validation = found.validation.model_copy(update={"chosen": float(seeds)})
+        return dataclasses.replace(found, query=1.0, texts=1.0, validation=validation)
+
+    monkeypatch.setattr(stacking, "_stack_learned", stack_more)
+    monkeypatch.setattr(planner, "_MOST_SEEDS", 2)
+
+
+STANDARD = BRIEF.model_copy(update={"effort": "standard"})
+
+
+def test_what_seeds_learn_is_averaged_and_a_kill_between_them_changes_nothing(catalog, tmp_path, monkeypatch, gaining):
+    straight, keep, learned = tmp_path / "straight", stacking._keep_learned, []
+    with monkeypatch.context() as patched:
+        patched.setattr(stacking, "_keep_learned", lambda state: (keep(state), learned.append(state.learned[-1])))
+        run = train.train(catalog, straight, STANDARD.model_copy(update={"refit": False}))
+    assert run.metrics.cross_validation.seeds == 2
+    assert [epoch.stage for epoch in run.metrics.history] == ["heads"] * 3 + ["heads, seed 2"] * 2
+    *_, first, second = (weights["network.query_head.residual.4.weight"] for weights in learned)
+    kept = weights_of(run)["query_head.residual.4.weight"]
+    assert not torch.equal(first, second) and torch.allclose(kept, (first + second) / 2)
+    with monkeypatch.context() as patched:
+        calls = itertools.count()
+        stop = lambda state: keep(state) if next(calls) < 6 else (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
+        patched.setattr(stacking, "_keep_learned", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(catalog, tmp_path / "killed", STANDARD.model_copy(update={"refit": False}))
+    monkeypatch.setattr(stacking, "_choose_shares", lambda *_: pytest.fail("the shares were chosen before"))
+    again = train.train(catalog, tmp_path / "killed", STANDARD.model_copy(update={"refit": False}))
+    for name, weight in weights_of(run).items():
+        assert torch.equal(weights_of(again)[name], weight), name
+
+
+def test_seeds_that_gain_nothing_end_the_search(catalog, tmp_path, monkeypatch):
+    stack, tried = stacking._stack_learned, []
+
+    def no_gain(search, start, kernel_shares, seeds):
+        tried.append(seeds)
+        found = stack(search, start, kernel_shares, seeds)
+        return dataclasses.replace(found, validation=found.validation.model_copy(update={"chosen": 0.5}))
+
+    monkeypatch.setattr(stacking, "_stack_learned", no_gain)
+    run = train.train(catalog, tmp_path / "run", STANDARD.model_copy(update={"refit": False}))
+    assert tried == [1, 2, 3] and run.metrics.cross_validation.seeds == 1

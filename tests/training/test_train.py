@@ -17,6 +17,7 @@ from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.model.model import Model
 from likewise.progress import console, quiet
+from likewise.training import moved_features
 from likewise.training.train import train
 
 
@@ -125,7 +126,13 @@ def test_another_setting_is_refused_and_restart_replaces(trained, shapes, tiny, 
     assert len(train(shapes, run, changed, restart=True).metrics.history) == 2
 
 
-def test_the_regime_full_changes_the_encoders(shapes, tiny, tmp_path, passes):
+@pytest.fixture
+def keep_trained(monkeypatch):
+    """What trained is kept, even if it finds less than its start."""
+    monkeypatch.setattr(moved_features, "choose", lambda scores: moved_features.TRAINED)
+
+
+def test_the_regime_full_changes_the_encoders(shapes, tiny, tmp_path, passes, keep_trained):
     run = train(shapes, tmp_path / "full", brief(tiny, regime="full", epochs=1, encoder_learning_rate=1e-3))
     untrained = Model.create(tiny.model, "cpu", {"text": "float32", "image": "float32"}, tiny.seed)
     opened = Model.load(run.path, "cpu")
@@ -148,7 +155,7 @@ def changed_parts(run, tiny):
     }
 
 
-def test_the_regime_partial_changes_what_lies_behind_the_cut(shapes, tiny, tmp_path, passes):
+def test_the_regime_partial_changes_what_lies_behind_the_cut(shapes, tiny, tmp_path, passes, keep_trained):
     encoder = Model.create(tiny.model, "cpu", {"text": "float32", "image": "float32"}).encoder("image")
     behind = {f"image.{name}" for name in encoder.train_above(encoder.blocks - 1)}
     partial = brief(tiny, regime="partial", epochs=1, encoder_learning_rate=1e-3)

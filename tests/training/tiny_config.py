@@ -10,4 +10,5 @@ TINY = TrainConfig(
     precision="float32",
     device="cpu",
     threads=1,
+    refit=False,
 )

@@ -209,6 +209,7 @@ class CrossValidation(Result):
     chosen: Number  # with the chosen shares of a closed form and of what training learned
     gain: Interval  # chosen − start, over queries; slightly optimistic, as it chose the shares
     shares: dict[str, Number]  # by part of the towers, 0 to 1
+    seeds: int = 1  # trainings whose mean is what was learned
 
     @property
     def sentence(self) -> str:

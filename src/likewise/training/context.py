@@ -93,6 +93,11 @@ class TrainingContext:
         """Whether the rows that train are many views of few things, by their titles; see `TrainConfig.filled_in`."""
         return _titles_repeat(self.texts.title[self.split.train])
 
+    @property
+    def refits(self) -> bool:
+        """Whether the model is fitted once more on all rows, after it is measured."""
+        return _refits(self.config, self.stacked)
+
     @cached_property
     def folds(self) -> Codes:
         """(rows,) the fold of every row, which closed forms leave out as a whole; groups of a split stay whole.
@@ -140,7 +145,7 @@ def prepare_training(
     model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
-    trained = np.union1d(split.train, split.test) if stacked and config.refit else split.train
+    trained = split.unreserved if _refits(config, stacked) else split.train
     texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries)
     config = config.filled_in(_titles_repeat(texts.title[split.train]), stacked)
     _say_truncated(catalog, model, texts)
@@ -163,6 +168,12 @@ def _can_stack(catalog: Catalog, identity: Identity, split: Split, config: Train
         return False
     titles = identity.title[np.union1d(split.train, split.validation)]
     return len(np.unique(titles[titles >= 0])) >= _FEWEST_TITLES and not _titles_repeat(titles)
+
+
+def _refits(config: TrainConfig, stacked: bool) -> bool:
+    """Whether only heads train, and the settings do not rule a refit out."""
+    plans_blocks = config.effort in ("standard", "best") and not stacked
+    return config.refit and config.regime == "frozen" and not plans_blocks
 
 
 def _titles_repeat(titles: Codes) -> bool:

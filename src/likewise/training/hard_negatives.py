@@ -5,13 +5,14 @@ marked, so it is omitted (the positive-aware margin of NV-Retriever, Moreira et 
 https://arxiv.org/abs/2407.15831) and reported as suspect instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
+from likewise.config import TrainConfig
 from likewise.evaluation.error_analysis import PossibleDuplicate, build_item_drawer
 from likewise.files import write_csv
 from likewise.model.network import Network
@@ -19,6 +20,7 @@ from likewise.seeds import Stream, random_stream
 from likewise.stores.faiss.exact import find_nearest
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
+from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.validation import embed_queries, embed_rows
 
@@ -73,6 +75,23 @@ class HardNegatives:
 
     neighbours: Rows
     suspects: list[Suspect]
+
+
+def build_mining(
+    processes: Processes, network: Network, features: Features, data: TrainingSet, config: TrainConfig
+) -> Callable[[], Rows] | None:
+    """A function that finds the hard negatives of the network as it is when it is called; None: none are asked for."""
+    if not config.hard_negatives:
+        return None
+
+    def neighbours() -> Rows:
+        rng = random_stream(config.seed, Stream.HARD_NEGATIVES)
+        mined = None
+        if processes.leads:
+            mined = mine_hard_negatives(network, features, data, config.hard_negatives, rng).neighbours
+        return np.asarray(processes.from_leader(mined))
+
+    return neighbours
 
 
 def mine_hard_negatives(

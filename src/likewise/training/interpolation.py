@@ -35,7 +35,7 @@ def interpolate(
         What was measured; None where no weight has moved.
     """
     weights = dict(network.named_parameters())
-    after = {name: weights[name].detach().clone() for name in before if not torch.equal(weights[name], before[name])}
+    after = _copy_changed(weights, before)
     if not after:
         return None
     scores: dict[float, ValidationScores] = {}
@@ -47,6 +47,16 @@ def interpolate(
     return Frontier(
         points=[FrontierPoint(alpha=alpha, metrics=at.means) for alpha, at in scores.items()], chosen=chosen
     )
+
+
+def move_weights(network: Network, before: Mapping[str, Tensor], alpha: float) -> None:
+    """Set the weights to the point between `before`, which `copy_weights` copied, and now: 0 is before, 1 is now."""
+    weights = dict(network.named_parameters())
+    _set(weights, before, _copy_changed(weights, before), alpha)
+
+
+def _copy_changed(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weights[name].detach().clone() for name in before if not torch.equal(weights[name], before[name])}
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ blocks of the picture encoder, behind the earliest cut that leaves enough epochs
 once, from measurements, and written down; a resumed training keeps to it.
 
 Where towers are stacked (`training/stacking.py`), every effort trains text heads alone: with the last blocks, unseen
-items of such catalogues are found less often.
+items of such catalogues are found less often. There standard and best spend their time on further seeds, whose weights
+are averaged.
 
 The text encoder stays frozen: on the stamps, training its last blocks as well found no more by text (0.833, and 0.830
 without) and took time from the pictures (0.67, and 0.71 without).
@@ -34,12 +35,15 @@ from likewise.training.sampler import steps_per_epoch
 from likewise.training.split_features import forward_from_cut
 
 FILE = Path("training") / "recipe.json"
-_FORMAT = 1
+_FORMAT = 2
 
 _SECONDS_AN_ITEM = {"quick": 0.03, "standard": 0.3}  # of training past encoding: 1 and 10 minutes for 2,000 items
 _LEAST_SECONDS = {"quick": 30.0, "standard": 120.0}
 _MOST_FOR_HEADS = 0.25  # of the time
+_SHARE_OF_TWO_FITS = 0.45  # of the time, where the model is fitted again on all rows
 _SHARE_OF_ONE_FIT = 0.15  # of the time, where folds and a refit train like the first fit
+_FITS_AFTER_FOLDS = 2  # the fit that is measured, and that on all rows
+_MOST_SEEDS = 8  # more hardly change a mean
 _MOST_EPOCHS = 60
 _KEPT_FOR_THE_END = 0.08  # of the time, for the evaluation and the report
 _TRIED_STEPS = 5
@@ -56,11 +60,31 @@ class Stage:
         name: in the report and the progress bar; empty where there is only one.
         config: how it trains, filled in.
         until_minute: of the training, past which no epoch may end if it takes as long as the one before it.
+        stop_after: as many epochs, of a schedule that is as long as before; None: all of it.
+        most_seeds: how many trainings with different seeds may be averaged, if each of them gains.
     """
 
     name: str
     config: TrainConfig
     until_minute: float = math.inf
+    stop_after: int | None = None
+    most_seeds: int = 1
+
+    def affords(self, seeds: int, spent: float, folds: int) -> bool:
+        """Whether there is time for as many seeds in all.
+
+        Args:
+            spent: seconds of cross-validating one seed.
+            folds: that it trained on; the fit and the refit train, too.
+        """
+        if seeds > self.most_seeds:
+            return False
+        return seeds * spent * (1 + _FITS_AFTER_FOLDS / folds) <= 60 * self.until_minute / _SHARE_OF_ONE_FIT
+
+    @property
+    def epochs(self) -> int:
+        """How many there are at most."""
+        return self.config.total_epochs if self.stop_after is None else min(self.stop_after, self.config.total_epochs)
 
 
 @dataclass(frozen=True)
@@ -110,17 +134,19 @@ def _plan(context: TrainingContext, effort: Effort, elapsed: float) -> list[Stag
     else:
         seconds = max(_LEAST_SECONDS[effort], _SECONDS_AN_ITEM[effort] * rows)
     if context.stacked:
-        return [Stage("heads", config, until_minute=seconds * _SHARE_OF_ONE_FIT / 60)]
-    heads = Stage("heads", config, until_minute=seconds * (1.0 if effort == "quick" else _MOST_FOR_HEADS) / 60)
+        most_seeds = 1 if effort == "quick" else _MOST_SEEDS
+        return [Stage("heads", config, seconds * _SHARE_OF_ONE_FIT / 60, most_seeds=most_seeds)]
+    for_heads = _MOST_FOR_HEADS if effort != "quick" else _SHARE_OF_TWO_FITS if context.refits else 1.0
+    heads = Stage("heads", config, until_minute=seconds * for_heads / 60)
     if effort == "quick":
         return [heads]
     started = time.monotonic()
-    for_heads = min(_estimate_seconds(context, heads), 60 * heads.until_minute)
-    chosen = choose_affordable_cut(context, seconds - for_heads)
+    needed = min(_estimate_seconds(context, heads), 60 * heads.until_minute)
+    chosen = choose_affordable_cut(context, seconds - needed)
     seconds -= time.monotonic() - started
     if chosen is None:
         return [dataclasses.replace(heads, until_minute=seconds / 60)]
-    return [heads, _plan_blocks(context, chosen, seconds, for_heads)]
+    return [heads, _plan_blocks(context, chosen, seconds, needed)]
 
 
 def _estimate_seconds(context: TrainingContext, heads: Stage) -> float:
@@ -163,7 +189,13 @@ def _read_plan(run: Path, config: TrainConfig) -> list[Stage]:
     try:
         planned = read_record(run / FILE, _FORMAT)["stages"]
         return [
-            Stage(stage["name"], _apply_changes(config, stage["settings"]), stage["until_minute"]) for stage in planned
+            Stage(
+                stage["name"],
+                _apply_changes(config, stage["settings"]),
+                stage["until_minute"],
+                most_seeds=stage["most_seeds"],
+            )
+            for stage in planned
         ]
     except (OSError, ValueError, KeyError, TypeError, UserError):  # DamageError among them
         raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
@@ -171,7 +203,12 @@ def _read_plan(run: Path, config: TrainConfig) -> list[Stage]:
 
 def _write_plan(run: Path, config: TrainConfig, stages: list[Stage]) -> None:
     planned = [
-        {"name": stage.name, "settings": _list_changes(config, stage.config), "until_minute": stage.until_minute}
+        {
+            "name": stage.name,
+            "settings": _list_changes(config, stage.config),
+            "until_minute": stage.until_minute,
+            "most_seeds": stage.most_seeds,
+        }
         for stage in stages
     ]
     write_record(run / FILE, {"stages": planned}, _FORMAT)

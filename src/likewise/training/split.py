@@ -1,7 +1,8 @@
 """Which rows train, which choose the best checkpoint, and which are only looked at in the final report."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,27 @@ VALIDATION_NAMES = {"val", "valid", "validation", "dev"}
 TEST_NAMES = {"test", "holdout", "held-out"}
 ENOUGH_COMPONENTS = 200
 _FEWEST_LEFT = 2  # rows; a single one has no negatives
+_HALVED = "; half of its held-out rows choose the checkpoint, the other half are reported"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the three parts, and one sentence on how they were drawn."""
+    """Row numbers of the three parts, and one sentence on how they were drawn.
+
+    Attributes:
+        reserved: rows that a column of the catalogue marks as test, which never train; a part of the held-out rows.
+    """
 
     train: Rows
     validation: Rows
     test: Rows
     note: str
+    reserved: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def unreserved(self) -> Rows:
+        """All rows but those that never train, in order."""
+        return np.setdiff1d(np.concatenate([self.train, self.validation, self.test]), self.reserved)
 
 
 def split_rows(
@@ -48,9 +60,14 @@ def split_rows(
 
 
 def join_validation(split: Split) -> Split:
-    """The same split with its validation rows among those that train, for a training that cross-validates."""
-    rows = np.union1d(split.train, split.validation)
-    return Split(rows, np.empty(0, np.int64), split.test, split.note)
+    """The same split without validation rows, for a training that cross-validates: they train, unless reserved."""
+    train = np.union1d(split.train, np.setdiff1d(split.validation, split.reserved))
+    test = np.setdiff1d(np.union1d(split.test, split.validation), train)
+    note = split.note
+    if note.endswith(_HALVED):
+        half = "" if len(split.reserved) else "; half of its held-out rows are reported"
+        note = note.removesuffix(_HALVED) + half
+    return dataclasses.replace(split, train=train, validation=np.empty(0, np.int64), test=test, note=note)
 
 
 def group_rows(identity: Identity) -> Codes:
@@ -88,14 +105,14 @@ def _by_column(catalog: Catalog, column: str, identity: Identity, seed: int) -> 
         raise UserError(
             f"column {column!r} names no validation rows: mark some as 'val' or 'test' (its values are: {found})"
         )
-    note = f"split by column {column!r}"
+    note, reserved = f"split by column {column!r}", held_out
     if not len(held_out) or not len(validation):
         whole = held_out if len(held_out) else validation
         # one held-out part serves both purposes, cut in two so that the report never sees the rows that chose
         validation, held_out = _cut(whole, _units(identity, whole)[0], (0.5,), seed)
-        note += "; half of its held-out rows choose the checkpoint, the other half are reported"
+        note += _HALVED
     train = np.setdiff1d(np.arange(len(names)), np.concatenate([validation, held_out]))
-    return Split(train, validation, held_out, note)
+    return Split(train, validation, held_out, note, reserved)
 
 
 def _by_identity(identity: Identity, validation: float, test: float, seed: int) -> Split:

@@ -6,18 +6,23 @@ held out in turn, closed forms and heads are fitted on the others, and what thei
 is not chosen, however much more it finds on others.
 
 Heads train above half of the kernel ridge of descriptions: above all of it there is less left to learn.
+
+Where there is time, heads train again with other seeds, and their weights are averaged: they start from the same
+values and stay close to them, so the mean is a model as good as the mean of their answers (Wortsman et al. 2022, "Model
+soups").
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from likewise.errors import UserError
 from likewise.evaluation.ranks import rank_candidates
@@ -30,6 +35,7 @@ from likewise.model.network import FIELD_MODALITY
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
+from likewise.training.ema import load_weights
 from likewise.training.initialization import (
     ClosedForms,
     Regressions,
@@ -38,7 +44,7 @@ from likewise.training.initialization import (
     fit_closed_forms,
 )
 from likewise.training.left_out import LeftOutTowers, StartFit
-from likewise.training.loop import fit
+from likewise.training.loop import fit, restore_weights
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
@@ -50,16 +56,18 @@ from likewise.training.validation import (
     build_held_out_task,
     embed_held_out,
     embed_rows,
+    loses,
     score_validation,
 )
 
 FILE = Path("training") / "stacking.json"
-_FORMAT = 2
+_FORMAT = 3
 _METRIC = "map"  # recall@10 is near its ceiling on small folds, and cannot tell models apart
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _TRAINED_ABOVE = 0.5  # of them
 _LEARNED_SHARES = (0.0, 0.5, 1.0)
-_CHANCE = 1.645  # standard errors of a paired difference; a loss beyond them is no chance (one-sided, 95 %)
+_PATIENCE = 2  # further seeds that gain nothing, after which no more are tried
+_BETWEEN_SEEDS = 1_000_003  # so that the seeds that people try one after the other do not train the same heads
 _Shares = tuple[float | None, float, float]  # of kernel ridge in descriptions, of what queries and items learned
 
 
@@ -71,6 +79,7 @@ class Stacking:
         start: share of kernel ridge in the description tower as training begins; None: there is none.
         description: the same in the trained tower.
         query, texts: shares of what the query tower and the towers of text fields learned.
+        seeds: of how many trainings what was learned is the mean.
         validation: what was measured.
         threshold: the score below which nothing fits, by the queries of all folds.
     """
@@ -79,6 +88,7 @@ class Stacking:
     description: float | None
     query: float
     texts: float
+    seeds: int
     validation: CrossValidation
     threshold: Threshold | None
 
@@ -99,7 +109,8 @@ class Stacking:
 
     def write(self, run: Path) -> None:
         """Keep it for a training that goes on."""
-        values = {"kernel ridge": [self.start, self.description], "query": self.query, "texts": self.texts}
+        shares = {"kernel ridge": [self.start, self.description], "query": self.query, "texts": self.texts}
+        values = shares | {"seeds": self.seeds}
         models = {name: getattr(self, name) for name in ("validation", "threshold")}
         dumped = {name: None if model is None else model.model_dump(mode="json") for name, model in models.items()}
         write_record(run / FILE, values | dumped, _FORMAT)
@@ -116,7 +127,8 @@ class Stacking:
             start, description = (None if share is None else float(share) for share in record["kernel ridge"])
             threshold = None if record["threshold"] is None else Threshold(**record["threshold"])
             validation = CrossValidation(**record["validation"])
-            return cls(start, description, float(record["query"]), float(record["texts"]), validation, threshold)
+            query, texts, seeds = float(record["query"]), float(record["texts"]), int(record["seeds"])
+            return cls(start, description, query, texts, seeds, validation, threshold)
         except (OSError, ValueError, KeyError, TypeError):  # DamageError among them
             raise UserError(f"cannot resume: {run / FILE} is damaged; start over with --restart") from None
 
@@ -189,6 +201,7 @@ def train_text_heads(
     state: TrainingState,
     run: Path | None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
+    seeds: int = 1,
 ) -> None:
     """Train the text heads of an untrained network; pictures and fusion stay as they are.
 
@@ -198,28 +211,72 @@ def train_text_heads(
         state: how far the training is; it is changed as it goes on.
         run: where the state is saved; None: nowhere.
         log: receives every entry of the history.
+        seeds: how many trainings there are, each from the same start; the heads are left at their mean.
     """
     network = context.model.network
     network.requires_grad_(False)
     for head in network.text_heads.values():
         head.residual.requires_grad_(True)
-    objective = Objective(network, context.cached, data, stage.config, context.processes, towers)
-    objective.to(context.model.device)
-    fit(objective, build_optimizer(objective, network, stage.config), stage, run, state, None, log=log)
+    start = {name: weight.detach().clone() for name, weight in network.named_parameters() if weight.requires_grad}
+    if state.stage > len(state.learned):  # it was killed just after one had finished
+        _keep_learned(state)
+    for number in range(len(state.learned), seeds):
+        load_weights(dict(network.named_parameters()), start)
+        each = _seed(stage, number)
+        objective = Objective(network, context.cached, data, each.config, context.processes, towers)
+        objective.to(context.model.device)
+        fit(objective, build_optimizer(objective, network, each.config), each, run, state, None, log=log)
+        _keep_learned(state)
+    restore_weights(network, TrainingState(weights=_average(state.learned)))
+
+
+def _seed(stage: Stage, number: int) -> Stage:
+    """The stage with another seed; its minutes count from the first one's start."""
+    if not number:
+        return stage
+    config = stage.config.model_copy(update={"seed": (stage.config.seed + number * _BETWEEN_SEEDS) % 2**63})
+    name = f"{stage.name}, seed {number + 1}".removeprefix(", ")
+    return dataclasses.replace(stage, name=name, config=config, until_minute=stage.until_minute * (number + 1))
+
+
+def _keep_learned(state: TrainingState) -> None:
+    state.learned.append(state.weights)
+    state.weights = {}
+
+
+def _average(learned: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([weights[name] for weights in learned]).mean(dim=0) for name in learned[0]}
 
 
 def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: Stage) -> Stacking:
+    """The shares that score best, of as many seeds as there is time for and as gain something."""
     context.model.network.restore_heads(untrained)
     folds = [_Fold.fit(context, part, untrained) for part in context.measured_parts]
     search = _ShareSearch(context, folds)
-    has_kernel = any("description" in fold.fits for fold in folds)
-    kernel_shares = _KERNEL_SHARES if has_kernel else (None,)
+    kernel_shares = _KERNEL_SHARES if any("description" in fold.fits for fold in folds) else (None,)
     kernel_ridge = (kernel_shares[-1], 0.0, 0.0)
     start = search.find_best(
         [kernel_ridge, *((share, 0.0, 0.0) for share in kernel_shares)], no_worse_than=kernel_ridge
     )
-    for number, fold in enumerate(folds, 1):
-        fold.train(context, dataclasses.replace(stage, name=f"fold {number} of {len(folds)}"))
+    started, tried = time.monotonic(), list[Stacking]()
+    for seeds in count(1):
+        search.forget_learned()
+        for number, fold in enumerate(folds, 1):
+            fold.train(context, dataclasses.replace(stage, name=f"fold {number} of {len(folds)}"), seeds)
+        tried.append(_stack_learned(search, start, kernel_shares, seeds))
+        best = max(tried, key=lambda stacking: stacking.validation.chosen)
+        spent = (time.monotonic() - started) / seeds
+        more = seeds - best.seeds < _PATIENCE and stage.affords(seeds + 1, spent, len(folds))
+        if not context.processes.from_leader(more):
+            break
+    return best
+
+
+def _stack_learned(
+    search: "_ShareSearch", start: _Shares, kernel_shares: Sequence[float | None], seeds: int
+) -> Stacking:
+    """The shares of what the heads of all folds have learned."""
+    has_kernel = None not in kernel_shares
     tried = dict.fromkeys((_TRAINED_ABOVE if has_kernel else None, start[0]))
     learned = [(share, *shares) for share in tried for shares in product(_LEARNED_SHARES, _LEARNED_SHARES)]
     _, query, texts = search.find_best([start, *learned], no_worse_than=start)
@@ -232,15 +289,17 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
         description,
         query,
         texts,
+        seeds,
         CrossValidation(
-            folds=len(folds),
-            queries=sum(len(fold.held_out.task.texts) for fold in folds),
+            folds=len(search.folds),
+            queries=sum(len(fold.held_out.task.texts) for fold in search.folds),
             metric=_METRIC,
             start=_mean(before),
             chosen=_mean(after),
             gain=bootstrap_interval(after - before, search.number_queries()),
             shares=({} if description is None else {"kernel ridge of descriptions": description})
             | {"learned, queries": query, "learned, items": texts},
+            seeds=seeds,
         ),
         calibrate_threshold(*search.similarities[chosen]),
     )
@@ -254,15 +313,19 @@ class _Fold:
         held_out: the task that measures.
         data: the other rows.
         fits: the start on these.
+        start: heads that have not trained.
         heads: that stand at the start; later, that have trained.
+        state: what they have learned.
         known: what the picture tower says, which does not train.
     """
 
     held_out: HeldOutTask
     data: TrainingSet
     fits: dict[str, StartFit]
+    start: nn.ModuleDict
     heads: nn.ModuleDict
     known: dict[str, Vectors]
+    state: TrainingState = dataclasses.field(default_factory=TrainingState)
 
     @classmethod
     def fit(cls, context: TrainingContext, part: Rows, untrained: nn.ModuleDict) -> "_Fold":
@@ -271,18 +334,18 @@ class _Fold:
         data = _train_on(context, np.setdiff1d(context.data.rows, part))
         fits = fit_start(context, collect_start(context, data))
         set_start(context, fits)
-        pictured = [field for field in held_out.task.fields if FIELD_MODALITY[field] == "image"]
-        known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in pictured}
+        pictured = [name for name in held_out.task.fields if FIELD_MODALITY[name] == "image"]
+        known = {name: embed_rows(network, cached, data, held_out.rows, (name,)).field(name) for name in pictured}
         heads = network.copy_heads()
         network.restore_heads(untrained)
-        return cls(held_out, data, fits, heads, known)
+        return cls(held_out, data, fits, heads, heads, known)
 
-    def train(self, context: TrainingContext, stage: Stage) -> None:
-        """Train the text heads on all rows but those that are held out."""
+    def train(self, context: TrainingContext, stage: Stage, seeds: int) -> None:
+        """Train the text heads on all rows but those that are held out, with as many seeds in all."""
         network = context.model.network
-        network.restore_heads(self.heads)
+        network.restore_heads(self.start)
         towers = build_left_out_towers(context, self.data, self.fits)
-        train_text_heads(context, self.data, towers, stage, TrainingState(), None)
+        train_text_heads(context, self.data, towers, stage, self.state, None, seeds=seeds)
         self.heads = network.copy_heads()
 
     def measure(self, context: TrainingContext, shares: _Shares) -> tuple[ValidationScores, np.ndarray]:
@@ -311,13 +374,14 @@ class _ShareSearch:
     """What shares score over all folds, each measured once.
 
     Attributes:
+        folds: that are measured.
         scores: of each fold, by the shares of kernel ridge, of queries and of items.
         similarities: (2, queries) of the best right and the best wrong answers, likewise.
     """
 
     def __init__(self, context: TrainingContext, folds: list[_Fold]) -> None:
         self._context = context
-        self._folds = folds
+        self.folds = folds
         self.scores: dict[_Shares, list[ValidationScores]] = {}
         self.similarities: dict[_Shares, np.ndarray] = {}
 
@@ -329,12 +393,17 @@ class _ShareSearch:
         """
         for shares in candidates:
             if shares not in self.scores:
-                measured = [fold.measure(self._context, shares) for fold in self._folds]
+                measured = [fold.measure(self._context, shares) for fold in self.folds]
                 self.scores[shares] = [scores for scores, _ in measured]
                 self.similarities[shares] = np.concatenate([similarities for _, similarities in measured], axis=1)
         if no_worse_than is not None:
             candidates = [shares for shares in candidates if not self._loses(shares, no_worse_than)]
         return max(candidates, key=lambda shares: _mean(self.flat(shares)))
+
+    def forget_learned(self) -> None:
+        """Drop the scores of what heads have learned, before they train on; those of starts stay."""
+        for shares in [shares for shares in self.scores if any(shares[1:])]:
+            del self.scores[shares], self.similarities[shares]
 
     def flat(self, shares: _Shares) -> np.ndarray:
         """(all scores,) of all folds and subsets."""
@@ -343,7 +412,7 @@ class _ShareSearch:
     def number_queries(self) -> np.ndarray:
         """(all scores,) which query of which fold each of `flat` belongs to; it is asked on every subset."""
         parts, offset = [np.zeros(0, np.int64)], 0
-        for fold in self._folds:
+        for fold in self.folds:
             queries = len(fold.held_out.task.texts)
             parts.append(np.tile(np.arange(offset, offset + queries), len(fold.held_out.subsets)))
             offset += queries
@@ -351,13 +420,7 @@ class _ShareSearch:
 
     def _loses(self, shares: _Shares, other: _Shares) -> bool:
         """Whether they score less than others on any field subset, beyond chance."""
-        differences: dict[str, list[np.ndarray]] = {}
-        for fold, against in zip(self.scores[shares], self.scores[other], strict=True):
-            for subset, values in fold.by_subset.items():
-                lost = np.nan_to_num(values) - np.nan_to_num(against.by_subset[subset])
-                differences.setdefault(subset, []).append(lost)
-        paired = [np.concatenate(parts) for parts in differences.values()]
-        return any(each.mean() < -_CHANCE * each.std() / math.sqrt(len(each)) for each in paired if len(each))
+        return loses(zip(self.scores[shares], self.scores[other], strict=True))
 
 
 def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
@@ -387,6 +450,7 @@ def _describe(chosen: Stacking) -> str:
     if chosen.query or chosen.texts:
         kernel = "" if chosen.description is None else f"{chosen.description:.0%} of it, with "
         kept = f"the model {kernel}{chosen.query:.0%} (queries) and {chosen.texts:.0%} (items) of what training learns"
+        kept += f" (the mean of {chosen.seeds} trainings)" if chosen.seeds > 1 else ""
     else:
         kept = "what training learns adds nothing on rows that it has not seen, so the start is kept"
     return (

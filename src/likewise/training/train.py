@@ -1,16 +1,13 @@
 """Training: from a catalogue to a run folder with a model, its baselines and a report."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import nn
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
@@ -40,23 +37,22 @@ from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.matryoshka import build_variants
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
-from likewise.seeds import Stream, random_stream
 from likewise.training import resume
-from likewise.training.batches import Rows, TrainingSet
+from likewise.training.batches import Rows
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
-from likewise.training.hard_negatives import draw_suspects, find_suspects, mine_hard_negatives
+from likewise.training.hard_negatives import build_mining, draw_suspects, find_suspects
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
-from likewise.training.left_out import StartFit
 from likewise.training.loop import fit, restore_weights
+from likewise.training.moved_features import stack_moved_features
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
+from likewise.training.refit import Choices, keep_closed_forms, name_start, refit_heads, refit_stacked
 from likewise.training.stacking import (
-    Stacking,
     build_left_out_towers,
     collect_start,
     cross_validate,
@@ -149,6 +145,7 @@ class _Trained:
         threshold: the score below which nothing fits; None where there was no query.
         frontier: of the interpolation with the start.
         validation: of the shares of a stacked training.
+        choice: one sentence on what became of encoders that trained.
         refit: fits the model again on all rows, saves it and returns how many rows these are; None: it stays as it is.
     """
 
@@ -158,6 +155,7 @@ class _Trained:
     frontier: Frontier | None = None
     validation: CrossValidation | None = None
     refit: Callable[[], int] | None = None
+    choice: str | None = None
 
 
 def _train(context: TrainingContext, clock: Clock) -> Run:
@@ -216,58 +214,16 @@ def _train_stacked(
         stacking = cross_validate(context, untrained, stage)
         start = stacking.weigh_start(fits)
         set_start(context, start)
-    _keep_closed_forms(context, closed_forms, start)
+    keep_closed_forms(context, closed_forms, start)
     _measure_start(context, test, baselines)
     with clock.stage("training"):
-        if state.stage:
-            restore_weights(network, state)
-        else:
-            towers = build_left_out_towers(context, context.data, fits)
-            train_text_heads(context, context.data, towers, stacking.shorten(stage), state, context.run, log)
+        towers = build_left_out_towers(context, context.data, fits)
+        shortened = stacking.shorten(stage)
+        train_text_heads(context, context.data, towers, shortened, state, context.run, log, stacking.seeds)
     stacking.stack(context, fits)
     network.eval()
-    refit = partial(_refit, context, stage, stacking, untrained) if context.config.refit else None
+    refit = partial(refit_stacked, context, stage, stacking, untrained) if context.refits else None
     return _Trained(context.cached, baselines, stacking.threshold, validation=stacking.validation, refit=refit)
-
-
-def _refit(context: TrainingContext, stage: Stage, stacking: Stacking, untrained: nn.ModuleDict) -> int:
-    """Fit the model again on all rows, with the shares that were chosen, and save it in place of the measured one.
-
-    Rows that the user's own column marks as test rows stay out.
-
-    Args:
-        untrained: heads (`Network.copy_heads`).
-
-    Returns:
-        The number of rows that it was fitted on.
-    """
-    network = context.model.network
-    rows = context.split.train if context.config.split else np.union1d(context.split.train, context.split.test)
-    if len(rows) == len(context.data.rows):
-        return len(rows)
-    data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
-    network.restore_heads(untrained)
-    regressions = collect_start(context, data)
-    fits = fit_start(context, regressions)
-    closed_forms = name_closed_forms(context, regressions, fits)
-    set_start(context, fits)
-    towers = build_left_out_towers(context, data, fits)
-    named = dataclasses.replace(stacking.shorten(stage), name="all items")
-    train_text_heads(context, data, towers, named, TrainingState(), None)
-    stacking.stack(context, fits)
-    network.eval()
-    _keep_closed_forms(context, closed_forms, stacking.weigh_start(fits))
-    if context.processes.leads:
-        context.model.save(context.run)
-    return len(rows)
-
-
-def _keep_closed_forms(context: TrainingContext, closed_forms: ClosedForms, start: Mapping[str, StartFit]) -> None:
-    """Keep the closed forms in the run; where the start has all of kernel ridge, it is the same map."""
-    if context.processes.leads:
-        whole = closed_forms.get("kernel ridge", {})
-        maps = {field: whole[field] if fit.share == 1 else fit.build_map() for field, fit in start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: maps})
 
 
 def _train_staged(
@@ -278,7 +234,7 @@ def _train_staged(
     log: Callable[[dict[str, object]], None],
 ) -> _Trained:
     """Train stage after stage from a closed form; validation rows choose checkpoints and the interpolation."""
-    model, processes = context.model, context.processes
+    model, processes, untrained = context.model, context.processes, context.model.network.copy_heads()
     validation = _build_task(context, context.split.validation)
     with clock.stage("baselines"):
         closed_forms: ClosedForms = {}
@@ -287,11 +243,12 @@ def _train_staged(
             regressions = collect_regressions(network, context.cached, context.data, context.config.seed)
             closed_forms = fit_closed_forms(regressions, context.config.seed)
         baselines = _measure_baselines(context, test, closed_forms)
-        _initialise(context, closed_forms, validation)
+        start = _initialise(context, closed_forms, validation)
         _measure_start(context, test, baselines)
     before = copy_weights(model.network)
     features: Features = context.cached
-    for number, stage in enumerate(plan_stages(context, clock)):
+    stages = plan_stages(context, clock)
+    for number, stage in enumerate(stages):
         with clock.stage("encoding"), processes.one_after_the_other():
             features = cut_encoders(model, context.catalog, context.texts, context.cached, stage.config)
         if number < state.stage:
@@ -300,11 +257,20 @@ def _train_staged(
         with clock.stage("training"):
             _fit_stage(context, stage, features, validation, state, log)
     merge_lora_maps(model)
+    choice: str | None = None
     with clock.stage("evaluating"):
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
+        moved = features is not context.cached and not context.titles_repeat and not model.network.aligned
+        if moved and validation.subsets:
+            kernels = closed_forms.get("kernel ridge", {})
+            features, choice = stack_moved_features(context, features, before, untrained, kernels, validation)
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
-    return _Trained(features, baselines, threshold, frontier)
+    refit = None
+    if context.refits:
+        [stage], alpha = stages, 1.0 if frontier is None else frontier.chosen
+        refit = partial(refit_heads, context, stage, Choices(start, state.best_epoch, alpha), untrained)
+    return _Trained(features, baselines, threshold, frontier, refit=refit, choice=choice)
 
 
 def _build_task(context: TrainingContext, rows: Rows) -> HeldOutTask:
@@ -328,8 +294,12 @@ def _measure_baselines(context: TrainingContext, test: HeldOutTask, closed_forms
     return measure_baselines(test.subsets, network, embed, test.task.fields, closed_forms)
 
 
-def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation: HeldOutTask) -> None:
-    """Initialise the heads of the untrained network in closed form, and keep all closed forms in the run."""
+def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation: HeldOutTask) -> dict[str, str]:
+    """Initialise the heads of the untrained network in closed form, and keep all closed forms in the run.
+
+    Returns:
+        The name of the closed form that a field starts from, by field.
+    """
     network, start = context.model.network, dict[str, PictureMap | KernelMap]()
     if context.processes.leads:
         if not network.aligned:
@@ -337,8 +307,10 @@ def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation:
             validate = _build_validation(context, context.cached, validation)
             start = initialise_heads(network, closed_forms, (lambda: validate().mean) if kernels else None)
         save_closed_forms(context.run, {**closed_forms, START: start})
-    for field, base in context.processes.from_leader(start).items():
+    chosen: dict[str, PictureMap | KernelMap] = context.processes.from_leader(start)
+    for field, base in chosen.items():
         network.set_base_map(field, base)
+    return name_start(chosen)
 
 
 def _fit_stage(
@@ -361,23 +333,9 @@ def _fit_stage(
         state,
         lambda: context.processes.from_leader(validate()).flat,
         log=log,
-        mine=_build_mining(context, features, stage) if stage.config.hard_negatives else None,
+        mine=build_mining(context.processes, context.model.network, features, context.data, stage.config),
         keep=lambda: build_saved_model(context.model).save(context.run),
     )
-
-
-def _build_mining(context: TrainingContext, features: Features, stage: Stage) -> Callable[[], Rows]:
-    """A function that finds the hard negatives of the network as it is when it is called."""
-
-    def neighbours() -> Rows:
-        rng = random_stream(stage.config.seed, Stream.HARD_NEGATIVES)
-        mined = None
-        if context.processes.leads:
-            count = stage.config.hard_negatives
-            mined = mine_hard_negatives(context.model.network, features, context.data, count, rng).neighbours
-        return np.asarray(context.processes.from_leader(mined))
-
-    return neighbours
 
 
 def _build_validation(
@@ -449,7 +407,8 @@ def _build_metrics(
         encoders=describe_encoders(model),
         software=resume.list_software(),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
-        notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],
+        notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()]
+        + ([] if trained.choice is None else [trained.choice]),
     )
 
 

@@ -29,6 +29,7 @@ class TrainingState:
         neighbours: (all rows, hard_negatives) what was last mined; empty before.
         minutes: of training so far, interruptions left out.
         running_loss: sum of the losses of the epoch that is under way.
+        learned: what each finished training of a stacked one learned, whose weights are averaged.
     """
 
     stage: int = 0
@@ -44,6 +45,7 @@ class TrainingState:
     running_loss: float = 0.0
     neighbours: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     minutes: float = 0.0
+    learned: list[dict[str, Tensor]] = field(default_factory=list)
 
     def write(self, run: Path) -> None:
         """Write in one step: a kill at any moment leaves the old state or the new one."""

@@ -1,6 +1,7 @@
 """Validation: held-out rows as retrieval tasks, embedded from a training's features, and their scores."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -27,6 +28,7 @@ Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
 _MOST_ITEMS = 20_000  # held-out rows that are ranked; more would slow every evaluation and hardly narrow the intervals
+_CHANCE = 1.645  # standard errors of a paired difference; a loss beyond them is no chance (one-sided, 95 %)
 _PICTURES_AT_ONCE, _TEXTS_AT_ONCE = 256, 1024
 
 
@@ -165,6 +167,21 @@ class ValidationScores:
     def means(self) -> dict[str, float]:
         """By subset."""
         return {key: float(np.nan_to_num(scores).mean()) for key, scores in self.by_subset.items() if len(scores)}
+
+
+def loses(pairs: Iterable[tuple[ValidationScores, ValidationScores]]) -> bool:
+    """Whether the first of each pair score less than the second on any field subset, beyond chance.
+
+    Args:
+        pairs: of the same queries each, one pair for each fold.
+    """
+    differences: dict[str, list[Scores]] = {}
+    for scores, against in pairs:
+        for subset, values in scores.by_subset.items():
+            lost = np.nan_to_num(values) - np.nan_to_num(against.by_subset[subset])
+            differences.setdefault(subset, []).append(lost)
+    paired = [np.concatenate(parts) for parts in differences.values()]
+    return any(each.mean() < -_CHANCE * each.std() / math.sqrt(len(each)) for each in paired if len(each))
 
 
 def score_validation(
