@@ -207,3 +207,11 @@ def test_fingerprints_are_stable_and_differ(text, image):
     again = load_encoder("lite-image", "image")
     assert image.fingerprint() == again.fingerprint() != text.fingerprint()
     assert image.fingerprint() == image.to(torch.device("cpu")).fingerprint()
+
+
+def test_common_words_are_known_and_misspelt_ones_are_not(text):
+    assert [word for word in ("sofa", "Sofa", "lamp", "shrit", "lmap", "umbrlela", "☃") if text.knows_word(word)] == [
+        "sofa",
+        "Sofa",
+        "lamp",
+    ]

@@ -199,6 +199,18 @@ def test_a_filter_and_exact_terms_are_choices(page: Page) -> None:
     expect(page.locator(".card .title").first).to_have_text("green lime")
 
 
+def test_a_misspelt_word_is_corrected_aloud_and_searched_for_as_it_is_by_a_click(page: Page) -> None:
+    page.get_by_role("button", name="More options").click()
+    page.get_by_label("Match exact terms and numbers too").check()
+    ask(page, "gren lmie")
+    corrected = page.locator(".corrected")
+    expect(corrected).to_contain_text("Showing results for green lime.")
+    expect(page.locator(".card .title").first).to_have_text("green lime")
+    page.get_by_role("button", name="Search instead for gren lmie").click()
+    expect(corrected).to_have_count(0)
+    expect(page.locator(".heading")).to_contain_text("12 results: “gren lmie”")
+
+
 @pytest.mark.parametrize("from_details", [False, True])
 def test_more_like_this_leaves_the_item_out(page: Page, from_details: bool) -> None:
     ask(page, "red apple")
