@@ -137,16 +137,26 @@ def prepare_training(
             f"Training on {len(split.train):,} items, choosing the checkpoint on {len(split.validation):,} and "
             f"reporting on {len(split.test):,} others ({split.note})"
         )
-    model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
+    model = Model.create(
+        config.model_settings,
+        config.device,
+        environment.precision,
+        config.seed,
+        catalog.cache,
+        catalog=catalog.select(split.train),
+    )
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
     trained = np.union1d(split.train, split.test) if stacked and config.refit else split.train
-    texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries)
+    texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries, model.network.kinds)
     config = config.filled_in(_titles_repeat(texts.title[split.train]), stacked)
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
-        cached = cache_features(model, catalog, texts.texts, mirror=model.network.hflip_tta)
+        cached = cache_features(
+            model, catalog, texts.texts, mirror=model.network.hflip_tta, values=texts.values
+        )
+    texts = texts.drop_values(cached.usable_values)
     data = TrainingSet.build(split.train, texts, identity, cached.pictured(len(catalog)))
     if not data.has_pairs():
         raise UserError(

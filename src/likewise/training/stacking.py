@@ -26,7 +26,6 @@ from likewise.evaluation.significance import bootstrap_interval
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
 from likewise.model.matryoshka import build_variants
-from likewise.model.network import FIELD_MODALITY
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
@@ -271,7 +270,7 @@ class _Fold:
         data = _train_on(context, np.setdiff1d(context.data.rows, part))
         fits = fit_start(context, collect_start(context, data))
         set_start(context, fits)
-        pictured = [field for field in held_out.task.fields if FIELD_MODALITY[field] == "image"]
+        pictured = [field for field in held_out.task.fields if field == "image"]
         known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in pictured}
         heads = network.copy_heads()
         network.restore_heads(untrained)
