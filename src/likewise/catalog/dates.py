@@ -16,25 +16,25 @@ TWO_DIGIT_YEAR = "a year of two digits"
 
 Order = Literal["day", "month"]  # which of both comes first
 
-_TIME = r"(?:[T ,]+(?:at )?(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d{1,9})?)?\s*(?P<half>[ap]\.?m\.?)?)?"
-_ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
+_TIME = (
+    r"(?:[T ,]+(?:at )?(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d{1,9})?)?"
+    r"\s*(?P<half>[ap]\.?m\.?)?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
+)
+_YEAR = r"(?P<year>\d{2}|\d{4,6})"
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
+_MONTH_NAME = r"(?P<name>[a-z]{3,9})\.?"
 _FLAGS = re.ASCII | re.IGNORECASE
 _YEAR_FIRST = re.compile(
-    rf"(?P<year>\d{{4,6}})(?P<separator>[-/.])(?P<month>\d{{1,2}})(?:(?P=separator)(?P<day>\d{{1,2}}){_TIME}{_ZONE})?",
-    _FLAGS,
+    rf"(?P<year>\d{{4,6}})(?P<separator>[-/.])(?P<month>\d{{1,2}})(?:(?P=separator)(?P<day>\d{{1,2}}){_TIME})?", _FLAGS
 )
 _YEAR_LAST = re.compile(
-    rf"(?P<one>\d{{1,2}})(?P<separator>[-/.])(?P<two>\d{{1,2}})(?P=separator)(?P<year>\d{{2}}|\d{{4,6}}){_TIME}{_ZONE}",
-    _FLAGS,
+    rf"(?P<one>\d{{1,2}})(?P<separator>[-/.])(?P<two>\d{{1,2}})(?P=separator){_YEAR}{_TIME}", _FLAGS
 )
-_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
 _DAY_NAMED = re.compile(
-    rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?[ -](?:of )?(?P<name>[a-z]{{3,9}})\.?,?[ -](?P<year>\d{{2}}|\d{{4,6}}){_TIME}{_ZONE}",
-    _FLAGS,
+    rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?[ -](?:of )?{_MONTH_NAME},?[ -]{_YEAR}{_TIME}", _FLAGS
 )
 _MONTH_NAMED = re.compile(
-    rf"{_WEEKDAY}(?P<name>[a-z]{{3,9}})\.?[ -](?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?[ -])?(?P<year>\d{{4,6}}){_TIME}{_ZONE}",
-    _FLAGS,
+    rf"{_WEEKDAY}{_MONTH_NAME}[ -](?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?[ -])?(?P<year>\d{{4,6}}){_TIME}", _FLAGS
 )
 _WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _MONTHS = {

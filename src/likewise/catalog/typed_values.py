@@ -1,4 +1,4 @@
-"""Columns read as numbers, categories, tags, dates or truth values, with every cell that cannot be used counted by cause.
+"""Columns read as numbers, categories, tags, dates or truth values; unusable cells are counted by cause.
 
 What a cell means is decided for its column where the cell alone does not say: decimal marks, units, the order of day
 and month, the separator of tags.
