@@ -19,6 +19,7 @@ from likewise.errors import UserError
 _LEAST_ITEMS = 10  # below which no column is judged
 _IDENTIFYING = 0.9  # share of the identity's entropy
 _WORDS_EXPLAIN = 0.5  # share of a column's information that its words carry where they are words
+_LEAST_WORDED = 0.7  # share of the values that have a word; of random letters, half look like one
 _MOST_WORDED = 20_000  # different values whose words are looked at
 _CODE_DIGITS = 8  # of the shortest EAN
 _SURELY_NUMBERED = 50  # items, from which on gaps in running numbers are allowed for
@@ -103,9 +104,12 @@ def _are_codes(numbers: np.ndarray) -> bool:
 
 
 def _are_words(texts: Sequence[str], identity: Codes, information: float) -> bool:
-    """Whether the words of texts say, without codes and digits, at least half of what the texts say of the identity."""
+    """Whether texts have words that say, without codes and digits, at least half of what the texts say."""
     step = -(-len(texts) // _MOST_WORDED)
-    words = number_values([_find_words(text) for text in texts[::step]])
+    found = [_find_words(text) for text in texts[::step]]
+    if sum(map(bool, found)) < _LEAST_WORDED * len(found):
+        return False
+    words = number_values(found)
     if step > 1:
         information = compute_information(number_values(texts[::step]), identity[::step])
     return compute_information(words, identity[::step]) >= _WORDS_EXPLAIN * information
