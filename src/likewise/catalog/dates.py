@@ -16,25 +16,25 @@ TWO_DIGIT_YEAR = "a year of two digits"
 
 Order = Literal["day", "month"]  # which of both comes first
 
-_TIME = r"(?:[T ,]+(?:at )?(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d{1,9})?)?\s*(?P<half>[ap]\.?m\.?)?)?"
-_ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
+_TIME = (
+    r"(?:[T ,]+(?:at )?(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d{1,9})?)?"
+    r"\s*(?P<half>[ap]\.?m\.?)?)?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
+)
+_YEAR = r"(?P<year>\d{2}|\d{4,6})"
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
+_MONTH_NAME = r"(?P<name>[a-z]{3,9})\.?"
 _FLAGS = re.ASCII | re.IGNORECASE
 _YEAR_FIRST = re.compile(
-    rf"(?P<year>\d{{4,6}})(?P<separator>[-/.])(?P<month>\d{{1,2}})(?:(?P=separator)(?P<day>\d{{1,2}}){_TIME}{_ZONE})?",
-    _FLAGS,
+    rf"(?P<year>\d{{4,6}})(?P<separator>[-/.])(?P<month>\d{{1,2}})(?:(?P=separator)(?P<day>\d{{1,2}}){_TIME})?", _FLAGS
 )
 _YEAR_LAST = re.compile(
-    rf"(?P<one>\d{{1,2}})(?P<separator>[-/.])(?P<two>\d{{1,2}})(?P=separator)(?P<year>\d{{2}}|\d{{4,6}}){_TIME}{_ZONE}",
-    _FLAGS,
+    rf"(?P<one>\d{{1,2}})(?P<separator>[-/.])(?P<two>\d{{1,2}})(?P=separator){_YEAR}{_TIME}", _FLAGS
 )
-_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
 _DAY_NAMED = re.compile(
-    rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?[ -](?:of )?(?P<name>[a-z]{{3,9}})\.?,?[ -](?P<year>\d{{2}}|\d{{4,6}}){_TIME}{_ZONE}",
-    _FLAGS,
+    rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?[ -](?:of )?{_MONTH_NAME},?[ -]{_YEAR}{_TIME}", _FLAGS
 )
 _MONTH_NAMED = re.compile(
-    rf"{_WEEKDAY}(?P<name>[a-z]{{3,9}})\.?[ -](?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?[ -])?(?P<year>\d{{4,6}}){_TIME}{_ZONE}",
-    _FLAGS,
+    rf"{_WEEKDAY}{_MONTH_NAME}[ -](?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?[ -])?(?P<year>\d{{4,6}}){_TIME}", _FLAGS
 )
 _WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _MONTHS = {
@@ -49,7 +49,7 @@ _MONTHS = {
     for name in names.split()
 }  # fmt: skip
 _EPOCH_UNITS = (1, 1_000, 1_000_000, 1_000_000_000)  # per second
-_FIRST_EPOCH, _LAST_EPOCH = 315_532_800, 4_102_444_800  # 1980 and 2100, in seconds
+_FIRST_EPOCH, _LAST_EPOCH = 631_152_000, 2_524_608_000  # 1990 and 2050, in seconds
 _LEAST_EPOCHS = 0.98  # share of a column's cells that have to be of one unit
 
 
@@ -61,8 +61,9 @@ def read_dates(cells: Sequence[str | None]) -> tuple[list[datetime | None], Coun
     """Read a column of dates.
 
     Day and month are in the order that the unambiguous cells of the column show ("13.05.2024", "05/13/2024"); points
-    mean the day first. Whole numbers are epochs only if nearly all cells are whole numbers from 1980 to 2100 in
-    one unit, from seconds to nanoseconds; years ("1987") and days ("20240131") are read in any column.
+    mean the day first. Whole numbers are epochs only if nearly all cells are whole numbers from 1990 to 2050 in one
+    unit, from seconds to nanoseconds, and have no check digits as EANs do; years ("1987") and days ("20240131") are
+    read in any column.
 
     Args:
         cells: stripped texts; None where blank.
@@ -100,6 +101,8 @@ def _read_date(cell: str, unit: int | None, order: Order | None) -> datetime:
     if found := _YEAR_FIRST.fullmatch(cell):
         return _build(found, found["month"], found["day"])
     if found := _YEAR_LAST.fullmatch(cell):
+        if len(found["year"]) == 2:
+            raise _UnusableError(TWO_DIGIT_YEAR)
         first = "day" if found["separator"] == "." else _shown_order(found) or order
         if first is None and found["one"] != found["two"]:
             raise _UnusableError(UNCLEAR_ORDER)
@@ -161,11 +164,20 @@ def _find_epoch_unit(cells: Sequence[str | None]) -> int | None:
     """How many of the column's numbers make a second; None where they are no epochs."""
     filled = [cell for cell in cells if cell is not None]
     numbers = [int(cell) for cell in filled if _WHOLE.fullmatch(cell)]
+    if 2 * sum(map(has_check_digit, filled)) > len(filled):
+        return None
     for unit in _EPOCH_UNITS:
         plausible = sum(_FIRST_EPOCH <= number / unit < _LAST_EPOCH for number in numbers)
         if filled and plausible >= _LEAST_EPOCHS * len(filled):
             return unit
     return None
+
+
+def has_check_digit(code: str) -> bool:
+    """Whether a text has the form and the check digit of an EAN, UPC or GTIN; one number in ten has by chance."""
+    if len(code) not in (8, 12, 13, 14) or not (code.isascii() and code.isdecimal()):
+        return False
+    return sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(reversed(code))) % 10 == 0
 
 
 def _find_order(cells: Sequence[str | None]) -> Order | None:

@@ -1,4 +1,4 @@
-"""Columns read as numbers, categories, tags, dates or truth values, with every cell that cannot be used counted by cause.
+"""Columns read as numbers, categories, tags, dates or truth values; unusable cells are counted by cause.
 
 What a cell means is decided for its column where the cell alone does not say: decimal marks, units, the order of day
 and month, the separator of tags.
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from typing import Any, Literal, get_args
 
 import polars as pl
@@ -88,8 +89,8 @@ def read_typed_column(cells: pl.Series, kind: FieldKind) -> TypedColumn:
         "category": _read_category_column,
         "text": _read_text_column,
         "tags": _read_tag_column,
-        "image": _read_source_column,
-        "audio": _read_source_column,
+        "image": partial(_read_source_column, kind="image"),
+        "audio": partial(_read_source_column, kind="audio"),
     }
     if kind not in readers:
         raise ValueError(f"there is no kind of field {kind!r}; there are {', '.join(FIELD_KINDS)}")
@@ -231,9 +232,8 @@ def _clean_tags(parts: Any, causes: Counter[str]) -> tuple[str, ...] | None:
     return tuple(tags) or None
 
 
-def _read_source_column(cells: pl.Series) -> TypedColumn:
+def _read_source_column(cells: pl.Series, kind: FieldKind) -> TypedColumn:
     """The sources of images and recordings, not opened."""
-    kind: FieldKind = "image"
     if isinstance(cells.dtype, pl.List):
         return TypedColumn(kind, [tuple(row) or None if row is not None else None for row in cells.to_list()])
     texts, causes = _clean_texts(cells, _NOTHING)
