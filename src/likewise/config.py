@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -150,6 +151,25 @@ def _name_kinds(fields: Any) -> Any:
 def _shorten_fields(fields: dict[str, str]) -> list[str] | dict[str, str]:
     """The canonical form: a list of names where all kinds are the default ones, else a mapping."""
     return list(fields) if all(kind == find_default_kind(name) for name, kind in fields.items()) else dict(fields)
+
+
+def add_fields(fields: Any, entries: Sequence[str]) -> dict[str, str]:
+    """Fields with further ones, as `--field` declares them.
+
+    Args:
+        fields: names and kinds, or a list of names.
+        entries: such as "price=number", or "brand" for a text.
+
+    Raises:
+        UserError: an entry is no name and kind.
+    """
+    declared = dict(_name_kinds(fields))
+    for entry in entries:
+        name, equals, kind = (part.strip() for part in entry.rpartition("=")) if "=" in entry else (entry.strip(), "", "")
+        if not name or (equals and not kind):
+            raise UserError(f"--field {entry}: write it as price=number, or as brand for a text")
+        declared[name] = kind or find_default_kind(name)
+    return declared
 
 
 class ModelSettings(Settings):

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.field_kinds import check_field_leakage
 from likewise.catalog.identity import Codes, Identity
+from likewise.catalog.typed_values import FIELD_KINDS, FieldKind
 from likewise.config import TrainConfig
 from likewise.encoders.languages import language_warning
 from likewise.errors import UserError
@@ -149,6 +152,7 @@ def prepare_training(
         dataclasses.replace(environment, precision=model.precision).write(run)
     trained = np.union1d(split.train, split.test) if stacked and config.refit else split.train
     texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries, model.network.kinds)
+    _check_leakage(model, texts, identity)
     config = config.filled_in(_titles_repeat(texts.title[split.train]), stacked)
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
@@ -163,6 +167,15 @@ def prepare_training(
             "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
         )
     return TrainingContext(catalog, run, config, processes, identity, split, model, texts, cached, data, stacked)
+
+
+def _check_leakage(model: Model, texts: RowTexts, identity: Identity) -> None:
+    """Raises UserError where a column that is declared as a field identifies items by itself."""
+    for field, codes in texts.further.items():
+        kind, values = model.network.kinds[field], texts.values.get(field, texts.texts)
+        if kind in FIELD_KINDS:
+            shown = [values[code] if code >= 0 else None for code in codes]
+            check_field_leakage(field, shown, cast(FieldKind, kind), identity.thing)
 
 
 def _can_stack(catalog: Catalog, identity: Identity, split: Split, config: TrainConfig) -> bool:

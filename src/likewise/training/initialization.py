@@ -108,7 +108,9 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
         None for a field of which too few rows differ.
     """
     return {
-        field: StartFit(*cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed))
+        field: StartFit(
+            *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed), adds=pairs.adds
+        )
         for field, pairs in _fitting(regressions)
     }
 

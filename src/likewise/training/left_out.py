@@ -36,11 +36,13 @@ class StartFit:
         kernel: of the fit, without a base.
         left_out: of the same fit.
         share: how much of both enters the tower, from 0 to 1.
+        adds: whether the kernel is added to what the head begins at, as with descriptions; then the share is open.
     """
 
     kernel: KernelMap
     left_out: CrossFit
     share: float = 1.0
+    adds: bool = False
 
     def weigh(self, share: float) -> "StartFit":
         """The same with another share."""
