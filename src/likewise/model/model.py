@@ -80,12 +80,13 @@ class Model:
         seed: int = 0,
         cache: Path | None = None,
         catalog: Catalog | None = None,
+        rows: NDArray[np.int64] | None = None,
         fitted: Mapping[str, Encoder] | None = None,
     ) -> "Model":
         """An untrained model from settings or a preset's name; its text space is its text encoder's own.
 
         Without a given `precision` one batch is timed to choose it; `cache` is a folder that remembers the choice.
-        Fields such as numbers and categories are fitted to the rows of `catalog`, unless the `encoders` of another
+        Fields such as numbers and categories are fitted to `rows` (all, for None) of `catalog`, unless the `encoders` of another
         model with these fields are given as `fitted`.
 
         Raises:
@@ -96,7 +97,7 @@ class Model:
                 raise UserError(f"unknown preset {settings!r}; presets are: {', '.join(PRESETS)}")
             settings = PRESETS[settings]
         place = resolve_device(device)
-        encoders = build_encoders(settings, seed, catalog, copy.deepcopy(fitted))
+        encoders = build_encoders(settings, seed, catalog, rows, copy.deepcopy(fitted))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = Network(settings, encoders.pop("text"), encoders.pop("image"), encoders)

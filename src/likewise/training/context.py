@@ -146,7 +146,8 @@ def prepare_training(
         environment.precision,
         config.seed,
         catalog.cache,
-        catalog=catalog.select(split.train),
+        catalog=catalog,
+        rows=split.train,
     )
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
