@@ -72,5 +72,7 @@ class ColourPalette(Encoder):
 
 def nearness(colours: Sequence[str]) -> np.ndarray:
     """(colours, 12) between 0 and 1."""
-    given, named = (np.array([list(bytes.fromhex(colour)) for colour in each]) / 255 for each in (colours, NAMES.values()))
+    given, named = (
+        np.array([list(bytes.fromhex(colour)) for colour in each]) / 255 for each in (colours, NAMES.values())
+    )
     return np.exp(-(((given[:, None] - named) / 0.3) ** 2).sum(axis=-1))

@@ -1,6 +1,7 @@
 """The contract of encoders, on this one."""
 
 import pytest
+
 from likewise.testing.encoders import *
 from likewise.testing.encoders import Subject
 

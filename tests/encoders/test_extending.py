@@ -1,4 +1,4 @@
-"""The example package of docs/extending.md: installed from its folder, proven by its contract test, trained, searched."""
+"""The example package of docs/extending.md: installed from its folder, proven, trained and searched."""
 
 import json
 import os
@@ -77,7 +77,9 @@ def test_the_guide_shows_the_package_as_it_is() -> None:
 
 def test_the_example_passes_the_contract_test(site: Path, tmp_path: Path) -> None:
     shutil.copy(EXAMPLE / "test_colour_palette.py", tmp_path)
-    said = run(site, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_colour_palette.py")
+    said = run(
+        site, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_colour_palette.py"
+    )
     assert int(re.search(r"(\d+) passed", said)[1]) >= CONTRACT_TESTS
 
 
@@ -98,7 +100,8 @@ def test_the_commands_of_the_guide_train_and_search_colours(site: Path, tmp_path
     assert pip == ["pip", "install", "./examples/colour-palette"]
     further = {"train": ["--config", "quick.yaml"], "search": ["--json"], "evaluate": ["--json"]}
     commands = [[*line[1:], *further.get(line[1], [])] for line in lines]
-    said = dict(zip([line[1] for line in lines], run(site, tmp_path, "-c", COMMANDS, json.dumps(commands)).split("\0")))
+    output = run(site, tmp_path, "-c", COMMANDS, json.dumps(commands)).split("\0")
+    said = dict(zip([line[1] for line in lines], output[:-1], strict=True))
     assert len(json.loads(said["search"])) == 10
     views = {part["view"] for part in json.loads(said["evaluate"])["ablations"]}
     assert {"only-colours", "without-colours"} <= views

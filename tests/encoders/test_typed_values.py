@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_near_numbers_are_near():
 )
 def test_any_numbers_give_features_within_bounds(fitted, asked):
     quantiles = fit_quantiles(np.array(fitted))
-    assert all(low < high for low, high in zip(quantiles, quantiles[1:], strict=False))
+    assert all(low < high for low, high in pairwise(quantiles))
     features = quantile_features(np.array(asked), np.array(quantiles))
     assert np.isfinite(features).all()
     assert np.abs(features).max() <= 3

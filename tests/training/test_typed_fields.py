@@ -1,4 +1,4 @@
-"""A catalogue with a price, a category and tags: trained, indexed, searched, updated and evaluated, missing values too."""
+"""A catalogue with a price, a category and tags, some of them missing: trained, searched, updated and evaluated."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import ModelSettings, TrainConfig
@@ -14,9 +15,12 @@ from likewise.evaluation.evaluate import evaluate_run
 from likewise.evaluation.task import TaskOptions
 from likewise.model.field_encoders import name_module
 from likewise.model.model import Model
+from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.model.run_folder import seal_run
 from likewise.retrieval.index import Index
+from likewise.training.features import LiveFeatures, cache_features
 from likewise.training.train import train
+from likewise.training.views import RowTexts
 
 COLOURS, THINGS = ("red", "blue", "green", "black"), ("shirt", "hat", "mug", "lamp", "bag", "shoe")
 FIELDS = {
@@ -91,6 +95,26 @@ def test_what_is_saved_is_opened_again(shop, model, tmp_path):
     again = Model.load(tmp_path / "copy", "cpu")
     np.testing.assert_array_equal(again.encode_items(catalog), before)
     assert (again.fingerprint, again.settings.fields) == (model.fingerprint, FIELDS)
+
+
+def test_one_file_holds_the_fitted_encoders(shop, model, tmp_path):
+    catalog = shop[1].select(range(12))
+    vectors = model.encode_items(catalog)
+    items = EncodedItems(vectors, catalog.table, [None] * len(catalog))
+    save_portable(tmp_path / "weights.pt", model, items, cache=tmp_path)
+    again, _ = load_portable(tmp_path / "weights.pt", tmp_path / "unpacked", "cpu")
+    np.testing.assert_array_equal(again.encode_items(catalog), vectors)
+
+
+def test_values_are_the_same_from_the_cache_and_from_encoders_that_train(shop, model):
+    catalog = shop[1]
+    texts = RowTexts.collect(catalog, model.fields, 0, kinds=model.network.kinds)
+    cached = cache_features(model, catalog, texts.texts, values=texts.values)
+    live = LiveFeatures(model, catalog, texts.texts, all_values=texts.values)
+    for field in ("category", "price", "tags"):
+        numbers = np.array([0, 2, 1, 0])
+        with torch.no_grad():
+            torch.testing.assert_close(live.values(field, numbers), cached.values(field, numbers), rtol=1e-4, atol=1e-5)
 
 
 def test_untrained_categories_are_found_by_their_words(shop):

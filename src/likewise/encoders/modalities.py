@@ -85,7 +85,7 @@ def find_reader(kind: str, field: str) -> ModalityReader:
     if reader is None:
         kinds = ", ".join([*READERS, *list_installed(GROUP)])
         raise UserError(
-            f'the field "{field}" is declared as {kind}, which is no kind of field: install the package that brings it, '
-            f"or choose one of {kinds}"
+            f'the field "{field}" is declared as {kind}, which is no kind of field: install the package that brings '
+            f"it, or choose one of {kinds}"
         )
     return reader

@@ -1,6 +1,7 @@
 """Numbers: where a value lies among those that training rows have."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -29,7 +30,7 @@ class QuantileDescription(Description):
     @field_validator("quantiles")
     @classmethod
     def _ascends(cls, quantiles: list[float]) -> list[float]:
-        if any(low >= high for low, high in zip(quantiles, quantiles[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(quantiles)):
             raise ValueError("the quantiles are not in ascending order")
         return quantiles
 

@@ -20,7 +20,7 @@ _BACKBONES = ("text", "image")  # which every network has, whatever its fields a
 
 
 def name_module(field: str) -> str:
-    """The name of a field's modules and files, of letters, digits, hyphens and underscores, however the column is called.
+    """The name of a field's modules and files: letters, digits, hyphens and underscores, whatever the column's name.
 
     Two fields have different names also where a file system ignores case.
     """

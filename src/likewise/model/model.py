@@ -27,8 +27,8 @@ from likewise.errors import UserError
 from likewise.files import lies_within, make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
 from likewise.model.featurizer import Featurizer, batches, prefetch
-from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
+from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.network import Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.parsing import read_json
@@ -86,8 +86,8 @@ class Model:
         """An untrained model from settings or a preset's name; its text space is its text encoder's own.
 
         Without a given `precision` one batch is timed to choose it; `cache` is a folder that remembers the choice.
-        Fields such as numbers and categories are fitted to `rows` (all, for None) of `catalog`, unless the `encoders` of another
-        model with these fields are given as `fitted`.
+        Fields such as numbers and categories are fitted to `rows` (all, for None) of `catalog`, unless the `encoders`
+        of another model with these fields are given as `fitted`.
 
         Raises:
             UserError: an unknown preset, encoder or column, or fields that are fitted to a catalogue without one.
@@ -352,10 +352,10 @@ class Model:
                 parts.append(features)
         found = np.flatnonzero(usable)
         if known is not None:
-            parts = [torch.from_numpy(known.gather([keys[place] for place in found])).to(self.device).float()]
+            parts = [torch.from_numpy(known.gather([keys[place] for place in found.tolist()])).to(self.device).float()]
         encoded = torch.cat([torch.empty(0, *encoder.feature_shape, device=self.device), *parts])
         if encoder.reads_words:
-            words = [encoder.words(values[place]) for place in found]
+            words = [encoder.words(values[place]) for place in found.tolist()]
             encoded = torch.cat([encoded, average_words(words, self.featurizer("text").texts, encoded)], dim=-1)
         return found, encoded
 
@@ -436,9 +436,7 @@ def read_values(catalog: Catalog, field: str, kind: str) -> list[tuple[Any, ...]
     return list(find_reader(kind, field).read(catalog, field))
 
 
-def average_words(
-    words: Sequence[tuple[str, ...]], encode: Callable[[list[str]], Tensor], like: Tensor
-) -> Tensor:
+def average_words(words: Sequence[tuple[str, ...]], encode: Callable[[list[str]], Tensor], like: Tensor) -> Tensor:
     """The mean of the text encoder's features of some words for each value; 0 for a value without words.
 
     Args:
