@@ -50,7 +50,9 @@ class Network(nn.Module):
         text_map = isometry(text.width, self.dim)
         self.query_head = VectorHead(text.width, self.dim, base=text_map)
         self._head_names = {field: name_module(field) for field in self.fields}
-        self.heads = nn.ModuleDict({name: self._build_head(field, text_map) for field, name in self._head_names.items()})
+        self.heads = nn.ModuleDict(
+            {name: self._build_head(field, text_map) for field, name in self._head_names.items()}
+        )
         self.fusion = MaskedFusion(len(self.fields), self.dim)
 
     def _build_head(self, field: str, text_map: nn.Linear) -> PictureHead:

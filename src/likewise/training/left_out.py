@@ -60,7 +60,8 @@ class StartFit:
 class LeftOutTowers:
     """The towers of the fields that start at kernel ridge, for training.
 
-    Pictures do not train above their start, so each is embedded once. Texts are answered for as they are asked.
+    Pictures do not train above their start, so each is embedded once. What kernel ridge says of further fields, of
+    which a row has one value, is computed once, too. Descriptions are answered for as they are asked.
 
     Args:
         network: its heads hold the maps of `fits` (`StartFit.build_map`).
@@ -83,6 +84,7 @@ class LeftOutTowers:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
             self._pictures = self._embed_pictures(pictured)
+        self._predicted = {field: self._predict_rows(field, data) for field in fits if field in data.texts.further}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -107,9 +109,26 @@ class LeftOutTowers:
         rows, shown = split_pairs(values, self._numbers)
         fit, head = self._fits[field], cast(VectorHead, self._network.head(field))
         features = read_field(self._features, self._network, field, shown)
-        mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
+        if field in self._predicted:
+            places, predicted = self._predicted[field]
+            mapped = fit.share * predicted[torch.from_numpy(places[rows]).to(predicted.device)]
+        else:
+            mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
         base = cast(KernelMap, head.base).base
         return cast(Tensor, head(features, mapped=mapped if base is None else base(features) + mapped))
+
+    def _predict_rows(self, field: str, data: TrainingSet) -> tuple[Rows, Tensor]:
+        """(all rows,) the place of each training row that has a field; (places, dim) what kernel ridge says of it."""
+        rows = data.rows[data.has_field(field, data.rows)]
+        places = np.full(len(self._groups), -1)
+        places[rows] = np.arange(len(rows))
+        predicted = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[start : start + _ROWS_AT_ONCE]
+            features = read_field(self._features, self._network, field, data.texts.field(field)[part])
+            codes = torch.from_numpy(self._groups[part])
+            predicted[start : start + len(part)] = self._fits[field].left_out.predict(features, codes)
+        return places, predicted
 
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows) -> Tensor:
