@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
@@ -26,6 +26,7 @@ from likewise.evaluation.results import CrossValidation, Threshold
 from likewise.evaluation.significance import bootstrap_interval
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
+from likewise.model.fusion import MaskedFusion
 from likewise.model.matryoshka import build_variants
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
@@ -265,9 +266,8 @@ def _weigh_fields(context: TrainingContext, folds: list["_Fold"], untrained: nn.
             ]
         )
 
-    weigh_fields(
-        context, [network.fusion, *(heads["fusion"] for heads in (untrained, *(f.heads for f in folds)))], measure
-    )
+    copies = [cast(MaskedFusion, heads["fusion"]) for heads in (untrained, *(fold.heads for fold in folds))]
+    weigh_fields(context, [network.fusion, *copies], measure)
 
 
 @dataclass
