@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from likewise.catalog.amounts import is_currency
 from likewise.catalog.columns import FIELDS
 from likewise.catalog.dates import FIRST_YEAR
 from likewise.catalog.field_kinds import check_field_leakage
@@ -40,7 +41,6 @@ _PRICES = frozenset(
 _COUNTS = frozenset(
     {"stock", "quantity", "qty", "inventory", "sales", "sold", "views", "clicks", "orders", "popularity", "rank"}
 )
-_CURRENCY = re.compile(r"[$€£¥₹₽₩₺₴₪฿]|^(?:USD|EUR|GBP|JPY|CHF|kr|SEK|NOK|DKK|PLN|CZK|INR)$")
 _EVENTS = frozenset({"created", "updated", "modified", "added", "inserted", "imported", "timestamp"})
 
 
@@ -158,7 +158,7 @@ def _recognize_date(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] | 
 
 def _may_be_dates(cells: pl.Series) -> bool:
     """Whether whole numbers are days such as 20240131 or epochs; years and other short numbers stay numbers."""
-    return int(cells.drop_nulls().min() or 0) >= FIRST_YEAR * 10_000  # type: ignore[call-overload]
+    return bool((cells.drop_nulls() >= FIRST_YEAR * 10_000).all())
 
 
 def _recognize_number(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] | None:
@@ -196,13 +196,28 @@ def _recognize_category(cells: pl.Series, filled: int) -> tuple[TypedColumn, str
     return column, f"{_count_different(len(set(values)), 'value')} in {filled:,} cells"
 
 
+def split_name(column: str) -> list[str]:
+    """The words of a column's name, in lower case: "salePrice" and "sale_price" are "sale" and "price"."""
+    return re.findall(r"[^\W_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())
+
+
+def is_price(column: str, unit: str) -> bool:
+    """Whether the numbers of a column are prices, by its name and their unit."""
+    return not _PRICES.isdisjoint(split_name(column)) or is_currency(unit)
+
+
+def is_event(column: str) -> bool:
+    """Whether dates are about the row and not about the item, by the column's name, such as created_at."""
+    return not _EVENTS.isdisjoint(split_name(column))
+
+
 def _advise(name: str, column: TypedColumn) -> str:
-    words = set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
-    if column.kind == "number" and (words & _PRICES or _CURRENCY.search(column.unit)):
+    words = set(split_name(name))
+    if column.kind == "number" and is_price(name, column.unit):
         return "a price is a filter and no field unless you ask for it"
     if column.kind == "number" and words & _COUNTS:
         return "it changes from day to day: use it in filters and boosts"
-    if column.kind == "date" and words & _EVENTS:
+    if column.kind == "date" and is_event(name):
         return "it is about the row and not about the item: use it in filters"
     return ""
 
