@@ -15,7 +15,7 @@ _MINUS = "[\u2212\uff0d]"
 _LARGEST = 1e30  # what float32, in which a model computes, can hold and square no more
 _ALIASES = {
     "usd": "$", "us$": "$", "dollar": "$", "dollars": "$", "bucks": "$", "eur": "€", "euro": "€", "euros": "€",
-    "gbp": "£", "pound": "£", "pounds": "£", "quid": "£", "jpy": "¥", "yen": "¥", "gr": "g", "gram": "g", "grams": "g", "lbs": "lb",
+    "gbp": "£", "quid": "£", "jpy": "¥", "yen": "¥", "gr": "g", "gram": "g", "grams": "g", "lbs": "lb", "pounds": "lb",
     "litre": "l", "liter": "l", "litres": "l", "liters": "l", "inch": "in", "inches": "in", "feet": "ft",
     "sec": "s", "seconds": "s", "minutes": "min", "hrs": "h", "hours": "h",
 }  # fmt: skip
