@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Literal
 
 import polars as pl
@@ -51,8 +52,7 @@ _AMOUNT = re.compile(
 )
 _PLAIN = re.compile(r"\d+(?:\.\d{1,2})?", re.ASCII)  # read at once, as most are
 _UNIT = re.compile(r"\s?([$€£¥₹%]|[a-zA-Z]{1,12}\b)\.?")
-_NO_PLAIN = re.compile(r"\d+(?:\.\d{1,2})?", re.ASCII)  # read at once, as most are
-_UNIT = re.compile(r"\s(?:in\b|t[\s-])")  # "under 50 in black", "under 50 t-shirts"
+_NO_UNIT = re.compile(r"\s(?:in\b|t[\s-])")  # "under 50 in black", "under 50 t-shirts"
 _DAY = re.compile(r"(\d{4})(?:-(\d{2})-(\d{2}))?(?![\d.,-]*\d)", re.ASCII)
 _WORD = re.compile(r"[^\s,;()\"“”?!]+")
 _AND = re.compile(r"\s*(?:,|/|\bor\b|\band\b|\boder\b|\bund\b|\bou\b|\bet\b)+\s*", re.IGNORECASE)
@@ -122,7 +122,13 @@ def may_suggest_filter(text: str, columns: Iterable[str]) -> bool:
     if _ANY_CUE.search(text):
         return True
     folded = fold_case(text)
-    return any(fold_case(words[0]) in folded for name in columns if name not in COLUMNS and (words := split_name(name)))
+    return any(_first_word(name) in folded for name in columns if name not in COLUMNS)
+
+
+@lru_cache(maxsize=10_000)
+def _first_word(column: str) -> str:
+    """The first word of a column's name; a text that no query has where the name has none."""
+    return next(iter(split_name(column)), "\0")
 
 
 def suggest_filter(text: str, columns: Sequence[FilterColumn]) -> FilterSuggestion | None:
@@ -163,21 +169,20 @@ def _find_ranges(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Readin
         if not least.unit or not greatest.unit:
             unit = least.unit or greatest.unit
             least, greatest = replace(least, unit=unit), replace(greatest, unit=unit)
-        if least.value > greatest.value:
-            continue
-        yield from _read_range(text, columns, found.start(), least, greatest)
+        low, high = sorted((least, greatest), key=lambda amount: amount.value)
+        yield from _read_range(text, columns, found.start(), greatest.end, low, high)
 
 
 def _read_range(
-    text: str, columns: Sequence[FilterColumn], start: int, least: _Amount, greatest: _Amount
+    text: str, columns: Sequence[FilterColumn], start: int, end: int, least: _Amount, greatest: _Amount
 ) -> Iterator[_Reading]:
     days = [_DAY.fullmatch(amount.digits) for amount in (least, greatest)]
     if not least.unit and days[0] and days[1] and (chosen := _choose_date_column(text, columns, start)):
         column, start = chosen
         bounds = [_compare_date(column, ">=", days[0]), _compare_date(column, "<=", days[1])]
         if None not in bounds:
-            yield _Reading(start, greatest.end, And(tuple(bound for bound in bounds if bound)))
-    elif chosen_number := _choose_number_column(text, columns, start, greatest):
+            yield _Reading(start, end, And(tuple(bound for bound in bounds if bound)))
+    elif chosen_number := _choose_number_column(text, columns, start, replace(greatest, end=end)):
         column, start, end, factor = chosen_number
         low, high = (amount.value * factor for amount in (least, greatest))
         if _can_match(column, ">=", low) and _can_match(column, "<=", high):
