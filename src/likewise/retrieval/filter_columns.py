@@ -19,7 +19,7 @@ FilterColumnKind = Literal["number", "year", "date", "day", "category", "boolean
 
 LONGEST_VALUE = 60  # characters of a category that a query may name
 _LEAST_READ = 0.95  # share of the cells that a kind has to fit
-_MOST_DISTINCT = 0.5  # share of the cells; categories recur
+_MOST_DISTINCT = 0.8  # share of the cells; codes and titles do not recur
 _ISO_DATE = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2}(?:[T ].*)?)?)?", re.ASCII)
 _YEAR_NAMES = frozenset({"year", "jahr", "année", "annee", "año", "anno", "vintage"})
 

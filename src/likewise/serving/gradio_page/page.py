@@ -184,7 +184,7 @@ def create_page(
         for chip in chips:
             chip.click(answers.example, [chip, k, where, hybrid], [text, picture, results], **quick)
         results.like(answers.similar, [k, where], results, **quick)
-        results.apply(answers.apply, query, [text, where, results, picture], **quick)
+        results.apply(answers.apply, query, [text, where, picture, results], **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
 
@@ -251,7 +251,7 @@ class Answers:
 
     def apply(
         self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
-    ) -> tuple[Any, Any, str, Any]:
+    ) -> tuple[Any, Any, Any, str]:
         """Words and filter as the words suggest them, and the results for these."""
         try:
             words, condition = _read_text(text, "query").strip(), _read_text(where, "filter")
@@ -259,9 +259,9 @@ class Answers:
             if suggestion is not None:
                 text, where = suggestion.text, suggestion.join(condition)
         except UserError as error:
-            return gr.skip(), gr.skip(), notice_html(_sentence(error), "error"), gr.skip()
+            return gr.skip(), gr.skip(), gr.skip(), notice_html(_sentence(error), "error")
         shown, kept = self.search(text, picture, weight, k, where, hybrid)
-        return text, where, shown, kept
+        return text, where, kept, shown
 
     def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False) -> tuple[Any, None, str]:
         """Results for an example, which takes the place of the words and the picture."""
