@@ -426,7 +426,7 @@ class Index:
             >>> suggestion.filter, suggestion.text
             ('price < 50', 'red shirt')
             >>> len(index.search(suggestion.text, where=suggestion.filter, k=30))
-            10
+            12
         """
         if not self.may_suggest_filter(text):
             return None
