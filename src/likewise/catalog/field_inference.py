@@ -28,6 +28,7 @@ _MOST_ROWS = 20_000  # that are looked at
 _MOST_FIELDS = 64  # of a model
 _LONGEST_NAME = 200  # characters of a column's name
 _LEAST_READ = 0.95  # share of the cells that a kind has to fit
+_LEAST_PRICED = 0.75  # share of the cells, where numbers have a currency
 _LEAST_LISTED = 0.3  # share of the cells that hold several tags
 _MOST_DISTINCT = 0.5  # share of the cells; categories recur
 _LONGEST_CATEGORY, _LONGEST_TAG = 60, 40  # characters, on average
@@ -92,10 +93,10 @@ def infer_field_kinds(table: pl.DataFrame) -> dict[str, InferredField]:
 
 def _describe_own_field(name: str, cells: pl.Series) -> InferredField:
     filled = int((cells.list.len() > 0).sum()) if name == "image" else len(cells) - cells.null_count()
+    if not filled:
+        return InferredField(name, None, "no item has one")
     kind: FieldKind = "image" if name == "image" else "text"
-    return InferredField(
-        name, kind if filled else None, f"{_share(filled, len(cells))} of {len(cells):,} items have one"
-    )
+    return InferredField(name, kind, f"{_share(filled, len(cells))} of {len(cells):,} items have one")
 
 
 def _infer_field(cells: pl.Series, table: pl.DataFrame, identity: Codes) -> InferredField:
@@ -167,7 +168,8 @@ def _recognize_number(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] 
     column = read_typed_column(cells, "number")
     read = _count_values(column)
     unit = f", with {column.unit}" if column.unit else ""
-    return (column, f"{_share_of(read, filled)} are numbers{unit}") if read >= _LEAST_READ * filled else None
+    least = _LEAST_PRICED if is_currency(column.unit) else _LEAST_READ  # others are "free" or "on request"
+    return (column, f"{_share_of(read, filled)} are numbers{unit}") if read >= least * filled else None
 
 
 def _recognize_tags(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] | None:
