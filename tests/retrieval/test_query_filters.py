@@ -1,5 +1,8 @@
 """Filters that queries suggest: what the rules read, and what they leave alone."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from retrieval.fakes import FakeModel, catalog_of
 from likewise.catalog.filters import parse_filter
 from likewise.catalog.filters_polars import match_rows
 from likewise.errors import UserError
+from likewise.retrieval.column_values import IndexSummary
 from likewise.retrieval.filter_columns import FilterColumn, read_filter_columns
 from likewise.retrieval.index import Index
 from likewise.retrieval.query_filters import LONGEST_QUERY, FilterSuggestion, may_suggest_filter, suggest_filter
@@ -195,6 +199,24 @@ def test_an_update_brings_new_values() -> None:
         suggestion = index.suggest_filter("tea by cord")
         assert suggestion is not None
         assert suggestion.filter == 'brand == "Cord"'
+
+
+def test_columns_are_read_once_for_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Index.build(FakeModel(), catalog_of(*["tea"] * 4, price=[1, 2, 3, 4])) as index:
+        read: list[int] = []
+        summarize = index.summarize
+
+        def summarize_slowly() -> IndexSummary:
+            read.append(1)
+            time.sleep(0.1)
+            return summarize()
+
+        monkeypatch.setattr(index, "summarize", summarize_slowly)
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(index.suggest_filter, ["tea under 3"] * 4))
+        assert [suggestion.filter for suggestion in found if suggestion] == ["price < 3"] * 4
+        assert index.suggest_filter("tea") is None
+        assert len(read) == 1
 
 
 _SIGNS = ["€", "$", "50", "2020", "1.299,50", "20-50", "2", "kg", "-", ",", ".", "(", "İ", "ß"]

@@ -1,5 +1,6 @@
 """A searchable catalogue: a store of its items, their words, and the model that turns queries into vectors."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,7 @@ class Index:
         self._known_metadata: tuple[Schema, IndexMetadata] | None = None
         self._words = IndexWords(location.lexical)
         self._known_columns: tuple[str, float, tuple[FilterColumn, ...]] | None = None
+        self._reading_columns = threading.Lock()
         try:
             dim = self.metadata.dim
             self._model = TruncatedModel(model, dim) if dim < model.dim else model
@@ -430,10 +432,22 @@ class Index:
         """
         if not self.may_suggest_filter(text):
             return None
+        return suggest_filter(text, self._read_filter_columns())
+
+    def _read_filter_columns(self) -> tuple[FilterColumn, ...]:
+        """One thread reads them; meanwhile others take what was known before, and wait only where nothing was."""
         known, build = self._known_columns, self.metadata.build
-        if known is None or known[0] != build or monotonic() - known[1] > _COLUMNS_KEPT:
-            self._known_columns = known = (build, monotonic(), read_filter_columns(self.summarize()))
-        return suggest_filter(text, known[2])
+        if (
+            known is not None
+            and known[0] == build
+            and (monotonic() - known[1] < _COLUMNS_KEPT or self._reading_columns.locked())
+        ):
+            return known[2]
+        with self._reading_columns:
+            latest = self._known_columns
+            if latest is None or latest is known:
+                self._known_columns = latest = (build, monotonic(), read_filter_columns(self.summarize()))
+            return latest[2]
 
     def may_suggest_filter(self, text: str) -> bool:
         """Whether `suggest_filter` might find anything; a quick test."""
