@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from likewise.errors import UserError
-from likewise.files import read_record, write_record
+from likewise.files import make_folder, read_record, write_record
 from likewise.model.fusion import MaskedFusion
 from likewise.progress import say
 from likewise.training.context import TrainingContext
@@ -56,6 +56,7 @@ def weigh_fields(
                 break
     _set_weights(network.fields, heads, chosen)
     if context.processes.leads:
+        make_folder((context.run / FILE).parent)
         write_record(context.run / FILE, {"weights": chosen}, _FORMAT)
     say("Weights of further fields: " + ", ".join(f"{field} {weight:.2g}" for field, weight in chosen.items()))
 

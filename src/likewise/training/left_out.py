@@ -19,7 +19,7 @@ from torch.nn import functional
 from likewise.catalog.identity import Codes
 from likewise.model.heads import KernelMap, VectorHead
 from likewise.model.network import Network
-from likewise.training.batches import TrainingSet, split_pairs
+from likewise.training.batches import TrainingSet, count_numbers, split_pairs
 from likewise.training.cross_fitting import CrossFit
 from likewise.training.features import Features, read_field
 
@@ -77,7 +77,7 @@ class LeftOutTowers:
         self._features = features
         self._fits = fits
         self._groups = groups
-        self._numbers = data.texts.most_numbers
+        self._numbers = count_numbers(data.texts)
         self._place = np.full(len(groups), -1)
         if "image" in fits:
             pictured = data.rows[data.has_field("image", data.rows)]
