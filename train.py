@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.columns import parse_mapping
-from likewise.config import PRESETS, ImageSettings, TrainConfig, find_preset
+from likewise.config import PRESETS, ImageSettings, TrainConfig, add_fields, find_preset
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.files import explain_system_error
@@ -50,9 +50,10 @@ def run(options: argparse.Namespace) -> RunMetrics:
     """Train afresh in a temporary folder; only a finished training replaces the weights. Returns its figures."""
     if not options.output.absolute().parent.is_dir():
         raise UserError(f"there is no folder {options.output.parent} to save {options.output.name} in")
-    model_settings = find_preset(options.preset)
+    preset = find_preset(options.preset)
+    model = preset.model_dump() | {"fields": add_fields(preset.fields, options.field)}
     values = {name: getattr(options, name) for name in ("epochs", "batch_size", "seed", "device")}
-    config = TrainConfig.parse(values | {"model": model_settings.model_dump()}, source="options")
+    config = TrainConfig.parse(values | {"model": model}, source="options")
     catalog = Catalog.read(
         options.data,
         columns=parse_mapping(options.map),
@@ -88,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--map", action="append", default=[], metavar="OURS=THEIRS", help="such as title=product_name (repeatable)"
+    )
+    parser.add_argument(
+        "--field", action="append", default=[], metavar="NAME=KIND", help="such as price=number (repeatable)"
     )
     parser.add_argument(
         "--allow_buckets",

@@ -4,10 +4,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from likewise.cli.options import CATALOG_DEFAULTS, CatalogOptions, Data, Device, Switch, Where
+from likewise.cli.options import CATALOG_DEFAULTS, CatalogOptions, Data, Device, Several, Switch, Where
 from likewise.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from likewise.config import TrainConfig
 
 
@@ -17,6 +19,7 @@ def train(
     *,
     output: Path,
     preset: str | None = None,
+    field: Several = None,
     regime: Literal["frozen", "partial", "full"] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -45,6 +48,8 @@ def train(
         Run folder to write.
     preset
         Encoders to use: lite (default), scratch, multilingual, e5, dinov2, clip or siglip2.
+    field
+        Also learn from a column, by its kind: NAME=number, category, tags, date, boolean or text (repeatable).
     regime
         What to train: frozen (default; heads and fusion), partial (also the last image encoder blocks) or full.
     epochs
@@ -80,6 +85,7 @@ def train(
     settings = build_config(
         config,
         preset,
+        field or [],
         regime=regime,
         epochs=epochs,
         batch_size=batch_size,
@@ -99,12 +105,14 @@ def train(
     say(f"Saved to {output}; report.html in it shows the training and the results")
 
 
-def build_config(config: Path | None, preset: str | None, **flags: Any) -> "TrainConfig":
-    """The settings of a training: flags over config file over preset."""
-    from likewise.config import TrainConfig, find_preset
+def build_config(config: Path | None, preset: str | None, fields: "Sequence[str]" = (), **flags: Any) -> "TrainConfig":
+    """The settings of a training: flags over config file over preset; `fields` are added to those of the config."""
+    from likewise.config import TrainConfig, add_fields, find_preset
 
     settings = TrainConfig() if config is None else TrainConfig.read(config)
     values = settings.model_dump(exclude_unset=True)
     if preset is not None:
         values["model"] = find_preset(preset).model_dump() | values.get("model", {})
+    if fields:
+        values["model"] = values.get("model", {}) | {"fields": add_fields(settings.model.fields, fields)}
     return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")

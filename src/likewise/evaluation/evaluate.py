@@ -144,7 +144,8 @@ def evaluate_run(
     )
     for name, other in zip(zero_shot, published, strict=True):
         shown = name_zero_shot(name, {TRAINED, *baselines})
-        baselines[shown] = embed_task(other, task).evaluate(shown, subsets)
+        known = [field for field in task.fields if field in other.fields]
+        baselines[shown] = embed_task(other, task, known).evaluate(shown, subsets)
     called = TRAINED
     if metrics is not None and not metrics.trained:
         called = name_untrained(untrained.network)
@@ -159,7 +160,8 @@ def create_untrained(model: Model) -> Model:
     """A model as this one was before any training."""
     device: Any = model.device.type
     class_names = model.network.class_names is not None
-    return Model.create(model.settings, device, model.precision, class_names=class_names)
+    fitted = {name: encoder for name, encoder in model.encoders.items() if encoder.fitted}
+    return Model.create(model.settings, device, model.precision, fitted=fitted, class_names=class_names)
 
 
 def embed_start(run: Path, model: Model, task: RetrievalTask, fields: Sequence[str]) -> TaskEmbeddings | None:

@@ -18,6 +18,7 @@ _LEAST_VARIANCE = 1e-6  # its root has a gradient
 # of what all class names have in common is taken away. Without any of it left, uncertain pictures would point anywhere;
 # so they stay near the middle, where they hide fewer others, and where an item's text counts more.
 _TEMPERATURE, _COMMON_PART = 1.5, 0.3
+_SHARE_OF_VALUES = 0.1  # of a category's own vector before training, where its words have 1
 
 
 def isometry(width: int, dim: int) -> nn.Linear:
@@ -82,6 +83,24 @@ class ClassNameMap(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """(n, classes) → (n, dim)."""
         return (logits / self.temperature).softmax(dim=-1) @ self.names
+
+
+def word_map(width: int, text_map: nn.Linear) -> nn.Linear:
+    """A fixed map of a value's own features (…, width), followed by the text encoder's features of its words.
+
+    It is the text encoder's own space, plus a little of the value itself, which keeps apart what has no words.
+    """
+    linear = nn.Linear(width + text_map.in_features, text_map.out_features, bias=False).requires_grad_(False)
+    with torch.no_grad():
+        linear.weight[:, :width] = _SHARE_OF_VALUES * isometry(width, text_map.out_features).weight
+        linear.weight[:, width:] = text_map.weight
+    return linear
+
+
+def constant_map(width: int, dim: int) -> PictureMap:
+    """A trainable map that gives the same unit vector for all features, so that untrained it prefers no item."""
+    vector = torch.randn(dim, generator=torch.Generator().manual_seed(dim))
+    return PictureMap.from_weights(torch.zeros(dim, width), functional.normalize(vector, dim=0))
 
 
 class KernelMap(nn.Module):

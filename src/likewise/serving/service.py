@@ -22,6 +22,7 @@ from likewise.catalog.images.picture import Picture
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Correction, Hits, Item
 from likewise.retrieval.query import Query
+from likewise.retrieval.query_filters import FilterSuggestion
 from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import EncodeLane, Overloaded
 from likewise.serving.metrics import Metrics
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
+_PROSE = ("title", "description")
 _SEARCHES_AT_ONCE = 4
 _WRITES_AT_ONCE, _MOST_WRITES = 2, 128
 _DOWNLOADS_AT_ONCE = 8  # in threads of their own, as a slow host would keep others' pictures from being decoded
@@ -171,6 +173,12 @@ class SearchService:
         self._measure(query, hits)
         return hits
 
+    async def suggest_filter(self, text: str) -> FilterSuggestion | None:
+        """The filter that the words of a query suggest, if any; see `Index.suggest_filter`."""
+        if not self.index.may_suggest_filter(text):
+            return None
+        return await self.run(self.index.suggest_filter, text)
+
     async def encode_queries(self, texts: Sequence[str], deadline: float | None = None) -> list[np.ndarray]:
         """(dim,) float32 for each query text."""
         known = dict(zip(texts, self._cache.find(texts), strict=True))
@@ -200,13 +208,13 @@ class SearchService:
         """(n, model dim) float32: items that have only a text."""
         model = self._model
         assert model is not None  # noqa: S101 - `towers` names no item tower without one
-        field = next(field for field in model.fields if field != "image")
+        field = next(field for field in model.fields if field in _PROSE)
         return await self.run(model.encode_field_texts, field, texts)
 
     @property
     def towers(self) -> list[str]:
         """The names under which texts can be encoded: as a query, or as an item."""
-        item = self._model is not None and any(field != "image" for field in self._model.fields)
+        item = self._model is not None and any(field in _PROSE for field in self._model.fields)
         return ["likewise/query", *(["likewise/item"] if item else [])]
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:

@@ -13,15 +13,15 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from likewise.catalog.identity import Codes
 from likewise.model.heads import KernelMap, VectorHead
-from likewise.model.network import FIELD_MODALITY, Network
-from likewise.training.batches import TrainingSet, split_pairs
+from likewise.model.network import Network
+from likewise.training.batches import TrainingSet, count_numbers, split_pairs
 from likewise.training.cross_fitting import CrossFit
-from likewise.training.features import Features
+from likewise.training.features import Features, read_field
 
 Rows = NDArray[np.int64]
 
@@ -58,7 +58,8 @@ class StartFit:
 class LeftOutTowers:
     """The towers of the fields that start at kernel ridge, for training.
 
-    Pictures do not train above their start, so each is embedded once. Texts are answered for as they are asked.
+    Pictures and further fields, of which a row has one value, do not train above their start, so each is embedded
+    once. Descriptions are answered for as they are asked.
 
     Args:
         network: its heads hold the maps of `fits` (`StartFit.build_map`).
@@ -75,12 +76,13 @@ class LeftOutTowers:
         self._features = features
         self._fits = fits
         self._groups = groups
-        self._texts = len(data.texts.texts)
+        self._numbers = count_numbers(data.texts)
         self._place = np.full(len(groups), -1)
         if "image" in fits:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
             self._pictures = self._embed_pictures(pictured)
+        self._further = {field: self._embed_values(field, data) for field in fits if field in data.texts.further}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -88,26 +90,44 @@ class LeftOutTowers:
         return tuple(self._fits)
 
     @property
-    def text_fields(self) -> tuple[str, ...]:
-        """Those of them that hold text."""
-        return tuple(field for field in self._fits if FIELD_MODALITY[field] == "text")
+    def per_row_fields(self) -> tuple[str, ...]:
+        """Those of them that answer for every row: all but the picture."""
+        return tuple(field for field in self._fits if field != "image")
 
     def embed(self, field: str, values: Rows) -> Tensor:
         """(n, dim) unit vectors; gradients reach the residuals alone.
 
         Args:
             field: one of `fields`.
-            values: (n,) rows, whose pictures are seen, or `pair_with_rows` of rows and texts that they show: rows that
-                share a text have groups of their own.
+            values: (n,) rows, whose pictures are seen, or `pair_with_rows` of rows and what they show: rows that share
+                a text or a value have groups of their own.
         """
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
-        rows, texts = split_pairs(values, self._texts)
-        fit, head = self._fits[field], cast(VectorHead, self._network.heads[field])
-        features = self._features.texts(texts, "document")
+        rows, shown = split_pairs(values, self._numbers)
+        if field in self._further:
+            places, vectors = self._further[field]
+            return vectors[torch.from_numpy(places[rows]).to(vectors.device)]
+        return self._embed(field, rows, shown)
+
+    def _embed(self, field: str, rows: Rows, shown: Rows) -> Tensor:
+        fit, head = self._fits[field], cast(VectorHead, self._network.head(field))
+        features = read_field(self._features, self._network, field, shown)
         mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
-        own = cast(nn.Linear, cast(KernelMap, head.base).base)(features)
-        return cast(Tensor, head(features, mapped=own + mapped))
+        base = cast(KernelMap, head.base).base
+        return cast(Tensor, head(features, mapped=mapped if base is None else base(features) + mapped))
+
+    @torch.no_grad()
+    def _embed_values(self, field: str, data: TrainingSet) -> tuple[Rows, Tensor]:
+        """(all rows,) the place of each training row that has a field, and (places, dim) of their values."""
+        rows = data.rows[data.has_field(field, data.rows)]
+        places = np.full(len(self._groups), -1)
+        places[rows] = np.arange(len(rows))
+        vectors = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[start : start + _ROWS_AT_ONCE]
+            vectors[start : start + len(part)] = self._embed(field, part, data.texts.field(field)[part])
+        return places, vectors
 
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows) -> Tensor:

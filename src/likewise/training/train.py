@@ -390,7 +390,7 @@ def _build_metrics(
             training_items=len(split.train),
             validation_items=len(split.validation),
             test_items=len(split.test),
-            fields=list(catalog.fields),
+            fields=[*catalog.fields, *model.network.further_fields],
             split=split.note,
             query=task.hidden,
         ),

@@ -19,10 +19,10 @@ from likewise.evaluation.subsets import FieldSubset, list_modality_subsets
 from likewise.evaluation.task import RetrievalTask, build_log_task, build_title_task
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.matryoshka import Variant
-from likewise.model.network import FIELD_MODALITY, Network
+from likewise.model.network import Network
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows, TrainingSet
-from likewise.training.features import Features
+from likewise.training.features import Features, read_field
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -126,7 +126,7 @@ def _run_tower(
     field: str,
 ) -> Iterator[tuple[Rows, Tensor]]:
     present = np.flatnonzero(data.has_field(field, rows))
-    pictured = FIELD_MODALITY[field] == "image"
+    pictured = field == "image"
     for part in _slices(len(present), _PICTURES_AT_ONCE):
         places = present[part]
         values = rows[places] if pictured else data.texts.field(field)[rows[places]]
@@ -135,7 +135,7 @@ def _run_tower(
         elif pictured:
             yield places, embed_pictures(network, features, values)
         else:
-            yield places, network.tower(field, features.texts(values, "document"))
+            yield places, network.tower(field, read_field(features, network, field, values))
 
 
 def embed_pictures(network: Network, features: Features, rows: Rows) -> Tensor:
@@ -169,11 +169,12 @@ class ValidationScores:
         return {key: float(np.nan_to_num(scores).mean()) for key, scores in self.by_subset.items() if len(scores)}
 
 
-def loses(pairs: Iterable[tuple[ValidationScores, ValidationScores]]) -> bool:
+def loses(pairs: Iterable[tuple[ValidationScores, ValidationScores]], tolerance: float = math.inf) -> bool:
     """Whether the first of each pair score less than the second on any field subset, beyond chance.
 
     Args:
         pairs: of the same queries each, one pair for each fold.
+        tolerance: a mean that is lower by more than this is a loss, whatever chance says.
     """
     differences: dict[str, list[Scores]] = {}
     for scores, against in pairs:
@@ -181,7 +182,9 @@ def loses(pairs: Iterable[tuple[ValidationScores, ValidationScores]]) -> bool:
             lost = np.nan_to_num(values) - np.nan_to_num(against.by_subset[subset])
             differences.setdefault(subset, []).append(lost)
     paired = [np.concatenate(parts) for parts in differences.values()]
-    return any(each.mean() < -_CHANCE * each.std() / math.sqrt(len(each)) for each in paired if len(each))
+    return any(
+        each.mean() < max(-tolerance, -_CHANCE * each.std() / math.sqrt(len(each))) for each in paired if len(each)
+    )
 
 
 def score_validation(

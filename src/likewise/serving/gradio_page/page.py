@@ -18,6 +18,7 @@ from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
 from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.items import Hit, Hits, Item
+from likewise.retrieval.query_filters import FilterSuggestion
 from likewise.serving.gradio_page.cards import choose_title, details_html, notice_html, results_html
 
 _HERE = Path(__file__).parent
@@ -50,6 +51,8 @@ class Searchable(Protocol):
     def similar(self, id: str, k: int = 10, *, where: str | None = None) -> list[Hit]: ...
 
     def item(self, id: str) -> Item: ...
+
+    def suggest_filter(self, text: str) -> FilterSuggestion | None: ...
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ def create_page(
             chip.click(answers.example, [chip, k, where, hybrid], [text, picture, results], **quick)
         results.retry(answers.search_exactly, query, [results, picture], **quick)
         results.like(answers.similar, [k, where], results, **quick)
+        results.apply(answers.apply, query, [text, where, picture, results], **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
 
@@ -251,6 +255,7 @@ class Answers:
                     k=number,
                 ),
                 _description(words, file is not None, condition),
+                lambda: self._index.suggest_filter(words) if words else None,
             )
         except PictureError as error:
             return notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"), None
@@ -261,6 +266,20 @@ class Answers:
     ) -> tuple[str, Any]:
         """Results for the words as they were typed."""
         return self.search(text, picture, weight, k, where, hybrid, correct=False)
+
+    def apply(
+        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
+    ) -> tuple[Any, Any, Any, str]:
+        """Words and filter as the words suggest them, and the results for these."""
+        try:
+            words, condition = _read_text(text, "query").strip(), _read_text(where, "filter")
+            suggestion = self._index.suggest_filter(words) if words else None
+            if suggestion is not None:
+                text, where = suggestion.text, suggestion.join(condition)
+        except UserError as error:
+            return gr.skip(), gr.skip(), gr.skip(), notice_html(_sentence(error), "error")
+        shown, kept = self.search(text, picture, weight, k, where, hybrid)
+        return text, where, kept, shown
 
     def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False) -> tuple[Any, None, str]:
         """Results for an example, which takes the place of the words and the picture."""
@@ -281,10 +300,17 @@ class Answers:
             f"more like “{_short(name)}”{_within(condition)}",
         )
 
-    def _found(self, find: Callable[[], list[Hit]], what: str) -> str:
+    def _found(
+        self,
+        find: Callable[[], list[Hit]],
+        what: str,
+        suggest: Callable[[], FilterSuggestion | None] = lambda: None,
+    ) -> str:
         started = perf_counter()
         try:
             hits = find()
+            took = perf_counter() - started
+            suggestion = suggest()
         except PictureError:
             raise
         except UserError as error:
@@ -295,8 +321,8 @@ class Answers:
         if not hits:
             return notice_html(f"Nothing found: there are no other items to show ({what}).")
         number = "1 result" if len(hits) == 1 else f"{len(hits)} results"
-        heading = f"{number}: {what} · {(perf_counter() - started) * 1000:.0f} ms"
-        return results_html(heading, hits, hits.did_you_mean if isinstance(hits, Hits) else ())
+        corrections = hits.did_you_mean if isinstance(hits, Hits) else ()
+        return results_html(f"{number}: {what} · {took * 1000:.0f} ms", hits, corrections, suggestion)
 
 
 def _read_text(value: Any, name: str) -> str:
