@@ -43,7 +43,7 @@ def reciprocal_ranks(heads):
 
 def test_a_field_that_helps_counts_and_one_of_noise_hardly(context):
     heads = context.model.network.copy_heads()
-    weigh_fields(context, [heads], lambda: reciprocal_ranks(heads))
+    weigh_fields(context, [heads["fusion"]], lambda: reciprocal_ranks(heads))
     chosen = heads["fusion"].field_logits.exp().tolist()
     assert chosen[:2] == [1.0, 1.0]
     assert chosen[2] == pytest.approx(1.0)
@@ -61,5 +61,5 @@ def test_without_further_fields_nothing_is_measured(context):
 
 
 def test_damaged_weights_are_one_sentence(context):
-    with pytest.raises(UserError, match="cannot resume: .*field_weights.json is damaged; start over with --restart"):
+    with pytest.raises(UserError, match=r"cannot resume: .*field_weights\.json is damaged; start over with --restart"):
         read_field_weights(context, context.model.network.copy_heads())

@@ -50,7 +50,9 @@ class Network(nn.Module):
         text_map = isometry(text.width, self.dim)
         self.query_head = VectorHead(text.width, self.dim, base=text_map)
         self._head_names = {field: name_module(field) for field in self.fields}
-        self.heads = nn.ModuleDict({name: self._build_head(field, text_map) for field, name in self._head_names.items()})
+        self.heads = nn.ModuleDict(
+            {name: self._build_head(field, text_map) for field, name in self._head_names.items()}
+        )
         self.fusion = MaskedFusion(len(self.fields), self.dim)
 
     def _build_head(self, field: str, text_map: nn.Linear) -> PictureHead:
@@ -120,8 +122,9 @@ class Network(nn.Module):
 
     @property
     def text_heads(self) -> dict[str, VectorHead]:
-        """The heads of the query tower and of the fields that hold words (texts, categories, tags), by tower."""
-        return {"query": self.query_head} | {field: cast(VectorHead, self.head(field)) for field in self.text_fields}
+        """The heads of the query tower, the title and the description, by tower."""
+        fields = [field for field in self.fields if field in ("title", "description")]
+        return {"query": self.query_head} | {field: cast(VectorHead, self.head(field)) for field in fields}
 
     def copy_heads(self) -> nn.ModuleDict:
         """A copy of all heads and the fusion, for `restore_heads`."""

@@ -299,7 +299,9 @@ class Batch:
 
 def _show_further(texts: RowTexts, rows: Rows) -> Codes:
     """(n, further fields) what some rows have in them."""
-    return np.array([codes[rows] for codes in texts.further.values()], np.int64).reshape(len(texts.further), len(rows)).T
+    return (
+        np.array([codes[rows] for codes in texts.further.values()], np.int64).reshape(len(texts.further), len(rows)).T
+    )
 
 
 def count_numbers(texts: RowTexts) -> int:
