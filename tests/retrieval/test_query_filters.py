@@ -80,6 +80,7 @@ READ = [
     ("coat in black", 'colour == "Black"', "coat"),
     ("coat in black or white, under 50", 'colour in ["Black", "white"] and price < 50', "coat"),
     ("coat in NAVY  BLUE", 'colour == "navy blue"', "coat"),
+    ("Coat In Black", 'colour == "Black"', "Coat"),
     ("coat in red", 'colour in ["Red", "red"]', "coat"),
     ("coat not red", 'colour not in ["Red", "red"]', "coat"),
     ("coat but not black or white", 'colour not in ["Black", "white"]', "coat"),

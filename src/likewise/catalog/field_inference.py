@@ -125,7 +125,7 @@ def _recognize(cells: pl.Series, filled: int) -> tuple[TypedColumn | None, str]:
     if (named := _count_matches(_SOUND, texts)) >= _LEAST_READ * filled:
         return read_typed_column(cells, "audio"), f"{_share_of(named, filled)} name recordings"
     if _count_matches(_PICTURE, texts) >= _LEAST_READ * filled:
-        return None, "its cells name pictures: list several of an item in one column, which --map image_url= names"
+        return None, "its cells name pictures, which are the field image: one column lists all of an item"
     if _count_matches(_ADDRESS, texts) >= _LEAST_READ * filled:
         return None, "its cells are addresses, of which nothing can be learned"
     for recognize in (_recognize_boolean, _recognize_date, _recognize_number, _recognize_tags, _recognize_category):
