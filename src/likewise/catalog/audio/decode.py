@@ -1,0 +1,177 @@
+"""Files and bytes from untrusted places → mono samples at the rate that is asked for, or one named cause why not."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from likewise.catalog.audio.formats import HIGHEST_RATE, LOWEST_RATE, Header, read_header
+from likewise.catalog.audio.recording import AudioError
+from likewise.catalog.images.decode import open_regular_file
+from likewise.catalog.images.picture import PictureError, compute_key
+from likewise.config import AudioSettings
+from likewise.errors import MissingExtraError, UserError
+
+OWN_FILES = 10  # times `max_bytes` that a local file may have: WAVs are large
+_BLOCK = 65_536  # samples per channel that are decoded at once
+_CHECKED_SECONDS = 0.5
+_DECODER_FORMATS = {"WAV": ("WAV", "WAVEX"), "FLAC": ("FLAC",), "Ogg": ("OGG",), "MP3": ("MP3", "MPEG")}
+_LARGEST_FACTOR = 1_000  # of the fraction that stands for a ratio of rates: filters are as long
+_MISSING_SECONDS = 0.5  # by which a decoder may fall short of what a header says; encoders count padding differently
+_LIMITS = AudioSettings()
+
+
+def open_recording(
+    path: str | Path,
+    rate: int,
+    seconds: float | None = None,
+    *,
+    limits: AudioSettings = _LIMITS,
+    key: str | None = None,
+) -> np.ndarray:
+    """Decode a sound file to one channel.
+
+    Args:
+        path: a regular file; anything else (a pipe, a device) is refused without being read.
+        rate: samples per second of the result.
+        seconds: no more than these are decoded, from the beginning; None: `limits.max_seconds`.
+        limits: on bytes, seconds and channels.
+        key: SHA-256 that the bytes must have, in hexadecimal digits. None: any.
+
+    Returns:
+        (samples,) float32, from −1 to 1; at most rate · seconds.
+
+    Raises:
+        AudioError: the file cannot be read, is damaged, exceeds a limit or is no recording; `cause` says which.
+        MissingExtraError: soundfile is not installed.
+
+    Example:
+        >>> from likewise.catalog.audio.decode import open_recording
+        >>> open_recording("bell.wav", rate=16_000).shape
+        (8000,)
+    """
+    try:
+        with open_regular_file(path) as file:
+            check_file_size(file, limits)
+            data = file.read()
+    except PictureError as error:
+        raise AudioError(error.cause) from None
+    except OSError:
+        raise AudioError("unreadable") from None
+    if key is not None and compute_key(data) != key:
+        raise AudioError("changed")
+    return decode_bytes(data, rate, seconds, limits)
+
+
+def decode_bytes(data: bytes, rate: int, seconds: float | None = None, limits: AudioSettings = _LIMITS) -> np.ndarray:
+    """Decode a sound file held in memory; arguments, result and errors are those of `open_recording`."""
+    with translate_errors():
+        header = _read_checked(data, limits)
+        samples, own_rate = _decode(header, limits.max_seconds if seconds is None else seconds)
+        return resample(samples, own_rate, rate)
+
+
+def check_recording(file: BinaryIO, limits: AudioSettings = _LIMITS) -> int:
+    """Check that a file is a usable recording by its header and its first half second.
+
+    Floating-point samples are all looked at.
+
+    Returns:
+        How long it lasts, in milliseconds; 0 where the file does not say.
+
+    Raises:
+        AudioError: it is not usable; `cause` says why.
+        MissingExtraError: soundfile is not installed.
+    """
+    with translate_errors():
+        file.seek(0)
+        header = _read_checked(file.read(), limits)
+        _decode(header, limits.max_seconds if header.floating else _CHECKED_SECONDS)
+        return 1_000 * (header.samples or 0) // header.rate
+
+
+def check_file_size(file: BinaryIO, limits: AudioSettings = _LIMITS) -> os.stat_result:
+    """Refuse a local file that is empty or has more bytes than allowed; its size and times.
+
+    Raises:
+        AudioError: "too-large" or "empty-file".
+    """
+    status = os.fstat(file.fileno())
+    if status.st_size == 0:
+        raise AudioError("empty-file")
+    if status.st_size > OWN_FILES * limits.max_bytes:
+        raise AudioError("too-large")
+    return status
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turn whatever a decoder raises inside the block into an `AudioError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception:  # decoders are written for whole files; a damaged one surfaces as nearly anything
+        raise AudioError("broken") from None
+
+
+def _read_checked(data: bytes, limits: AudioSettings) -> Header:
+    header = read_header(data, limits.max_channels)
+    if header.samples is not None and header.samples > limits.max_seconds * header.rate:
+        seconds = f"{header.samples / header.rate:,.0f} seconds; at most {limits.max_seconds:g} may be read"
+        raise AudioError("too-many-seconds", f"the recording lasts {seconds}")
+    return header
+
+
+def _decode(header: Header, seconds: float) -> tuple[np.ndarray, int]:
+    """The first seconds, mixed down to one channel: (samples,) float32, and the rate that the decoder gives."""
+    parts: list[np.ndarray] = []
+    with _open_decoder(header) as sound:
+        rate = sound.samplerate
+        if sound.format not in _DECODER_FORMATS[header.format] or sound.channels != header.channels:
+            raise AudioError("broken")
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise AudioError("sample-rate")
+        wanted = left = max(1, int(seconds * rate))
+        while left > 0 and len(block := sound.read(min(_BLOCK, left), dtype="float32", always_2d=True)):
+            if not np.isfinite(block).all():
+                raise AudioError("not-finite")
+            parts.append(np.clip(block, -1.0, 1.0).mean(axis=1, dtype=np.float32))
+            left -= len(block)
+    found = wanted - left
+    if not found:
+        raise AudioError("broken" if header.samples else "no-samples")
+    if header.samples is not None:
+        promised = header.samples * rate / header.rate
+        if found < min(wanted, promised) - _MISSING_SECONDS * rate:
+            raise AudioError("truncated")
+    return np.concatenate(parts), rate
+
+
+def _open_decoder(header: Header) -> Any:
+    """libsndfile over what the header leaves to it."""
+    try:
+        import soundfile
+    except (ImportError, OSError):  # OSError: libsndfile is missing
+        raise MissingExtraError("soundfile", "audio") from None
+    return soundfile.SoundFile(io.BytesIO(header.playable))
+
+
+def resample(samples: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
+    """Resample by a polyphase filter: (samples,) float32 at `rate` to (about samples · to_rate / rate,) float32.
+
+    A ratio of rates that is no fraction of small numbers is approximated, by less than a millionth.
+    """
+    from scipy.signal import resample_poly
+
+    if rate == to_rate:
+        return samples
+    slower, faster = sorted((rate, to_rate))
+    ratio = Fraction(slower, faster).limit_denominator(_LARGEST_FACTOR)
+    up, down = (ratio.numerator, ratio.denominator) if to_rate < rate else (ratio.denominator, ratio.numerator)
+    return np.asarray(resample_poly(samples, up, down), np.float32)
