@@ -21,7 +21,7 @@ OWN_FILES = 10  # times `max_bytes` that a local file may have: WAVs are large
 _BLOCK = 65_536  # samples per channel that are decoded at once
 _CHECKED_SECONDS = 0.5
 _DECODER_FORMATS = {"WAV": ("WAV", "WAVEX"), "FLAC": ("FLAC",), "Ogg": ("OGG",), "MP3": ("MP3", "MPEG")}
-_LARGEST_FACTOR = 1_000  # of the fraction that stands for a ratio of rates: filters are as long
+_LARGEST_FACTOR = 10_000  # of the fraction that stands for a ratio of rates: filters are as long
 _MISSING_SECONDS = 0.5  # by which a decoder may fall short of what a header says; encoders count padding differently
 _LIMITS = AudioSettings()
 
@@ -138,7 +138,7 @@ def _decode(header: Header, seconds: float) -> tuple[np.ndarray, int]:
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise AudioError("sample-rate")
         wanted = left = max(1, int(seconds * rate))
-        while left > 0 and len(block := sound.read(min(_BLOCK, left), dtype="float32", always_2d=True)):
+        while left > 0 and len(block := _read_block(sound, min(_BLOCK, left), header)):
             if not np.isfinite(block).all():
                 raise AudioError("not-finite")
             parts.append(np.clip(block, -1.0, 1.0).mean(axis=1, dtype=np.float32))
@@ -153,6 +153,17 @@ def _decode(header: Header, seconds: float) -> tuple[np.ndarray, int]:
     return np.concatenate(parts), rate
 
 
+def _read_block(sound: Any, samples: int, header: Header) -> np.ndarray:
+    """(at most samples, channels) float32; nothing at the end."""
+    if header.samples is not None:
+        return np.asarray(sound.read(samples, dtype="float32", always_2d=True))
+    block = np.full((samples, header.channels), np.nan, np.float32)
+    try:
+        return np.asarray(sound.read(out=block))
+    except RuntimeError:  # soundfile looks for a position behind the end, which no one knows, after it has read
+        return block[~np.isnan(block[:, 0])]
+
+
 def _open_decoder(header: Header) -> Any:
     """libsndfile over what the header leaves to it."""
     try:
@@ -165,7 +176,7 @@ def _open_decoder(header: Header) -> Any:
 def resample(samples: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
     """Resample by a polyphase filter: (samples,) float32 at `rate` to (about samples · to_rate / rate,) float32.
 
-    A ratio of rates that is no fraction of small numbers is approximated, by less than a millionth.
+    A ratio of rates that is no fraction of small numbers is approximated, to less than 1/5,000.
     """
     from scipy.signal import resample_poly
 
