@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.columns import parse_mapping
-from likewise.config import TrainConfig
+from likewise.config import OWN_FIELDS, TrainConfig, add_fields
 from likewise.errors import UserError
 from likewise.evaluation.results import RunMetrics
 from likewise.files import explain_system_error
@@ -50,9 +50,9 @@ def run(options: argparse.Namespace) -> RunMetrics:
     """Train afresh in a temporary folder; only a finished training replaces the weights. Returns its figures."""
     if not options.output.absolute().parent.is_dir():
         raise UserError(f"there is no folder {options.output.parent} to save {options.output.name} in")
-    config = TrainConfig.parse(
-        {name: getattr(options, name) for name in ("epochs", "batch_size", "seed", "device")}, source="options"
-    )
+    settings = {name: getattr(options, name) for name in ("epochs", "batch_size", "seed", "device")}
+    model = {"fields": add_fields(OWN_FIELDS, options.field)}
+    config = TrainConfig.parse(settings | {"model": model}, source="options")
     columns = parse_mapping(options.map)
     catalog = Catalog.read(options.data, columns=columns, max_items=options.max_samples, seed=options.seed)
     for line in catalog.report.lines():
@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV, TSV, Parquet or JSON Lines")
     parser.add_argument(
         "--map", action="append", default=[], metavar="OURS=THEIRS", help="such as title=product_name (repeatable)"
+    )
+    parser.add_argument(
+        "--field", action="append", default=[], metavar="NAME=KIND", help="such as price=number (repeatable)"
     )
     parser.add_argument("--epochs", type=int, default=2, help="passes over the samples (2)")
     parser.add_argument("--batch_size", "--batch-size", type=int, default=8, help="samples per step (8)")

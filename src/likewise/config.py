@@ -2,11 +2,22 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from likewise.errors import UserError
@@ -128,22 +139,92 @@ class AudioSettings(SourceSettings):
     max_channels: int = Field(default=8, ge=1, le=256)
 
 
+OWN_FIELDS = {"title": "text", "description": "text", "image": "image"}  # which every catalogue has, and their kinds
+_LONGEST_FIELD = 200
+
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_FIELD)]
+Kind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+
+
+def find_default_kind(field: str) -> str:
+    """The kind of a field that is given by its name alone: "image" for image, else "text"."""
+    return OWN_FIELDS.get(field, "text")
+
+
+def _name_kinds(fields: Any) -> Any:
+    """A list of names as a mapping from names to their default kinds; anything else as it is."""
+    if isinstance(fields, list | tuple) and all(isinstance(name, str) for name in fields):
+        if len(set(fields)) < len(fields):
+            raise PydanticCustomError("fields", "a field is named twice")
+        return {name: find_default_kind(name) for name in fields}
+    return fields
+
+
+def _shorten_fields(fields: dict[str, str]) -> list[str] | dict[str, str]:
+    """The canonical form: a list of names where all kinds are the default ones, else a mapping."""
+    return list(fields) if all(kind == find_default_kind(name) for name, kind in fields.items()) else dict(fields)
+
+
+def add_fields(fields: Any, entries: Sequence[str]) -> dict[str, str]:
+    """Fields with further ones, as `--field` declares them.
+
+    Args:
+        fields: names and kinds, or a list of names.
+        entries: such as "price=number", or "brand" for a text.
+
+    Raises:
+        UserError: an entry is no name and kind.
+    """
+    declared = dict(_name_kinds(fields))
+    for entry in entries:
+        name, equals, kind = (part.strip() for part in entry.rpartition("=")) if "=" in entry else (entry.strip(), "", "")
+        if not name or (equals and not kind):
+            raise UserError(f"--field {entry}: write it as price=number, or as brand for a text")
+        declared[name] = kind or find_default_kind(name)
+    return declared
+
+
 class ModelSettings(Settings):
     """The network: its encoders, its fields and the width of the shared space.
+
+    Fields are columns of the catalogue and their kinds: text, image, number, category, tags, date, boolean, or one that
+    an installed package brings. A list of names stands for texts (and the picture, for image).
 
     Example:
         >>> import likewise as lw
         >>> settings = lw.ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=64)
         >>> lw.Model.create(settings).dim
         64
+        >>> lw.ModelSettings(fields={"title": "text", "price": "number"}).fields["price"]
+        'number'
     """
 
     text_encoder: str = Field(default="lite-text", min_length=1, max_length=4_096)
     image_encoder: str = Field(default="lite-image", min_length=1, max_length=4_096)
     dim: Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"] = 512  # auto: width of the backbone
-    fields: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] = ("title", "description", "image")
+    fields: Annotated[
+        dict[FieldName, Kind],
+        Field(min_length=1, max_length=64),
+        BeforeValidator(_name_kinds),
+        PlainSerializer(_shorten_fields),
+    ] = OWN_FIELDS
+    encoders: dict[Kind, Annotated[str, Field(min_length=1, max_length=4_096)]] = Field(
+        default={}, exclude_if=lambda encoders: not encoders
+    )  # kind → encoder, of kinds other than text and image; a kind that is not listed gets its default encoder
     resolution: int | None = Field(default=None, ge=1, le=MOST_PIXELS)  # input side in pixels; None: the encoder's own
     hflip_tta: bool | None = None  # average each picture with its mirror image; None: with effort best only
+
+    @field_validator("fields")
+    @classmethod
+    def _own_fields_keep_their_kinds(cls, fields: dict[str, str]) -> dict[str, str]:
+        for name, kind in fields.items():
+            if name in OWN_FIELDS and kind != OWN_FIELDS[name]:
+                raise PydanticCustomError("fields", f"the field {name} is always of the kind {OWN_FIELDS[name]}")
+            if kind == "image" and name != "image":
+                raise PydanticCustomError(
+                    "fields", "pictures are the field image: name their column with --map image_url=COLUMN"
+                )
+        return fields
 
 
 PRESETS: dict[str, ModelSettings] = {

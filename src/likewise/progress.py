@@ -93,6 +93,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
+def print_lines(text: str) -> None:
+    """Print a text on stdout as it is, except for characters that a terminal would obey or stdout cannot encode."""
+    Terminal(soft_wrap=True).print(text, end="")
+
+
 def print_log_line(value: dict[str, Any]) -> None:
     """Print a value on stderr as one line of JSON in ASCII, for programs that collect logs."""
     text = json.dumps(value)

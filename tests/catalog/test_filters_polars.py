@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Or
-from likewise.catalog.filters_polars import match_rows, read_numbers
+from likewise.catalog.filters_polars import match_rows
+from likewise.catalog.numbers import read_numbers
 from likewise.errors import UserError
 
 TABLE = pl.DataFrame(

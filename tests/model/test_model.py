@@ -205,11 +205,10 @@ def test_an_unknown_preset_names_the_presets():
         Model.create("large")
 
 
-def test_a_field_that_no_tower_has_is_refused():
-    with pytest.raises(UserError, match="unknown field 'sound'"):
-        Model.create(
-            ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", fields=("title", "sound")), "cpu"
-        )
+def test_a_kind_of_field_that_nobody_brings_is_refused():
+    fields = {"title": "text", "smell": "smell"}
+    with pytest.raises(UserError, match='"smell" is declared as smell, which is no kind of field: the kinds are text, '):
+        Model.create(ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", fields=fields), "cpu")
 
 
 def test_the_seed_decides_the_weights_and_the_callers_random_state_does_not():

@@ -163,6 +163,12 @@ class Catalog:
         }
         return tuple(name for name in FIELDS if has_value[name])
 
+    def has_field(self, name: str) -> bool:
+        """Whether any item has something in a field, be it one of `fields` or another column."""
+        if name in FIELDS:
+            return name in self.fields
+        return name in self.table.columns and self.table[name].null_count() < len(self)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over ids, titles, descriptions and image sources, in order, in hexadecimal digits."""
@@ -177,7 +183,7 @@ class Catalog:
         Raises:
             UserError: there is no such column, or it holds lists.
         """
-        column = self._column(field)
+        column = self.cells(field)
         if column.dtype.is_nested():
             raise UserError(f'the column "{field}" holds lists, not texts')
         return column.cast(pl.String).to_list()
@@ -188,9 +194,14 @@ class Catalog:
         Raises:
             UserError: there is no such column; the message names those near it.
         """
-        return self._column(name).to_list()
+        return self.cells(name).to_list()
 
-    def _column(self, name: str) -> pl.Series:
+    def cells(self, name: str) -> pl.Series:
+        """A column as the table has it: (items,) of any type.
+
+        Raises:
+            UserError: there is no such column; the message names those near it.
+        """
         if name not in self.table.columns:
             raise unknown_column_error(name, self.table.columns)
         return self.table[name]

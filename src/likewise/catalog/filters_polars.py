@@ -6,16 +6,8 @@ import polars as pl
 
 from likewise.catalog.columns import unknown_column_error
 from likewise.catalog.filters import And, Compare, Condition, IsNull, Not, OneOf, Operator, Or, Value, parse_filter
+from likewise.catalog.numbers import read_numbers
 from likewise.errors import UserError
-
-# "$1,299.00", "1.299,00 €", "EUR 12", "12,50", "5 %": a number, perhaps behind a currency or before a unit
-_PRICE = (
-    r"^([+-]?)\s*(?:[A-Z]{0,3}\p{Sc}\s*|[A-Za-z]{2,3}\.?\s+)?"
-    r"([+-]?(?:\d[\d.,'\x{a0}\x{202f} ]*|\.\d+))\s*(?:\p{Sc}|%|[A-Za-z]{1,3}\.?)?$"
-)
-_THOUSANDS_BY_COMMA = r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?$"
-_THOUSANDS_BY_POINT = r"^[+-]?\d{1,3}(?:\.\d{3})+,\d{1,2}$|^[+-]?\d{1,3}(?:\.\d{3}){2,}$"
-_DECIMAL_COMMA = r"^[+-]?\d+,\d{1,2}$"
 
 
 def match_rows(table: pl.DataFrame, condition: str | Condition) -> pl.Series:
@@ -55,24 +47,6 @@ def build_expression(condition: Condition, table: pl.DataFrame) -> pl.Expr:
             return ~_compare(column, "==", value, table)
         case Compare(column, operator, value):
             return _compare(column, operator, value, table)
-
-
-def read_numbers(cells: pl.Series) -> pl.Series:
-    """The numbers that text cells hold, Float64: "$1,299.00" → 1299, "1.299,00 €" → 1299, "12 oz" → 12; others null."""
-    found = cells.str.extract_groups(_PRICE).struct.unnest()
-    found.columns = ["sign", "digits"]
-    digits = pl.col("digits")
-    plain = (
-        pl.when(digits.str.contains(_THOUSANDS_BY_COMMA))
-        .then(digits.str.replace_all(",", "", literal=True))
-        .when(digits.str.contains(_THOUSANDS_BY_POINT))
-        .then(digits.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True))
-        .when(digits.str.contains(_DECIMAL_COMMA))
-        .then(digits.str.replace(",", ".", literal=True))
-        .otherwise(digits)
-    )
-    without_gaps = found.with_columns(digits.str.replace_all(r"[' \x{a0}\x{202f}]", ""))
-    return without_gaps.select(pl.concat_str("sign", plain).cast(pl.Float64, strict=False)).to_series()
 
 
 def _find_type(column: str, table: pl.DataFrame) -> pl.DataType:

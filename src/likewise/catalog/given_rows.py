@@ -14,8 +14,10 @@ import polars as pl
 from likewise.catalog.columns import check_ids, unknown_column_error
 from likewise.catalog.image_cells import parse_image_cells
 from likewise.catalog.json_lines import format_cell
+from likewise.catalog.numbers import INTEGER, NUMBER
 from likewise.catalog.report import Report
-from likewise.catalog.rows import CONTROL, INTEGER, NULL_WORDS, NUMBER, clean_cells, clean_text
+from likewise.catalog.rows import NULL_WORDS, clean_cells, clean_text
+from likewise.catalog.text import CONTROL
 from likewise.errors import UserError
 
 LONGEST_ID = 512  # characters

@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from likewise.catalog.report import Report
+from likewise.catalog.text import NOTHING_WORDS
 
-_NOTHING = frozenset({"null", "nan", "none", "na", "n/a", "-", "#n/a", "[]", "{}", "undefined"})
+_NOTHING = NOTHING_WORDS | {"nan", "[]", "{}"}
 _ADDRESS = r"(?:https?:|data:|file:)"
 _STARTS_WITH_ADDRESS = re.compile(_ADDRESS, re.IGNORECASE)
 _BETWEEN_ADDRESSES = re.compile(rf"[|,;\s](?={_ADDRESS})", re.IGNORECASE)  # blanks around it are stripped later
@@ -81,7 +82,7 @@ def split_sources(cell: str) -> list[str] | None:
     """
     cell = cell.strip()
     if cell[:1] in ("[", "{") and cell[-1:] in ("]", "}"):
-        value = _read_list(cell)
+        value = read_list(cell)
         return None if value is None else _deduplicate(_find_sources(value))
     if cell[:1] in "\"'" and cell[-1:] == cell[:1]:
         cell = cell[1:-1]
@@ -96,7 +97,8 @@ def _split(separator: re.Pattern[str], cell: str) -> list[str]:
     return first if len(first) == _MOST_SOURCES else [*first, last]
 
 
-def _read_list(cell: str) -> Any:
+def read_list(cell: str) -> Any:
+    """A list as JSON or as Python writes it; None where a cell is neither, or has too many parts."""
     if sum(map(cell.count, "\"',:[{")) > _MOST_LIST_PARTS:
         return None
     try:

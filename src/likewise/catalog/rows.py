@@ -11,11 +11,12 @@ from likewise.catalog.columns import COLUMNS, FIELDS, ColumnMap, map_columns
 from likewise.catalog.delimited import RawTable
 from likewise.catalog.image_cells import blank_long_cells, parse_image_cells
 from likewise.catalog.images.sources import compute_longest_source
+from likewise.catalog.numbers import INTEGER, NUMBER
 from likewise.catalog.report import Report
 from likewise.catalog.table import read_table
+from likewise.catalog.text import CONTROL
 from likewise.config import ImageSettings
 
-CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 NULL_WORDS = ("null", "nan")  # what programs write for nothing; None and NA may be real titles
 _HIDDEN = r"(?is)<(?:script\b.*?</script|style\b.*?</style|!--.*?--)\s*>"
 _TAG = (
@@ -23,8 +24,6 @@ _TAG = (
     r"p|pre|script|section|small|span|strong|style|sub|sup|table|tbody|td|tfoot|th|thead|tr|u|ul)(?:\s[^<>]*)?/?>"
 )
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"
-INTEGER = r"^[+-]?(?:0|[1-9][0-9]{0,17})$"  # no leading zeros: 007 is a code, not a number
-NUMBER = r"^[+-]?(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?$"
 _ROWS_TRIED_FIRST = 1000
 _LEAST_DISTINCT = 0.5  # share of distinct values below which a guessed id column is none
 

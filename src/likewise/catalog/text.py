@@ -4,6 +4,10 @@ import re
 import unicodedata
 from functools import cache
 
+CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+NOTHING_WORDS = frozenset(
+    {"null", "none", "n/a", "#n/a", "na", "-", "undefined"}
+)  # what programs write into blank cells
 # Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _ACCENTS = re.compile("[\u0300-\u036f]")

@@ -3,15 +3,34 @@
 from pathlib import Path
 from typing import Literal
 
-from likewise.cli.options import CATALOG_DEFAULTS, AsJson, CatalogOptions, Data
-from likewise.progress import print_json, print_table, say
+from likewise.cli.options import CATALOG_DEFAULTS, AsJson, CatalogOptions, Data, Switch
+from likewise.progress import print_json, print_lines, print_table, say
 
 
-def doctor(file: Data, /, *, as_json: AsJson = False, catalog: CatalogOptions = CATALOG_DEFAULTS) -> None:
+def doctor(
+    file: Data,
+    /,
+    *,
+    suggest_config: Switch = False,
+    as_json: AsJson = False,
+    catalog: CatalogOptions = CATALOG_DEFAULTS,
+) -> None:
     """Check a catalogue: count its rows, its usable items, and every problem by cause.
 
     Example: likewise doctor products.csv --map title=product_name
+
+    Parameters
+    ----------
+    suggest_config
+        Print a config that declares the kinds of the columns instead, for likewise train --config; pictures are not
+        looked at.
     """
+    if suggest_config:
+        from likewise.catalog.field_inference import suggest_config as build_config
+
+        print_lines(build_config(file, catalog.parse_columns(), catalog.build_image_settings()))
+        return
+
     from functools import partial
 
     from likewise.catalog.doctor import check_catalog, render_report

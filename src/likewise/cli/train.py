@@ -4,11 +4,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from likewise.cli.options import CATALOG_DEFAULTS, CatalogOptions, Data, Device, Switch, Where
+from likewise.cli.options import CATALOG_DEFAULTS, CatalogOptions, Data, Device, Several, Switch, Where
 from likewise.errors import UserError
 from likewise.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from likewise.config import TrainConfig
 
 
@@ -18,6 +20,7 @@ def train(
     *,
     output: Path,
     preset: str | None = None,
+    field: Several = None,
     regime: Literal["frozen", "partial", "full"] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -46,6 +49,8 @@ def train(
         Run folder to write.
     preset
         Encoders to use: lite (default), scratch, multilingual or clip.
+    field
+        Also learn from a column, by its kind: NAME=number, category, tags, date, boolean or text (repeatable).
     regime
         What to train: frozen (default; heads and fusion), partial (also the last image encoder blocks) or full.
     epochs
@@ -81,6 +86,7 @@ def train(
     settings = build_config(
         config,
         preset,
+        field or [],
         regime=regime,
         epochs=epochs,
         batch_size=batch_size,
@@ -100,9 +106,11 @@ def train(
     say(f"Saved to {output}; report.html in it shows the training and the results")
 
 
-def build_config(config: Path | None, preset: str | None, **flags: Any) -> "TrainConfig":
-    """The settings of a training: flags over config file over preset."""
-    from likewise.config import PRESETS, TrainConfig
+def build_config(
+    config: Path | None, preset: str | None, fields: "Sequence[str]" = (), **flags: Any
+) -> "TrainConfig":
+    """The settings of a training: flags over config file over preset; `fields` are added to those of the config."""
+    from likewise.config import PRESETS, TrainConfig, add_fields
 
     if preset is not None and preset not in PRESETS:
         raise UserError(f"--preset {preset}: presets are {', '.join(PRESETS)}")
@@ -110,4 +118,6 @@ def build_config(config: Path | None, preset: str | None, **flags: Any) -> "Trai
     values = settings.model_dump(exclude_unset=True)
     if preset is not None:
         values["model"] = PRESETS[preset].model_dump() | values.get("model", {})
+    if fields:
+        values["model"] = values.get("model", {}) | {"fields": add_fields(settings.model.fields, fields)}
     return TrainConfig.parse(values | {name: value for name, value in flags.items() if value is not None}, "options")

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from likewise.encoders.activation import Activation
 from likewise.errors import UserError
 
-Modality = Literal["text", "image"]
+Modality = str  # "text", "image", or another kind of field (see modalities.py)
 
 DESCRIPTION_FILE = "encoder.json"
 _SAMPLE_TEXTS = ("a warm waterproof jacket with two pockets, for walks in the rain", "red shoes")
@@ -33,11 +33,12 @@ class Encoder(nn.Module):
 
     `prepare` runs on the CPU, in any thread; `forward` runs where the weights are. A child class sets `family`, and
     defines `prepare`, `forward`, `description`, `save_files` and `restore`. A picture encoder that can be cut between
-    two of its blocks also defines `blocks`, `forward_to` and `forward_from`.
+    two of its blocks also defines `blocks`, `forward_to` and `forward_from`. An encoder of another modality defines
+    `build` and `example`, or sets `fitted` and defines `fit`: then every field has one, fitted to its column.
 
     Attributes:
         name: the string that chose this encoder.
-        modality: "text" or "image".
+        modality: "text", "image" or another kind of field.
         width: last dimension of the features.
         grid: (rows, columns) of the patches that stand behind the prefix tokens; None for pooled features.
         prefix: tokens before the grid (1 for a CLS token).
@@ -48,6 +49,8 @@ class Encoder(nn.Module):
     family: ClassVar[str]
     saved: ClassVar[type[Description] | None] = None  # what `restore` can rely on; None: nothing is checked
     learning_rate: ClassVar[float] = 2e-5  # at which the pretrained weights keep what they know, for batches of 128
+    fitted: ClassVar[bool] = False  # to the values of one column
+    reads_words: ClassVar[bool] = False  # the text encoder's features of `words` follow its own features
     cpu_batch: ClassVar[int | None] = None  # inputs whose activations fit a processor's cache; None: it does not matter
 
     def __init__(
@@ -72,6 +75,25 @@ class Encoder(nn.Module):
         self._fingerprint: tuple[object, str] | None = None
         self._activations: dict[int, Activation] = {}
 
+    @classmethod
+    def build(cls, seed: int) -> Self:
+        """The encoder with its weights; `seed` decides random ones."""
+        raise NotImplementedError
+
+    @classmethod
+    def fit(cls, values: Sequence[Any], seed: int) -> Self:
+        """An encoder that is fitted to a column.
+
+        Args:
+            values: of the rows that train, at least one, repeated as often as they occur.
+            seed: decides random weights.
+        """
+        raise NotImplementedError
+
+    def words(self, value: Any) -> tuple[str, ...]:
+        """What a value says in words, for the text encoder; nothing by default."""
+        return ()
+
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """(width,) for pooled features, (prefix + rows · columns, width) for a patch grid."""
@@ -83,7 +105,7 @@ class Encoder(nn.Module):
         """Turn texts or RGB pictures into the tensors that `forward` reads, on the CPU; safe in several threads.
 
         Args:
-            values: n texts (str) or n pictures (PIL.Image, RGB).
+            values: n texts (str), n pictures (PIL.Image, RGB), or n values as the modality's reader opens them.
             prompt: text encoders: the name of one of the model's own prompts, such as "query" or "document".
                 A model without a prompt of that name gets the bare text.
         """
@@ -183,6 +205,8 @@ class Encoder(nn.Module):
         """Prepared inputs to try the encoder on."""
         if self.modality == "text":
             return self.prepare([_SAMPLE_TEXTS[number % 2] for number in range(count)])
+        if self.modality != "image":
+            raise NotImplementedError
         return self.prepare([Image.linear_gradient("L").convert("RGB").rotate(number) for number in range(count)])
 
     def example_here(self, count: int) -> dict[str, Tensor]:

@@ -1,4 +1,12 @@
-"""Encoders by name: the embedded ones, and any Hugging Face model by id or folder."""
+"""Encoders by name: the embedded ones, any Hugging Face model by id or folder, and those that packages bring.
+
+An installed package brings an encoder with
+
+    [project.entry-points."likewise.encoders"]
+    name = "package.module:EncoderClass"
+
+where the class is an `Encoder` whose `family` is the name.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -12,6 +20,7 @@ from pydantic import Field, ValidationError
 
 from likewise.encoders.base import DESCRIPTION_FILE, Description, Encoder, Modality
 from likewise.encoders.hugging_face import HuggingFaceEncoder
+from likewise.encoders.installed import list_installed, load_installed
 from likewise.encoders.saved_files import check_saved_files
 from likewise.errors import UserError
 from likewise.parsing import read_json
@@ -37,7 +46,14 @@ _FAMILIES = {
     "efficientnet-lite0": "likewise.encoders.efficientnet:EfficientNetLite0",
     "scratch-text": "likewise.encoders.scratch_text:ScratchText",
     "scratch-image": "likewise.encoders.scratch_image:ScratchImage",
+    "number": "likewise.encoders.number:NumberEncoder",
+    "category": "likewise.encoders.category:CategoryEncoder",
+    "tags": "likewise.encoders.tags:TagsEncoder",
+    "date": "likewise.encoders.date:DateEncoder",
+    "boolean": "likewise.encoders.boolean:BooleanEncoder",
 }
+_FITTED = ("number", "category", "tags", "date", "boolean")  # names that are those of the family
+GROUP = "likewise.encoders"
 
 
 def load_encoder(name: str, modality: Modality, *, seed: int = 0, resolution: int | None = None) -> Encoder:
@@ -45,15 +61,44 @@ def load_encoder(name: str, modality: Modality, *, seed: int = 0, resolution: in
 
     Args:
         name: a short name such as lite-text, a Hugging Face id or a folder.
-        modality: "text" or "image": which half of a dual encoder, and a check for the others.
+        modality: "text", "image" or another kind: which half of a dual encoder, and a check for the others.
         seed: decides random weights (`scratch-text`, `scratch-image`).
         resolution: image encoders: pixels of a side, if not those that it has learned at.
 
     Raises:
         UserError: no such encoder, of the other modality, it cannot be loaded, or not see at that resolution.
     """
-    encoder = _load_encoder(name, modality, seed)
+    installed = _find_installed(name, modality)
+    encoder = _load_encoder(name, modality, seed) if installed is None else installed.build(seed)
     return encoder if resolution is None else encoder.with_resolution(resolution)
+
+
+def find_fitted(name: str, modality: Modality) -> type[Encoder] | None:
+    """The class of an encoder that is fitted to a column; None where this one is not.
+
+    Raises:
+        UserError: it is of another modality, or the package that brings it does not work.
+    """
+    if name in _FITTED:
+        if name != modality:
+            raise UserError(f"the encoder {name} is for {name}, not for {modality}: {_choices(modality)}")
+        return _family(name)
+    installed = _find_installed(name, modality)
+    return installed if installed is not None and installed.fitted else None
+
+
+def _find_installed(name: str, modality: Modality) -> type[Encoder] | None:
+    """The class that an installed package brings for a kind of field other than text and image."""
+    if name in _FAMILIES or name in _KNOWN or modality in ("text", "image"):
+        return None
+    return _load_installed(name)
+
+
+def _load_installed(name: str) -> type[Encoder] | None:
+    found: type[Encoder] | None = load_installed(GROUP, name, type)
+    if found is not None and not (issubclass(found, Encoder) and found.family == name):
+        raise UserError(f"{GROUP} {name} must be an Encoder whose family is {name}")
+    return found
 
 
 def _load_encoder(name: str, modality: Modality, seed: int) -> Encoder:
@@ -62,6 +107,8 @@ def _load_encoder(name: str, modality: Modality, seed: int) -> Encoder:
         if known.modality != modality:
             raise UserError(f"the encoder {name} is for {known.modality}, not for {modality}: {_choices(modality)}")
         return known.load(seed)
+    if modality not in ("text", "image"):
+        raise UserError(f"unknown {modality} encoder {name!r}: {_choices(modality)}")
     if "/" not in name and not Path(name).is_dir():
         near = difflib.get_close_matches(name, [k for k in _KNOWN if _KNOWN[k].modality == modality], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -154,6 +201,16 @@ def _damage_error(path: Path, reason: str) -> UserError:
 
 
 def _family(family: str) -> type[Encoder]:
+    """The class of a family.
+
+    Raises:
+        KeyError: neither this version of likewise nor an installed package has it.
+    """
+    if family not in _FAMILIES:
+        installed = _load_installed(family)
+        if installed is None:
+            raise KeyError(family)
+        return installed
     module, class_name = _FAMILIES[family].split(":")
     encoder_class: type[Encoder] = getattr(import_module(module), class_name)
     return encoder_class
@@ -161,6 +218,9 @@ def _family(family: str) -> type[Encoder]:
 
 def _choices(modality: Modality) -> str:
     names = ", ".join(known.name for known in _KNOWN.values() if known.modality == modality)
+    if modality not in ("text", "image"):
+        fitting = [name for name in (names, modality if modality in _FITTED else "", *list_installed(GROUP)) if name]
+        return f"choose one of {', '.join(fitting)}" if fitting else "no installed package brings one"
     return f"choose one of {names}, a Hugging Face id (owner/model) or a folder"
 
 

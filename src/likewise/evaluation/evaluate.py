@@ -140,7 +140,8 @@ def evaluate_run(
     )
     for name, other in zip(zero_shot, published, strict=True):
         shown = name_zero_shot(name, {TRAINED, *baselines})
-        baselines[shown] = embed_task(other, task).evaluate(shown, subsets)
+        known = [field for field in task.fields if field in other.fields]
+        baselines[shown] = embed_task(other, task, known).evaluate(shown, subsets)
     evaluation = evaluate(embed_task(model, task), subsets, baselines)
     assert evaluation is not None  # noqa: S101 - for the type checker: the first subset shows all fields
     return dataclasses.replace(evaluation, threshold=_measure_threshold(calibrated, evaluation.rankings))
@@ -149,7 +150,8 @@ def evaluate_run(
 def create_untrained(model: Model) -> Model:
     """A model as this one was before any training."""
     device: Any = model.device.type
-    return Model.create(model.settings, device, model.precision)
+    fitted = {name: encoder for name, encoder in model.encoders.items() if encoder.fitted}
+    return Model.create(model.settings, device, model.precision, fitted=fitted)
 
 
 def embed_start(run: Path, model: Model, task: RetrievalTask, fields: Sequence[str]) -> TaskEmbeddings | None:

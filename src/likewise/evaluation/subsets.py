@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.model.network import FIELD_MODALITY
-
 ALL, TEXT, IMAGE, MIXED = SUBSETS = ("all", "text", "image", "mixed")
 
 
@@ -30,13 +28,13 @@ class FieldSubset:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The fields that hold text."""
-        return tuple(field for field in self.fields if FIELD_MODALITY[field] == "text")
+        """All fields but the picture: texts, and what other columns say."""
+        return tuple(field for field in self.fields if field != "image")
 
     @property
     def images(self) -> tuple[str, ...]:
         """The fields that hold images."""
-        return tuple(field for field in self.fields if FIELD_MODALITY[field] == "image")
+        return tuple(field for field in self.fields if field == "image")
 
 
 def list_modality_subsets(fields: Sequence[str], query: str | None, *, seed: int) -> list[FieldSubset]:

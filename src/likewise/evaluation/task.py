@@ -78,7 +78,7 @@ class RetrievalTask:
         """
         whole = join_fields(self.fields)
         subsets = [("all", whole if len(self.fields) > 1 else f"the {whole}", self.fields)]
-        held = tuple(field for field in self.fields if field in self.catalog.fields)
+        held = tuple(field for field in self.fields if self.catalog.has_field(field))
         if ablations and len(held) > 1:
             subsets += [(f"only-{field}", f"the {join_fields([field])} alone", (field,)) for field in held]
         if ablations and len(held) > 2:  # of two, omitting the one is the other alone
@@ -97,7 +97,7 @@ class RetrievalTask:
         names = [field for field in fields if field != "image" and field in self.catalog.table.columns]
         if not names:
             return None
-        columns = [self.catalog.texts(name) for name in names]
+        columns = [self.catalog.column(name) for name in names]
         return [searchable_text(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 

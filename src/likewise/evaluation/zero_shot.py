@@ -4,14 +4,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from likewise.config import ModelSettings
+from likewise.config import OWN_FIELDS, ModelSettings
 from likewise.encoders.registry import is_dual
 from likewise.errors import UserError
 from likewise.model.model import Model
 
 
 def load_zero_shot(name: str, like: Model, cache: Path | None = None) -> Model:
-    """A CLIP or SigLIP model with the fields of another model, on its device; an item is the mean of its fields.
+    """A CLIP or SigLIP model with title, description and image of another model, on its device; an item is the mean of its fields.
 
     Args:
         name: a Hugging Face id or a folder.
@@ -23,7 +23,8 @@ def load_zero_shot(name: str, like: Model, cache: Path | None = None) -> Model:
     """
     if not is_dual(name):
         raise UserError(f"{name} is not a dual encoder: a zero-shot baseline is a CLIP or SigLIP model")
-    settings = ModelSettings(text_encoder=name, image_encoder=name, dim="auto", fields=like.fields)
+    fields = {field: kind for field, kind in OWN_FIELDS.items() if field in like.fields}
+    settings = ModelSettings(text_encoder=name, image_encoder=name, dim="auto", fields=fields)
     device: Any = like.device.type
     return Model.create(settings, device, cache=cache)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from likewise.errors import UserError
 from likewise.files import replace_file
+from likewise.model.field_encoders import name_module
 from likewise.model.heads import empty_map
 from likewise.model.network import Network
 
@@ -65,8 +66,8 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
     Raises:
         UserError: a tensor is missing, unknown, or has another shape.
     """
-    for field in network.heads:
-        kernel = empty_map(weights, f"heads.{field}.base", network.dim)
+    for field in network.fields:
+        kernel = empty_map(weights, f"heads.{name_module(field)}.base", network.dim)
         if kernel is not None:
             network.set_base_map(field, kernel)
     expected = distinct_weights(network)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LEAST_VARIANCE = 1e-6  # its root has a gradient
+_SHARE_OF_VALUES = 0.1  # of a category's own vector before training, where its words have 1
 
 
 def isometry(width: int, dim: int) -> nn.Linear:
@@ -50,6 +51,24 @@ class PictureMap(nn.Linear):
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         return linear
+
+
+def word_map(width: int, text_map: nn.Linear) -> nn.Linear:
+    """A fixed map of a value's own features (…, width), followed by the text encoder's features of its words.
+
+    It is the text encoder's own space, plus a little of the value itself, which keeps apart what has no words.
+    """
+    linear = nn.Linear(width + text_map.in_features, text_map.out_features, bias=False).requires_grad_(False)
+    with torch.no_grad():
+        linear.weight[:, :width] = _SHARE_OF_VALUES * isometry(width, text_map.out_features).weight
+        linear.weight[:, width:] = text_map.weight
+    return linear
+
+
+def constant_map(width: int, dim: int) -> PictureMap:
+    """A trainable map that gives the same unit vector for all features, so that untrained it prefers no item."""
+    vector = torch.randn(dim, generator=torch.Generator().manual_seed(dim))
+    return PictureMap.from_weights(torch.zeros(dim, width), functional.normalize(vector, dim=0))
 
 
 class KernelMap(nn.Module):

@@ -1,11 +1,12 @@
 """A model: encode queries, items and pictures into the shared space; save it to a run folder and open it again."""
 
+import copy
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,18 +17,19 @@ from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture
-from likewise.config import PRESETS, Device, ModelSettings, TrainConfig
+from likewise.config import OWN_FIELDS, PRESETS, Device, ModelSettings, TrainConfig
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.building import bound_parameters
 from likewise.encoders.device import has_native_bfloat16, recall_precision, resolve_device
 from likewise.encoders.feature_cache import FeatureCache
-from likewise.encoders.registry import load_encoder, restore_encoder
+from likewise.encoders.modalities import ModalityReader, UnusableValueError, find_reader
 from likewise.errors import UserError
 from likewise.files import lies_within, make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
-from likewise.model.featurizer import Featurizer, batches
+from likewise.model.featurizer import Featurizer, batches, prefetch
+from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
-from likewise.model.network import FIELD_MODALITY, Network
+from likewise.model.network import Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.parsing import read_json
 from likewise.progress import Bar
@@ -36,7 +38,7 @@ Vectors = NDArray[np.float32]
 
 _WINDOW = 2048  # rows whose towers are in memory at once
 _QUERY_BATCH = 1024
-MODALITIES: tuple[Modality, ...] = ("text", "image")
+_VALUE_BATCH = 256
 
 
 class Model:
@@ -64,7 +66,7 @@ class Model:
         self.network = network.to(device).eval()
         self.settings = settings.model_copy(update={"hflip_tta": network.hflip_tta})  # as decided
         self.device = device
-        self.precision = precision  # "text" and "image" → "float32" or "bfloat16"
+        self.precision = precision  # by the names of `encoders` that are not fitted, "float32" or "bfloat16"
         self._featurizers: dict[str, Featurizer] = {}
         self._packed_queries: Featurizer | None = None
         self._fingerprint: tuple[object, str] | None = None
@@ -77,28 +79,32 @@ class Model:
         precision: dict[str, str] | None = None,
         seed: int = 0,
         cache: Path | None = None,
+        catalog: Catalog | None = None,
+        fitted: Mapping[str, Encoder] | None = None,
     ) -> "Model":
         """An untrained model from settings or a preset's name; its text space is its text encoder's own.
 
         Without a given `precision` one batch is timed to choose it; `cache` is a folder that remembers the choice.
+        Fields such as numbers and categories are fitted to the rows of `catalog`, unless the `encoders` of another
+        model with these fields are given as `fitted`.
 
         Raises:
-            UserError: an unknown preset or encoder.
+            UserError: an unknown preset, encoder or column, or fields that are fitted to a catalogue without one.
         """
         if isinstance(settings, str):
             if settings not in PRESETS:
                 raise UserError(f"unknown preset {settings!r}; presets are: {', '.join(PRESETS)}")
             settings = PRESETS[settings]
         place = resolve_device(device)
-        text = load_encoder(settings.text_encoder, "text", seed=seed)
-        image = load_encoder(settings.image_encoder, "image", seed=seed, resolution=settings.resolution)
+        encoders = build_encoders(settings, seed, catalog, copy.deepcopy(fitted))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = Network(settings, text, image)
+            network = Network(settings, encoders.pop("text"), encoders.pop("image"), encoders)
         network.to(place)
+        shared = {name: encoder for name, encoder in list_encoders(network).items() if not encoder.fitted}
         if precision is None:
-            precision = {name: recall_precision(_encoder(network, name), place, cache) for name in MODALITIES}
-        return cls(network, settings, place, precision)
+            precision = {name: recall_precision(encoder, place, cache) for name, encoder in shared.items()}
+        return cls(network, settings, place, {name: precision.get(name, precision["text"]) for name in shared})
 
     @classmethod
     def load(cls, run: Path | str, device: Device = "auto") -> "Model":
@@ -115,11 +121,11 @@ class Model:
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)
         with bound_parameters(*count_weights(run / WEIGHTS), source=str(run / WEIGHTS)):
-            text, image = (restore_encoder(run / ENCODERS / name, name) for name in MODALITIES)
-            network = Network(settings, text, image)
+            encoders = restore_encoders(settings, run / ENCODERS)
+            network = Network(settings, encoders.pop("text"), encoders.pop("image"), encoders)
         read_weights(run / WEIGHTS, network)
         network.to(place)
-        return cls(network, settings, place, _read_precision(run, place))
+        return cls(network, settings, place, _read_precision(run, network, place))
 
     def save(self, run: Path | str) -> None:
         """Write weights, tokenizer, preprocessing and precision to a run folder, and last the manifest of its files.
@@ -130,8 +136,8 @@ class Model:
         run = Path(run)
         make_folder(run)
         with temporary_folder(run) as temporary:
-            for name in MODALITIES:
-                self.encoder(name).save(temporary / name)
+            for name, encoder in self.encoders.items():
+                encoder.save(temporary / name)
             write_file(temporary / "precision.json", json.dumps(self.precision))
             replace_tree(temporary, run / ENCODERS)
         if not (run / CONFIG).exists():
@@ -153,8 +159,8 @@ class Model:
         version = tuple((tensor.data_ptr(), tensor._version) for tensor in self.network.state_dict().values())
         if self._fingerprint is None or self._fingerprint[0] != version:
             digest = hashlib.sha256(self.settings.model_dump_json().encode())
-            for name in MODALITIES:
-                digest.update(self.encoder(name).fingerprint().encode())
+            for encoder in self.encoders.values():
+                digest.update(encoder.fingerprint().encode())
             for key, tensor in sorted(self.network.state_dict().items()):
                 if not key.startswith("encoders."):
                     digest.update(key.encode())
@@ -162,14 +168,19 @@ class Model:
             self._fingerprint = (version, digest.hexdigest())
         return self._fingerprint[1]
 
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """All encoders by name: "text", "image", other kinds of fields, and those that are fitted to a column."""
+        return list_encoders(self.network)
+
     def encoder(self, modality: str) -> Encoder:
-        """The "text" or the "image" encoder."""
-        return _encoder(self.network, modality)
+        """The "text" or the "image" encoder, or another one by its name."""
+        return self.encoders[modality]
 
     def featurizer(self, modality: Modality) -> Featurizer:
         """The encoder at its best speed on this device."""
         if modality not in self._featurizers:
-            dtype = getattr(torch, self.precision[modality])
+            dtype = getattr(torch, self.precision.get(modality, "float32"))
             self._featurizers[modality] = Featurizer(self.encoder(modality), self.device, dtype)
         return self._featurizers[modality]
 
@@ -274,21 +285,101 @@ class Model:
 
     def _embed_windows(self, catalog: Catalog, fields: tuple[str, ...]) -> Iterator[tuple[slice, FieldEmbeddings]]:
         """Rows of a catalogue and what the towers make of them, a window at a time."""
-        texts = {field: catalog.texts(field) for field in fields if FIELD_MODALITY[field] == "text"}
+        values = {field: self._read_values(catalog, field) for field in fields if field != "image"}
         pictures = catalog.pictures if "image" in fields else []
         sides = [] if not any(pictures) else [False, True] if self.network.hflip_tta else [False]
         caches = {mirror: self.feature_cache("image", catalog.cache, mirror=mirror) for mirror in sides}
 
         def run_tower(field: str, rows: slice) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-            if FIELD_MODALITY[field] == "text":
-                return self._embed_texts(field, texts[field][rows])
-            return self._embed_pictures(catalog, pictures[rows], caches)
+            if field == "image":
+                return self._embed_pictures(catalog, pictures[rows], caches)
+            if self.network.kinds[field] == "text":
+                return self._embed_texts(field, values[field][rows])
+            return self._embed_values(catalog, field, values[field][rows])
 
         with Bar("Encoding items", len(catalog)) as bar:
             for start in range(0, len(catalog), _WINDOW):
                 rows = slice(start, min(start + _WINDOW, len(catalog)))
                 yield rows, embed_fields(self.network, fields, rows.stop - start, partial(run_tower, rows=rows))
                 bar.advance(rows.stop - start)
+
+    def _read_values(self, catalog: Catalog, field: str) -> Sequence[Any]:
+        """What each item has in a field: a text or None, or the values of another kind."""
+        if field not in catalog.table.columns:  # as of an item that is written by itself
+            catalog.report.note(f'there is no column "{field}", which the model reads: no item has that field')
+        if self.network.kinds[field] == "text":
+            return read_texts(catalog, field)
+        return read_values(catalog, field, self.network.kinds[field])
+
+    def encode_values(
+        self, catalog: Catalog, field: str, values: Sequence[Any], cache: Path | None = None
+    ) -> tuple[NDArray[np.int64], Tensor]:
+        """Features of values of a field that is neither text nor picture; those that cannot be opened are counted.
+
+        Args:
+            catalog: opens them.
+            field: of the network.
+            values: n values as the kind's reader gives them.
+            cache: a folder of caches; None: compute all features.
+
+        Returns:
+            The places (m,) of the values that can be used, and their features (m, width).
+        """
+        encoder, kind = self.network.encoder(field), self.network.kinds[field]
+        reader, featurizer = find_reader(kind, field), self.featurizer(self._name_encoder(field))
+        known = None if cache is None or encoder.fitted else self.feature_cache(kind, cache)
+        keys = [] if known is None else [reader.find_key(value) for value in values]
+        missing = None if known is None else set(known.missing(keys))
+        todo = [place for place in range(len(values)) if missing is None or keys[place] in missing]
+        usable, parts = np.ones(len(values), bool), list[Tensor]()
+
+        def prepare(places: list[int]) -> tuple[list[int], dict[str, Tensor] | None]:
+            opened = {place: _open(catalog, reader, values[place]) for place in places}
+            kept = [place for place in places if opened[place] is not None]
+            return kept, encoder.prepare([opened[place] for place in kept]) if kept else None
+
+        for places, (kept, inputs) in zip(
+            batches(todo, _VALUE_BATCH), prefetch(prepare, batches(todo, _VALUE_BATCH)), strict=True
+        ):
+            usable[np.setdiff1d(places, kept)] = False
+            if inputs is None:
+                continue
+            features = featurizer.forward(inputs)
+            if known is not None:
+                known.add([keys[place] for place in kept], features.cpu().numpy().astype(np.float16))
+            else:
+                parts.append(features)
+        found = np.flatnonzero(usable)
+        if known is not None:
+            parts = [torch.from_numpy(known.gather([keys[place] for place in found])).to(self.device).float()]
+        encoded = torch.cat([torch.empty(0, *encoder.feature_shape, device=self.device), *parts])
+        if encoder.reads_words:
+            words = [encoder.words(values[place]) for place in found]
+            encoded = torch.cat([encoded, average_words(words, self.featurizer("text").texts, encoded)], dim=-1)
+        return found, encoded
+
+    def _name_encoder(self, field: str) -> str:
+        encoder = self.network.encoder(field)
+        return next(name for name, other in self.encoders.items() if other is encoder)
+
+    def _embed_values(
+        self, catalog: Catalog, field: str, shown: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Embed the values of a window of rows; an item's several values are averaged."""
+        numbers: dict[Any, int] = {}
+        pairs = [(row, numbers.setdefault(value, len(numbers))) for row, found in enumerate(shown) for value in found]
+        if not pairs:
+            return
+        usable, features = self.encode_values(catalog, field, list(numbers), catalog.cache)
+        places = np.full(len(numbers), -1)
+        places[usable] = np.arange(len(usable))
+        rows, chosen = np.array(pairs).T
+        rows, chosen = rows[places[chosen] >= 0], places[chosen[places[chosen] >= 0]]
+        sums = torch.zeros(len(shown), self.dim, device=self.device)
+        vectors = self.network.tower(field, features)
+        sums.index_add_(0, torch.from_numpy(rows).to(self.device), vectors[torch.from_numpy(chosen).to(self.device)])
+        present = np.unique(rows)
+        yield present, functional.normalize(sums[torch.from_numpy(present).to(self.device)], dim=-1)
 
     def _embed_texts(self, field: str, values: Sequence[str | None]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         rows = [row for row, text in enumerate(values) if text is not None]
@@ -323,8 +414,53 @@ class Model:
         yield present.nonzero()[:, 0].cpu().numpy(), functional.normalize(sums[present], dim=-1)
 
 
-def _encoder(network: Network, modality: str) -> Encoder:
-    return cast(Encoder, network.encoders[modality])
+def list_encoders(network: Network) -> dict[str, Encoder]:
+    """The encoders of a network by name."""
+    return {name: cast(Encoder, encoder) for name, encoder in network.encoders.items()}
+
+
+def read_texts(catalog: Catalog, field: str) -> list[str | None]:
+    """A text field of each item, None where it is blank or the catalogue has no such column."""
+    if field not in catalog.table.columns:
+        return [None] * len(catalog)
+    if field in OWN_FIELDS:
+        return catalog.texts(field)
+    return [(text.strip() or None) if text is not None else None for text in catalog.texts(field)]
+
+
+def read_values(catalog: Catalog, field: str, kind: str) -> list[tuple[Any, ...]]:
+    """The values of each item in a field of another kind; none where the catalogue has no such column."""
+    if field not in catalog.table.columns:
+        return [()] * len(catalog)
+    return list(find_reader(kind, field).read(catalog, field))
+
+
+def average_words(
+    words: Sequence[tuple[str, ...]], encode: Callable[[list[str]], Tensor], like: Tensor
+) -> Tensor:
+    """The mean of the text encoder's features of some words for each value; 0 for a value without words.
+
+    Args:
+        words: of n values.
+        encode: texts → features (texts, width).
+        like: on whose device.
+    """
+    distinct = {word: number for number, word in enumerate(dict.fromkeys(word for each in words for word in each))}
+    features = encode(list(distinct) or [""])
+    pairs = [(row, distinct[word]) for row, each in enumerate(words) for word in each]
+    rows, places = torch.tensor(pairs, dtype=torch.int64, device=like.device).reshape(-1, 2).T
+    sums = torch.zeros(len(words), features.shape[1], device=like.device)
+    sums = sums.index_add(0, rows, functional.embedding(places, features.float()))
+    counts = torch.tensor([max(len(each), 1) for each in words], device=like.device)
+    return sums / counts[:, None]
+
+
+def _open(catalog: Catalog, reader: ModalityReader, value: Any) -> Any:
+    try:
+        return reader.open(catalog, value)
+    except UnusableValueError as error:
+        catalog.report.count(error.cause, example=str(value)[:60])
+        return None
 
 
 def _check_links(run: Path) -> None:
@@ -334,12 +470,13 @@ def _check_links(run: Path) -> None:
             raise UserError(f"{run / name} is a link that points outside the run: put the file itself there")
 
 
-def _read_precision(run: Path, device: torch.device) -> dict[str, str]:
+def _read_precision(run: Path, network: Network, device: torch.device) -> dict[str, str]:
     """The precision that a run used where this device has it natively, float32 elsewhere."""
     source = run / ENCODERS / "precision.json"
     try:
         recorded = read_json(source)
-        native = {name: recorded[name] == "bfloat16" and has_native_bfloat16(device) for name in MODALITIES}
+        shared = [name for name, encoder in list_encoders(network).items() if not encoder.fitted]
+        native = {name: recorded[name] == "bfloat16" and has_native_bfloat16(device) for name in shared}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{source} is missing or damaged: train the model again") from None
     return {name: "bfloat16" if usable else "float32" for name, usable in native.items()}

@@ -7,48 +7,84 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from likewise.config import ModelSettings
+from likewise.config import OWN_FIELDS, ModelSettings
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
+from likewise.model.field_encoders import name_encoder, name_module
 from likewise.model.fusion import MaskedFusion
-from likewise.model.heads import GridHead, KernelMap, VectorHead, isometry
+from likewise.model.heads import GridHead, KernelMap, VectorHead, constant_map, isometry, word_map
 
 PictureHead = GridHead | VectorHead
-FIELD_MODALITY = {"title": "text", "description": "text", "image": "image"}
 
 
 class Network(nn.Module):
     """Encoders, one head per tower, and the fusion.
 
     Attributes:
-        encoders: "text" and "image"; all text towers share the one text encoder.
+        encoders: "text" and "image" (all text towers share the one text encoder), and those of other kinds of fields.
         dim: the width of the shared space.
         hflip_tta: a picture's vector is the mean of how it looks and how its mirror image looks.
         fields: the item's fields, in the order of the fusion.
+        kinds: the kind of each field, such as "text" or "number".
         aligned: whether both encoders already share a space (two halves of one CLIP or SigLIP model).
     """
 
-    def __init__(self, settings: ModelSettings, text: Encoder, image: Encoder) -> None:
+    def __init__(
+        self, settings: ModelSettings, text: Encoder, image: Encoder, further: Mapping[str, Encoder] | None = None
+    ) -> None:
+        """Build heads for encoders.
+
+        Args:
+            settings: fields, dim.
+            text, image: their encoders.
+            further: the encoders of all other fields (`field_encoders.build_encoders`).
+        """
         super().__init__()
-        unknown = [field for field in settings.fields if field not in FIELD_MODALITY]
-        if unknown:
-            raise UserError(f"unknown field {unknown[0]!r}; fields are: {', '.join(FIELD_MODALITY)}")
-        self.encoders = nn.ModuleDict({"text": text, "image": image})
-        self.fields = settings.fields
+        self.encoders = nn.ModuleDict({"text": text, "image": image, **(further or {})})
+        self.kinds = dict(settings.fields)
+        self.fields = tuple(self.kinds)
+        self._encoder_names = {field: name_encoder(settings, field) for field in self.fields}
         self.aligned = text.dual and image.dual and text.name == image.name
         self.hflip_tta = bool(settings.hflip_tta)
         self.dim = _dim(settings, text)
         text_map = isometry(text.width, self.dim)
         self.query_head = VectorHead(text.width, self.dim, base=text_map)
-        self.heads = nn.ModuleDict()
-        for field in self.fields:
-            if FIELD_MODALITY[field] == "text":
-                self.heads[field] = VectorHead(text.width, self.dim, base=text_map)
-            elif image.grid is not None:
-                self.heads[field] = GridHead(image.width, self.dim, prefix=image.prefix)
-            else:
-                self.heads[field] = VectorHead(image.width, self.dim, base=text_map if self.aligned else None)
+        self.heads = nn.ModuleDict({name_module(field): self._build_head(field, text_map) for field in self.fields})
         self.fusion = MaskedFusion(len(self.fields), self.dim)
+
+    def _build_head(self, field: str, text_map: nn.Linear) -> PictureHead:
+        encoder = self.encoder(field)
+        if self.kinds[field] == "text":
+            return VectorHead(encoder.width, self.dim, base=text_map)
+        if self.kinds[field] == "image":
+            if encoder.grid is not None:
+                return GridHead(encoder.width, self.dim, prefix=encoder.prefix)
+            return VectorHead(encoder.width, self.dim, base=text_map if self.aligned else None)
+        if encoder.reads_words:
+            return VectorHead(encoder.width + text_map.in_features, self.dim, base=word_map(encoder.width, text_map))
+        return VectorHead(encoder.width, self.dim, base=constant_map(encoder.width, self.dim))
+
+    def encoder(self, field: str) -> Encoder:
+        """The encoder that a field's head follows."""
+        return cast(Encoder, self.encoders[self._encoder_names[field]])
+
+    def head(self, field: str) -> PictureHead:
+        """The head of a field's tower."""
+        return cast(PictureHead, self.heads[name_module(field)])
+
+    def reads_words(self, field: str) -> bool:
+        """Whether a head begins at the text encoder's own space: those of texts, categories and tags."""
+        return self.kinds[field] == "text" or (self.kinds[field] != "image" and self.encoder(field).reads_words)
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """Those that hold words: texts, categories and tags."""
+        return tuple(field for field in self.fields if self.reads_words(field))
+
+    @property
+    def further_fields(self) -> tuple[str, ...]:
+        """Those besides title, description and image."""
+        return tuple(field for field in self.fields if field not in OWN_FIELDS)
 
     def query(self, features: Tensor) -> Tensor:
         """Text features (n, width) → query embeddings (n, dim)."""
@@ -57,13 +93,13 @@ class Network(nn.Module):
 
     def tower(self, field: str, features: Tensor, patches: Tensor | None = None) -> Tensor:
         """Features of one field (n, *feature_shape) → (n, dim); `patches` (n, tokens) bool hides patch tokens."""
-        vectors: Tensor = self.heads[field](features, patches)
+        vectors: Tensor = self.head(field)(features, patches)
         return vectors
 
     @property
     def picture_head(self) -> PictureHead:
         """The head of the picture tower."""
-        return cast(PictureHead, self.heads["image"])
+        return self.head("image")
 
     def fuse(self, towers: Tensor, present: Tensor) -> Tensor:
         """Towers (n, fields, dim) and their presence (n, fields) → item embeddings (n, dim)."""
@@ -72,20 +108,19 @@ class Network(nn.Module):
 
     def base_map(self, field: str) -> nn.Linear | KernelMap:
         """The map from features to the space to which a head adds its residual."""
-        return cast(PictureHead, self.heads[field]).base
+        return self.head(field).base
 
     def set_base_map(self, field: str, base: nn.Linear | KernelMap) -> None:
-        """Replace the base map of a head; in a text head, a kernel is added to the text encoder's own space."""
-        head = cast(PictureHead, self.heads[field])
-        if isinstance(base, KernelMap) and FIELD_MODALITY[field] == "text":
+        """Replace the base map of a head; a kernel is added to the text encoder's own space where the head has that."""
+        head = self.head(field)
+        if isinstance(base, KernelMap) and self.reads_words(field):
             base.base = head.base.base if isinstance(head.base, KernelMap) else head.base
         head.base = base.to(self.fusion.gates.device)
 
     @property
     def text_heads(self) -> dict[str, VectorHead]:
-        """The heads of the query tower and of the text fields, by tower."""
-        fields = [field for field in self.fields if FIELD_MODALITY[field] == "text"]
-        return {"query": self.query_head} | {field: cast(VectorHead, self.heads[field]) for field in fields}
+        """The heads of the query tower and of the fields that hold words (texts, categories, tags), by tower."""
+        return {"query": self.query_head} | {field: cast(VectorHead, self.head(field)) for field in self.text_fields}
 
     def copy_heads(self) -> nn.ModuleDict:
         """A copy of all heads and the fusion, for `restore_heads`."""

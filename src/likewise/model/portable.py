@@ -27,12 +27,12 @@ from likewise.checksums import verify_archive
 from likewise.config import Device, ModelSettings
 from likewise.encoders.building import bound_parameters
 from likewise.encoders.device import has_native_bfloat16, resolve_device
-from likewise.encoders.registry import restore_encoder
 from likewise.encoders.saved_files import is_known_kind
 from likewise.errors import UserError
 from likewise.files import replace_file
 from likewise.model.checkpoint import distinct_weights, set_weights
-from likewise.model.model import MODALITIES, Model
+from likewise.model.field_encoders import restore_encoders
+from likewise.model.model import Model
 from likewise.model.network import Network
 from likewise.progress import track
 
@@ -66,7 +66,7 @@ class _PortableFile(BaseModel):
 
     likewise: Literal[1]  # _FORMAT
     settings: ModelSettings
-    precision: dict[Literal["text", "image"], Precision]
+    precision: dict[str, Precision]  # by encoder, of those that are not fitted to a column
     weights: dict[str, Tensor]
     encoders: dict[str, Tensor]  # "text/tokenizer.json" → the file's bytes
     vectors: Tensor
@@ -84,7 +84,7 @@ class _PortableFile(BaseModel):
             raise ValueError("vectors, ids, titles and pictures are of different lengths")
         if len(set(self.ids)) < len(self.ids):
             raise ValueError("an id occurs more than once")
-        if set(self.precision) != set(MODALITIES):
+        if not {"text", "image"} <= set(self.precision):
             raise ValueError("an encoder's precision is missing")
         for name in self.encoders:
             if not _FILE_NAME.fullmatch(name) or ".." in PurePosixPath(name).parts or not is_known_kind(name):
@@ -185,8 +185,8 @@ def _restore(content: _PortableFile, device: Device, source: str) -> Model:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(_bytes(packed))
         with bound_parameters(_numbers(content.weights), len(content.weights), source):
-            text, image = (restore_encoder(Path(temporary, name), name) for name in MODALITIES)
-            network = Network(content.settings, text, image)
+            encoders = restore_encoders(content.settings, Path(temporary))
+            network = Network(content.settings, encoders.pop("text"), encoders.pop("image"), encoders)
     set_weights(network, content.weights, source)
     precision: dict[str, str] = {
         name: chosen if chosen == "float32" or has_native_bfloat16(place) else "float32"
@@ -203,8 +203,8 @@ def _numbers(weights: Mapping[str, Tensor]) -> int:
 
 def _encoder_files(model: Model) -> dict[str, Tensor]:
     with TemporaryDirectory(prefix="likewise-encoders-") as temporary:
-        for name in MODALITIES:
-            model.encoder(name).save(Path(temporary, name))
+        for name, encoder in model.encoders.items():
+            encoder.save(Path(temporary, name))
         files = sorted(file for file in Path(temporary).rglob("*") if file.is_file())
         return {file.relative_to(temporary).as_posix(): _tensor(file.read_bytes()) for file in files}
 

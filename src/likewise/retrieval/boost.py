@@ -16,7 +16,7 @@ import polars as pl
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
-from likewise.catalog.filters_polars import read_numbers
+from likewise.catalog.numbers import read_numbers
 from likewise.errors import UserError
 from likewise.stores.schema import Column, Schema
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -139,13 +139,21 @@ class CatalogSnapshot:
 
 def digest_inputs(catalog: Catalog, fields: Sequence[str]) -> list[str | None]:
     """A digest of what a model that encodes some fields sees of each row; None where that is nothing at all."""
-    texts = [catalog.texts(name) for name in fields if name != "image"]
+    texts = [_read_cells(catalog, name) for name in fields if name != "image"]
     pictures = catalog.pictures
     keys = [[picture.key for picture in shown] for shown in pictures] if "image" in fields else [[]] * len(pictures)
     return [
         digest([*words, shown]) if shown or any(text is not None for text in words) else None
         for *words, shown in zip(*texts, keys, strict=True)
     ]
+
+
+def _read_cells(catalog: Catalog, field: str) -> list[Any]:
+    """The cells of a field as the catalogue has them; None where one is blank, or there is no such column."""
+    if field not in catalog.table.columns:
+        return [None] * len(catalog)
+    cells = catalog.cells(field)
+    return [cell or None for cell in cells.to_list()] if cells.dtype.is_nested() else cells.cast(pl.String).to_list()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
+_PROSE = ("title", "description")
 _SEARCHES_AT_ONCE = 4
 _WRITES_AT_ONCE, _MOST_WRITES = 2, 128
 _DOWNLOADS_AT_ONCE = 8  # in threads of their own, as a slow host would keep others' pictures from being decoded
@@ -196,13 +197,13 @@ class SearchService:
         """(n, model dim) float32: items that have only a text."""
         model = self._model
         assert model is not None  # noqa: S101 - `towers` names no item tower without one
-        field = next(field for field in model.fields if field != "image")
+        field = next(field for field in model.fields if field in _PROSE)
         return await self.run(model.encode_field_texts, field, texts)
 
     @property
     def towers(self) -> list[str]:
         """The names under which texts can be encoded: as a query, or as an item."""
-        item = self._model is not None and any(field != "image" for field in self._model.fields)
+        item = self._model is not None and any(field in _PROSE for field in self._model.fields)
         return ["likewise/query", *(["likewise/item"] if item else [])]
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.columns import unknown_column_error
-from likewise.catalog.filters_polars import read_numbers
+from likewise.catalog.numbers import read_numbers
 from likewise.errors import UserError
 from likewise.files import FormatError, NewerFormatError
 from likewise.parsing import parse_json

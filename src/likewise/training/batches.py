@@ -16,7 +16,7 @@ memory can be encoded part by part, twice, with the same crops and the same drop
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.identity import Codes, Identity
-from likewise.config import TrainConfig
+from likewise.config import OWN_FIELDS, TrainConfig
 from likewise.evaluation.judgments.query_log import QueryLog, Weights
 from likewise.seeds import Stream, random_stream
 from likewise.training.views import Bools, RowTexts
@@ -68,7 +68,7 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """The pairs of one step; every array is (pairs,).
+    """The pairs of one step; every array but `further` is (pairs,).
 
     Attributes:
         kind: index into KINDS.
@@ -76,6 +76,7 @@ class TrainingPairs:
         query: text index of the anchor, −1 where the anchor is the row's picture.
         title, description: text indices that the item side shows, −1 where it does not.
         picture: whether the item side shows the picture.
+        further: (pairs, further fields) what the item side shows of other fields, −1 where it does not.
         row_query: the query that the row was drawn with, −1 for none. weight: how well the row answers that.
     """
 
@@ -85,8 +86,14 @@ class TrainingPairs:
     title: Codes
     description: Codes
     picture: Bools
+    further: Codes
     row_query: Codes
     weight: Weights
+
+    @property
+    def shows_further(self) -> Bools:
+        """(pairs,) whether the item side shows anything of other fields."""
+        return np.asarray((self.further >= 0).any(axis=1))
 
     def __getitem__(self, places: NDArray[np.int64]) -> "TrainingPairs":
         return TrainingPairs(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
@@ -108,7 +115,7 @@ def draw_pairs(
         rng: decides what each item side shows.
         kinds: of `KINDS`, which are drawn.
     """
-    title, description = texts.title[rows], texts.description[rows]
+    title, description, further = texts.title[rows], texts.description[rows], texts.show_further(rows)
     none = np.full(len(rows), -1)
     asked, weight = _draw_queries(texts.query_log, rows, rng)
     hidden_copies = np.where(rng.random(len(rows)) < _MASK_COPIES, texts.masked[rows], description)
@@ -124,7 +131,7 @@ def draw_pairs(
         if KINDS[kind] not in kinds:
             continue
         anchored = pictured if KINDS[kind] == "picture" else query >= 0
-        shown = np.stack([shown_title >= 0, shown_description >= 0, picture], axis=1)
+        shown = np.column_stack([shown_title >= 0, shown_description >= 0, picture, further >= 0])
         keep = np.flatnonzero(anchored & shown.any(axis=1))
         shown = drop_fields(shown[keep], rng)
         drawn.append(
@@ -135,6 +142,7 @@ def draw_pairs(
                 np.where(shown[:, 0], shown_title[keep], -1),
                 np.where(shown[:, 1], shown_description[keep], -1),
                 shown[:, 2],
+                np.where(shown[:, 3:], further[keep], -1),
                 asked[keep],
                 weight[keep],
             )
@@ -172,18 +180,30 @@ def _draw_queries(log: QueryLog, rows: Rows, rng: np.random.Generator) -> tuple[
 
 @dataclass(frozen=True)
 class ItemViews:
-    """Items as they are shown: text indices, −1 where a text is hidden, and whether the picture is seen; each (n,)."""
+    """Items as they are shown: text indices, −1 where a text is hidden, and whether the picture is seen; each (n,).
+
+    `further` is what is shown of other fields, by field.
+    """
 
     row: Rows
     title: Codes
     description: Codes
     picture: Bools
+    further: Mapping[str, Codes] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, places: slice) -> "ItemViews":
-        return ItemViews(self.row[places], self.title[places], self.description[places], self.picture[places])
+        further = {field: codes[places] for field, codes in self.further.items()}
+        return ItemViews(self.row[places], self.title[places], self.description[places], self.picture[places], further)
+
+    @property
+    def shows_further(self) -> Bools:
+        """(n,) whether anything of other fields is shown."""
+        return np.any([np.zeros(len(self.row), bool), *(codes >= 0 for codes in self.further.values())], axis=0)
 
     def values(self, field: str) -> Rows:
-        """(n,) what a field's tower encodes: text indices, or rows whose picture it is; −1 where it is not seen."""
+        """(n,) what a field's tower encodes: text indices, numbers of values, or rows whose picture it is; −1 for none."""
+        if field in self.further:
+            return self.further[field]
         if field == "image":
             return np.where(self.picture, self.row, -1)
         return self.title if field == "title" else self.description
@@ -230,7 +250,7 @@ class Batch:
         extra_negatives: other items, which answer nothing.
         title_negatives: text indices and title codes of distinct titles.
         fields: of the items.
-        per_row: text fields whose tower answers for each row (`pair_with_rows`, with `texts` as their count).
+        per_row: fields whose tower answers for each row (`pair_with_rows`, with `numbers` as their count).
         seed: of what inputs draw.
     """
 
@@ -242,19 +262,21 @@ class Batch:
     title_negatives: tuple[Codes, Codes]
     fields: tuple[str, ...]
     per_row: tuple[str, ...]
-    texts: int
+    numbers: int
     seed: int
 
     def values(self, items: ItemViews, field: str) -> Rows:
         """(n,) what a field's tower encodes of some items; −1 where it is not seen."""
         values = items.values(field)
-        return pair_with_rows(items.row, values, self.texts) if field in self.per_row else values
+        return pair_with_rows(items.row, values, self.numbers) if field in self.per_row else values
 
     @property
     def items(self) -> ItemViews:
         """The item side of this process's pairs."""
         pairs = self.pairs
-        return ItemViews(self.row, pairs.title, pairs.description, pairs.picture)[self.own]
+        names = [field for field in self.fields if field not in OWN_FIELDS]
+        further = dict(zip(names, pairs.further.T, strict=True))
+        return ItemViews(self.row, pairs.title, pairs.description, pairs.picture, further)[self.own]
 
     @cached_property
     def inputs(self) -> list[TowerInput]:
@@ -276,12 +298,12 @@ class Batch:
 
 
 def pair_with_rows(rows: Rows, texts: Codes, count: int) -> Rows:
-    """(n,) one number for each row and text that it shows, which `split_pairs` undoes; −1 where it shows none.
+    """(n,) one number for each row and text or value that it shows, which `split_pairs` undoes; −1 where it shows none.
 
     Args:
         rows: (n,) of the catalogue.
-        texts: (n,) text indices, −1 for none.
-        count: of all texts.
+        texts: (n,) text indices, or numbers of values; −1 for none.
+        count: more than the greatest of them.
     """
     return np.where(texts >= 0, rows * count + texts, -1)
 
@@ -321,7 +343,7 @@ def draw_batch(
         step: decides, with the seed, every random choice.
         fields: of the items.
         cheap_texts, cheap_pictures: more of them than the batch needs cost next to nothing.
-        per_row: text fields whose tower answers for each row.
+        per_row: fields whose tower answers for each row.
         kinds: of pairs, which are drawn.
         process, processes: each process takes a part of the batch, as even as can be.
     """
@@ -346,7 +368,7 @@ def draw_batch(
         title_negatives=title_negatives,
         fields=fields,
         per_row=per_row,
-        texts=len(data.texts.texts),
+        numbers=data.texts.most_numbers,
         seed=int(rng.integers(2**32)),
     )
 
@@ -356,11 +378,14 @@ def _draw_extra_negatives(data: TrainingSet, wanted: int, rng: np.random.Generat
     wanted = min(wanted, len(data.rows))
     rows = rng.choice(data.rows, wanted, replace=False) if wanted > 0 else np.empty(0, np.int64)
     texts = data.texts
-    present = np.stack([texts.title[rows] >= 0, texts.description[rows] >= 0, data.pictured[rows]], axis=1)
+    own = [texts.title[rows] >= 0, texts.description[rows] >= 0, data.pictured[rows]]
+    present = np.column_stack([*own, texts.show_further(rows) >= 0])
     rows, present = rows[present.any(axis=1)], present[present.any(axis=1)]
     shown = drop_fields(present, rng)
     title = np.where(shown[:, 0], texts.title[rows], -1)
-    return ItemViews(rows, title, np.where(shown[:, 1], texts.description[rows], -1), shown[:, 2])
+    further = np.where(shown[:, 3:], texts.show_further(rows), -1)
+    named = dict(zip(texts.further, further.T, strict=True))
+    return ItemViews(rows, title, np.where(shown[:, 1], texts.description[rows], -1), shown[:, 2], named)
 
 
 def _draw_title_negatives(

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.field_kinds import check_field_leakage
 from likewise.catalog.identity import Codes, Identity
+from likewise.catalog.typed_values import FIELD_KINDS, FieldKind
 from likewise.config import TrainConfig
 from likewise.encoders.languages import language_warning
 from likewise.errors import UserError
@@ -137,22 +140,42 @@ def prepare_training(
             f"Training on {len(split.train):,} items, choosing the checkpoint on {len(split.validation):,} and "
             f"reporting on {len(split.test):,} others ({split.note})"
         )
-    model = Model.create(config.model_settings, config.device, environment.precision, config.seed, catalog.cache)
+    model = Model.create(
+        config.model_settings,
+        config.device,
+        environment.precision,
+        config.seed,
+        catalog.cache,
+        catalog=catalog.select(split.train),
+    )
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
     trained = np.union1d(split.train, split.test) if stacked and config.refit else split.train
-    texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries)
+    texts = RowTexts.collect(catalog, model.fields, config.seed, trained, config.queries, model.network.kinds)
+    _check_leakage(model, texts, identity)
     config = config.filled_in(_titles_repeat(texts.title[split.train]), stacked)
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
-        cached = cache_features(model, catalog, texts.texts, mirror=model.network.hflip_tta)
+        cached = cache_features(
+            model, catalog, texts.texts, mirror=model.network.hflip_tta, values=texts.values
+        )
+    texts = texts.drop_values(cached.usable_values)
     data = TrainingSet.build(split.train, texts, identity, cached.pictured(len(catalog)))
     if not data.has_pairs():
         raise UserError(
             "there is nothing to learn from: no row has two fields; add descriptions, images or a query column"
         )
     return TrainingContext(catalog, run, config, processes, identity, split, model, texts, cached, data, stacked)
+
+
+def _check_leakage(model: Model, texts: RowTexts, identity: Identity) -> None:
+    """Raises UserError where a column that is declared as a field identifies items by itself."""
+    for field, codes in texts.further.items():
+        kind, values = model.network.kinds[field], texts.values.get(field, texts.texts)
+        if kind in FIELD_KINDS:
+            shown = [values[code] if code >= 0 else None for code in codes]
+            check_field_leakage(field, shown, cast(FieldKind, kind), identity.thing)
 
 
 def _can_stack(catalog: Catalog, identity: Identity, split: Split, config: TrainConfig) -> bool:

@@ -1,10 +1,12 @@
 """Where a training step gets its features from: the cache (regime frozen) or the encoders themselves (regime full)."""
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +18,11 @@ from torch.nn import functional
 from likewise.catalog.catalog import Catalog
 from likewise.encoders.base import Modality
 from likewise.encoders.feature_cache import FeatureCache
+from likewise.encoders.modalities import find_reader
 from likewise.model.cached_features import CachedPictures, cache_pictures
 from likewise.model.featurizer import batches, prefetch
-from likewise.model.model import Model
+from likewise.model.model import Model, average_words
+from likewise.model.network import Network
 from likewise.progress import Bar
 from likewise.training.augmentation import augment
 
@@ -45,6 +49,9 @@ class Features(Protocol):
 
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         """Features (n, width) of texts by their index."""
+
+    def values(self, field: str, numbers: Rows) -> Tensor:
+        """Features (n, width) of values of a field that is neither text nor picture, by their numbers."""
 
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
@@ -111,11 +118,13 @@ class CachedFeatures:
     Attributes:
         text_tables: per prompt, (texts, width) float32 on the device.
         sides: the pictures' features; None for a model without pictures.
+        value_tables: per field of another kind, (values, width) float32 on the device; NaN for one that cannot be used.
     """
 
     text_tables: dict[str, Tensor]
     sides: PictureSides | None
     device: torch.device
+    value_tables: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     cheap_texts: ClassVar[bool] = True
     cheap_pictures: ClassVar[bool] = True
     crops: ClassVar[bool] = False
@@ -124,9 +133,18 @@ class CachedFeatures:
         """(rows,) which rows of the catalogue have a usable picture."""
         return np.zeros(rows, bool) if self.sides is None else self.sides.plain.slots >= 0
 
+    @property
+    def usable_values(self) -> dict[str, NDArray[np.bool_]]:
+        """(values,) which values of each field could be encoded."""
+        return {field: ~table[:, :1].isnan().any(dim=1).cpu().numpy() for field, table in self.value_tables.items()}
+
     def texts(self, indices: Rows, prompt: str) -> Tensor:
         table = self.text_tables[prompt]
         return table[torch.from_numpy(indices).to(table.device)]
+
+    def values(self, field: str, numbers: Rows) -> Tensor:
+        table = self.value_tables[field]
+        return table[torch.from_numpy(numbers).to(table.device)]
 
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
@@ -152,6 +170,7 @@ class LiveFeatures:
     catalog: Catalog
     all_texts: Sequence[str]
     augment: bool = True
+    all_values: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     cheap_texts: ClassVar[bool] = False
     cheap_pictures: ClassVar[bool] = False
     crops: ClassVar[bool] = False
@@ -162,6 +181,21 @@ class LiveFeatures:
         encoder = self.model.encoder("text")
         parts = [self._encode("text", encoder.prepare(batch, prompt=prompt)) for batch in batches(texts, _LIVE_BATCH)]
         return take_rows(torch.cat(parts), torch.from_numpy(place).to(self.model.device))
+
+    def values(self, field: str, numbers: Rows) -> Tensor:
+        distinct, place = np.unique(numbers, return_inverse=True)
+        values = [self.all_values[field][number] for number in distinct]
+        encoder, reader = self.model.network.encoder(field), find_reader(self.model.network.kinds[field], field)
+        parts = []
+        for batch in batches(values, _LIVE_BATCH):
+            inputs = encoder.prepare([reader.open(self.catalog, value) for value in batch])
+            parts.append(encoder({name: tensor.to(self.model.device) for name, tensor in inputs.items()}).float())
+        features = torch.cat(parts)
+        if encoder.reads_words:
+            text, words = self.model.encoder("text"), [encoder.words(value) for value in values]
+            said = average_words(words, lambda texts: self._encode("text", text.prepare(texts, prompt="document")), features)
+            features = torch.cat([features, said], dim=-1)
+        return take_rows(features, torch.from_numpy(place).to(self.model.device))
 
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
@@ -191,14 +225,37 @@ class LiveFeatures:
         return features.float()
 
 
-def cache_features(model: Model, catalog: Catalog, texts: Sequence[str], *, mirror: bool = False) -> CachedFeatures:
-    """Run both encoders once over all distinct texts and pictures, or read what an earlier run cached.
+def cache_features(
+    model: Model,
+    catalog: Catalog,
+    texts: Sequence[str],
+    *,
+    mirror: bool = False,
+    values: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+) -> CachedFeatures:
+    """Run all encoders once over all distinct texts, pictures and values, or read what an earlier run cached.
 
     Args:
         mirror: mirror images, too.
+        values: distinct values of the fields of other kinds.
     """
     sides = cache_sides(model, catalog, mirror=mirror) if "image" in model.fields else None
-    return CachedFeatures(_text_tables(model, catalog.cache, texts), sides, model.device)
+    tables = {field: _value_table(model, catalog, field, distinct) for field, distinct in values.items()}
+    return CachedFeatures(_text_tables(model, catalog.cache, texts), sides, model.device, tables)
+
+
+def read_field(features: Features, network: Network, field: str, numbers: Rows) -> Tensor:
+    """Features (n, width) of texts or values, for the tower of a field other than the picture."""
+    if network.kinds[field] == "text":
+        return features.texts(numbers, "document")
+    return features.values(field, numbers)
+
+
+def _value_table(model: Model, catalog: Catalog, field: str, values: Sequence[Any]) -> Tensor:
+    usable, features = model.encode_values(catalog, field, values, catalog.cache)
+    table = torch.full((len(values), features.shape[1]), torch.nan, device=model.device)
+    table[torch.from_numpy(usable).to(model.device)] = features.clone()  # they come from inference mode
+    return table
 
 
 def _text_tables(model: Model, folder: Path, texts: Sequence[str]) -> dict[str, Tensor]:

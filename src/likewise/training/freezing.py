@@ -7,7 +7,7 @@ from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.encoders.lora import add_lora, has_lora, merge_lora
 from likewise.errors import UserError
-from likewise.model.model import MODALITIES, Model
+from likewise.model.model import Model
 from likewise.training.features import CachedFeatures, Features, LiveFeatures
 from likewise.training.split_features import PartialFeatures, cut_pictures
 from likewise.training.views import RowTexts
@@ -31,7 +31,7 @@ def cut_encoders(
     if config.regime == "frozen":
         return cached
     if config.regime == "full":
-        return LiveFeatures(model, catalog, texts.texts, config.augment)
+        return LiveFeatures(model, catalog, texts.texts, config.augment, texts.values)
     if "image" not in model.fields:
         raise UserError("regime partial trains the image encoder, but fields has no image: use frozen or full")
     encoder = model.encoder("image")
@@ -51,14 +51,14 @@ def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:
 
 def merge_lora_maps(model: Model) -> None:
     """Let low-rank maps become part of plain weights."""
-    for name in MODALITIES:
-        if has_lora(model.encoder(name)):
-            merge_lora(model.encoder(name))
+    for encoder in model.encoders.values():
+        if has_lora(encoder):
+            merge_lora(encoder)
 
 
 def build_saved_model(model: Model) -> Model:
     """The model as it may be saved while it trains: a copy without low-rank maps, where there are any."""
-    if not any(has_lora(model.encoder(name)) for name in MODALITIES):
+    if not any(has_lora(encoder) for encoder in model.encoders.values()):
         return model
     plain = Model(copy.deepcopy(model.network), model.settings, model.device, model.precision)
     merge_lora_maps(plain)

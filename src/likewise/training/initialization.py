@@ -17,7 +17,7 @@ from likewise.progress import track
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import TrainingSet
 from likewise.training.cross_fitting import cross_fit_kernel_ridge
-from likewise.training.features import Features
+from likewise.training.features import Features, read_field
 from likewise.training.kernel_ridge import fit_kernel_ridge
 from likewise.training.left_out import StartFit
 from likewise.training.views import RowTexts
@@ -32,11 +32,16 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class RegressionData:
-    """Inputs (n, width) and targets (n, dim) of a regression, and the catalogue's rows (n,) that they come from."""
+    """Inputs (n, width) and targets (n, dim) of a regression, and the catalogue's rows (n,) that they come from.
+
+    Attributes:
+        adds: whether the map is added to what the head begins at, instead of taking its place.
+    """
 
     inputs: Vectors
     targets: Vectors
     rows: Rows
+    adds: bool = False
 
 
 Regressions = Mapping[str, RegressionData | None]  # by field
@@ -60,18 +65,24 @@ def collect_titled_pictures(
         )
 
 
-def collect_titled_descriptions(
-    network: Network, features: Features, data: TrainingSet, seed: int
+def collect_titled_values(
+    network: Network, features: Features, data: TrainingSet, field: str, seed: int
 ) -> RegressionData | None:
-    """What a description says, and how its title differs; None where fewer than two rows have both."""
-    complete = _sample(data.rows[data.has_field("description", data.rows) & data.has_field("title", data.rows)], seed)
-    if len(complete) < 2 or "description" not in network.fields:
+    """What a field such as the description says, and the title; None where fewer than two rows have both.
+
+    Of a field that holds words, the target is how the title differs from what the text encoder makes of them.
+    """
+    complete = _sample(data.rows[data.has_field(field, data.rows) & data.has_field("title", data.rows)], seed)
+    if len(complete) < 2:
         return None
     with torch.inference_mode():
-        said = features.texts(data.texts.description[complete], "document")
-        own = cast(VectorHead, network.heads["description"]).base(said)
-        title = _embed_titles(network, features, data.texts, complete) * own.norm(dim=-1, keepdim=True)
-        return RegressionData(said.cpu().numpy(), (title - own).cpu().numpy(), complete)
+        said = read_field(features, network, field, data.texts.field(field)[complete])
+        title = _embed_titles(network, features, data.texts, complete)
+        if not network.reads_words(field):
+            return RegressionData(said.cpu().numpy(), title.cpu().numpy(), complete)
+        own = cast(VectorHead, network.head(field)).base(said)
+        target = title * own.norm(dim=-1, keepdim=True) - own
+        return RegressionData(said.cpu().numpy(), target.cpu().numpy(), complete, adds=True)
 
 
 def collect_regressions(network: Network, features: Features, data: TrainingSet, seed: int) -> Regressions:
@@ -81,9 +92,9 @@ def collect_regressions(network: Network, features: Features, data: TrainingSet,
         network: untrained.
         features: of the untrained encoders.
     """
-    return {
-        "image": collect_titled_pictures(network, features, data, seed),
-        "description": collect_titled_descriptions(network, features, data, seed),
+    others = [field for field in network.fields if field not in ("title", "image")]
+    return {"image": collect_titled_pictures(network, features, data, seed)} | {
+        field: collect_titled_values(network, features, data, field, seed) for field in others
     }
 
 
@@ -97,7 +108,9 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
         None for a field of which too few rows differ.
     """
     return {
-        field: StartFit(*cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed))
+        field: StartFit(
+            *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed), adds=pairs.adds
+        )
         for field, pairs in _fitting(regressions)
     }
 
@@ -111,15 +124,17 @@ def fit_closed_forms(
         kernels: kernel ridge by field, where it is fitted already.
 
     Returns:
-        Maps by field, for `Network.set_base_map`: "ridge" is linear and of pictures, "kernel ridge" is of pictures and
-        descriptions. A field of which too few rows differ has none, and a closed form without any map is absent.
+        Maps by field, for `Network.set_base_map`: "ridge" is linear, of pictures and values that are no words; "kernel
+        ridge" is of all fields but the title. A field of which too few rows differ has none, and a closed form without any map is absent.
     """
     if kernels is None:
         kernels = {
             field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed) for field, pairs in _fitting(regressions)
         }
-    pictures = regressions["image"]
-    ridge: dict[str, PictureMap | KernelMap] = {} if pictures is None else {"image": fit_picture_map(pictures)}
+    replacing = {field: pairs for field, pairs in regressions.items() if pairs is not None and not pairs.adds}
+    ridge: dict[str, PictureMap | KernelMap] = {
+        field: fit_picture_map(pairs) for field, pairs in replacing.items() if field == "image" or _differ(pairs)
+    }
     return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
 
 
@@ -139,7 +154,7 @@ def initialise_heads(
     closed_forms: Mapping[str, Mapping[str, PictureMap | KernelMap]],
     validate: Callable[[], float] | None,
 ) -> dict[str, PictureMap | KernelMap]:
-    """Initialise the picture head with a linear map, and heads with kernel ridge where validation is no worse.
+    """Initialise the heads of pictures and numbers with a linear map, and heads with kernel ridge where validation is no worse.
 
     Args:
         closed_forms: of `fit_closed_forms`.

@@ -13,15 +13,15 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from likewise.catalog.identity import Codes
 from likewise.model.heads import KernelMap, VectorHead
-from likewise.model.network import FIELD_MODALITY, Network
+from likewise.model.network import Network
 from likewise.training.batches import TrainingSet, split_pairs
 from likewise.training.cross_fitting import CrossFit
-from likewise.training.features import Features
+from likewise.training.features import Features, read_field
 
 Rows = NDArray[np.int64]
 
@@ -36,11 +36,13 @@ class StartFit:
         kernel: of the fit, without a base.
         left_out: of the same fit.
         share: how much of both enters the tower, from 0 to 1.
+        adds: whether the kernel is added to what the head begins at, as with descriptions; then the share is open.
     """
 
     kernel: KernelMap
     left_out: CrossFit
     share: float = 1.0
+    adds: bool = False
 
     def weigh(self, share: float) -> "StartFit":
         """The same with another share."""
@@ -75,7 +77,7 @@ class LeftOutTowers:
         self._features = features
         self._fits = fits
         self._groups = groups
-        self._texts = len(data.texts.texts)
+        self._numbers = data.texts.most_numbers
         self._place = np.full(len(groups), -1)
         if "image" in fits:
             pictured = data.rows[data.has_field("image", data.rows)]
@@ -88,26 +90,26 @@ class LeftOutTowers:
         return tuple(self._fits)
 
     @property
-    def text_fields(self) -> tuple[str, ...]:
-        """Those of them that hold text."""
-        return tuple(field for field in self._fits if FIELD_MODALITY[field] == "text")
+    def per_row_fields(self) -> tuple[str, ...]:
+        """Those of them that answer for every row: all but the picture."""
+        return tuple(field for field in self._fits if field != "image")
 
     def embed(self, field: str, values: Rows) -> Tensor:
         """(n, dim) unit vectors; gradients reach the residuals alone.
 
         Args:
             field: one of `fields`.
-            values: (n,) rows, whose pictures are seen, or `pair_with_rows` of rows and texts that they show: rows that
-                share a text have groups of their own.
+            values: (n,) rows, whose pictures are seen, or `pair_with_rows` of rows and what they show: rows that share
+                a text or a value have groups of their own.
         """
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
-        rows, texts = split_pairs(values, self._texts)
-        fit, head = self._fits[field], cast(VectorHead, self._network.heads[field])
-        features = self._features.texts(texts, "document")
+        rows, shown = split_pairs(values, self._numbers)
+        fit, head = self._fits[field], cast(VectorHead, self._network.head(field))
+        features = read_field(self._features, self._network, field, shown)
         mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
-        own = cast(nn.Linear, cast(KernelMap, head.base).base)(features)
-        return cast(Tensor, head(features, mapped=own + mapped))
+        base = cast(KernelMap, head.base).base
+        return cast(Tensor, head(features, mapped=mapped if base is None else base(features) + mapped))
 
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.model.matryoshka import build_variants
-from likewise.model.network import FIELD_MODALITY, Network
+from likewise.model.network import Network
 from likewise.training.batches import KINDS, Batch, ItemViews, Rows, TowerInput, TrainingSet, draw_batch
 from likewise.training.distributed import Processes
-from likewise.training.features import Features, random_holes, random_patches, take_rows
+from likewise.training.features import Features, random_holes, random_patches, read_field, take_rows
 from likewise.training.gradient_cache import backward_in_parts
 from likewise.training.left_out import LeftOutTowers
 from likewise.training.losses import CodedEmbeddings, ContrastiveBatch, Grades, pairwise_sigmoid, symmetric_nt_xent
@@ -96,7 +96,7 @@ class Objective(nn.Module):
             fields=self.network.fields,
             cheap_texts=self.features.cheap_texts,
             cheap_pictures=self.features.cheap_pictures,
-            per_row=() if self.left_out is None else self.left_out.text_fields,
+            per_row=() if self.left_out is None else self.left_out.per_row_fields,
             kinds=KINDS if self.left_out is None else _KINDS_ABOVE_STARTS,
             process=self.processes.rank,
             processes=self.processes.count,
@@ -111,8 +111,8 @@ class Objective(nn.Module):
             return self.network.query(self.features.texts(given.values, "query"))
         if self.left_out is not None and given.tower in self.left_out.fields:
             return self.left_out.embed(given.tower, given.values)
-        if FIELD_MODALITY[given.tower] == "text":
-            return self.network.tower(given.tower, self.features.texts(given.values, "document"))
+        if given.tower != "image":
+            return self.network.tower(given.tower, read_field(self.features, self.network, given.tower, given.values))
         rng = np.random.default_rng(given.random_seed)
         features = self.features.pictures(given.values, given.mirrored, rng)
         return self.network.tower(given.tower, features, self._draw_patches(features, rng))

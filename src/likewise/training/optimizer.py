@@ -12,13 +12,10 @@ from torch import nn
 from likewise.config import TrainConfig
 from likewise.encoders.base import Encoder
 from likewise.errors import UserError
-from likewise.model.network import FIELD_MODALITY, Network
+from likewise.model.field_encoders import name_module
+from likewise.model.network import Network
 
 _ENCODERS = "network.encoders."
-_TEXT_HEADS = (
-    "network.query_head.",
-    *(f"network.heads.{field}." for field, modality in FIELD_MODALITY.items() if modality == "text"),
-)
 _NUMBER = re.compile(r"\.(\d+)\.")
 
 
@@ -89,7 +86,8 @@ def _part_rate(name: str, network: Network, config: TrainConfig) -> float:
     if name.startswith(_ENCODERS):
         encoder = cast(Encoder, network.encoders[name.removeprefix(_ENCODERS).split(".")[0]])
         return config.encoder_learning_rate or encoder.learning_rate
-    return config.learning_rate * ((config.text_lr_scale or 0.0) if name.startswith(_TEXT_HEADS) else 1.0)
+    heads = ["network.query_head.", *(f"network.heads.{name_module(field)}." for field in network.text_fields)]
+    return config.learning_rate * ((config.text_lr_scale or 0.0) if name.startswith(tuple(heads)) else 1.0)
 
 
 def _depths(names: list[str]) -> dict[str, int]:

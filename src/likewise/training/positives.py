@@ -98,7 +98,7 @@ def _related(data: TrainingSet, rows: Rows, queries: Codes, **columns: Codes) ->
 
 def _related_items(data: TrainingSet, rows: Rows, shown: TrainingPairs | ItemViews) -> Codes:
     """Many things may share a description, such as "Birds": only an item that shows nothing else is any of them."""
-    described = _where((shown.title < 0) & ~shown.picture, data.identity.description[rows])
+    described = _where((shown.title < 0) & ~shown.picture & ~shown.shows_further, data.identity.description[rows])
     return _related(data, rows, list_queries(data.texts.query_log, rows, _most_queries(data)), description=described)
 
 

@@ -40,6 +40,10 @@ class PartialFeatures:
         """Features (n, width)."""
         return self.frozen.texts(indices, prompt)
 
+    def values(self, field: str, numbers: Rows) -> Tensor:
+        """Features (n, width)."""
+        return self.frozen.values(field, numbers)
+
     def pictures(
         self, rows: Rows, mirror: NDArray[np.bool_] | None = None, rng: np.random.Generator | None = None
     ) -> Tensor:

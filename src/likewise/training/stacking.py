@@ -26,10 +26,10 @@ from likewise.evaluation.significance import bootstrap_interval
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
 from likewise.model.matryoshka import build_variants
-from likewise.model.network import FIELD_MODALITY
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
+from likewise.training.field_weights import read_field_weights, weigh_fields
 from likewise.training.initialization import (
     ClosedForms,
     Regressions,
@@ -130,6 +130,7 @@ def cross_validate(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     """
     if (context.run / FILE).is_file():
         chosen = Stacking.read(context.run)
+        read_field_weights(context, untrained)
     else:
         chosen = _choose_shares(context, untrained, stage)
         context.processes.wait()  # until all have seen that there was no file
@@ -212,9 +213,14 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     context.model.network.restore_heads(untrained)
     folds = [_Fold.fit(context, part, untrained) for part in context.measured_parts]
     search = _ShareSearch(context, folds)
-    has_kernel = any("description" in fold.fits for fold in folds)
+    has_kernel = any(start.adds for fold in folds for start in fold.fits.values())
     kernel_shares = _KERNEL_SHARES if has_kernel else (None,)
     kernel_ridge = (kernel_shares[-1], 0.0, 0.0)
+    weigh_fields(
+        context,
+        [untrained, *(fold.heads for fold in folds)],
+        lambda: [fold.measure(context, kernel_ridge)[0] for fold in folds],
+    )
     start = search.find_best(
         [kernel_ridge, *((share, 0.0, 0.0) for share in kernel_shares)], no_worse_than=kernel_ridge
     )
@@ -271,7 +277,7 @@ class _Fold:
         data = _train_on(context, np.setdiff1d(context.data.rows, part))
         fits = fit_start(context, collect_start(context, data))
         set_start(context, fits)
-        pictured = [field for field in held_out.task.fields if FIELD_MODALITY[field] == "image"]
+        pictured = [field for field in held_out.task.fields if field == "image"]
         known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in pictured}
         heads = network.copy_heads()
         network.restore_heads(untrained)
@@ -366,10 +372,10 @@ def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
 
 
 def _weigh(fits: Mapping[str, StartFit], description: float | None) -> dict[str, StartFit]:
-    """The fits with another share of kernel ridge in the description tower."""
+    """The fits with another share of kernel ridge in the towers of descriptions, and of all fields that hold words."""
     if description is None:
         return dict(fits)
-    return {field: fit.weigh(description) if field == "description" else fit for field, fit in fits.items()}
+    return {field: fit.weigh(description) if fit.adds else fit for field, fit in fits.items()}
 
 
 def _train_on(context: TrainingContext, rows: Rows) -> TrainingSet:

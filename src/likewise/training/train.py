@@ -38,7 +38,6 @@ from likewise.evaluation.threshold import calibrate_threshold
 from likewise.model.closed_forms import save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.matryoshka import build_variants
-from likewise.model.model import MODALITIES
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.seeds import Stream, random_stream
@@ -433,7 +432,7 @@ def _build_metrics(
             training_items=len(split.train),
             validation_items=len(split.validation),
             test_items=len(split.test),
-            fields=list(catalog.fields),
+            fields=[*catalog.fields, *model.network.further_fields],
             split=split.note,
             query=task.hidden,
         ),
@@ -447,7 +446,7 @@ def _build_metrics(
         threshold=trained.threshold,
         catalogue=catalog.report.as_dict(),
         settings=context.config.model_dump(mode="json"),
-        encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
+        encoders=[EncoderNote(name=encoder.name, modality=encoder.modality) for encoder in model.encoders.values()],
         software=resume.list_software(),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
         notes=[f"{encoder} encoder in {precision}" for encoder, precision in model.precision.items()],

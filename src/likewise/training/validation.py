@@ -18,10 +18,10 @@ from likewise.evaluation.subsets import FieldSubset, list_modality_subsets
 from likewise.evaluation.task import RetrievalTask, build_log_task, build_title_task
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.matryoshka import Variant
-from likewise.model.network import FIELD_MODALITY, Network
+from likewise.model.network import Network
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows, TrainingSet
-from likewise.training.features import Features
+from likewise.training.features import Features, read_field
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -124,7 +124,7 @@ def _run_tower(
     field: str,
 ) -> Iterator[tuple[Rows, Tensor]]:
     present = np.flatnonzero(data.has_field(field, rows))
-    pictured = FIELD_MODALITY[field] == "image"
+    pictured = field == "image"
     for part in _slices(len(present), _PICTURES_AT_ONCE):
         places = present[part]
         values = rows[places] if pictured else data.texts.field(field)[rows[places]]
@@ -133,7 +133,7 @@ def _run_tower(
         elif pictured:
             yield places, embed_pictures(network, features, values)
         else:
-            yield places, network.tower(field, features.texts(values, "document"))
+            yield places, network.tower(field, read_field(features, network, field, values))
 
 
 def embed_pictures(network: Network, features: Features, rows: Rows) -> Tensor:

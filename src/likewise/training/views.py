@@ -1,17 +1,21 @@
 """Views: the texts that the rows of a catalogue can show, as queries and as items."""
 
+import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.identity import Codes
+from likewise.config import OWN_FIELDS
 from likewise.evaluation.judgments.query_log import QueryLog, read_query_log
+from likewise.model.model import read_texts, read_values
 from likewise.seeds import Stream, random_stream
 
 Bools = NDArray[np.bool_]
@@ -31,6 +35,8 @@ class RowTexts:
         masked: the description without verbatim copies of the title.
         sentence, remainder: one sentence of the description, and the description without it.
         query_log: queries that rows answer, by the column `query` or a log.
+        further: other fields, in the network's order: text indices of texts, numbers into `values` of other kinds.
+        values: the distinct values of the fields that are neither texts nor the picture.
 
     Masked, sentence and remainder are for rows that train. As each of them costs an encoding, half of the rows that
     have a title have no remainder: there the sentence is a query for title and picture alone.
@@ -43,6 +49,8 @@ class RowTexts:
     sentence: Codes
     remainder: Codes
     query_log: QueryLog
+    further: Mapping[str, Codes] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -50,8 +58,25 @@ class RowTexts:
         return {text: index for index, text in enumerate(self.texts)}
 
     def field(self, name: str) -> Codes:
-        """(rows,) text indices of a field of the items, title or description."""
-        return {"title": self.title, "description": self.description}[name]
+        """(rows,) what each row has in a field of the items other than the picture: text indices, or of `values`."""
+        return {"title": self.title, "description": self.description, **self.further}[name]
+
+    @property
+    def most_numbers(self) -> int:
+        """More than any number in `field`."""
+        return max(len(self.texts), *(len(values) for values in self.values.values()), 1)
+
+    def show_further(self, rows: NDArray[np.int64]) -> Codes:
+        """(n, further fields) what some rows have in them."""
+        return np.array([codes[rows] for codes in self.further.values()], np.int64).reshape(len(self.further), len(rows)).T
+
+    def drop_values(self, usable: Mapping[str, Bools]) -> "RowTexts":
+        """The same without values that cannot be used: (values,) by field."""
+        further = {
+            field: np.where((codes >= 0) & usable[field][codes], codes, -1) if field in usable else codes
+            for field, codes in self.further.items()
+        }
+        return dataclasses.replace(self, further=further)
 
     @classmethod
     def collect(
@@ -61,12 +86,14 @@ class RowTexts:
         seed: int,
         training: NDArray[np.int64] | None = None,
         log: Path | None = None,
+        kinds: Mapping[str, str] = OWN_FIELDS,
     ) -> "RowTexts":
         """Collect the texts of a catalogue; the sentence of a row depends on the seed alone.
 
         Args:
             training: the rows that train, all of them for None; others get no masked, sentence and remainder.
             log: a table of queries, ids and relevance that stands in for the column `query`.
+            kinds: of the fields.
 
         Raises:
             UserError: the log cannot be read.
@@ -97,7 +124,24 @@ class RowTexts:
             columns["remainder"].append(number(remainder))
         arrays = {name: np.array(values, np.int64) for name, values in columns.items()}
         query_log = _read_query_column(catalog, number) if log is None else _read_query_log(catalog, log, number)
-        return cls(list(numbers), **arrays, query_log=query_log)
+        further: dict[str, Codes] = {}
+        values: dict[str, Sequence[Any]] = {}
+        for field in fields:
+            if field in OWN_FIELDS:
+                continue
+            catalog.cells(field)  # a column that is not there is named
+            if kinds[field] == "text":
+                further[field] = np.array([number(text) for text in read_texts(catalog, field)], np.int64)
+            else:
+                further[field], values[field] = _number_values(read_values(catalog, field, kinds[field]))
+        return cls(list(numbers), **arrays, query_log=query_log, further=further, values=values)
+
+
+def _number_values(shown: Sequence[tuple[Any, ...]]) -> tuple[Codes, list[Any]]:
+    """(rows,) the number of each row's first value, −1 for none, and all distinct values."""
+    numbers: dict[Any, int] = {}
+    codes = [numbers.setdefault(values[0], len(numbers)) if values else -1 for values in shown]
+    return np.array(codes, np.int64), list(numbers)
 
 
 def _read_query_column(catalog: Catalog, number: Callable[[str | None], int]) -> QueryLog:

@@ -8,7 +8,7 @@ from likewise.evaluation.evaluate import Evaluation
 from likewise.evaluation.report.report import write_report
 from likewise.evaluation.report.space_map import draw_map
 from likewise.evaluation.results import DataNote, EncoderNote, RunMetrics
-from likewise.model.model import MODALITIES, Model
+from likewise.model.model import Model
 
 
 def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation) -> Path:
@@ -39,7 +39,7 @@ def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation
         validation_metric=task.metric,
         threshold=evaluation.threshold,
         catalogue=task.catalog.report.as_dict(),
-        encoders=[EncoderNote(name=model.encoder(name).name, modality=name) for name in MODALITIES],
+        encoders=[EncoderNote(name=encoder.name, modality=encoder.modality) for encoder in model.encoders.values()],
     )
     space = draw_map(evaluation.embeddings.fuse_by_modality(evaluation.subset))
     return write_report(run, metrics, analyse_errors(evaluation), space, file=file)

@@ -1,0 +1,100 @@
+"""How much columns other than title, description and picture count in an item, chosen on rows that are held out.
+
+Their towers begin at a closed form like those of other fields, but a column may say nothing about what people ask for,
+and a mean of fields is only as good as its worst. So each of them gets the greatest weight with which no query loses
+beyond chance. Those that hold words keep a little in any case, for queries that mention them, which titles may never
+do.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from likewise.errors import UserError
+from likewise.files import read_record, write_record
+from likewise.model.fusion import MaskedFusion
+from likewise.progress import say
+from likewise.training.context import TrainingContext
+from likewise.training.validation import ValidationScores
+
+FILE = Path("training") / "field_weights.json"
+_FORMAT = 1
+_WEIGHTS = (1.0, 0.5, 0.25, 0.1)  # against 1 of title, description and picture; tried in this order
+_LEAST_OF_WORDS = 0.05
+_LEAST_OF_OTHERS = 1e-6  # such a field counts only where an item has nothing else
+_TOLERANCE = 0.002  # mean loss of the metric that buys nothing but answers to those who ask for the column
+_CHANCE = 1.645  # standard errors of a paired difference (one-sided, 95 %)
+
+
+def weigh_fields(
+    context: TrainingContext, heads: Sequence[nn.ModuleDict], measure: Callable[[], list[ValidationScores]]
+) -> None:
+    """Choose the weights of further fields one after the other, set them and keep them in the run.
+
+    Args:
+        heads: of the untrained network and of every fold (`Network.copy_heads`).
+        measure: scores the folds with their heads as they are.
+    """
+    network = context.model.network
+    fields = network.further_fields
+    if not fields:
+        return
+    chosen = {field: _LEAST_OF_WORDS if network.reads_words(field) else _LEAST_OF_OTHERS for field in fields}
+    _set_weights(network.fields, heads, chosen)
+    before = measure()
+    for field in fields:
+        for weight in _WEIGHTS:
+            _set_weights(network.fields, heads, chosen | {field: weight})
+            after = measure()
+            if not _loses(after, before):
+                chosen[field], before = weight, after
+                break
+    _set_weights(network.fields, heads, chosen)
+    if context.processes.leads:
+        write_record(context.run / FILE, {"weights": chosen}, _FORMAT)
+    say("Weights of further fields: " + ", ".join(f"{field} {weight:.2g}" for field, weight in chosen.items()))
+
+
+def read_field_weights(context: TrainingContext, heads: nn.ModuleDict) -> None:
+    """Set the weights that `weigh_fields` kept in the run.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    network = context.model.network
+    if not network.further_fields:
+        return
+    try:
+        weights = {str(field): float(weight) for field, weight in read_record(context.run / FILE, _FORMAT)["weights"].items()}
+        if set(weights) != set(network.further_fields) or not all(0 < weight <= 1 for weight in weights.values()):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # DamageError among them
+        raise UserError(f"cannot resume: {context.run / FILE} is damaged; start over with --restart") from None
+    _set_weights(network.fields, [heads], weights)
+
+
+def _set_weights(fields: Sequence[str], heads: Sequence[nn.ModuleDict], weights: dict[str, float]) -> None:
+    logits = torch.tensor([math.log(weights.get(field, 1.0)) for field in fields])
+    with torch.no_grad():
+        for each in heads:
+            cast(MaskedFusion, each["fusion"]).field_logits.copy_(logits)
+
+
+def _loses(after: Sequence[ValidationScores], before: Sequence[ValidationScores]) -> bool:
+    """Whether queries score less on any field subset, beyond chance, or by more than the tolerance in the mean."""
+    differences: dict[str, list[np.ndarray]] = {}
+    for fold, against in zip(after, before, strict=True):
+        for subset, values in fold.by_subset.items():
+            lost = np.nan_to_num(values) - np.nan_to_num(against.by_subset[subset])
+            differences.setdefault(subset, []).append(lost)
+    paired = [np.concatenate(parts) for parts in differences.values()]
+    return any(
+        each.mean() < -_TOLERANCE or each.mean() < -_CHANCE * each.std() / math.sqrt(len(each))
+        for each in paired
+        if len(each)
+    )
