@@ -135,8 +135,15 @@ class ImageSettings(SourceSettings):
 class AudioSettings(SourceSettings):
     """Where recordings may be read from, and the limits on downloading and decoding them."""
 
+    per_item: int = Field(default=8, ge=1, le=16)
     max_seconds: float = Field(default=600.0, gt=0, le=86_400.0)
     max_channels: int = Field(default=8, ge=1, le=256)
+
+    @classmethod
+    def like(cls, images: ImageSettings) -> Self:
+        """The default limits, and the places that pictures may come from."""
+        shared = SourceSettings.model_fields.keys() - {"per_item", "max_bytes"}
+        return cls(**images.model_dump(include=set(shared)))
 
 
 OWN_FIELDS = {"title": "text", "description": "text", "image": "image"}  # which every catalogue has, and their kinds
@@ -251,6 +258,7 @@ class DataSettings(Settings):
     where: str | None = None
     max_items: int | None = Field(default=None, ge=1)
     images: ImageSettings = ImageSettings()
+    audio: AudioSettings | None = Field(default=None, exclude_if=lambda audio: audio is None)  # None: as for pictures
 
 
 class TrainConfig(Settings):

@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 from catalog.sound_files import RATE, encoded, tone, wav
 
-from likewise.catalog.audio.decode import decode_bytes, open_recording, resample
+from likewise.catalog.audio import decode
+from likewise.catalog.audio.decode import Sound, open_recording
 from likewise.catalog.audio.formats import read_header
 from likewise.catalog.audio.recording import AudioError
 from likewise.config import AudioSettings
 from likewise.errors import MissingExtraError
+
+
+def decode_bytes(data: bytes, rate: int, seconds: float | None = None, **limits) -> np.ndarray:
+    return decode.decode_bytes(data, seconds, **limits).resample(rate)
+
+
+def resample(samples: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
+    return Sound(samples, rate).resample(to_rate)
+
 
 FORMATS = [
     ("WAV", "PCM_U8", 0.01),
@@ -82,22 +92,22 @@ def test_a_limit_is_named_in_the_error() -> None:
 
 def test_a_file_of_ones_own_may_have_ten_times_the_bytes_of_a_download(tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(wav(bytes(2 * RATE)))
-    assert len(open_recording(tmp_path / "long.wav", RATE, limits=AudioSettings(max_bytes=4_000))) == RATE
+    assert len(open_recording(tmp_path / "long.wav", limits=AudioSettings(max_bytes=4_000)).samples) == RATE
     with pytest.raises(AudioError, match="more bytes than allowed"):
-        open_recording(tmp_path / "long.wav", RATE, limits=AudioSettings(max_bytes=3_000))
+        open_recording(tmp_path / "long.wav", limits=AudioSettings(max_bytes=3_000))
 
 
 def test_folders_pipes_and_missing_files_are_named(tmp_path: Path) -> None:
     for name, cause in [(".", "not-a-file"), ("none.wav", "no-file"), ("\0.wav", "malformed-source")]:
         with pytest.raises(AudioError) as raised:
-            open_recording(tmp_path / name, RATE)
+            open_recording(tmp_path / name)
         assert raised.value.cause == cause
 
 
 def test_without_soundfile_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'likewise\[audio\]'"):
-        decode_bytes(encoded_before, RATE)
+        decode.decode_bytes(encoded_before)
 
 
 encoded_before = encoded(tone())

@@ -51,7 +51,7 @@ class DateEncoder(Encoder):
         return inputs["features"]
 
     def example(self, count: int) -> dict[str, Tensor]:
-        return self.prepare([datetime(2020, 1 + number % 12, 1) for number in range(count)])  # noqa: DTZ001
+        return self.prepare([datetime(2020, 1 + number % 12, 1) for number in range(count)])
 
 
 def _count_days(values: Sequence[datetime]) -> NDArray[np.float64]:

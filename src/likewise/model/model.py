@@ -27,8 +27,8 @@ from likewise.errors import UserError
 from likewise.files import lies_within, make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
 from likewise.model.featurizer import Featurizer, batches, prefetch
-from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
+from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.network import Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.parsing import read_json
@@ -38,7 +38,6 @@ Vectors = NDArray[np.float32]
 
 _WINDOW = 2048  # rows whose towers are in memory at once
 _QUERY_BATCH = 1024
-_VALUE_BATCH = 256
 
 
 class Model:
@@ -338,9 +337,8 @@ class Model:
             kept = [place for place in places if opened[place] is not None]
             return kept, encoder.prepare([opened[place] for place in kept]) if kept else None
 
-        for places, (kept, inputs) in zip(
-            batches(todo, _VALUE_BATCH), prefetch(prepare, batches(todo, _VALUE_BATCH)), strict=True
-        ):
+        size = encoder.prepared_batch
+        for places, (kept, inputs) in zip(batches(todo, size), prefetch(prepare, batches(todo, size)), strict=True):
             usable[np.setdiff1d(places, kept)] = False
             if inputs is None:
                 continue

@@ -1,14 +1,16 @@
-"""Files and bytes from untrusted places → mono samples at the rate that is asked for, or one named cause why not."""
+"""Files and bytes from untrusted places → samples of one channel, or one named cause why not."""
 
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from likewise.catalog.audio.formats import HIGHEST_RATE, LOWEST_RATE, Header, read_header
 from likewise.catalog.audio.recording import AudioError
@@ -26,25 +28,43 @@ _MISSING_SECONDS = 0.5  # by which a decoder may fall short of what a header say
 _LIMITS = AudioSettings()
 
 
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A recording, or its first seconds.
+
+    Attributes:
+        samples: (n,) float32, one channel, from −1 to 1.
+        rate: samples per second.
+    """
+
+    samples: NDArray[np.float32]
+    rate: int
+
+    def resample(self, rate: int) -> NDArray[np.float32]:
+        """The samples at another rate: (about n · rate / self.rate,) float32.
+
+        A ratio of rates that is no fraction of small numbers is approximated, to less than 1/5,000.
+        """
+        from scipy.signal import resample_poly
+
+        if rate == self.rate:
+            return self.samples
+        slower, faster = sorted((rate, self.rate))
+        ratio = Fraction(slower, faster).limit_denominator(_LARGEST_FACTOR)
+        up, down = (ratio.numerator, ratio.denominator) if rate < self.rate else (ratio.denominator, ratio.numerator)
+        return np.asarray(resample_poly(self.samples, up, down), np.float32)
+
+
 def open_recording(
-    path: str | Path,
-    rate: int,
-    seconds: float | None = None,
-    *,
-    limits: AudioSettings = _LIMITS,
-    key: str | None = None,
-) -> np.ndarray:
+    path: str | Path, seconds: float | None = None, *, limits: AudioSettings = _LIMITS, key: str | None = None
+) -> Sound:
     """Decode a sound file to one channel.
 
     Args:
         path: a regular file; anything else (a pipe, a device) is refused without being read.
-        rate: samples per second of the result.
         seconds: no more than these are decoded, from the beginning; None: `limits.max_seconds`.
         limits: on bytes, seconds and channels.
         key: SHA-256 that the bytes must have, in hexadecimal digits. None: any.
-
-    Returns:
-        (samples,) float32, from −1 to 1; at most rate · seconds.
 
     Raises:
         AudioError: the file cannot be read, is damaged, exceeds a limit or is no recording; `cause` says which.
@@ -52,7 +72,7 @@ def open_recording(
 
     Example:
         >>> from likewise.catalog.audio.decode import open_recording
-        >>> open_recording("bell.wav", rate=16_000).shape
+        >>> open_recording("bell.wav").resample(16_000).shape
         (8000,)
     """
     try:
@@ -65,15 +85,14 @@ def open_recording(
         raise AudioError("unreadable") from None
     if key is not None and compute_key(data) != key:
         raise AudioError("changed")
-    return decode_bytes(data, rate, seconds, limits)
+    return decode_bytes(data, seconds, limits)
 
 
-def decode_bytes(data: bytes, rate: int, seconds: float | None = None, limits: AudioSettings = _LIMITS) -> np.ndarray:
+def decode_bytes(data: bytes, seconds: float | None = None, limits: AudioSettings = _LIMITS) -> Sound:
     """Decode a sound file held in memory; arguments, result and errors are those of `open_recording`."""
     with translate_errors():
         header = _read_checked(data, limits)
-        samples, own_rate = _decode(header, limits.max_seconds if seconds is None else seconds)
-        return resample(samples, own_rate, rate)
+        return _decode(header, limits.max_seconds if seconds is None else seconds)
 
 
 def check_recording(file: BinaryIO, limits: AudioSettings = _LIMITS) -> int:
@@ -128,8 +147,8 @@ def _read_checked(data: bytes, limits: AudioSettings) -> Header:
     return header
 
 
-def _decode(header: Header, seconds: float) -> tuple[np.ndarray, int]:
-    """The first seconds, mixed down to one channel: (samples,) float32, and the rate that the decoder gives."""
+def _decode(header: Header, seconds: float) -> Sound:
+    """The first seconds, mixed down to one channel."""
     parts: list[np.ndarray] = []
     with _open_decoder(header) as sound:
         rate = sound.samplerate
@@ -150,7 +169,7 @@ def _decode(header: Header, seconds: float) -> tuple[np.ndarray, int]:
         promised = header.samples * rate / header.rate
         if found < min(wanted, promised) - _MISSING_SECONDS * rate:
             raise AudioError("truncated")
-    return np.concatenate(parts), rate
+    return Sound(np.concatenate(parts), rate)
 
 
 def _read_block(sound: Any, samples: int, header: Header) -> np.ndarray:
@@ -171,18 +190,3 @@ def _open_decoder(header: Header) -> Any:
     except (ImportError, OSError):  # OSError: libsndfile is missing
         raise MissingExtraError("soundfile", "audio") from None
     return soundfile.SoundFile(io.BytesIO(header.playable))
-
-
-def resample(samples: np.ndarray, rate: int, to_rate: int) -> np.ndarray:
-    """Resample by a polyphase filter: (samples,) float32 at `rate` to (about samples · to_rate / rate,) float32.
-
-    A ratio of rates that is no fraction of small numbers is approximated, to less than 1/5,000.
-    """
-    from scipy.signal import resample_poly
-
-    if rate == to_rate:
-        return samples
-    slower, faster = sorted((rate, to_rate))
-    ratio = Fraction(slower, faster).limit_denominator(_LARGEST_FACTOR)
-    up, down = (ratio.numerator, ratio.denominator) if to_rate < rate else (ratio.denominator, ratio.numerator)
-    return np.asarray(resample_poly(samples, up, down), np.float32)

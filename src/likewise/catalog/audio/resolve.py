@@ -5,9 +5,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from likewise.catalog.audio.decode import check_file_size, check_recording, open_recording, translate_errors
+from likewise.catalog.audio.decode import Sound, check_file_size, check_recording, open_recording, translate_errors
 from likewise.catalog.audio.recording import AudioError, Recording
 from likewise.catalog.images.finder import Medium, find_usable, forget_changed
 from likewise.catalog.report import AUDIO_PREFIX, Report
@@ -49,9 +47,7 @@ def resolve_recordings(
     return find_usable(sources, medium, base=base, settings=settings, cache=cache, report=report, names=names)
 
 
-def open_unchanged(
-    recording: Recording, cache: Path, rate: int, seconds: float | None = None, *, limits: AudioSettings
-) -> np.ndarray:
+def open_unchanged(recording: Recording, cache: Path, seconds: float | None = None, *, limits: AudioSettings) -> Sound:
     """Decode a recording after verifying its bytes against its key; see `open_recording`.
 
     Where they are not, what the cache knows of the file is forgotten, so that the next run looks at it, or downloads
@@ -61,7 +57,7 @@ def open_unchanged(
         AudioError: "changed" for a local file, "damaged-copy" for one of the cache, or another cause.
     """
     try:
-        return open_recording(recording.path, rate, seconds, limits=limits, key=recording.key)
+        return open_recording(recording.path, seconds, limits=limits, key=recording.key)
     except AudioError as error:
         if error.cause != "changed":
             raise
