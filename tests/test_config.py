@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.config import ImageSettings, TrainConfig
+from likewise.config import ImageSettings, ModelSettings, TrainConfig, add_fields
 from likewise.errors import UserError
 
 
@@ -52,6 +52,39 @@ def test_defaults_depend_on_the_data_and_given_values_win():
     given_by_user = TrainConfig(epochs=0, text_lr_scale=0.0, title_negatives=7)
     assert given_by_user.filled_in(titles_repeat=True, stacked=True) == given_by_user
     assert TrainConfig(regime="full").filled_in(titles_repeat=True).total_epochs < own.total_epochs
+
+
+def test_fields_are_names_or_kinds_and_are_saved_in_one_form():
+    assert ModelSettings().fields == {"title": "text", "description": "text", "image": "image"}  # no price
+    assert ModelSettings(fields=["title", "brand"]).model_dump()["fields"] == ["title", "brand"]
+    assert ModelSettings(fields={"title": "text", "brand": "text"}).model_dump()["fields"] == ["title", "brand"]
+    typed = {"title": "text", "price": "number"}
+    assert ModelSettings(fields=typed).model_dump()["fields"] == typed
+    assert "encoders" not in ModelSettings().model_dump()  # fingerprints of models that were saved before stay the same
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (["title", "title"], "named twice"),
+        ({"title": "category"}, "the field title is always of the kind text"),
+        ({"photo": "image"}, "--map image_url=column"),
+        ({"price": "Number!"}, "price"),
+        ({"": "number"}, "at least 1 character"),
+    ],
+)
+def test_fields_that_cannot_be_are_one_sentence(fields, says):
+    with pytest.raises(UserError, match=says):
+        ModelSettings.parse({"fields": fields})
+
+
+def test_fields_of_the_command_line_are_added():
+    added = add_fields(["title", "image"], ["price=number", "brand", "a=b=category"])
+    assert added == {"title": "text", "image": "image", "price": "number", "brand": "text", "a=b": "category"}
+    assert add_fields({"price": "number"}, ["price=category"]) == {"price": "category"}
+    for wrong in ("", "=number", "price="):
+        with pytest.raises(UserError, match="write it as price=number"):
+            add_fields([], [wrong])
 
 
 def test_settings_do_not_change():

@@ -31,6 +31,7 @@ PROGRAMS = ("likewise", "python", "pip", "make", "docker", "psql", "curl", "bash
 NOT_RUN = {
     r"likewise .*--store (qdrant|milvus|mongodb|postgresql):": "needs a server",
     r"likewise train .*--effort standard": "plans minutes of training; tests/training/test_planner.py runs one",
+    r"likewise .*runs/colours": "needs the example package; run by tests/encoders/test_extending.py",
     r"likewise serve ": "answers until it is stopped; tests/serving/api asks such a server",
     r"pip install": "needs the network",
     r"likewise serve": "run by tests/serving/test_serving_guide.py",
@@ -44,6 +45,7 @@ NOT_RUN = {
 OWN_TESTS = {
     "README.md": "tests/test_readme.py",
     "catalog.md": "tests/catalog/test_catalog_guide.py",
+    "extending.md": "tests/encoders/test_extending.py",
     "evaluation.md": "tests/evaluation/test_evaluation_guide.py",
     "search.md": "tests/retrieval/test_search_guide.py",
     "serving.md": "tests/serving/test_serving_guide.py",

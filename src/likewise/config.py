@@ -184,7 +184,9 @@ def add_fields(fields: Any, entries: Sequence[str]) -> dict[str, str]:
     """
     declared = dict(_name_kinds(fields))
     for entry in entries:
-        name, equals, kind = (part.strip() for part in entry.rpartition("=")) if "=" in entry else (entry.strip(), "", "")
+        name, equals, kind = (
+            (part.strip() for part in entry.rpartition("=")) if "=" in entry else (entry.strip(), "", "")
+        )
         if not name or (equals and not kind):
             raise UserError(f"--field {entry}: write it as price=number, or as brand for a text")
         declared[name] = kind or find_default_kind(name)

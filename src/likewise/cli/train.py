@@ -106,9 +106,7 @@ def train(
     say(f"Saved to {output}; report.html in it shows the training and the results")
 
 
-def build_config(
-    config: Path | None, preset: str | None, fields: "Sequence[str]" = (), **flags: Any
-) -> "TrainConfig":
+def build_config(config: Path | None, preset: str | None, fields: "Sequence[str]" = (), **flags: Any) -> "TrainConfig":
     """The settings of a training: flags over config file over preset; `fields` are added to those of the config."""
     from likewise.config import PRESETS, TrainConfig, add_fields
 

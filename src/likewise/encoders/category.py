@@ -108,7 +108,11 @@ class CategoryEncoder(Encoder):
     def _find(self, value: str) -> int:
         folded = _fold(value)
         known = self.numbers.get(folded)
-        return len(self.numbers) + zlib.crc32(folded.encode("utf-8", "surrogatepass")) % self.buckets if known is None else known
+        return (
+            len(self.numbers) + zlib.crc32(folded.encode("utf-8", "surrogatepass")) % self.buckets
+            if known is None
+            else known
+        )
 
 
 def _fold(value: str) -> str:

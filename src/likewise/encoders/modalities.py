@@ -96,5 +96,8 @@ def find_reader(kind: str, field: str) -> ModalityReader:
     reader: ModalityReader | None = READERS.get(kind) or load_installed(GROUP, kind, ModalityReader)
     if reader is None:
         kinds = ", ".join([*READERS, *list_installed(GROUP)])
-        raise UserError(f'the field "{field}" is declared as {kind}, which is no kind of field: the kinds are {kinds}')
+        raise UserError(
+            f'the field "{field}" is declared as {kind}, which is no kind of field: install the package that brings '
+            f"it, or choose one of {kinds}"
+        )
     return reader

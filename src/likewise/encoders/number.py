@@ -1,6 +1,7 @@
 """Numbers: where a value lies among those that training rows have."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -29,7 +30,7 @@ class QuantileDescription(Description):
     @field_validator("quantiles")
     @classmethod
     def _ascends(cls, quantiles: list[float]) -> list[float]:
-        if any(low >= high for low, high in zip(quantiles, quantiles[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(quantiles)):
             raise ValueError("the quantiles are not in ascending order")
         return quantiles
 
@@ -95,7 +96,8 @@ def quantile_features(values: Doubles, quantiles: Doubles) -> Doubles:
     least and the greatest.
     """
     bounded = np.clip(np.nan_to_num(values, posinf=_LARGEST, neginf=-_LARGEST), -_LARGEST, _LARGEST)
-    bins = np.clip((bounded[:, None] - quantiles[:-1]) / np.diff(quantiles), 0.0, 1.0)
+    with np.errstate(over="ignore"):  # far beyond a narrow bin
+        bins = np.clip((bounded[:, None] - quantiles[:-1]) / np.diff(quantiles), 0.0, 1.0)
     angles = np.pi * bins.mean(axis=1, keepdims=True) * 2.0 ** np.arange(_FREQUENCIES)
     low, median, high = np.quantile(quantiles, [0.25, 0.5, 0.75])
     distance = np.clip(np.arcsinh((bounded - median) / max(high - low, 1e-30)) / 3, -3.0, 3.0)

@@ -11,11 +11,11 @@ from likewise.model.model import Model
 
 
 def load_zero_shot(name: str, like: Model, cache: Path | None = None) -> Model:
-    """A CLIP or SigLIP model with title, description and image of another model, on its device; an item is the mean of its fields.
+    """A CLIP or SigLIP model with title, description and image of another model; an item is the mean of its fields.
 
     Args:
         name: a Hugging Face id or a folder.
-        like: the model that it is compared with.
+        like: the model that it is compared with, on the same device.
         cache: a folder that remembers at which precision the encoders are fastest.
 
     Raises:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from likewise.catalog.catalog import Catalog
 from likewise.config import OWN_FIELDS, ModelSettings
 from likewise.encoders.base import Encoder
@@ -17,7 +20,7 @@ _BACKBONES = ("text", "image")  # which every network has, whatever its fields a
 
 
 def name_module(field: str) -> str:
-    """The name of a field's modules and files, of letters, digits, hyphens and underscores, however the column is called.
+    """The name of a field's modules and files: letters, digits, hyphens and underscores, whatever the column's name.
 
     Two fields have different names also where a file system ignores case.
     """
@@ -38,14 +41,19 @@ def name_encoder(settings: ModelSettings, field: str) -> str:
 
 
 def build_encoders(
-    settings: ModelSettings, seed: int, catalog: Catalog | None = None, fitted: Mapping[str, Encoder] | None = None
+    settings: ModelSettings,
+    seed: int,
+    catalog: Catalog | None = None,
+    rows: NDArray[np.int64] | None = None,
+    fitted: Mapping[str, Encoder] | None = None,
 ) -> dict[str, Encoder]:
     """The encoders of a network by their names, "text" and "image" first.
 
     Args:
         settings: fields and encoders.
         seed: decides random weights.
-        catalog: the rows that encoders are fitted to.
+        catalog: that encoders are fitted to.
+        rows: of the catalogue, which count; None: all.
         fitted: encoders that are fitted already, by their names in the network.
 
     Raises:
@@ -65,7 +73,7 @@ def build_encoders(
         elif fitted is not None and name_module(field) in fitted:
             encoders[name_module(field)] = fitted[name_module(field)]
         else:
-            encoders[name_module(field)] = _fit_encoder(encoder_class, field, kind, catalog, seed)
+            encoders[name_module(field)] = _fit_encoder(encoder_class, field, kind, catalog, rows, seed)
     for encoder in encoders.values():
         _check_pooled(encoder)
     return encoders
@@ -100,14 +108,21 @@ def _find_fitted(settings: ModelSettings, field: str) -> type[Encoder] | None:
 
 
 def _fit_encoder(
-    encoder_class: type[Encoder], field: str, kind: str, catalog: Catalog | None, seed: int
+    encoder_class: type[Encoder],
+    field: str,
+    kind: str,
+    catalog: Catalog | None,
+    rows: NDArray[np.int64] | None,
+    seed: int,
 ) -> Encoder:
     if catalog is None:
         raise UserError(
             f'the field "{field}" ({kind}) is fitted to a catalogue: train the model, or give Model.create a catalog'
         )
     reader = find_reader(kind, field)
-    values: list[Any] = [reader.open(catalog, shown[0]) for shown in reader.read(catalog, field) if shown]
+    read = reader.read(catalog, field)  # all of it, as how cells are written decides what they mean
+    shown = read if rows is None else [read[row] for row in rows]
+    values: list[Any] = [reader.open(catalog, each[0]) for each in shown if each]
     if not values:
         raise UserError(
             f'the column "{field}" has no cell that can be read as {kind}: leave the field out, or declare another kind'

@@ -79,13 +79,14 @@ class Model:
         seed: int = 0,
         cache: Path | None = None,
         catalog: Catalog | None = None,
+        rows: NDArray[np.int64] | None = None,
         fitted: Mapping[str, Encoder] | None = None,
     ) -> "Model":
         """An untrained model from settings or a preset's name; its text space is its text encoder's own.
 
         Without a given `precision` one batch is timed to choose it; `cache` is a folder that remembers the choice.
-        Fields such as numbers and categories are fitted to the rows of `catalog`, unless the `encoders` of another
-        model with these fields are given as `fitted`.
+        Fields such as numbers and categories are fitted to `rows` (all, for None) of `catalog`, unless the `encoders`
+        of another model with these fields are given as `fitted`.
 
         Raises:
             UserError: an unknown preset, encoder or column, or fields that are fitted to a catalogue without one.
@@ -95,7 +96,7 @@ class Model:
                 raise UserError(f"unknown preset {settings!r}; presets are: {', '.join(PRESETS)}")
             settings = PRESETS[settings]
         place = resolve_device(device)
-        encoders = build_encoders(settings, seed, catalog, copy.deepcopy(fitted))
+        encoders = build_encoders(settings, seed, catalog, rows, copy.deepcopy(fitted))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = Network(settings, encoders.pop("text"), encoders.pop("image"), encoders)
@@ -349,10 +350,10 @@ class Model:
                 parts.append(features)
         found = np.flatnonzero(usable)
         if known is not None:
-            parts = [torch.from_numpy(known.gather([keys[place] for place in found])).to(self.device).float()]
+            parts = [torch.from_numpy(known.gather([keys[place] for place in found.tolist()])).to(self.device).float()]
         encoded = torch.cat([torch.empty(0, *encoder.feature_shape, device=self.device), *parts])
         if encoder.reads_words:
-            words = [encoder.words(values[place]) for place in found]
+            words = [encoder.words(values[place]) for place in found.tolist()]
             encoded = torch.cat([encoded, average_words(words, self.featurizer("text").texts, encoded)], dim=-1)
         return found, encoded
 
@@ -433,9 +434,7 @@ def read_values(catalog: Catalog, field: str, kind: str) -> list[tuple[Any, ...]
     return list(find_reader(kind, field).read(catalog, field))
 
 
-def average_words(
-    words: Sequence[tuple[str, ...]], encode: Callable[[list[str]], Tensor], like: Tensor
-) -> Tensor:
+def average_words(words: Sequence[tuple[str, ...]], encode: Callable[[list[str]], Tensor], like: Tensor) -> Tensor:
     """The mean of the text encoder's features of some words for each value; 0 for a value without words.
 
     Args:

@@ -201,7 +201,7 @@ class ItemViews:
         return np.any([np.zeros(len(self.row), bool), *(codes >= 0 for codes in self.further.values())], axis=0)
 
     def values(self, field: str) -> Rows:
-        """(n,) what a field's tower encodes: text indices, numbers of values, or rows whose picture it is; −1 for none."""
+        """(n,) what a field's tower encodes: text indices, numbers of values, or rows (of pictures); −1 for none."""
         if field in self.further:
             return self.further[field]
         if field == "image":

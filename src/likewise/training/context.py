@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.field_kinds import check_field_leakage
 from likewise.catalog.identity import Codes, Identity
-from likewise.catalog.typed_values import FIELD_KINDS, FieldKind
+from likewise.catalog.typed_values import FIELD_KINDS
 from likewise.config import TrainConfig
 from likewise.encoders.languages import language_warning
 from likewise.errors import UserError
@@ -146,7 +145,8 @@ def prepare_training(
         environment.precision,
         config.seed,
         catalog.cache,
-        catalog=catalog.select(split.train),
+        catalog=catalog,
+        rows=split.train,
     )
     if processes.leads:
         dataclasses.replace(environment, precision=model.precision).write(run)
@@ -157,9 +157,7 @@ def prepare_training(
     _say_truncated(catalog, model, texts)
     _say_foreign(model, texts)
     with clock.stage("encoding"), processes.one_after_the_other():
-        cached = cache_features(
-            model, catalog, texts.texts, mirror=model.network.hflip_tta, values=texts.values
-        )
+        cached = cache_features(model, catalog, texts.texts, mirror=model.network.hflip_tta, values=texts.values)
     texts = texts.drop_values(cached.usable_values)
     data = TrainingSet.build(split.train, texts, identity, cached.pictured(len(catalog)))
     if not data.has_pairs():
@@ -175,7 +173,7 @@ def _check_leakage(model: Model, texts: RowTexts, identity: Identity) -> None:
         kind, values = model.network.kinds[field], texts.values.get(field, texts.texts)
         if kind in FIELD_KINDS:
             shown = [values[code] if code >= 0 else None for code in codes]
-            check_field_leakage(field, shown, cast(FieldKind, kind), identity.thing)
+            check_field_leakage(field, shown, kind, identity.thing)
 
 
 def _can_stack(catalog: Catalog, identity: Identity, split: Split, config: TrainConfig) -> bool:

@@ -193,7 +193,9 @@ class LiveFeatures:
         features = torch.cat(parts)
         if encoder.reads_words:
             text, words = self.model.encoder("text"), [encoder.words(value) for value in values]
-            said = average_words(words, lambda texts: self._encode("text", text.prepare(texts, prompt="document")), features)
+            said = average_words(
+                words, lambda texts: self._encode("text", text.prepare(texts, prompt="document")), features
+            )
             features = torch.cat([features, said], dim=-1)
         return take_rows(features, torch.from_numpy(place).to(self.model.device))
 

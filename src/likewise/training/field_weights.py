@@ -70,7 +70,9 @@ def read_field_weights(context: TrainingContext, heads: nn.ModuleDict) -> None:
     if not network.further_fields:
         return
     try:
-        weights = {str(field): float(weight) for field, weight in read_record(context.run / FILE, _FORMAT)["weights"].items()}
+        weights = {
+            str(field): float(weight) for field, weight in read_record(context.run / FILE, _FORMAT)["weights"].items()
+        }
         if set(weights) != set(network.further_fields) or not all(0 < weight <= 1 for weight in weights.values()):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # DamageError among them

@@ -125,7 +125,8 @@ def fit_closed_forms(
 
     Returns:
         Maps by field, for `Network.set_base_map`: "ridge" is linear, of pictures and values that are no words; "kernel
-        ridge" is of all fields but the title. A field of which too few rows differ has none, and a closed form without any map is absent.
+        ridge" is of all fields but the title. A field of which too few rows differ has none, and a closed form without
+        any map is absent.
     """
     if kernels is None:
         kernels = {
@@ -154,7 +155,7 @@ def initialise_heads(
     closed_forms: Mapping[str, Mapping[str, PictureMap | KernelMap]],
     validate: Callable[[], float] | None,
 ) -> dict[str, PictureMap | KernelMap]:
-    """Initialise the heads of pictures and numbers with a linear map, and heads with kernel ridge where validation is no worse.
+    """Initialise heads of pictures and numbers with a linear map, and all with kernel ridge where that is no worse.
 
     Args:
         closed_forms: of `fit_closed_forms`.

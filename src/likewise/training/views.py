@@ -68,7 +68,9 @@ class RowTexts:
 
     def show_further(self, rows: NDArray[np.int64]) -> Codes:
         """(n, further fields) what some rows have in them."""
-        return np.array([codes[rows] for codes in self.further.values()], np.int64).reshape(len(self.further), len(rows)).T
+        return (
+            np.array([codes[rows] for codes in self.further.values()], np.int64).reshape(len(self.further), len(rows)).T
+        )
 
     def drop_values(self, usable: Mapping[str, Bools]) -> "RowTexts":
         """The same without values that cannot be used: (values,) by field."""

@@ -1,0 +1,202 @@
+"""A catalogue with a price, a category and tags, some of them missing: trained, searched, updated and evaluated."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from likewise.catalog.catalog import Catalog
+from likewise.config import ModelSettings, TrainConfig
+from likewise.errors import UserError
+from likewise.evaluation.evaluate import evaluate_run
+from likewise.evaluation.task import TaskOptions
+from likewise.model.field_encoders import name_module
+from likewise.model.model import Model
+from likewise.model.portable import EncodedItems, load_portable, save_portable
+from likewise.model.run_folder import seal_run
+from likewise.retrieval.index import Index
+from likewise.training.features import LiveFeatures, cache_features
+from likewise.training.train import train
+from likewise.training.views import RowTexts
+
+COLOURS, THINGS = ("red", "blue", "green", "black"), ("shirt", "hat", "mug", "lamp", "bag", "shoe")
+FIELDS = {
+    "title": "text",
+    "description": "text",
+    "category": "category",
+    "price": "number",
+    "tags": "tags",
+    "type": "text",  # a name that PyTorch's modules have, too
+}
+MODEL = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32, fields=FIELDS)
+TINY = TrainConfig(model=MODEL, epochs=1, precision="float32", device="cpu", threads=1)
+
+
+def write_shop(path, rows=84):
+    """Every field is missing in some rows; the last row has nothing but tags besides its title."""
+    noise = np.random.default_rng(5)
+    table = []
+    for row in range(rows):
+        colour, thing = COLOURS[int(noise.integers(4))], THINGS[row % 6]
+        table.append(
+            {
+                "id": f"item-{row}",
+                "title": f"{colour} {thing} {row}",
+                "description": f"A {thing} for every day." if row % 5 else "",
+                "category": thing if row % 4 else "",
+                "price": f"{10 * (row % 6) + 5},50 €" if row % 7 else ("free" if row % 2 else ""),
+                "tags": f"{colour}|{thing}" if row % 3 else "",
+                "type": "new" if row % 2 else "used",
+            }
+        )
+    pl.DataFrame(table).write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """The folder of a trained run, and its catalogue."""
+    folder = tmp_path_factory.mktemp("typed")
+    catalog = Catalog.read(write_shop(folder / "shop.csv"), cache=folder / "cache")
+    train(catalog, folder / "run", TINY)
+    return folder, catalog
+
+
+@pytest.fixture(scope="module")
+def model(shop):
+    return Model.load(shop[0] / "run", "cpu")
+
+
+def test_every_field_has_a_tower_where_the_item_has_it(shop, model):
+    catalog = shop[1]
+    embeddings = model.encode_fields(catalog)
+    assert embeddings.fields == tuple(FIELDS)
+    table = catalog.table
+    expected = {
+        "category": table["category"].is_not_null(),
+        "tags": table["tags"].is_not_null(),
+        "price": table["price"].str.contains("€").fill_null(False),
+        "type": table["type"].is_not_null(),
+    }
+    for field, present in expected.items():
+        assert embeddings.presence[:, embeddings.fields.index(field)].tolist() == present.to_list(), field
+    norms = np.linalg.norm(embeddings.vectors[embeddings.presence], axis=-1)
+    np.testing.assert_allclose(norms, 1.0, atol=1e-5)
+    assert any("1 × not a number" in note or "× not a number" in note for note in catalog.report.notes)
+
+
+def test_what_is_saved_is_opened_again(shop, model, tmp_path):
+    catalog = shop[1].select(range(12))
+    before = model.encode_items(catalog)
+    model.save(tmp_path / "copy")
+    again = Model.load(tmp_path / "copy", "cpu")
+    np.testing.assert_array_equal(again.encode_items(catalog), before)
+    assert (again.fingerprint, again.settings.fields) == (model.fingerprint, FIELDS)
+
+
+def test_one_file_holds_the_fitted_encoders(shop, model, tmp_path):
+    catalog = shop[1].select(range(12))
+    vectors = model.encode_items(catalog)
+    items = EncodedItems(vectors, catalog.table, [None] * len(catalog))
+    save_portable(tmp_path / "weights.pt", model, items, cache=tmp_path)
+    again, _ = load_portable(tmp_path / "weights.pt", tmp_path / "unpacked", "cpu")
+    np.testing.assert_array_equal(again.encode_items(catalog), vectors)
+
+
+def test_values_are_the_same_from_the_cache_and_from_encoders_that_train(shop, model):
+    catalog = shop[1]
+    texts = RowTexts.collect(catalog, model.fields, 0, kinds=model.network.kinds)
+    cached = cache_features(model, catalog, texts.texts, values=texts.values)
+    live = LiveFeatures(model, catalog, texts.texts, all_values=texts.values)
+    for field in ("category", "price", "tags"):
+        numbers = np.array([0, 2, 1, 0])
+        with torch.no_grad():
+            torch.testing.assert_close(live.values(field, numbers), cached.values(field, numbers), rtol=1e-4, atol=1e-5)
+
+
+def test_untrained_categories_are_found_by_their_words(shop):
+    catalog = shop[1]
+    untrained = Model.create(MODEL, "cpu", {"text": "float32", "image": "float32"}, catalog=catalog)
+    seen = untrained.encode_items(catalog, fields=["category"])
+    scores = np.nan_to_num(seen @ untrained.encode_queries(["lamp"])[0], nan=-1)
+    assert catalog.column("category")[int(scores.argmax())] == "lamp"
+
+
+def test_the_index_searches_filters_and_keeps_field_vectors(shop, model):
+    folder, catalog = shop
+    with Index.build(model, catalog, folder / "run") as index:
+        hits = index.search("red lamp", k=5, where="price < 40", hybrid=True)
+        assert hits
+        assert all(hit.fields["price"] is not None for hit in hits)
+        assert {"lamp"} <= {hit.fields["category"] for hit in index.search("lamp", k=10, hybrid=True)}
+
+
+def test_an_update_encodes_what_changed_in_a_typed_column(shop, model, tmp_path):
+    folder, catalog = shop
+    with Index.build(model, catalog, tmp_path / "run"):
+        pass
+    changed = catalog.table.with_columns(
+        category=pl.when(pl.col("id") == "item-2").then(pl.lit("lamp")).otherwise("category")
+    )
+    changed.drop("image").write_csv(folder / "changed.csv")
+    with Index.open(tmp_path / "run", model) as index:
+        changes = index.update(Catalog.read(folder / "changed.csv", cache=folder / "cache"))
+        assert (len(changes.changed), len(changes.new), len(changes.removed)) == (1, 0, 0)
+        assert index.item("item-2").fields["category"] == "lamp"
+
+
+def test_the_ablations_say_what_each_column_is_worth(shop, model):
+    folder, catalog = shop
+    task = TaskOptions(catalog, model.fields).build()
+    evaluation = evaluate_run(folder / "run", model, task, ablations=True)
+    views = {part["view"] for part in evaluation.as_dict()["ablations"]}
+    assert {f"{kind}-{field}" for kind in ("only", "without") for field in ("category", "price", "tags")} <= views
+
+
+def test_a_run_folder_with_a_damaged_vocabulary_is_refused(shop, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(shop[0] / "run", run)
+    file = run / "encoders" / name_module("category") / "encoder.json"
+    content = json.loads(file.read_text())
+    content["description"]["vocabulary"].append(content["description"]["vocabulary"][0])
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"encoder\.json"):  # by its checksum
+        Model.load(run, "cpu")
+    seal_run(run)  # as who made it would
+    with pytest.raises(UserError, match=r"encoder\.json is damaged \(vocabulary: .*a value occurs twice"):
+        Model.load(run, "cpu")
+    content["description"]["vocabulary"] = ["one more", *dict.fromkeys(content["description"]["vocabulary"])]
+    file.write_text(json.dumps(content))
+    seal_run(run)
+    with pytest.raises(UserError, match="belongs to another architecture"):
+        Model.load(run, "cpu")
+
+
+def test_titles_that_repeat_train_all_heads(shop, tmp_path):
+    table = shop[1].table.with_columns(title=pl.col("title").str.replace(r" \d+$", "")).drop("image")
+    table = table.with_columns(part=pl.Series((["train"] * 6 + ["val"] * 3 + ["test"] * 3) * 7))
+    table.write_csv(tmp_path / "repeat.csv")
+    catalog = Catalog.read(tmp_path / "repeat.csv", cache=tmp_path / "cache")
+    config = TINY.model_copy(update={"split": "part", "loss": "sigmoid"})
+    config = config.model_copy(update={"queries": None, "hard_negatives": 1, "batch_size": 16})
+    trained = Model.load(train(catalog, tmp_path / "run", config).path, "cpu")
+    vectors = trained.encode_items(catalog)
+    assert np.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"title": "text", "colour": "category"}, 'there is no column "colour"'),
+        ({"title": "text", "description": "text", "id": "category"}, 'the column "id" cannot be a field'),
+        ({"title": "text", "category": "date"}, 'the column "category" has no cell that can be read as date'),
+        ({"title": "text", "type": "smell"}, "declared as smell, which is no kind of field"),
+    ],
+)
+def test_a_field_that_cannot_be_one_is_named(shop, tmp_path, fields, said):
+    settings = TINY.model.model_copy(update={"fields": fields})
+    with pytest.raises(UserError, match=said):
+        train(shop[1], tmp_path / "run", TINY.model_copy(update={"model": settings}))
