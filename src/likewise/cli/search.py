@@ -26,9 +26,10 @@ class QueryOptions:
     Attributes:
         text: Additional words (repeatable).
         image: Picture to search with (repeatable).
+        audio: Recording to search with, a sound file (repeatable).
         like: Id of an item to find similar ones to (repeatable).
         minus: Words for what is not wanted (repeatable).
-        image_weight: Weight of the pictures when they are combined with words or items.
+        image_weight: Weight of the pictures and recordings when they are combined with words or items.
         where: Filter that items must match, such as 'price < 50 and brand is not null'.
         hybrid: Combine with keyword search (BM25), which finds ids, model numbers and brand names.
         fusion: Combine hybrid results by weighted scores, or by ranks (reciprocal rank fusion).
@@ -44,6 +45,7 @@ class QueryOptions:
 
     text: Several = None
     image: Several = None
+    audio: Several = None
     like: Several = None
     minus: Several = None
     image_weight: float = 0.5
@@ -71,6 +73,7 @@ class QueryOptions:
         return index.search(
             weighted([*texts, *(self.text or [])]),
             image=weighted(self.image),
+            audio=weighted(self.audio),
             like=weighted(self.like),
             minus=weighted(self.minus),
             image_weight=self.image_weight,

@@ -24,9 +24,18 @@ _MOST_OF_PICTURES = dict.fromkeys(
     MOST_PIXELS,
 ) | {"patch_size": 64, "max_num_patches": 16_384}
 _MOST_OF_SOUNDS = {
-    "sampling_rate": 384_000, "max_length": 10_000, "max_length_s": 3_600, "chunk_length_s": 3_600,
-    "nb_max_samples": 2**25, "nb_max_frames": 100_000, "fft_window_size": 2**16, "n_fft": 2**16,
-    "hop_length": 2**16, "feature_size": 4_096, "num_mel_bins": 4_096, "nb_frequency_bins": 2**16,
+    "sampling_rate": 384_000,
+    "max_length": 10_000,
+    "max_length_s": 3_600,
+    "chunk_length_s": 3_600,
+    "nb_max_samples": 2**25,
+    "nb_max_frames": 100_000,
+    "fft_window_size": 2**16,
+    "n_fft": 2**16,
+    "hop_length": 2**16,
+    "feature_size": 4_096,
+    "num_mel_bins": 4_096,
+    "nb_frequency_bins": 2**16,
 }
 _UNBOUNDED = ("theta",)  # a wavelength, not a size
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from likewise.catalog.audio.decode import Sound
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture
 from likewise.config import OWN_FIELDS, PRESETS, Device, ModelSettings, TrainConfig
@@ -237,6 +238,28 @@ class Model:
                 features = [featurizer.forward(featurizer.encoder.prepare(side)) for side in seen]
                 vectors = torch.stack([self.network.tower("image", side) for side in features]).sum(dim=0)
                 parts.append(functional.normalize(vectors, dim=-1).cpu())
+        return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
+
+    def encode_audio(self, sounds: Sequence[Sound], field: str | None = None) -> Vectors:
+        """Embeddings (n, dim) of recordings: each is an item that has only a recording.
+
+        Args:
+            sounds: their first 15 seconds are more than any encoder reads.
+            field: of the kind audio; None: the first one of the model.
+
+        Raises:
+            UserError: the model has no such field.
+        """
+        fields = [name for name, kind in self.network.kinds.items() if kind == "audio" and field in (None, name)]
+        if not fields:
+            named = "of recordings" if field is None else f'"{field}" of recordings'
+            raise UserError(f"the model has no field {named}: train it with --field COLUMN=audio")
+        featurizer = self.featurizer("audio")
+        parts = []
+        with torch.inference_mode():
+            for batch in batches(sounds, featurizer.encoder.prepared_batch):
+                features = featurizer.forward(featurizer.encoder.prepare(batch))
+                parts.append(functional.normalize(self.network.tower(fields[0], features), dim=-1).cpu())
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
 
     def encode_items(self, catalog: Catalog, fields: Sequence[str] | None = None) -> Vectors:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
+from likewise.catalog.audio.decode import Sound
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
 from likewise.retrieval.index_items import ItemModel
@@ -49,6 +50,10 @@ class TruncatedModel:
     def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, dim) float32, unit norm."""
         return self.truncate(self._model.encode_images(images))
+
+    def encode_audio(self, sounds: Sequence[Sound]) -> np.ndarray:
+        """(n, dim) float32, unit norm."""
+        return self.truncate(self._model.encode_audio(sounds))
 
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
