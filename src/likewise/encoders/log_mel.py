@@ -20,6 +20,9 @@ class LogMel(nn.Module):
         bands: of the mel scale, from `lowest` hertz to half the rate.
     """
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, rate: int, window: int, step: int, bands: int, lowest: float = 50.0) -> None:
         super().__init__()
         self.step = step

@@ -65,6 +65,10 @@ def _read_typed(kind: FieldKind, catalog: Catalog, column: str) -> Values:
     return [() if value is None or value == () else (value,) for value in typed.values]
 
 
+def _read_recordings(catalog: Catalog, column: str) -> Values:
+    return list(catalog.recordings(column))
+
+
 def _open_recording(catalog: Catalog, recording: Recording) -> Sound:
     try:
         return catalog.open_recording(recording, LONGEST_SECONDS)
@@ -80,7 +84,7 @@ READERS: dict[str, ModalityReader] = {
     "tags": ModalityReader(partial(_read_typed, "tags"), "tags"),
     "date": ModalityReader(partial(_read_typed, "date"), "date"),
     "boolean": ModalityReader(partial(_read_typed, "boolean"), "boolean"),
-    "audio": ModalityReader(Catalog.recordings, "scratch-audio", _open_recording, lambda recording: recording.key),
+    "audio": ModalityReader(_read_recordings, "scratch-audio", _open_recording, lambda recording: recording.key),
 }
 
 

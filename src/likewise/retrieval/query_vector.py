@@ -64,7 +64,8 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
     if pictures or sounds:
         perceived = [model.encode_images(pictures)] if pictures else []
         perceived += [model.encode_audio(sounds)] if sounds else []
-        seen = _average(np.concatenate(perceived), [term.weight for term in (*query.images, *query.sounds)])
+        weights = [term.weight for term in query.images] + [term.weight for term in query.sounds]
+        seen = _average(np.concatenate(perceived), weights)
         share = query.image_weight if query.texts or query.likes else 1.0
         mixed = (1.0 - share) * mixed + share * seen
     wanted = normalise_vectors(mixed[None], model.dim)

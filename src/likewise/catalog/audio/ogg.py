@@ -68,7 +68,7 @@ def read_stream(data: bytes) -> Stream:
     head = next(packets, b"")
     if head.startswith(b"\x01vorbis") and len(head) >= 30:
         _check_setup(next(packets, b""), next(packets, b""))
-        return Stream(*struct.unpack_from("<I", head, 12), head[11], samples, end)
+        return Stream(struct.unpack_from("<I", head, 12)[0], head[11], samples, end)
     if head.startswith(b"OpusHead") and len(head) >= 19:
         skipped = struct.unpack_from("<H", head, 10)[0]
         return Stream(48_000, head[9], max(0, samples - skipped), end)

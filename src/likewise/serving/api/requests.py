@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from fastapi import Request
@@ -44,7 +44,7 @@ class Form:
 
     content: bytes | str | None
     pictures: list[bytes]
-    recordings: list[bytes]
+    recordings: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,14 @@ def build_search(asked: SearchRequest, limits: Limits, uploads: Uploads = NO_UPL
     def recording(text: str) -> bytes:
         return parse_recording(text, limits.audio_bytes)
 
+    pictures: list[Any] = [*uploads.pictures, *(_parse(one, picture) for one in _terms(asked.image))]
     recordings: list[Any] = [*uploads.recordings, *(_parse(one, recording) for one in _terms(asked.audio))]
     if any(len(data) > limits.audio_bytes for data in uploads.recordings):
         raise UserError(f"a recording has at most {limits.audio_bytes:,} bytes")
     hybrid: bool | Hybrid = asked.hybrid if isinstance(asked.hybrid, bool) else _build_hybrid(asked.hybrid)
     return build_query(
         _terms(asked.text),
-        image=[*uploads.pictures, *(_parse(one, picture) for one in _terms(asked.image))],
+        image=pictures,
         audio=recordings,
         like=_terms(asked.like),
         minus=_terms(asked.minus),
