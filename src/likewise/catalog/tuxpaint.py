@@ -29,14 +29,14 @@ class _Row:
     sound: str
 
 
-def write_tuxpaint(folder: str | Path, *, language: str = "en", stamps: Path = STAMPS) -> Path:
+def write_tuxpaint(folder: str | Path, *, language: str = "en", stamps: Path | None = None) -> Path:
     """Write a table of the stamps of Tux Paint that are installed, in a language.
 
     Args:
         folder: written to; must not exist yet, be empty, or be an earlier sample.
         language: of the captions and the spoken descriptions, such as fr. Captions that lack it are English; so are the
             66 descriptions that are spoken without a language.
-        stamps: where they are installed.
+        stamps: where they are installed; None: where Debian's package puts them.
 
     Returns:
         The path of the CSV, with the columns id, title (the caption), category (the folder), image, spoken and sound
@@ -47,6 +47,7 @@ def write_tuxpaint(folder: str | Path, *, language: str = "en", stamps: Path = S
     """
     if not _LANGUAGE.fullmatch(language):
         raise UserError(f"{language!r} is no language that stamps have: name one such as fr or pt_BR")
+    stamps = STAMPS if stamps is None else stamps
     pictures = sorted([*stamps.rglob("*.png"), *stamps.rglob("*.svg")])
     if not pictures:
         raise UserError(f"the stamps of Tux Paint are not installed in {stamps}: apt-get install {PACKAGE}")
