@@ -51,10 +51,15 @@ def demo(
     from likewise.serving.gradio_page.server import check_page, serve
     from likewise.serving.thumbnails import thumbnails_in
 
-    found = Index.open(run, Model.load(run, device), store=store, credentials=read_credentials())
+    model = Model.load(run, device)
+    found = Index.open(run, model, store=store, credentials=read_credentials())
     folder = CatalogOptions(cache=cache).find_cache() or default_cache()
     page = create_page(
-        found, title=find_catalog_name(run), examples=found.example_titles(), thumbnails=thumbnails_in(folder)
+        found,
+        title=find_catalog_name(run),
+        examples=found.example_titles(),
+        thumbnails=thumbnails_in(folder),
+        audio=model.hears,
     )
     if check:
         say(f"The page answers on {check_page(page, host, port)}")

@@ -240,6 +240,11 @@ class Model:
                 parts.append(functional.normalize(vectors, dim=-1).cpu())
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
 
+    @property
+    def hears(self) -> bool:
+        """Whether a field is of the kind audio, so that recordings can be queries."""
+        return "audio" in self.network.kinds.values()
+
     def encode_audio(self, sounds: Sequence[Sound], field: str | None = None) -> Vectors:
         """Embeddings (n, dim) of recordings: each is an item that has only a recording.
 

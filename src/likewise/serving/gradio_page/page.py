@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from likewise.catalog.images.picture import PictureError
-from likewise.catalog.report import describe_picture_cause
+from likewise.catalog.audio.recording import AudioError
+from likewise.catalog.images.picture import PictureError, SourceError
+from likewise.catalog.report import describe_audio_cause, describe_picture_cause
 from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
@@ -40,6 +41,7 @@ class Searchable(Protocol):
         text: str | None = None,
         *,
         image: Path | None = None,
+        audio: Path | None = None,
         image_weight: float = 0.5,
         where: str | None = None,
         hybrid: bool = False,
@@ -88,6 +90,7 @@ def create_page(
     title: str = "likewise",
     examples: Sequence[str] = (),
     thumbnails: Callable[[Item], Path | None] = lambda item: None,
+    audio: bool = False,
 ) -> Page:
     """Create the search page for an index.
 
@@ -96,6 +99,7 @@ def create_page(
         title: the heading, and the title of the browser's tab; see `find_catalog_name`.
         examples: queries to click on.
         thumbnails: item → small picture. Only what this returns is ever served.
+        audio: let visitors record or upload a sound to search with.
     """
     with gr.Blocks(title=title, analytics_enabled=False) as blocks:
         gr.HTML(_header(title, len(index)), apply_default_css=False)
@@ -157,6 +161,7 @@ def create_page(
                     buttons=[],
                     placeholder="Drop or choose a picture",
                 )
+                sounds = [_build_recorder()] if audio else []
         results = gr.HTML(
             notice_html(_INVITATION),
             html_template=_TEMPLATE,
@@ -175,14 +180,20 @@ def create_page(
             "trigger_mode": "always_last",
             "preprocess": False,  # or else Gradio decodes the picture, without likewise's limits and sentences
         }
-        query = [text, picture, weight, k, where, hybrid]
+        query = [text, picture, weight, k, where, hybrid, *sounds]
         asked = [text.submit, where.submit, button.click, picture.upload]
-        gr.on(asked, answers.search, query, [results, picture], **quick)
+        asked += [event for sound in sounds for event in (sound.upload, sound.stop_recording)]
+        gr.on(asked, answers.search, query, [results, picture, *sounds], **quick)
         for chip in chips:
-            chip.click(answers.example, [chip, k, where, hybrid], [text, picture, results], **quick)
+            shown = [text, picture, results, *sounds]
+            chip.click(
+                answers.example_with_sound if audio else answers.example, [chip, k, where, hybrid], shown, **quick
+            )
         results.like(answers.similar, [k, where], results, **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
-        gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
+        changes += [event for sound in sounds for event in (sound.change, sound.clear)]
+        given = [text, picture, *sounds]
+        gr.on(changes, None, given, weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
 
     blocks.queue(max_size=_MOST_WAITING)
 
@@ -195,8 +206,22 @@ def create_page(
     return Page(blocks, find_picture, show_details)
 
 
-# The weight matters only where words and a picture meet; decided in the browser, so that typing asks no server.
-_SHOW_WEIGHT = "(words, picture) => ({ __type__: 'update', visible: Boolean(picture && words && words.trim()) })"
+# The weight matters only where words meet a picture or a sound; decided in the browser, so that typing asks no server.
+_SHOW_WEIGHT = """(words, picture, sound) =>
+    ({ __type__: 'update', visible: Boolean((picture || sound) && words && words.trim()) })"""
+
+
+def _build_recorder() -> gr.Audio:
+    """A recorder that also takes files; the browser sends what it has recorded as WAV."""
+    return gr.Audio(
+        label="Recording",
+        sources=["microphone", "upload"],
+        type="filepath",
+        format="wav",
+        editable=False,
+        buttons=[],
+        elem_id="sound",
+    )
 
 
 class Answers:
@@ -206,9 +231,9 @@ class Answers:
         self._index = index
 
     def search(
-        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
-    ) -> tuple[str, Any]:
-        """Results for the words and the uploaded picture; one that cannot be used is taken off the page.
+        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False, *sounds: Any
+    ) -> tuple[Any, ...]:
+        """Results for the words, the uploaded picture and the recording; what cannot be used is taken off the page.
 
         Args:
             text: words; blank for none.
@@ -217,37 +242,48 @@ class Answers:
             k: the number of results; beyond what the page offers, the nearest number that it does.
             where: a filter; blank for none.
             hybrid: look for the very words, too, if there are any.
+            sounds: what Gradio knows of a recording, on a page with a recorder.
         """
+        unchanged = (gr.skip(), *(gr.skip() for _ in sounds))
         try:
             words = _read_text(text, "query").strip()
-            file = _read_picture(picture)
+            file = _read_upload(picture, "picture")
+            sound = _read_upload(sounds[0], "recording") if sounds else None
             condition = _read_text(where, "filter")
             share = _read_number(weight, "weight of the picture", 0, 1)
             number = int(_read_number(k, "number of results", 1, _MOST_RESULTS))
         except UserError as error:
-            return notice_html(_sentence(error), "error"), gr.skip()
-        if not words and file is None:
-            return notice_html("Nothing to search for yet: type a few words or add a picture."), gr.skip()
+            return notice_html(_sentence(error), "error"), *unchanged
+        if not words and file is None and sound is None:
+            return notice_html("Nothing to search for yet: type a few words or add a picture."), *unchanged
         try:
             shown = self._found(
                 lambda: self._index.search(
                     words or None,
                     image=file,
                     image_weight=share,
+                    **({} if sound is None else {"audio": sound}),
                     where=condition if condition.strip() else None,
                     hybrid=bool(hybrid) and bool(words),
                     k=number,
                 ),
-                _description(words, file is not None, condition),
+                _description(words, file is not None, sound is not None, condition),
             )
         except PictureError as error:
-            return notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"), None
-        return shown, gr.skip()
+            return (
+                notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"),
+                None,
+                *unchanged[1:],
+            )
+        except AudioError as error:
+            sentence = f"This recording {describe_audio_cause(error.cause)}; try another one."
+            return notice_html(sentence, "error"), gr.skip(), None
+        return shown, *unchanged
 
-    def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False) -> tuple[Any, None, str]:
-        """Results for an example, which takes the place of the words and the picture."""
-        shown, _ = self.search(text, None, 0.0, k, where, hybrid)
-        return text if isinstance(text, str) else "", None, shown
+    def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False, *, sounds: int = 0) -> tuple[Any, ...]:
+        """Results for an example, which takes the place of the words, the picture and the recording."""
+        shown, *_ = self.search(text, None, 0.0, k, where, hybrid)
+        return text if isinstance(text, str) else "", None, shown, *[None] * sounds
 
     def similar(self, k: Any, where: Any, event: gr.EventData) -> str:
         """Results that are like the item whose button was pressed."""
@@ -267,7 +303,7 @@ class Answers:
         started = perf_counter()
         try:
             hits = find()
-        except PictureError:
+        except SourceError:
             raise
         except UserError as error:
             return notice_html(_sentence(error), "error")
@@ -296,18 +332,18 @@ def _read_number(value: Any, name: str, least: float, most: float) -> float:
     return min(max(value, least), most)
 
 
-def _read_picture(value: Any) -> Path | None:
+def _read_upload(value: Any, noun: str) -> Path | None:
     if value is None:
         return None
     path = value.get("path") if isinstance(value, dict) else None
     if not isinstance(path, str) or not path:
-        raise UserError("the picture must be a file that was uploaded here")
+        raise UserError(f"the {noun} must be a file that was uploaded here")
     return Path(path)
 
 
-def _description(text: str, has_picture: bool, where: str) -> str:
-    words = f"“{_short(text)}”" if text else ""
-    return " and ".join(part for part in (words, "your picture" if has_picture else "") if part) + _within(where)
+def _description(text: str, has_picture: bool, has_sound: bool, where: str) -> str:
+    parts = (f"“{_short(text)}”" if text else "", "your picture" * has_picture, "your recording" * has_sound)
+    return " and ".join(part for part in parts if part) + _within(where)
 
 
 def _within(where: str) -> str:
