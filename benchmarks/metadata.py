@@ -86,7 +86,9 @@ def _train(table: pl.DataFrame, system: str, run: Path) -> tuple[Model, Catalog]
     catalog = Catalog.read(run / "catalogue.csv", cache=default_cache())
     fields = _OWN | _TYPED if system == "fields" else _OWN
     config = TrainConfig(model=ModelSettings(fields=fields), split="split", refit=False)
-    return Model.load(train(catalog, run / "run", config).path), catalog
+    finished = train(catalog, run / "run", config)
+    print(system, finished.metrics.seconds, flush=True)
+    return Model.load(finished.path), catalog
 
 
 def _measure(model: Model, catalog: Catalog, system: str) -> dict[str, np.ndarray]:

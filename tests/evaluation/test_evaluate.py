@@ -282,7 +282,9 @@ def test_a_run_beside_itself_shows_no_difference(catalog, models, tmp_path):
 
 
 def test_a_run_without_pictures_can_be_compared_with_one_that_has_them(catalog, models, tmp_path):
-    texts = Model.create(SETTINGS.model_copy(update={"fields": ("title", "description")}), "cpu", models[0].precision)
+    texts = Model.create(
+        SETTINGS.model_copy(update={"fields": {"title": "text", "description": "text"}}), "cpu", models[0].precision
+    )
     task = TaskOptions(catalog, SETTINGS.fields).build()
     result = compare_runs(task, (tmp_path / "texts", texts), (tmp_path / "both", models[0]))
     assert "description (texts) or description and picture (both)" in result.subset.label

@@ -182,5 +182,5 @@ def test_without_time_nothing_trains(prepared):
 
 
 def test_without_pictures_nothing_trains(prepared, tiny):
-    context = prepared(model=tiny.model.model_copy(update={"fields": ("title", "description")}))
+    context = prepared(model=tiny.model.model_copy(update={"fields": {"title": "text", "description": "text"}}))
     assert choose_affordable_cut(context, A_DAY) is None

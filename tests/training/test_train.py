@@ -164,7 +164,7 @@ def test_a_cut_that_is_not_there_is_one_sentence(shapes, tiny, tmp_path):
 
 
 def test_the_regime_partial_needs_pictures(shapes, tiny, tmp_path):
-    words = tiny.model.model_copy(update={"fields": ("title", "description")})
+    words = tiny.model.model_copy(update={"fields": {"title": "text", "description": "text"}})
     with pytest.raises(
         UserError, match="regime partial trains the image encoder, but fields has no image: use frozen or full"
     ):
@@ -219,7 +219,7 @@ def test_a_language_that_the_encoder_does_not_know_is_said(tiny, tmp_path, monke
 
 
 def test_a_model_of_texts_ignores_the_pictures(shapes, tiny, tmp_path, passes):
-    words_only = tiny.model.model_copy(update={"fields": ("title", "description")})
+    words_only = tiny.model.model_copy(update={"fields": {"title": "text", "description": "text"}})
     run = train(shapes, tmp_path / "run", brief(tiny, model=words_only))
     assert passes == []
     assert Model.load(run.path, "cpu").fields == ("title", "description")

@@ -49,7 +49,10 @@ class Network(nn.Module):
         self.dim = _dim(settings, text)
         text_map = isometry(text.width, self.dim)
         self.query_head = VectorHead(text.width, self.dim, base=text_map)
-        self.heads = nn.ModuleDict({name_module(field): self._build_head(field, text_map) for field in self.fields})
+        self._head_names = {field: name_module(field) for field in self.fields}
+        self.heads = nn.ModuleDict(
+            {name: self._build_head(field, text_map) for field, name in self._head_names.items()}
+        )
         self.fusion = MaskedFusion(len(self.fields), self.dim)
 
     def _build_head(self, field: str, text_map: nn.Linear) -> PictureHead:
@@ -70,7 +73,7 @@ class Network(nn.Module):
 
     def head(self, field: str) -> PictureHead:
         """The head of a field's tower."""
-        return cast(PictureHead, self.heads[name_module(field)])
+        return cast(PictureHead, self.heads[self._head_names[field]])
 
     def reads_words(self, field: str) -> bool:
         """Whether a head begins at the text encoder's own space: those of texts, categories and tags."""

@@ -152,7 +152,7 @@ def _read_cells(catalog: Catalog, field: str) -> list[Any]:
     """The cells of a field as the catalogue has them; None where one is blank, or there is no such column."""
     if field not in catalog.table.columns:
         return [None] * len(catalog)
-    cells = catalog.cells(field)
+    cells = catalog.table[field]
     return [cell or None for cell in cells.to_list()] if cells.dtype.is_nested() else cells.cast(pl.String).to_list()
 
 

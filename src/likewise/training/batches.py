@@ -115,7 +115,7 @@ def draw_pairs(
         rng: decides what each item side shows.
         kinds: of `KINDS`, which are drawn.
     """
-    title, description, further = texts.title[rows], texts.description[rows], texts.show_further(rows)
+    title, description, further = texts.title[rows], texts.description[rows], _show_further(texts, rows)
     none = np.full(len(rows), -1)
     asked, weight = _draw_queries(texts.query_log, rows, rng)
     hidden_copies = np.where(rng.random(len(rows)) < _MASK_COPIES, texts.masked[rows], description)
@@ -297,6 +297,18 @@ class Batch:
         )
 
 
+def _show_further(texts: RowTexts, rows: Rows) -> Codes:
+    """(n, further fields) what some rows have in them."""
+    return (
+        np.array([codes[rows] for codes in texts.further.values()], np.int64).reshape(len(texts.further), len(rows)).T
+    )
+
+
+def count_numbers(texts: RowTexts) -> int:
+    """More than any number of a text or value that a field shows."""
+    return max(len(texts.texts), *(len(values) for values in texts.values.values()), 1)
+
+
 def pair_with_rows(rows: Rows, texts: Codes, count: int) -> Rows:
     """(n,) one number for each row and text or value that it shows, which `split_pairs` undoes; −1 where it shows none.
 
@@ -368,7 +380,7 @@ def draw_batch(
         title_negatives=title_negatives,
         fields=fields,
         per_row=per_row,
-        numbers=data.texts.most_numbers,
+        numbers=count_numbers(data.texts),
         seed=int(rng.integers(2**32)),
     )
 
@@ -379,11 +391,11 @@ def _draw_extra_negatives(data: TrainingSet, wanted: int, rng: np.random.Generat
     rows = rng.choice(data.rows, wanted, replace=False) if wanted > 0 else np.empty(0, np.int64)
     texts = data.texts
     own = [texts.title[rows] >= 0, texts.description[rows] >= 0, data.pictured[rows]]
-    present = np.column_stack([*own, texts.show_further(rows) >= 0])
+    present = np.column_stack([*own, _show_further(texts, rows) >= 0])
     rows, present = rows[present.any(axis=1)], present[present.any(axis=1)]
     shown = drop_fields(present, rng)
     title = np.where(shown[:, 0], texts.title[rows], -1)
-    further = np.where(shown[:, 3:], texts.show_further(rows), -1)
+    further = np.where(shown[:, 3:], _show_further(texts, rows), -1)
     named = dict(zip(texts.further, further.T, strict=True))
     return ItemViews(rows, title, np.where(shown[:, 1], texts.description[rows], -1), shown[:, 2], named)
 

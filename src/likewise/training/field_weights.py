@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from likewise.errors import UserError
-from likewise.files import read_record, write_record
+from likewise.files import make_folder, read_record, write_record
 from likewise.model.fusion import MaskedFusion
 from likewise.progress import say
 from likewise.training.context import TrainingContext
@@ -32,30 +32,31 @@ _CHANCE = 1.645  # standard errors of a paired difference (one-sided, 95 %)
 
 
 def weigh_fields(
-    context: TrainingContext, heads: Sequence[nn.ModuleDict], measure: Callable[[], list[ValidationScores]]
+    context: TrainingContext, fusions: Sequence[MaskedFusion], measure: Callable[[], list[ValidationScores]]
 ) -> None:
     """Choose the weights of further fields one after the other, set them and keep them in the run.
 
     Args:
-        heads: of the untrained network and of every fold (`Network.copy_heads`).
-        measure: scores the folds with their heads as they are.
+        fusions: that get the weights.
+        measure: scores held-out rows with these fusions as they are.
     """
     network = context.model.network
     fields = network.further_fields
     if not fields:
         return
     chosen = {field: _LEAST_OF_WORDS if network.reads_words(field) else _LEAST_OF_OTHERS for field in fields}
-    _set_weights(network.fields, heads, chosen)
+    _set_weights(network.fields, fusions, chosen)
     before = measure()
     for field in fields:
         for weight in _WEIGHTS:
-            _set_weights(network.fields, heads, chosen | {field: weight})
+            _set_weights(network.fields, fusions, chosen | {field: weight})
             after = measure()
             if not _loses(after, before):
                 chosen[field], before = weight, after
                 break
-    _set_weights(network.fields, heads, chosen)
+    _set_weights(network.fields, fusions, chosen)
     if context.processes.leads:
+        make_folder((context.run / FILE).parent)
         write_record(context.run / FILE, {"weights": chosen}, _FORMAT)
     say("Weights of further fields: " + ", ".join(f"{field} {weight:.2g}" for field, weight in chosen.items()))
 
@@ -77,14 +78,14 @@ def read_field_weights(context: TrainingContext, heads: nn.ModuleDict) -> None:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # DamageError among them
         raise UserError(f"cannot resume: {context.run / FILE} is damaged; start over with --restart") from None
-    _set_weights(network.fields, [heads], weights)
+    _set_weights(network.fields, [cast(MaskedFusion, heads["fusion"])], weights)
 
 
-def _set_weights(fields: Sequence[str], heads: Sequence[nn.ModuleDict], weights: dict[str, float]) -> None:
+def _set_weights(fields: Sequence[str], fusions: Sequence[MaskedFusion], weights: dict[str, float]) -> None:
     logits = torch.tensor([math.log(weights.get(field, 1.0)) for field in fields])
     with torch.no_grad():
-        for each in heads:
-            cast(MaskedFusion, each["fusion"]).field_logits.copy_(logits)
+        for fusion in fusions:
+            fusion.field_logits.copy_(logits)
 
 
 def _loses(after: Sequence[ValidationScores], before: Sequence[ValidationScores]) -> bool:

@@ -27,6 +27,7 @@ Vectors = NDArray[np.float32]
 ClosedForms = dict[str, dict[str, PictureMap | KernelMap]]  # by name, then by field
 
 _MOST_ROWS = 20_000  # more rows than that change a map of a thousand features very little
+_MOST_ROWS_OF_VALUES = 2_000  # of a few features, such as those of numbers
 _CHUNK = 256
 
 
@@ -72,7 +73,8 @@ def collect_titled_values(
 
     Of a field that holds words, the target is how the title differs from what the text encoder makes of them.
     """
-    complete = _sample(data.rows[data.has_field(field, data.rows) & data.has_field("title", data.rows)], seed)
+    most = _MOST_ROWS if network.reads_words(field) else _MOST_ROWS_OF_VALUES
+    complete = _sample(data.rows[data.has_field(field, data.rows) & data.has_field("title", data.rows)], seed, most)
     if len(complete) < 2:
         return None
     with torch.inference_mode():
@@ -196,7 +198,7 @@ def _embed_titles(network: Network, features: Features, texts: RowTexts, rows: R
     return network.query(features.texts(texts.title[rows], "query"))
 
 
-def _sample(rows: Rows, seed: int) -> Rows:
-    if len(rows) <= _MOST_ROWS:
+def _sample(rows: Rows, seed: int, most: int = _MOST_ROWS) -> Rows:
+    if len(rows) <= most:
         return rows
-    return np.sort(random_stream(seed, Stream.INITIALIZATION_ROWS).choice(rows, _MOST_ROWS, replace=False))
+    return np.sort(random_stream(seed, Stream.INITIALIZATION_ROWS).choice(rows, most, replace=False))

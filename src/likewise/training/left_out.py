@@ -19,7 +19,7 @@ from torch.nn import functional
 from likewise.catalog.identity import Codes
 from likewise.model.heads import KernelMap, VectorHead
 from likewise.model.network import Network
-from likewise.training.batches import TrainingSet, split_pairs
+from likewise.training.batches import TrainingSet, count_numbers, split_pairs
 from likewise.training.cross_fitting import CrossFit
 from likewise.training.features import Features, read_field
 
@@ -60,7 +60,8 @@ class StartFit:
 class LeftOutTowers:
     """The towers of the fields that start at kernel ridge, for training.
 
-    Pictures do not train above their start, so each is embedded once. Texts are answered for as they are asked.
+    Pictures do not train above their start, so each is embedded once. What kernel ridge says of further fields, of
+    which a row has one value, is computed once, too. Descriptions are answered for as they are asked.
 
     Args:
         network: its heads hold the maps of `fits` (`StartFit.build_map`).
@@ -77,12 +78,13 @@ class LeftOutTowers:
         self._features = features
         self._fits = fits
         self._groups = groups
-        self._numbers = data.texts.most_numbers
+        self._numbers = count_numbers(data.texts)
         self._place = np.full(len(groups), -1)
         if "image" in fits:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
             self._pictures = self._embed_pictures(pictured)
+        self._predicted = {field: self._predict_rows(field, data) for field in fits if field in data.texts.further}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -107,9 +109,26 @@ class LeftOutTowers:
         rows, shown = split_pairs(values, self._numbers)
         fit, head = self._fits[field], cast(VectorHead, self._network.head(field))
         features = read_field(self._features, self._network, field, shown)
-        mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
+        if field in self._predicted:
+            places, predicted = self._predicted[field]
+            mapped = fit.share * predicted[torch.from_numpy(places[rows]).to(predicted.device)]
+        else:
+            mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
         base = cast(KernelMap, head.base).base
         return cast(Tensor, head(features, mapped=mapped if base is None else base(features) + mapped))
+
+    def _predict_rows(self, field: str, data: TrainingSet) -> tuple[Rows, Tensor]:
+        """(all rows,) the place of each training row that has a field; (places, dim) what kernel ridge says of it."""
+        rows = data.rows[data.has_field(field, data.rows)]
+        places = np.full(len(self._groups), -1)
+        places[rows] = np.arange(len(rows))
+        predicted = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[start : start + _ROWS_AT_ONCE]
+            features = read_field(self._features, self._network, field, data.texts.field(field)[part])
+            codes = torch.from_numpy(self._groups[part])
+            predicted[start : start + len(part)] = self._fits[field].left_out.predict(features, codes)
+        return places, predicted
 
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows) -> Tensor:

@@ -14,17 +14,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
 
 from likewise.errors import UserError
+from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.results import CrossValidation, Threshold
 from likewise.evaluation.significance import bootstrap_interval
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
+from likewise.model.fusion import MaskedFusion
 from likewise.model.matryoshka import build_variants
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
@@ -216,11 +218,7 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     has_kernel = any(start.adds for fold in folds for start in fold.fits.values())
     kernel_shares = _KERNEL_SHARES if has_kernel else (None,)
     kernel_ridge = (kernel_shares[-1], 0.0, 0.0)
-    weigh_fields(
-        context,
-        [untrained, *(fold.heads for fold in folds)],
-        lambda: [fold.measure(context, kernel_ridge)[0] for fold in folds],
-    )
+    _weigh_fields(context, folds, untrained, kernel_ridge)
     start = search.find_best(
         [kernel_ridge, *((share, 0.0, 0.0) for share in kernel_shares)], no_worse_than=kernel_ridge
     )
@@ -250,6 +248,26 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
         ),
         calibrate_threshold(*search.similarities[chosen]),
     )
+
+
+def _weigh_fields(context: TrainingContext, folds: list["_Fold"], untrained: nn.ModuleDict, start: _Shares) -> None:
+    """Choose the weights of further fields; towers stay as they begin, so each runs once."""
+    network, variants = context.model.network, build_variants(context.config)
+    if not network.further_fields:
+        return
+    embedded = [fold.embed(context, start) if context.processes.leads else None for fold in folds]
+
+    def measure() -> list[ValidationScores]:
+        return context.processes.from_leader(
+            [
+                score_validation(items, fold.held_out.subsets, variants, _METRIC)
+                for items, fold in zip(embedded, folds, strict=True)
+                if items is not None
+            ]
+        )
+
+    copies = [cast(MaskedFusion, heads["fusion"]) for heads in (untrained, *(fold.heads for fold in folds))]
+    weigh_fields(context, [network.fusion, *copies], measure)
 
 
 @dataclass
@@ -291,6 +309,14 @@ class _Fold:
         train_text_heads(context, self.data, towers, stage, TrainingState(), None)
         self.heads = network.copy_heads()
 
+    def embed(self, context: TrainingContext, shares: _Shares) -> TaskEmbeddings:
+        """The held-out rows in the network's space with some shares."""
+        network, (description, query, texts) = context.model.network, shares
+        network.restore_heads(self.heads)
+        set_start(context, _weigh(self.fits, description))
+        _scale_heads(context, query, texts)
+        return embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
+
     def measure(self, context: TrainingContext, shares: _Shares) -> tuple[ValidationScores, np.ndarray]:
         """What is found with some shares, the same in all processes.
 
@@ -300,12 +326,7 @@ class _Fold:
         scores = ValidationScores({})
         similarities = np.zeros((2, 0), np.float32)
         if context.processes.leads and self.held_out.subsets:
-            network, subsets = context.model.network, self.held_out.subsets
-            description, query, texts = shares
-            network.restore_heads(self.heads)
-            set_start(context, _weigh(self.fits, description))
-            _scale_heads(context, query, texts)
-            embeddings = embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
+            subsets, embeddings = self.held_out.subsets, self.embed(context, shares)
             scores = score_validation(embeddings, subsets, build_variants(context.config), _METRIC)
             rankings = rank_candidates(*embeddings.score(subsets[0]))
             similarities = np.stack([rankings.right, rankings.wrong])

@@ -61,17 +61,6 @@ class RowTexts:
         """(rows,) what each row has in a field of the items other than the picture: text indices, or of `values`."""
         return {"title": self.title, "description": self.description, **self.further}[name]
 
-    @property
-    def most_numbers(self) -> int:
-        """More than any number in `field`."""
-        return max(len(self.texts), *(len(values) for values in self.values.values()), 1)
-
-    def show_further(self, rows: NDArray[np.int64]) -> Codes:
-        """(n, further fields) what some rows have in them."""
-        return (
-            np.array([codes[rows] for codes in self.further.values()], np.int64).reshape(len(self.further), len(rows)).T
-        )
-
     def drop_values(self, usable: Mapping[str, Bools]) -> "RowTexts":
         """The same without values that cannot be used: (values,) by field."""
         further = {
