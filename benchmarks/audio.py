@@ -24,7 +24,7 @@ from likewise.evaluation.significance import bootstrap_interval
 from likewise.model.model import Model
 from likewise.training.train import train
 
-_FIELDS = {"title": "text", "image": "image", "spoken": "audio"}
+_FIELDS = {"title": "text", "image": "image", "spoken": "audio"}  # without the picture where encoders train
 
 
 def main() -> None:
@@ -71,8 +71,10 @@ def list_recordings(folder: Path, languages: list[str]) -> pl.DataFrame:
 def _train(rows: pl.DataFrame, place: Path, arguments: argparse.Namespace) -> tuple[Model, Path]:
     place.mkdir()
     rows.write_csv(place / "train.csv")
-    settings = ModelSettings(fields=_FIELDS, encoders={"audio": arguments.audio_encoder})
-    frozen = {"encoders.text.*": None, "encoders.image.*": None} if arguments.regime == "full" else {}
+    trains = arguments.regime == "full"
+    fields = {name: kind for name, kind in _FIELDS.items() if not (trains and kind == "image")}
+    settings = ModelSettings(fields=fields, encoders={"audio": arguments.audio_encoder})
+    frozen = {"encoders.text.*": None} if trains else {}
     config = TrainConfig(
         model=settings, regime=arguments.regime, epochs=arguments.epochs, lr_scales=frozen, refit=False, test=0.0
     )
@@ -99,7 +101,8 @@ def _ask(
     titles = np.array(catalog.texts("title"))
     measured = {}
     views: dict[str, list[str] | None] = {"item": None} if question == "known" else {}
-    for view, fields in (views | {"caption": ["title"], "picture": ["image"]}).items():
+    views |= {"caption": ["title"], **({"picture": ["image"]} if "image" in model.fields else {})}
+    for view, fields in views.items():
         scores = np.nan_to_num(vectors @ model.encode_items(catalog, fields).T, nan=-1.0)
         best = scores.argmax(axis=1)
         for language in languages:
