@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from time import perf_counter
@@ -102,7 +103,7 @@ def create_page(
         audio: let visitors record or upload a sound to search with.
     """
     with gr.Blocks(title=title, analytics_enabled=False) as blocks:
-        gr.HTML(_header(title, len(index)), apply_default_css=False)
+        gr.HTML(_header(title, len(index), audio), apply_default_css=False)
         with gr.Row(elem_id="query", equal_height=False):
             with gr.Column(scale=3, min_width=280, elem_id="words"):
                 with gr.Row(elem_id="ask", equal_height=True):
@@ -129,7 +130,7 @@ def create_page(
                         1,
                         value=0.5,
                         step=0.05,
-                        label="Weight of the picture",
+                        label="Weight of picture and recording" if audio else "Weight of the picture",
                         visible=False,
                         min_width=160,
                         buttons=[],
@@ -186,9 +187,7 @@ def create_page(
         gr.on(asked, answers.search, query, [results, picture, *sounds], **quick)
         for chip in chips:
             shown = [text, picture, results, *sounds]
-            chip.click(
-                answers.example_with_sound if audio else answers.example, [chip, k, where, hybrid], shown, **quick
-            )
+            chip.click(partial(answers.example, sounds=len(sounds)), [chip, k, where, hybrid], shown, **quick)
         results.like(answers.similar, [k, where], results, **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         changes += [event for sound in sounds for event in (sound.change, sound.clear)]
@@ -215,7 +214,7 @@ def _build_recorder() -> gr.Audio:
     """A recorder that also takes files; the browser sends what it has recorded as WAV."""
     return gr.Audio(
         label="Recording",
-        sources=["microphone", "upload"],
+        sources=["upload", "microphone"],
         type="filepath",
         format="wav",
         editable=False,
@@ -359,7 +358,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def _header(title: str, count: int) -> str:
+def _header(title: str, count: int, audio: bool) -> str:
     items = "1 item" if count == 1 else f"{count:,} items"
-    offer = f"Search {items} by words, by a picture, or by both."
+    ways = "words, a picture, a recording, or several of these" if audio else "words, by a picture, or by both"
+    offer = f"Search {items} by {ways}."
     return f'<header class="header"><h1>{escape(title)}</h1><p>{offer}</p></header>'
