@@ -133,7 +133,14 @@ class ImageSettings(SourceSettings):
 
 
 class AudioSettings(SourceSettings):
-    """Where recordings may be read from, and the limits on downloading and decoding them."""
+    """Where recordings may be read from, and the limits on downloading and decoding them.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv", audio=lw.AudioSettings(max_seconds=30))
+        >>> catalog.audio.max_channels
+        8
+    """
 
     per_item: int = Field(default=8, ge=1, le=16)
     max_seconds: float = Field(default=600.0, gt=0, le=86_400.0)
