@@ -162,6 +162,7 @@ def test_underscores_and_dashes_both_work() -> None:
         ("train", ["--data", "nothing.csv"], "nothing.csv"),
         ("train", ["--data", "columns.csv"], "the columns are a, b"),
         ("train", ["--data", "columns.csv", "--map", "title"], "--map title: write it as title=product_name"),
+        ("train", ["--data", "columns.csv", "--field", "=number"], "--field =number: write it as price=number"),
         ("train", ["--data", "columns.csv", "--batch_size", "1"], "batch_size"),
         ("train", ["--data", "columns.csv", "--output", "nowhere/weights.pt"], "there is no folder nowhere"),
         ("train", ["--data", "columns.csv", "--epochs", "many"], "invalid int value: 'many'"),

@@ -10,6 +10,7 @@ import yaml
 
 from likewise.catalog.field_inference import infer_field_kinds, suggest_config
 from likewise.cli.app import app
+from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.parsing import read_yaml
 
@@ -89,6 +90,7 @@ def test_the_config_declares_what_describes_items(tmp_path: Path, capsys: pytest
     text = capsys.readouterr().out
     (tmp_path / "fields.yaml").write_text(text, encoding="utf-8")
     assert read_yaml(tmp_path / "fields.yaml") == {"model": {"fields": FIELDS}}
+    assert TrainConfig.read(tmp_path / "fields.yaml").model.fields == FIELDS
     for line in (
         "    # price: number  # 98 % of 200 cells are numbers, with €; a price is a filter and no field unless you ask",
         "    brand: category  # 3 different values in 200 cells",
@@ -135,6 +137,7 @@ def test_no_usable_row_is_a_sentence(tmp_path: Path) -> None:
         ([1_600_000_000, 1_600_000_500, 1_600_000_000, None], "date"),
         (["2024-01-01", "2024-05-01", "2024-01-01", None], "date"),
         (["5", "6 kg", "7", "heavy"], "text"),
+        (["5 €", "6,50 €", "7 €", "free"], "number"),
         (["Nice, warm and soft", "Rough, cold", "Warm, red thing", "Other, words"], "text"),
         (["a", "b", "a", "b"], "category"),
         ([["a", "b"], ["b", "c"], ["a", "c"], None], "tags"),

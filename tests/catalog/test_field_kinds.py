@@ -69,6 +69,7 @@ DESCRIBING: dict[str, tuple[FieldKind, Sequence[Any]]] = {
     "price": ("number", [round(DRAW.uniform(1, 500), 2) for _ in range(ITEMS)]),
     "whole price": ("number", [float(DRAW.randrange(1, 5000)) for _ in range(ITEMS)]),
     "sorted price": ("number", sorted(float(DRAW.randrange(1, 5000)) for _ in range(ITEMS))),
+    "population": ("number", [float(round(10 ** DRAW.uniform(7, 9.5))) for _ in range(ITEMS)]),
     "rating": ("number", [float(DRAW.randrange(1, 6)) for _ in range(ITEMS)]),
     "constant": ("number", [5.0] * ITEMS),
     "title": ("text", [" ".join(DRAW.sample(WORDS, 5)) for _ in range(ITEMS)]),

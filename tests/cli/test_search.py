@@ -279,3 +279,16 @@ def test_credentials_come_from_the_environment_and_are_written_nowhere(shop, cap
     assert asked[0].user == "me"
     assert asked[0].password == "hush hush"
     assert not any("hush" in file.read_text(errors="ignore") for file in (shop / "run").rglob("*.json"))
+
+
+def test_a_suggested_filter_is_printed_and_applied_only_when_asked_for(shop, capsys):
+    run = shop / "run"
+    assert len(hits(capsys, run, "red circle under 20", "-k", 30)) == 30
+    line = said(capsys, "search", run, "red circle under 20", "--json")
+    assert line == "Suggested filter: price < 20, as “under 20” is read as price < 20; --parse-query applies it\n"
+    assert "filter" not in said(capsys, "search", run, "red circle", "--parse-query")
+    found = hits(capsys, run, "red circle under 20", "-k", 30, "--parse-query", "--where", "stock > 1")
+    plain = hits(capsys, run, "red circle", "-k", 30, "--where", "stock > 1 and price < 20")
+    assert found == plain
+    assert {hit["id"] for hit in found} == {"sku-1002", "sku-1003"}
+    assert "Applied the filter brand == " in said(capsys, "search", run, "shirt by acme", "--parse-query", "--json")

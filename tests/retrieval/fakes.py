@@ -75,6 +75,9 @@ class FakeCatalog:
     def __len__(self) -> int:
         return len(self.table)
 
+    def cells(self, field: str) -> pl.Series:
+        return self.table[field]
+
     def texts(self, field: str) -> list[str | None]:
         return self.table[field].to_list()
 

@@ -47,7 +47,7 @@ def test_a_field_that_helps_counts_and_one_of_noise_hardly(context):
     chosen = heads["fusion"].field_logits.exp().tolist()
     assert chosen[:2] == [1.0, 1.0]
     assert chosen[2] == pytest.approx(1.0)
-    assert chosen[3] == pytest.approx(0.05)
+    assert chosen[3] == pytest.approx(0.25)
     assert read_record(context.run / FILE, 1)["weights"].keys() == {"brand", "noise"}
     again = context.model.network.copy_heads()
     read_field_weights(context, again)

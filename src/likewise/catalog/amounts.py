@@ -14,10 +14,12 @@ _NUMERALS = r"[0-9+\-.,'\s\x{a0}\x{202f}\x{2009}]+"
 _MINUS = "[\u2212\uff0d]"
 _LARGEST = 1e30  # what float32, in which a model computes, can hold and square no more
 _ALIASES = {
-    "usd": "$", "us$": "$", "eur": "€", "gbp": "£", "jpy": "¥", "gr": "g", "gram": "g", "grams": "g", "lbs": "lb",
+    "usd": "$", "us$": "$", "dollar": "$", "dollars": "$", "bucks": "$", "eur": "€", "euro": "€", "euros": "€",
+    "gbp": "£", "quid": "£", "jpy": "¥", "yen": "¥", "gr": "g", "gram": "g", "grams": "g", "lbs": "lb", "pounds": "lb",
     "litre": "l", "liter": "l", "litres": "l", "liters": "l", "inch": "in", "inches": "in", "feet": "ft",
     "sec": "s", "seconds": "s", "minutes": "min", "hrs": "h", "hours": "h",
 }  # fmt: skip
+_CURRENCIES = frozenset("$€£¥₹₽₩₺₴₪฿") | {"kr", "sek", "nok", "dkk", "chf", "pln", "czk", "inr", "zł", "kč"}
 # Unit → what it measures, and how many of the first such unit it is.
 _UNITS: dict[str, tuple[str, float]] = {
     "g": ("mass", 1.0), "mg": ("mass", 1e-3), "kg": ("mass", 1e3), "t": ("mass", 1e6), "oz": ("mass", 28.349523125),
@@ -69,12 +71,23 @@ def _unify_units(numbers: pl.Series, units: pl.Series) -> Amounts:
     """Convert numbers to the most frequent unit; `units` is blank or null where a cell names none."""
     counts = Counter(unit for unit in units.to_list() if unit)
     unit = counts.most_common(1)[0][0] if counts else ""
-    factors = {other: _find_factor(other, unit) for other in counts}
+    factors = {other: find_factor(other, unit) for other in counts}
     factor = pl.Series([factors[other] if other else 1.0 for other in units.to_list()], dtype=pl.Float64)
     return Amounts(numbers * factor, unit, numbers.is_not_null() & factor.is_null())
 
 
-def _find_factor(unit: str, target: str) -> float | None:
+def is_unit(word: str) -> bool:
+    """Whether a word or a sign is a unit or a currency that is known."""
+    return is_currency(word) or _ALIASES.get(word.lower(), word.lower()) in _UNITS
+
+
+def is_currency(word: str) -> bool:
+    """Whether a word or a sign is a currency that is known."""
+    return _ALIASES.get(word.lower(), word.lower()) in _CURRENCIES
+
+
+def find_factor(unit: str, target: str) -> float | None:
+    """By what a number in one unit has to be multiplied to be one in another; None where that cannot be said."""
     one, other = (_ALIASES.get(name.lower(), name.lower()) for name in (unit, target))
     if one == other:
         return 1.0

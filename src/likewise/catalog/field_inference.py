@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from likewise.catalog.amounts import is_currency
 from likewise.catalog.columns import FIELDS
 from likewise.catalog.dates import FIRST_YEAR
 from likewise.catalog.field_kinds import check_field_leakage
@@ -27,6 +28,7 @@ _MOST_ROWS = 20_000  # that are looked at
 _MOST_FIELDS = 64  # of a model
 _LONGEST_NAME = 200  # characters of a column's name
 _LEAST_READ = 0.95  # share of the cells that a kind has to fit
+_LEAST_PRICED = 0.75  # share of the cells, where numbers have a currency
 _LEAST_LISTED = 0.3  # share of the cells that hold several tags
 _MOST_DISTINCT = 0.5  # share of the cells; categories recur
 _LONGEST_CATEGORY, _LONGEST_TAG = 60, 40  # characters, on average
@@ -40,7 +42,6 @@ _PRICES = frozenset(
 _COUNTS = frozenset(
     {"stock", "quantity", "qty", "inventory", "sales", "sold", "views", "clicks", "orders", "popularity", "rank"}
 )
-_CURRENCY = re.compile(r"[$€£¥₹₽₩₺₴₪฿]|^(?:USD|EUR|GBP|JPY|CHF|kr|SEK|NOK|DKK|PLN|CZK|INR)$")
 _EVENTS = frozenset({"created", "updated", "modified", "added", "inserted", "imported", "timestamp"})
 
 
@@ -92,10 +93,10 @@ def infer_field_kinds(table: pl.DataFrame) -> dict[str, InferredField]:
 
 def _describe_own_field(name: str, cells: pl.Series) -> InferredField:
     filled = int((cells.list.len() > 0).sum()) if name == "image" else len(cells) - cells.null_count()
+    if not filled:
+        return InferredField(name, None, "no item has one")
     kind: FieldKind = "image" if name == "image" else "text"
-    return InferredField(
-        name, kind if filled else None, f"{_share(filled, len(cells))} of {len(cells):,} items have one"
-    )
+    return InferredField(name, kind, f"{_share(filled, len(cells))} of {len(cells):,} items have one")
 
 
 def _infer_field(cells: pl.Series, table: pl.DataFrame, identity: Codes) -> InferredField:
@@ -158,7 +159,7 @@ def _recognize_date(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] | 
 
 def _may_be_dates(cells: pl.Series) -> bool:
     """Whether whole numbers are days such as 20240131 or epochs; years and other short numbers stay numbers."""
-    return int(cells.drop_nulls().min() or 0) >= FIRST_YEAR * 10_000  # type: ignore[call-overload]
+    return bool((cells.drop_nulls() >= FIRST_YEAR * 10_000).all())
 
 
 def _recognize_number(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] | None:
@@ -167,7 +168,8 @@ def _recognize_number(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] 
     column = read_typed_column(cells, "number")
     read = _count_values(column)
     unit = f", with {column.unit}" if column.unit else ""
-    return (column, f"{_share_of(read, filled)} are numbers{unit}") if read >= _LEAST_READ * filled else None
+    least = _LEAST_PRICED if is_currency(column.unit) else _LEAST_READ  # others are "free" or "on request"
+    return (column, f"{_share_of(read, filled)} are numbers{unit}") if read >= least * filled else None
 
 
 def _recognize_tags(cells: pl.Series, filled: int) -> tuple[TypedColumn, str] | None:
@@ -196,13 +198,28 @@ def _recognize_category(cells: pl.Series, filled: int) -> tuple[TypedColumn, str
     return column, f"{_count_different(len(set(values)), 'value')} in {filled:,} cells"
 
 
+def split_name(column: str) -> list[str]:
+    """The words of a column's name, in lower case: "salePrice" and "sale_price" are "sale" and "price"."""
+    return re.findall(r"[^\W_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())
+
+
+def is_price(column: str, unit: str) -> bool:
+    """Whether the numbers of a column are prices, by its name and their unit."""
+    return not _PRICES.isdisjoint(split_name(column)) or is_currency(unit)
+
+
+def is_event(column: str) -> bool:
+    """Whether dates are about the row and not about the item, by the column's name, such as created_at."""
+    return not _EVENTS.isdisjoint(split_name(column))
+
+
 def _advise(name: str, column: TypedColumn) -> str:
-    words = set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
-    if column.kind == "number" and (words & _PRICES or _CURRENCY.search(column.unit)):
+    words = set(split_name(name))
+    if column.kind == "number" and is_price(name, column.unit):
         return "a price is a filter and no field unless you ask for it"
     if column.kind == "number" and words & _COUNTS:
         return "it changes from day to day: use it in filters and boosts"
-    if column.kind == "date" and words & _EVENTS:
+    if column.kind == "date" and is_event(name):
         return "it is about the row and not about the item: use it in filters"
     return ""
 

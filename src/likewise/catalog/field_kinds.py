@@ -92,7 +92,8 @@ def _are_codes(numbers: np.ndarray) -> bool:
     """
     if (numbers != np.floor(numbers)).any():
         return False
-    if np.abs(numbers).min() >= 10 ** (_CODE_DIGITS - 1):
+    sizes = np.abs(numbers)
+    if sizes.min() >= 10 ** (_CODE_DIGITS - 1) and sizes.max() < 10 * sizes.min():  # populations and the like vary more
         return True
     steps = np.diff(numbers)
     if len(steps) and steps[0] != 0 and (steps == steps[0]).all():

@@ -31,6 +31,8 @@ class QueryOptions:
         minus: Words for what is not wanted (repeatable).
         image_weight: Weight of the pictures and recordings when they are combined with words or items.
         where: Filter that items must match, such as 'price < 50 and brand is not null'.
+        parse_query: Apply the filter that the words suggest: "red shoes under 50" searches for "red shoes" where
+            'price < 50'. Without it the filter is only printed.
         hybrid: Combine with keyword search (BM25), which finds ids, model numbers and brand names.
         fusion: Combine hybrid results by weighted scores, or by ranks (reciprocal rank fusion).
         words_weight: Weight of the keyword search in a hybrid search.
@@ -50,6 +52,7 @@ class QueryOptions:
     minus: Several = None
     image_weight: float = 0.5
     where: str | None = None
+    parse_query: Switch = False
     hybrid: Switch = False
     fusion: Literal["weights", "ranks"] = "weights"
     words_weight: float = 0.6
@@ -69,6 +72,7 @@ class QueryOptions:
         def weighted(given: list[str] | None) -> list[Any]:
             return [parse_weighted(one) for one in given or []]
 
+        words, where = self._follow_suggestion(index, words)
         texts = [words] if words is not None else []
         return index.search(
             weighted([*texts, *(self.text or [])]),
@@ -77,7 +81,7 @@ class QueryOptions:
             like=weighted(self.like),
             minus=weighted(self.minus),
             image_weight=self.image_weight,
-            where=self.where,
+            where=where,
             hybrid=Hybrid(self.fusion, self.words_weight) if self.hybrid else False,
             k=k,
             offset=self.offset,
@@ -88,6 +92,17 @@ class QueryOptions:
             boost=self.boost,
             facet=self.facet or (),
         )
+
+    def _follow_suggestion(self, index: "Index", words: str | None) -> tuple[str | None, str | None]:
+        """The words and the filter to search with; prints the filter that the words suggest."""
+        suggestion = index.suggest_filter(words) if words is not None else None
+        if suggestion is None:
+            return words, self.where
+        if self.parse_query:
+            say(f"Applied the filter {suggestion.filter}: {suggestion.because}")
+            return suggestion.text, suggestion.join(self.where)
+        say(f"Suggested filter: {suggestion.filter}, as {suggestion.because}; --parse-query applies it")
+        return words, self.where
 
 
 QUERY_DEFAULTS = QueryOptions()

@@ -122,8 +122,9 @@ class Network(nn.Module):
 
     @property
     def text_heads(self) -> dict[str, VectorHead]:
-        """The heads of the query tower and of the fields that hold words (texts, categories, tags), by tower."""
-        return {"query": self.query_head} | {field: cast(VectorHead, self.head(field)) for field in self.text_fields}
+        """The heads of the query tower, the title and the description, by tower."""
+        fields = [field for field in self.fields if field in ("title", "description")]
+        return {"query": self.query_head} | {field: cast(VectorHead, self.head(field)) for field in fields}
 
     def copy_heads(self) -> nn.ModuleDict:
         """A copy of all heads and the fusion, for `restore_heads`."""

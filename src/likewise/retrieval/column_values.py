@@ -21,6 +21,7 @@ MOST_COUNTED = 50_000  # items whose values are counted for a facet
 _MOST_SUMMARIZED = 20_000  # items that a summary looks at
 _MOST_CELLS = 2_000_000  # of a summary, in a catalogue of thousands of columns
 _MOST_DISTINCT = 1_000  # values of a column that a summary tells apart
+_MOST_EXAMPLES, _LONGEST_EXAMPLE = 500, 100  # cells of a column, and characters of one
 _BATCH = 5_000
 
 
@@ -48,6 +49,7 @@ class ColumnSummary:
         filled: cells that are not blank.
         least, greatest: of the numbers; None where there are none.
         counts: of the values (texts, and those in lists); empty where there are too many different ones.
+        examples: the first few hundred of these cells, of texts the beginning; lists are left out.
     """
 
     column: Column
@@ -56,12 +58,15 @@ class ColumnSummary:
     greatest: float | None = None
     counts: Counter[Any] = field(default_factory=Counter)
     too_varied: bool = False
+    examples: list[str | int | float | bool] = field(default_factory=list)
 
     def add(self, cell: Any) -> None:
         """Take one more cell into account."""
         if cell is None or cell == "" or cell == []:
             return
         self.filled += 1
+        if len(self.examples) < _MOST_EXAMPLES and isinstance(cell, str | int | float):
+            self.examples.append(cell[:_LONGEST_EXAMPLE] if isinstance(cell, str) else cell)
         if isinstance(cell, int | float) and not isinstance(cell, bool):
             self.least = cell if self.least is None else min(self.least, cell)
             self.greatest = cell if self.greatest is None else max(self.greatest, cell)

@@ -1,8 +1,10 @@
 """A searchable catalogue: a store of its items, their words, and the model that turns queries into vectors."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self, Unpack, cast
 
 import numpy as np
@@ -15,6 +17,7 @@ from likewise.config import ImageSettings
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
+from likewise.retrieval.filter_columns import FilterColumn, read_filter_columns
 from likewise.retrieval.index_items import CatalogSnapshot, IndexItems, ItemEmbeddings, ItemModel
 from likewise.retrieval.ingest import Changes
 from likewise.retrieval.items import BookkeepingColumns, Hits, Item, UnknownItemError, digest_rows
@@ -22,6 +25,7 @@ from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.location import NO_AIMS, IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
 from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_query, parse_duplicate_threshold
+from likewise.retrieval.query_filters import FilterSuggestion, may_suggest_filter, suggest_filter
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommend
 from likewise.retrieval.search import answer
@@ -36,6 +40,7 @@ from likewise.stores.uri import Credentials
 
 _NOBODY = Credentials()
 _NO_PICTURES: Mapping[str, Sequence[bytes]] = {}
+_COLUMNS_KEPT = 600.0  # seconds until suggestions see the values of items that others wrote
 
 
 class Index:
@@ -67,6 +72,8 @@ class Index:
         self._handle = StoreHandle(location.open())
         self._known_metadata: tuple[Schema, IndexMetadata] | None = None
         self._words = IndexWords(location.lexical)
+        self._known_columns: tuple[str, float, tuple[FilterColumn, ...]] | None = None
+        self._reading_columns = threading.Lock()
         try:
             dim = self.metadata.dim
             self._model = TruncatedModel(model, dim) if dim < model.dim else model
@@ -223,6 +230,7 @@ class Index:
         changes = ingest.update(self._location, cast(ItemModel, self._model), catalog, prune=prune)
         self._handle.replace(self._location.open())  # the old handle would follow a new store only a moment later
         self._words.note_update()
+        self._known_columns = None
         return changes
 
     def upsert(
@@ -406,6 +414,44 @@ class Index:
         """What the columns hold: kinds, ranges and frequent values, from the first 20,000 items."""
         with self._handle.use() as store:
             return summarize(store, self._bookkeeping.user_schema(store.schema))
+
+    def suggest_filter(self, text: str) -> FilterSuggestion | None:
+        """Suggest a filter for a query such as "red shoes under 50"; None where its words name none.
+
+        Nothing is applied: search with the suggestion's `filter` and `text` to follow it. Columns are summarized at
+        the first call, from the first 20,000 items, and again after some minutes.
+
+        Example:
+            >>> import likewise as lw
+            >>> index = lw.Index.open("runs/products", lw.Model.load("runs/products"))
+            >>> suggestion = index.suggest_filter("red shirt under 50")
+            >>> suggestion.filter, suggestion.text
+            ('price < 50', 'red shirt')
+            >>> len(index.search(suggestion.text, where=suggestion.filter, k=30))
+            12
+        """
+        if not self.may_suggest_filter(text):
+            return None
+        return suggest_filter(text, self._read_filter_columns())
+
+    def _read_filter_columns(self) -> tuple[FilterColumn, ...]:
+        """One thread reads them; meanwhile others take what was known before, and wait only where nothing was."""
+        known, build = self._known_columns, self.metadata.build
+        if (
+            known is not None
+            and known[0] == build
+            and (monotonic() - known[1] < _COLUMNS_KEPT or self._reading_columns.locked())
+        ):
+            return known[2]
+        with self._reading_columns:
+            latest = self._known_columns
+            if latest is None or latest is known:
+                self._known_columns = latest = (build, monotonic(), read_filter_columns(self.summarize()))
+            return latest[2]
+
+    def may_suggest_filter(self, text: str) -> bool:
+        """Whether `suggest_filter` might find anything; a quick test."""
+        return may_suggest_filter(text, (column.name for column in self.columns))
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""

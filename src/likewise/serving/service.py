@@ -23,6 +23,7 @@ from likewise.catalog.images.picture import Picture
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hits, Item
 from likewise.retrieval.query import Query
+from likewise.retrieval.query_filters import FilterSuggestion
 from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import EncodeLane, Overloaded
 from likewise.serving.metrics import Metrics
@@ -187,6 +188,12 @@ class SearchService:
         hits.took |= {"encode": encoded_at - began, "total": perf_counter() - began}
         self._measure(query, hits)
         return hits
+
+    async def suggest_filter(self, text: str) -> FilterSuggestion | None:
+        """The filter that the words of a query suggest, if any; see `Index.suggest_filter`."""
+        if not self.index.may_suggest_filter(text):
+            return None
+        return await self.run(self.index.suggest_filter, text)
 
     async def encode_queries(self, texts: Sequence[str], deadline: float | None = None) -> list[np.ndarray]:
         """(dim,) float32 for each query text."""

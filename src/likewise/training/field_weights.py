@@ -2,7 +2,7 @@
 
 Their towers begin at a closed form like those of other fields, but a column may say nothing about what people ask for,
 and a mean of fields is only as good as its worst. So each of them gets the greatest weight with which no query loses
-beyond chance. Those that hold words keep a little in any case, for queries that mention them, which titles may never
+beyond chance. Those that hold words keep a quarter in any case, for queries that mention them, which titles may never
 do.
 """
 
@@ -25,7 +25,7 @@ from likewise.training.validation import ValidationScores
 FILE = Path("training") / "field_weights.json"
 _FORMAT = 1
 _WEIGHTS = (1.0, 0.5, 0.25, 0.1)  # against 1 of title, description and picture; tried in this order
-_LEAST_OF_WORDS = 0.05
+_LEAST_OF_WORDS = 0.25
 _LEAST_OF_OTHERS = 1e-6  # such a field counts only where an item has nothing else
 _TOLERANCE = 0.002  # mean loss of the metric that buys nothing but answers to those who ask for the column
 _CHANCE = 1.645  # standard errors of a paired difference (one-sided, 95 %)

@@ -27,6 +27,7 @@ Vectors = NDArray[np.float32]
 ClosedForms = dict[str, dict[str, PictureMap | KernelMap]]  # by name, then by field
 
 _MOST_ROWS = 20_000  # more rows than that change a map of a thousand features very little
+_SHARE_OF_WORDS = 0.5  # of kernel ridge in categories and the like: all of it would unlearn what no title mentions
 _MOST_ROWS_OF_VALUES = 2_000  # of a few features, such as those of numbers
 _CHUNK = 256
 
@@ -111,7 +112,8 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
     """
     return {
         field: StartFit(
-            *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed), adds=pairs.adds
+            *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed),
+            share=_SHARE_OF_WORDS if pairs.adds and field != "description" else 1.0,
         )
         for field, pairs in _fitting(regressions)
     }

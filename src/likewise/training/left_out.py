@@ -36,13 +36,11 @@ class StartFit:
         kernel: of the fit, without a base.
         left_out: of the same fit.
         share: how much of both enters the tower, from 0 to 1.
-        adds: whether the kernel is added to what the head begins at, as with descriptions; then the share is open.
     """
 
     kernel: KernelMap
     left_out: CrossFit
     share: float = 1.0
-    adds: bool = False
 
     def weigh(self, share: float) -> "StartFit":
         """The same with another share."""
@@ -60,8 +58,8 @@ class StartFit:
 class LeftOutTowers:
     """The towers of the fields that start at kernel ridge, for training.
 
-    Pictures do not train above their start, so each is embedded once. What kernel ridge says of further fields, of
-    which a row has one value, is computed once, too. Descriptions are answered for as they are asked.
+    Pictures and further fields, of which a row has one value, do not train above their start, so each is embedded
+    once. Descriptions are answered for as they are asked.
 
     Args:
         network: its heads hold the maps of `fits` (`StartFit.build_map`).
@@ -84,7 +82,7 @@ class LeftOutTowers:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
             self._pictures = self._embed_pictures(pictured)
-        self._predicted = {field: self._predict_rows(field, data) for field in fits if field in data.texts.further}
+        self._further = {field: self._embed_values(field, data) for field in fits if field in data.texts.further}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -107,28 +105,29 @@ class LeftOutTowers:
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
         rows, shown = split_pairs(values, self._numbers)
+        if field in self._further:
+            places, vectors = self._further[field]
+            return vectors[torch.from_numpy(places[rows]).to(vectors.device)]
+        return self._embed(field, rows, shown)
+
+    def _embed(self, field: str, rows: Rows, shown: Rows) -> Tensor:
         fit, head = self._fits[field], cast(VectorHead, self._network.head(field))
         features = read_field(self._features, self._network, field, shown)
-        if field in self._predicted:
-            places, predicted = self._predicted[field]
-            mapped = fit.share * predicted[torch.from_numpy(places[rows]).to(predicted.device)]
-        else:
-            mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
+        mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
         base = cast(KernelMap, head.base).base
         return cast(Tensor, head(features, mapped=mapped if base is None else base(features) + mapped))
 
-    def _predict_rows(self, field: str, data: TrainingSet) -> tuple[Rows, Tensor]:
-        """(all rows,) the place of each training row that has a field; (places, dim) what kernel ridge says of it."""
+    @torch.no_grad()
+    def _embed_values(self, field: str, data: TrainingSet) -> tuple[Rows, Tensor]:
+        """(all rows,) the place of each training row that has a field, and (places, dim) of their values."""
         rows = data.rows[data.has_field(field, data.rows)]
         places = np.full(len(self._groups), -1)
         places[rows] = np.arange(len(rows))
-        predicted = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
+        vectors = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
-            features = read_field(self._features, self._network, field, data.texts.field(field)[part])
-            codes = torch.from_numpy(self._groups[part])
-            predicted[start : start + len(part)] = self._fits[field].left_out.predict(features, codes)
-        return places, predicted
+            vectors[start : start + len(part)] = self._embed(field, part, data.texts.field(field)[part])
+        return places, vectors
 
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows) -> Tensor:

@@ -215,7 +215,7 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     context.model.network.restore_heads(untrained)
     folds = [_Fold.fit(context, part, untrained) for part in context.measured_parts]
     search = _ShareSearch(context, folds)
-    has_kernel = any(start.adds for fold in folds for start in fold.fits.values())
+    has_kernel = any("description" in fold.fits for fold in folds)
     kernel_shares = _KERNEL_SHARES if has_kernel else (None,)
     kernel_ridge = (kernel_shares[-1], 0.0, 0.0)
     _weigh_fields(context, folds, untrained, kernel_ridge)
@@ -279,7 +279,7 @@ class _Fold:
         data: the other rows.
         fits: the start on these.
         heads: that stand at the start; later, that have trained.
-        known: what the picture tower says, which does not train.
+        known: what the towers of pictures and further fields say, which do not train.
     """
 
     held_out: HeldOutTask
@@ -295,8 +295,8 @@ class _Fold:
         data = _train_on(context, np.setdiff1d(context.data.rows, part))
         fits = fit_start(context, collect_start(context, data))
         set_start(context, fits)
-        pictured = [field for field in held_out.task.fields if field == "image"]
-        known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in pictured}
+        still = [field for field in held_out.task.fields if field not in ("title", "description")]
+        known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in still}
         heads = network.copy_heads()
         network.restore_heads(untrained)
         return cls(held_out, data, fits, heads, known)
@@ -393,10 +393,10 @@ def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
 
 
 def _weigh(fits: Mapping[str, StartFit], description: float | None) -> dict[str, StartFit]:
-    """The fits with another share of kernel ridge in the towers of descriptions, and of all fields that hold words."""
+    """The fits with another share of kernel ridge in the description tower."""
     if description is None:
         return dict(fits)
-    return {field: fit.weigh(description) if fit.adds else fit for field, fit in fits.items()}
+    return {field: fit.weigh(description) if field == "description" else fit for field, fit in fits.items()}
 
 
 def _train_on(context: TrainingContext, rows: Rows) -> TrainingSet:

@@ -177,3 +177,32 @@ def test_another_media_type_is_refused(client: TestClient) -> None:
     part = client.post("/v1/search", files={"file": ("x.png", png())})
     assert part.status_code == 422
     assert '"image"' in part.json()["detail"]
+
+
+def test_a_suggested_filter_is_named_and_applied_only_when_asked_for(client: TestClient) -> None:
+    words = "shirt under 10, not by A"
+    answer = search(client, text=words, k=6)
+    assert len(answer["hits"]) == 6
+    suggested = {
+        "filter": 'price < 10 and brand != "A"',
+        "text": "shirt",
+        "because": '“under 10” is read as price < 10; “not by A” is read as brand != "A"',
+        "applied": False,
+    }
+    assert answer["suggested_filter"] == suggested
+    answer = search(client, text=words, k=6, parse_query=True)
+    assert answer["suggested_filter"] == suggested | {"applied": True}
+    assert sorted(ids(answer)) == ["2", "5"]
+    assert ids(search(client, text=words, where="price > 5", parse_query=True)) == ["5"]
+    assert client.get("/v1/search", params={"q": "shirt under 10", "parse_query": True}).json()["hits"]
+    assert search(client, text="red shirt", parse_query=True)["suggested_filter"] is None
+    assert search(client, text=["shirt under 10"])["suggested_filter"] is None
+    assert search(client, like="3")["suggested_filter"] is None
+
+
+def test_a_suggestion_is_joined_to_filters_only(client: TestClient) -> None:
+    answer = client.post("/v1/search", json={"text": "shirt under 10", "where": "price ==", "parse_query": True})
+    assert (answer.status_code, "syntax error in the filter" in answer.json()["detail"]) == (422, True)
+    batch = {"searches": [{"text": "shirt under 3", "parse_query": True}, {"text": "shirt"}]}
+    answers = client.post("/v1/search/batch", json=batch).json()["answers"]
+    assert [bool(answer["suggested_filter"]) for answer in answers] == [True, False]

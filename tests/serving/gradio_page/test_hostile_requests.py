@@ -299,7 +299,7 @@ def with_input(number: int, value: Any) -> list[Any]:
     "body",
     [
         *(b"", b"null", b"[]", b'"x"', b"{", b"{}", b"\xff\xfe", b'{"data":' * 50_000, b"[" * 500_000, b"1" * 900_000),
-        *(event(fn_index=index) for index in (99, -1, 3, None, "0", 0.0, 1.5, True, 10**30, [0], {})),
+        *(event(fn_index=index) for index in (99, -1, 4, None, "0", 0.0, 1.5, True, 10**30, [0], {})),
         *(
             event(session_hash=session)
             for session in (None, "", 5, "../x", "a b", "\ud800", "a" * 65, "é", "a\n", ["x"])
@@ -362,6 +362,21 @@ def test_inputs_of_any_kind_give_results_or_one_sentence(
     assert shown in html
     assert "the terminal" not in html
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "shown"),
+    [
+        (0, 5, "the query must be text."),
+        (0, "x" * 900_000, "the query has 900,000 characters; the limit is 10,000."),
+        (0, "not in by under 50 " * 400, "result"),
+        (3, "x", "the number of results must be a number from 1 to 60."),
+        (4, "title == ", "notice error"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_applying_a_suggestion_to_inputs_of_any_kind(client: httpx.Client, number: int, value: Any, shown: str) -> None:
+    assert shown in ask(client, fn_index=3, data=with_input(number, value))
 
 
 @pytest.mark.parametrize("pressed", [None, {}, {"id": None}, {"id": ["x"]}, {"id": "x" * 900_000}, {"id": "\0"}])

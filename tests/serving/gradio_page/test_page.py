@@ -48,6 +48,23 @@ def test_a_filter_and_exact_words(answers: Answers) -> None:
     assert "3 results: “tea”" in answers.search("tea", None, 0.5, 5, "  ", True)[0]
 
 
+def test_a_suggested_filter_is_a_line_and_applied_by_its_button() -> None:
+    catalog = catalog_of("green tea", "black tea", "coffee", "<b>", price=[1, 2, 3, 4], brand=["A", "A", "<b>", "<b>"])
+    answers = Answers(Index.build(FakeModel(), catalog))
+    shown, _ = answers.search("tea under 3 by <b>", None, 0.5, 4)
+    assert "4 results: “tea under 3 by &lt;b&gt;”" in shown
+    assert "“under 3” is read as price &lt; 3; “by &lt;b&gt;” is read as brand == &quot;&lt;b&gt;&quot;." in shown
+    assert "data-apply>Apply as a filter</button>" in shown
+    text, where, _, shown = answers.apply("tea under 3", None, 0.5, 4, "price > 1")
+    assert (text, where) == ("tea", "price > 1 and price < 3")
+    assert "1 result: “tea” where price &gt; 1 and price &lt; 3" in shown
+    assert "data-apply" not in shown
+    text, where, _, shown = answers.apply("tea", None, 0.5, 4, "")  # changed since
+    assert (text, where, "4 results: “tea” ·" in shown) == ("tea", "", True)
+    assert 'role="alert">syntax error' in answers.apply("tea under 3", None, 0.5, 4, "price >")[-1]
+    assert 'role="alert">the query must be text' in answers.apply(7, None, 0.5, 4)[-1]
+
+
 def test_exact_words_without_words_are_a_search_by_picture(answers: Answers, tmp_path: Path) -> None:
     picture = save_picture(tmp_path / "query.png", (0, 200, 0))
     assert "3 results" in answers.search("", {"path": str(picture.path)}, 0.5, 12, None, True)[0]
@@ -115,6 +132,9 @@ def test_an_error_is_one_sentence(error: Exception, sentence: str, caplog: pytes
 
         def item(self, id: str) -> Item:
             return Item(id, {"title": "tea"}, None)
+
+        def suggest_filter(self, text: str) -> None:
+            raise error
 
     answers = Answers(Failing())
     for shown in (answers.search("tea", None, 0.5, 10)[0], answers.similar(10, "", Pressed("0"))):

@@ -199,6 +199,20 @@ def test_a_filter_and_exact_terms_are_choices(page: Page) -> None:
     expect(page.locator(".card .title").first).to_have_text("green lime")
 
 
+def test_a_suggested_filter_is_applied_by_its_button(page: Page) -> None:
+    ask(page, "red fruit under 2")
+    expect(page.locator(".heading")).to_contain_text("12 results: “red fruit under 2”")
+    expect(page.locator(".suggestion")).to_contain_text("“under 2” is read as price < 2.")
+    page.get_by_role("button", name="Apply as a filter").click()
+    expect(page.locator(".heading")).to_contain_text("2 results: “red fruit” where price < 2")
+    expect(page.get_by_label("Words")).to_have_value("red fruit")
+    expect(page.locator(".suggestion")).to_have_count(0)
+    page.get_by_role("button", name="More options").click()
+    expect(page.get_by_label("Only items that meet a filter")).to_have_value("price < 2")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator(".heading")).to_contain_text("2 results: “red fruit” where price < 2")
+
+
 @pytest.mark.parametrize("from_details", [False, True])
 def test_more_like_this_leaves_the_item_out(page: Page, from_details: bool) -> None:
     ask(page, "red apple")

@@ -37,6 +37,12 @@ _THUMBNAIL = "/v1/items/sku-1001/thumbnail?picture=5e884898da28047151d0e56f8dc62
 _SEARCH_ANSWER = {
     "hits": [{"id": "sku-1001", "score": 0.61, "fields": _FIELDS, "thumbnail": _THUMBNAIL}],
     "facets": {"brand": [{"value": "Acme", "count": 12}]},
+    "suggested_filter": {
+        "filter": "price < 50",
+        "text": "red shirt",
+        "because": "“under 50” is read as price < 50",
+        "applied": False,
+    },
     "took_ms": {"encode": 4.1, "search": 0.9, "fetch": 0.3, "total": 5.5},
     "index": {"version": "3f9a2c41d0b84e7f", "model": "0f1e2d3c4b5a6978", "items": 1900},
 }
@@ -92,6 +98,7 @@ class SearchRequest(_Strict):
                 {"text": "red shirt", "where": "price < 50", "k": 5},
                 {"text": [{"text": "shirt", "weight": 1.0}], "minus": "blue", "hybrid": True, "facets": ["brand"]},
                 {"like": "sku-1003", "group_by": "brand"},
+                {"text": "red shirt under 50", "parse_query": True},
             ]
         }
     )
@@ -119,6 +126,9 @@ class SearchRequest(_Strict):
         description="share of pictures and recordings beside words or items",
     )
     where: str | None = Field(default=None, max_length=LONGEST_FILTER, description="filter, such as 'price < 50'")
+    parse_query: bool = Field(
+        default=False, description="apply the filter that the words suggest, which the answer names in any case"
+    )
     hybrid: bool | HybridSettings = Field(default=False, description="also search by keyword (BM25)")
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="number of hits")
     offset: int = Field(default=0, ge=0, le=MOST_OFFSET, description="number of hits to skip")
@@ -163,6 +173,15 @@ class FacetCount(BaseModel):
     count: int
 
 
+class SuggestedFilter(BaseModel):
+    """A filter that the words of the query suggest."""
+
+    filter: str = Field(description="for `where`")
+    text: str = Field(description="the words without those that the filter stands for")
+    because: str = Field(description="how these are read")
+    applied: bool = Field(description="whether the hits meet it, as `parse_query` asks for")
+
+
 class IndexState(BaseModel):
     """Which index has answered."""
 
@@ -178,6 +197,9 @@ class SearchAnswer(BaseModel):
 
     hits: list[HitAnswer]
     facets: dict[str, list[FacetCount]] = Field(default={}, description="by column, the most frequent first")
+    suggested_filter: SuggestedFilter | None = Field(
+        default=None, description="of a query that is one text, such as “red shirt under 50”"
+    )
     took_ms: dict[str, float] = Field(description="milliseconds of encode, search, fetch and total")
     index: IndexState
 

@@ -1,6 +1,7 @@
 """Searching: one query, several at once, items like another, completions."""
 
 import asyncio
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from typing import Annotated, Any
@@ -45,8 +46,16 @@ def search_routes(service: SearchService) -> APIRouter:
     router = APIRouter(tags=["search"])
 
     async def answer(asked: SearchRequest, uploads: Uploads = NO_UPLOADS) -> dict[str, Any]:
-        hits = await service.search(build_search(asked, service.limits, uploads))
-        return describe_hits(service, hits, asked.fields)
+        suggestion = await service.suggest_filter(asked.text) if isinstance(asked.text, str) else None
+        if suggestion is not None and asked.parse_query:
+            changes = {"text": suggestion.text, "where": suggestion.join(asked.where)}
+            hits = await service.search(build_search(asked.model_copy(update=changes), service.limits, uploads))
+        else:
+            hits = await service.search(build_search(asked, service.limits, uploads))
+        found = describe_hits(service, hits, asked.fields)
+        if suggestion is not None:
+            found["suggested_filter"] = asdict(suggestion) | {"applied": asked.parse_query}
+        return found
 
     @router.post(
         "/search",
@@ -67,8 +76,9 @@ def search_routes(service: SearchService) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=MOST_OFFSET, description="number of hits to skip")] = 0,
         where: Annotated[str | None, Query(max_length=LONGEST_FILTER, description="filter")] = None,
         hybrid: Annotated[bool, Query(description="also search by keyword (BM25)")] = False,
+        parse_query: Annotated[bool, Query(description="apply the filter that the words suggest")] = False,
     ) -> Response:
-        asked = SearchRequest(text=q, k=k, offset=offset, where=where, hybrid=hybrid)
+        asked = SearchRequest(text=q, k=k, offset=offset, where=where, hybrid=hybrid, parse_query=parse_query)
         note_texts(request, asked)
         return JsonAnswer(await until_client_leaves(request, answer(asked)))
 
@@ -118,6 +128,7 @@ def describe_hits(service: SearchService, hits: Hits, fields: list[str] | None) 
     return {
         "hits": [_describe_hit(hit, shown) for hit in hits],
         "facets": {column: _list_counts(counts) for column, counts in hits.facets.items()},
+        "suggested_filter": None,
         "took_ms": {stage: round(seconds * 1000, 3) for stage, seconds in hits.took.items()},
         "index": describe_index(service.index),
     }

@@ -7,15 +7,27 @@ from typing import Any
 from urllib.parse import quote
 
 from likewise.retrieval.items import Hit, Item
+from likewise.retrieval.query_filters import FilterSuggestion
 
 _TITLE_LENGTH = 200  # characters
 _VALUE_LENGTH = 20_000  # a cell may hold far more than anybody reads
 
 
-def results_html(heading: str, hits: Sequence[Hit]) -> str:
-    """A heading and one card for each hit."""
+def results_html(heading: str, hits: Sequence[Hit], suggestion: FilterSuggestion | None = None) -> str:
+    """A heading, the filter that the words suggest, and one card for each hit."""
     cards = "".join(_card(hit) for hit in hits)
-    return f'<h2 class="heading" role="status">{escape(heading)}</h2><ul class="cards">{cards}</ul>'
+    status = f'<h2 class="heading" role="status">{escape(heading)}</h2>'
+    return f'{status}{suggestion_html(suggestion)}<ul class="cards">{cards}</ul>'
+
+
+def suggestion_html(suggestion: FilterSuggestion | None) -> str:
+    """A line with a filter that can be applied by its button; nothing without one."""
+    if suggestion is None:
+        return ""
+    return (
+        f'<p class="suggestion">{escape(suggestion.because)}. '
+        f'<button class="apply" type="button" data-apply>Apply as a filter</button></p>'
+    )
 
 
 def notice_html(sentence: str, kind: str = "hint") -> str:

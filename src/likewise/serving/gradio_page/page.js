@@ -18,9 +18,11 @@ const showDetails = async (card) => {
 };
 
 element.addEventListener("click", (event) => {
-  const pressed = event.target.closest("[data-open], [data-like], [data-close]");
+  const pressed = event.target.closest("[data-open], [data-like], [data-close], [data-apply]");
   if (event.target === dialog || pressed?.hasAttribute("data-close")) {
     dialog.close();
+  } else if (pressed?.hasAttribute("data-apply")) {
+    trigger("apply", {});
   } else if (pressed?.hasAttribute("data-open")) {
     showDetails(pressed.closest("[data-id]"));
   } else if (pressed?.hasAttribute("data-like")) {

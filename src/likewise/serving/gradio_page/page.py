@@ -19,6 +19,7 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
 from likewise.retrieval.items import Hit, Item
+from likewise.retrieval.query_filters import FilterSuggestion
 from likewise.serving.gradio_page.cards import choose_title, details_html, notice_html, results_html
 
 _HERE = Path(__file__).parent
@@ -52,6 +53,8 @@ class Searchable(Protocol):
     def similar(self, id: str, k: int = 10, *, where: str | None = None) -> list[Hit]: ...
 
     def item(self, id: str) -> Item: ...
+
+    def suggest_filter(self, text: str) -> FilterSuggestion | None: ...
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,7 @@ def create_page(
             shown = [text, picture, results, *sounds]
             chip.click(partial(answers.example, sounds=len(sounds)), [chip, k, where, hybrid], shown, **quick)
         results.like(answers.similar, [k, where], results, **quick)
+        results.apply(answers.apply, query, [text, where, picture, *sounds, results], **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         changes += [event for sound in sounds for event in (sound.change, sound.clear)]
         given = [text, picture, *sounds]
@@ -267,6 +271,7 @@ class Answers:
                     k=number,
                 ),
                 _description(words, file is not None, sound is not None, condition),
+                lambda: self._index.suggest_filter(words) if words else None,
             )
         except PictureError as error:
             return (
@@ -278,6 +283,20 @@ class Answers:
             sentence = f"This recording {describe_audio_cause(error.cause)}; try another one."
             return notice_html(sentence, "error"), gr.skip(), None
         return shown, *unchanged
+
+    def apply(
+        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False, *sounds: Any
+    ) -> tuple[Any, ...]:
+        """Words and filter as the words suggest them, what stays of the uploads, and the results for these."""
+        try:
+            words, condition = _read_text(text, "query").strip(), _read_text(where, "filter")
+            suggestion = self._index.suggest_filter(words) if words else None
+            if suggestion is not None:
+                text, where = suggestion.text, suggestion.join(condition)
+        except UserError as error:
+            return *[gr.skip()] * (3 + len(sounds)), notice_html(_sentence(error), "error")
+        shown, *kept = self.search(text, picture, weight, k, where, hybrid, *sounds)
+        return text, where, *kept, shown
 
     def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False, *, sounds: int = 0) -> tuple[Any, ...]:
         """Results for an example, which takes the place of the words, the picture and the recording."""
@@ -298,10 +317,17 @@ class Answers:
             f"more like “{_short(name)}”{_within(condition)}",
         )
 
-    def _found(self, find: Callable[[], list[Hit]], what: str) -> str:
+    def _found(
+        self,
+        find: Callable[[], list[Hit]],
+        what: str,
+        suggest: Callable[[], FilterSuggestion | None] = lambda: None,
+    ) -> str:
         started = perf_counter()
         try:
             hits = find()
+            took = perf_counter() - started
+            suggestion = suggest()
         except SourceError:
             raise
         except UserError as error:
@@ -312,7 +338,7 @@ class Answers:
         if not hits:
             return notice_html(f"Nothing found: there are no other items to show ({what}).")
         number = "1 result" if len(hits) == 1 else f"{len(hits)} results"
-        return results_html(f"{number}: {what} · {(perf_counter() - started) * 1000:.0f} ms", hits)
+        return results_html(f"{number}: {what} · {took * 1000:.0f} ms", hits, suggestion)
 
 
 def _read_text(value: Any, name: str) -> str:
