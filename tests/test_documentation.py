@@ -34,6 +34,8 @@ NOT_RUN = {
     r"likewise photos ": "answers until it is stopped; tests/cli/test_photos.py asks for its page",
     r"likewise train .*--effort standard": "plans minutes of training; tests/training/test_planner.py runs one",
     r"likewise .*runs/colours": "needs the example package; run by tests/encoders/test_extending.py",
+    r"likewise .*tuxpaint": "needs a Debian package; run by tests/retrieval/test_audio_guide.py on a few stamps",
+    r"apt-get ": "another program",
     r"likewise serve ": "answers until it is stopped; tests/serving/api asks such a server",
     r"pip install": "needs the network",
     r"likewise serve": "run by tests/serving/test_serving_guide.py",
@@ -45,6 +47,7 @@ NOT_RUN = {
 }
 # Pages whose Python, and commands if there are any, are run by a test of their own.
 OWN_TESTS = {
+    "audio.md": "tests/retrieval/test_audio_guide.py",
     "README.md": "tests/test_readme.py",
     "catalog.md": "tests/catalog/test_catalog_guide.py",
     "extending.md": "tests/encoders/test_extending.py",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from likewise.catalog.catalog import Catalog
-    from likewise.config import DataSettings, ImageSettings, ModelSettings, TrainConfig
+    from likewise.config import AudioSettings, DataSettings, ImageSettings, ModelSettings, TrainConfig
     from likewise.errors import MissingExtraError, UserError
     from likewise.model.model import Model
     from likewise.retrieval.hybrid import Hybrid
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from likewise.training.train import Run, train
 
 __all__ = [
+    "AudioSettings",
     "Catalog",
     "Correction",
     "DataSettings",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AudioSettings": "likewise.config",
     "Catalog": "likewise.catalog.catalog",
     "Correction": "likewise.retrieval.items",
     "DataSettings": "likewise.config",

@@ -103,7 +103,24 @@ def _keys_at(settings: type[BaseModel], path: tuple[int | str, ...]) -> list[str
     return list(settings.model_fields)
 
 
-class ImageSettings(Settings):
+class SourceSettings(Settings):
+    """Where the files that a catalogue names may be read from, and the limits on downloading them."""
+
+    root: Path | None = None  # read local files from this folder only
+    allow_private_hosts: bool = False
+    allow_buckets: bool = False  # s3://, gs:// and hf://, with the credentials of the environment
+    per_item: int = Field(default=1, ge=1, le=16)  # files per item, whose features are averaged
+    retry_failed: bool = False
+    concurrency: int = Field(default=16, ge=1, le=256)
+    timeout: float = Field(default=15.0, gt=0)  # seconds per download
+    retries: int = Field(default=2, ge=0, le=10)
+    max_host_failures: int = Field(default=20, ge=1)  # in a row, after which a host is given up for this run
+    max_host_seconds: float = Field(default=600.0, gt=0)  # by which one host may hold up a run
+    max_run_seconds: float = Field(default=1800.0, gt=0)  # by which all hosts together may
+    max_bytes: int = Field(default=20_000_000, ge=1)
+
+
+class ImageSettings(SourceSettings):
     """Where pictures may be read from, and the limits on downloading and decoding them.
 
     Example:
@@ -113,19 +130,28 @@ class ImageSettings(Settings):
         20000000
     """
 
-    root: Path | None = None  # read local pictures from this folder only
-    allow_private_hosts: bool = False
-    allow_buckets: bool = False  # s3://, gs:// and hf://, with the credentials of the environment
-    per_item: int = Field(default=1, ge=1, le=16)  # pictures per item, whose features are averaged
-    retry_failed: bool = False
-    concurrency: int = Field(default=16, ge=1, le=256)
-    timeout: float = Field(default=15.0, gt=0)  # seconds per download
-    retries: int = Field(default=2, ge=0, le=10)
-    max_host_failures: int = Field(default=20, ge=1)  # in a row, after which a host is given up for this run
-    max_host_seconds: float = Field(default=600.0, gt=0)  # by which one host may hold up a run
-    max_run_seconds: float = Field(default=1800.0, gt=0)  # by which all hosts together may
-    max_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=64_000_000, ge=1)
+
+
+class AudioSettings(SourceSettings):
+    """Where recordings may be read from, and the limits on downloading and decoding them.
+
+    Example:
+        >>> import likewise as lw
+        >>> catalog = lw.Catalog.read("products.csv", audio=lw.AudioSettings(max_seconds=30))
+        >>> catalog.audio.max_channels
+        8
+    """
+
+    per_item: int = Field(default=8, ge=1, le=16)
+    max_seconds: float = Field(default=600.0, gt=0, le=86_400.0)
+    max_channels: int = Field(default=8, ge=1, le=256)
+
+    @classmethod
+    def like(cls, images: ImageSettings) -> Self:
+        """The default limits, and the places that pictures may come from."""
+        shared = SourceSettings.model_fields.keys() - {"per_item", "max_bytes"}
+        return cls(**images.model_dump(include=set(shared)))
 
 
 OWN_FIELDS = {"title": "text", "description": "text", "image": "image"}  # which every catalogue has, and their kinds
@@ -259,6 +285,7 @@ class DataSettings(Settings):
     where: str | None = None
     max_items: int | None = Field(default=None, ge=1)
     images: ImageSettings = ImageSettings()
+    audio: AudioSettings | None = Field(default=None, exclude_if=lambda audio: audio is None)  # None: as for pictures
 
 
 class TrainConfig(Settings):

@@ -9,7 +9,7 @@ from catalog.picture_files import BAD_FILES, JPEG, PNG, encoded, photo
 from catalog.picture_server import PictureServer
 from PIL import Image
 
-from likewise.catalog.images import resolve as resolve_module
+from likewise.catalog.images import finder as finder_module
 from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import PictureError
 from likewise.catalog.images.resolve import resolve_pictures
@@ -125,14 +125,14 @@ def test_a_loop_of_links_below_the_root_is_one_unusable_picture(source, resolve,
 def test_a_picture_swapped_for_a_link_after_the_check_of_the_root_is_not_read(resolve, shop, monkeypatch):
     (shop.parent / "secret").mkdir()
     (shop.parent / "secret/0.png").write_bytes(encoded(photo(seed=7)))
-    opened = resolve_module.open_regular_file
+    opened = finder_module.open_regular_file
 
     def swap(path, root):
         (shop / "images").rename(shop / "before")
         (shop / "images").symlink_to(shop.parent / "secret")
         return opened(path, root)
 
-    monkeypatch.setattr(resolve_module, "open_regular_file", swap)
+    monkeypatch.setattr(finder_module, "open_regular_file", swap)
     (pictures,), report = resolve(["images/0.png"], root=shop)
     assert pictures == ()
     assert causes(report) == {"no-file": 1}

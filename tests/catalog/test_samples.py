@@ -48,7 +48,7 @@ def test_names_and_aliases(text: str, title: str, description: str) -> None:
 
 def test_a_second_call_reuses_and_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: list[Path] = []
-    render = samples._render
+    render = samples.render_svg
 
     def failing(svg: str, path: Path) -> None:
         if len(rendered) == 3:
@@ -57,11 +57,11 @@ def test_a_second_call_reuses_and_an_interrupted_one_goes_on(tmp_path: Path, mon
             rendered.append(path)
         render(svg, path)
 
-    monkeypatch.setattr(samples, "_render", failing)
+    monkeypatch.setattr(samples, "render_svg", failing)
     with pytest.raises(KeyboardInterrupt):
         samples.write_openmoji(tmp_path / "sample", limit=5)
     assert not (tmp_path / "sample").exists()
-    monkeypatch.setattr(samples, "_render", render)
+    monkeypatch.setattr(samples, "render_svg", render)
     first = (tmp_path / ".sample.partial" / "images" / rendered[0].name).stat().st_mtime_ns
     path = samples.write_openmoji(tmp_path / "sample", limit=5)
     assert (path.parent / "images" / rendered[0].name).stat().st_mtime_ns == first

@@ -13,14 +13,17 @@ from tempfile import TemporaryDirectory, mkdtemp
 import numpy as np
 import polars as pl
 import torch
+from catalog.sound_files import encoded, tone
 from PIL import Image
 from safetensors.torch import save
 
+from likewise.catalog.audio.decode import decode_bytes as decode_sound
+from likewise.catalog.audio.recording import AudioError
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import parse_filter
 from likewise.catalog.images.decode import decode_bytes
 from likewise.catalog.images.picture import PictureError
-from likewise.config import ModelSettings, TrainConfig
+from likewise.config import AudioSettings, ModelSettings, TrainConfig
 from likewise.errors import UserError
 from likewise.evaluation.results import FILE_NAME, DataNote, RunMetrics
 from likewise.files import DamageError
@@ -239,6 +242,19 @@ def _segment_files() -> list[str]:
     return sorted(file.name for file in _segment().iterdir() if file.suffix != ".arrow")
 
 
+def _read_sound(data: bytes, _: Path) -> object:
+    sound = decode_sound(data, 2.0, AudioSettings(max_seconds=60))
+    assert np.isfinite(sound.samples).all()
+    assert len(sound.samples) <= 2.0 * sound.rate
+    return sound
+
+
+@cache
+def _sounds() -> list[bytes]:
+    forms = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
+    return [encoded(tone(0.1), *form) for form in [*forms, ("MP3", "MPEG_LAYER_III")]]
+
+
 READERS = {
     "csv": Reader(_read_table("table.csv"), _tables),
     "jsonl": Reader(_read_table("table.jsonl"), _lines),
@@ -253,6 +269,7 @@ READERS = {
     "closed forms": Reader(_read_closed_forms, _closed_forms),
     "pt": Reader(_read_portable, _portables),
     "picture": Reader(_read_picture, _pictures, (PictureError,)),
+    "sound": Reader(_read_sound, _sounds, (AudioError,)),
 }
 CORPUS = Path(__file__).parent / "corpus"  # what was found once stays here
 

@@ -14,6 +14,9 @@ import platformdirs
 import polars as pl
 from PIL import Image
 
+from likewise.catalog.audio.decode import Sound
+from likewise.catalog.audio.recording import Recording
+from likewise.catalog.audio.resolve import open_unchanged as open_unchanged_recording
 from likewise.catalog.columns import FIELDS, unknown_column_error
 from likewise.catalog.filters import Condition
 from likewise.catalog.filters_polars import match_rows
@@ -22,9 +25,10 @@ from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.images.resolve import open_unchanged, resolve_pictures
 from likewise.catalog.images.thumbnails import find_thumbnail, make_thumbnail
 from likewise.catalog.placeholders import drop_placeholders
+from likewise.catalog.recordings import RecordingColumns
 from likewise.catalog.report import Report
 from likewise.catalog.rows import Items, locate_source, name_source, read_items, sample_rows
-from likewise.config import DataSettings, ImageSettings
+from likewise.config import AudioSettings, DataSettings, ImageSettings
 from likewise.errors import UserError
 
 _ROWS_PER_DIGEST = 10_000
@@ -40,6 +44,7 @@ class Catalog:
         settings: how it was read, for the record of a run.
         source: the path or address that it was read from, or the kind of table.
         images: where pictures may come from.
+        audio: where recordings may come from.
         cache: the folder of downloads and thumbnails.
 
     Example:
@@ -63,8 +68,10 @@ class Catalog:
         self.settings = settings
         self.source = source
         self.images = settings.images
+        self.audio = settings.audio or AudioSettings.like(settings.images)
         self.cache = cache
         self._pictures = _ResolvedPictures(items, settings.images, cache, report)
+        self._recordings = RecordingColumns(items, self.audio, cache, report)
         self._rows = np.arange(len(table))
 
     @classmethod
@@ -77,6 +84,7 @@ class Catalog:
         max_items: int | None = None,
         seed: int = 0,
         images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        audio: AudioSettings | None = None,
         cache: Path | None = None,
     ) -> "Catalog":
         """Read a file, a folder of pictures or a table in memory; pictures are not looked at before they are asked for.
@@ -90,6 +98,7 @@ class Catalog:
             where: a filter that rows have to meet, such as 'split == "train" and price < 20'.
             max_items: use a random sample of at most this many items, drawn with `seed` and spread over titles.
             images: where pictures may come from, and limits on them.
+            audio: the same for recordings; None: the places that pictures may come from, and the default limits.
             cache: the folder of downloads and thumbnails; None: the user's cache folder.
 
         Raises:
@@ -119,7 +128,12 @@ class Catalog:
             report.note(f"{max_items:,} of {len(table):,} items are sampled with seed {seed}, spread over titles")
             table = sample_rows(table, max_items, seed)
         settings = DataSettings(
-            file=locate_source(source), columns=dict(columns or {}), where=where, max_items=max_items, images=images
+            file=locate_source(source),
+            columns=dict(columns or {}),
+            where=where,
+            max_items=max_items,
+            images=images,
+            audio=audio,
         )
         chosen = dataclasses.replace(items, table=table)
         return cls(chosen, settings=settings, source=name, cache=cache or default_cache(), report=report)
@@ -144,6 +158,7 @@ class Catalog:
         settings, items = DataSettings(images=images), Items(table, Path(), EmbeddedPictures())
         catalog = cls(items, settings=settings, source=Path(), cache=cache or default_cache(), report=Report())
         catalog._pictures = _ResolvedPictures(items, images, catalog.cache, catalog.report, list(pictures))
+        catalog._recordings = RecordingColumns(items, None, catalog.cache, catalog.report)
         return catalog
 
     def __len__(self) -> int:
@@ -230,8 +245,9 @@ class Catalog:
         selection.table = self.table[positions]
         selection.report = self.report
         selection.settings = self.settings
-        selection.source, selection.images, selection.cache = self.source, self.images, self.cache
-        selection._pictures = self._pictures
+        selection.source, selection.cache = self.source, self.cache
+        selection.images, selection.audio = self.images, self.audio
+        selection._pictures, selection._recordings = self._pictures, self._recordings
         selection._rows = self._rows[positions]
         return selection
 
@@ -255,6 +271,27 @@ class Catalog:
             PictureError: it cannot be decoded, or its bytes are no longer those that were found; `cause` says why.
         """
         return open_unchanged(picture, self.cache, minimum_side, self.images.max_pixels)
+
+    def recordings(self, column: str) -> list[tuple[Recording, ...]]:
+        """The usable recordings of each item that a column names, at most `audio.per_item`.
+
+        The first access looks every recording of the column up, and downloads it if need be, for this catalogue and all
+        its selections. Failures are counted in the report.
+
+        Raises:
+            UserError: there is no such column, or soundfile is not installed.
+        """
+        self.cells(column)
+        resolved = self._recordings.resolve(column)
+        return [resolved[row] for row in self._rows]
+
+    def open_recording(self, recording: Recording, seconds: float | None = None) -> Sound:
+        """Decode a recording, no further than `seconds`.
+
+        Raises:
+            AudioError: it cannot be decoded, or its bytes are no longer those that were found; `cause` says why.
+        """
+        return open_unchanged_recording(recording, self.cache, seconds, limits=self.audio)
 
     def make_thumbnail(self, picture: Picture | str) -> Path:
         """A small JPEG of a picture (or of the picture with this key) in the cache, made when first asked for.

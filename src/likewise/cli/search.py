@@ -38,9 +38,10 @@ class QueryOptions:
     Attributes:
         text: Additional words (repeatable).
         image: Picture to search with (repeatable).
+        audio: Recording to search with, a sound file (repeatable).
         like: Id of an item to find similar ones to (repeatable).
         minus: Words for what is not wanted (repeatable).
-        image_weight: Weight of the pictures when they are combined with words or items.
+        image_weight: Weight of the pictures and recordings when they are combined with words or items.
         where: Filter that items must match, such as 'price < 50 and brand is not null'.
         parse_query: Apply the filter that the words suggest: "red shoes under 50" searches for "red shoes" where
             'price < 50'. Without it the filter is only printed.
@@ -61,6 +62,7 @@ class QueryOptions:
 
     text: Several = None
     image: Several = None
+    audio: Several = None
     like: Several = None
     minus: Several = None
     image_weight: float = 0.5
@@ -96,6 +98,7 @@ class QueryOptions:
         return index.search(
             weighted([*texts, *(self.text or [])]),
             image=weighted(self.image),
+            audio=weighted(self.audio),
             like=weighted(self.like),
             minus=weighted(self.minus),
             image_weight=self.image_weight,
@@ -151,7 +154,7 @@ def search(
     k
         Number of hits.
     """
-    with opened_index(run, device, store) as (index, _):
+    with opened_index(run, device, store) as (index, _, _):
         hits = query.ask(index, words, k)
     for correction in hits.did_you_mean:
         say(

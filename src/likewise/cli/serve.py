@@ -52,9 +52,15 @@ def demo(
     from likewise.serving.thumbnails import thumbnails_in
 
     title = run.stem if run.is_file() else find_catalog_name(run)
-    with opened_index(run, device, store) as (found, own):
+    with opened_index(run, device, store) as (found, model, own):
         folder = own or CatalogOptions(cache=cache).find_cache() or default_cache()
-        page = create_page(found, title=title, examples=found.example_titles(), thumbnails=thumbnails_in(folder))
+        page = create_page(
+            found,
+            title=title,
+            examples=found.example_titles(),
+            thumbnails=thumbnails_in(folder),
+            audio=model.hears,
+        )
         if check:
             say(f"The page answers on {check_page(page, host, port)}")
         else:

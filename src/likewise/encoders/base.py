@@ -54,6 +54,7 @@ class Encoder(nn.Module):
     licence: str | None = None
     fitted: ClassVar[bool] = False  # to the values of one column
     reads_words: ClassVar[bool] = False  # the text encoder's features of `words` follow its own features
+    prepared_batch: ClassVar[int] = 256  # values of a kind of its own that are opened and prepared at once
     cpu_batch: ClassVar[int | None] = None  # inputs whose activations fit a processor's cache; None: it does not matter
 
     def __init__(

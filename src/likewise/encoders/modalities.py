@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from likewise.catalog.audio.decode import Sound
+from likewise.catalog.audio.recording import AudioError, Recording
 from likewise.catalog.catalog import Catalog
+from likewise.catalog.report import AUDIO_PREFIX
 from likewise.catalog.typed_values import FieldKind, read_typed_column
 from likewise.encoders.installed import list_installed, load_installed
+from likewise.encoders.sounds import LONGEST_SECONDS
 from likewise.errors import UserError
 
 GROUP = "likewise.modalities"
@@ -61,6 +65,17 @@ def _read_typed(kind: FieldKind, catalog: Catalog, column: str) -> Values:
     return [() if value is None or value == () else (value,) for value in typed.values]
 
 
+def _read_recordings(catalog: Catalog, column: str) -> Values:
+    return list(catalog.recordings(column))
+
+
+def _open_recording(catalog: Catalog, recording: Recording) -> Sound:
+    try:
+        return catalog.open_recording(recording, LONGEST_SECONDS)
+    except AudioError as error:
+        raise UnusableValueError(AUDIO_PREFIX + error.cause) from None
+
+
 READERS: dict[str, ModalityReader] = {
     "text": ModalityReader(partial(_read_typed, "text"), "lite-text"),
     "image": ModalityReader(lambda catalog, column: list(catalog.pictures), "lite-image"),
@@ -69,6 +84,7 @@ READERS: dict[str, ModalityReader] = {
     "tags": ModalityReader(partial(_read_typed, "tags"), "tags"),
     "date": ModalityReader(partial(_read_typed, "date"), "date"),
     "boolean": ModalityReader(partial(_read_typed, "boolean"), "boolean"),
+    "audio": ModalityReader(_read_recordings, "scratch-audio", _open_recording, lambda recording: recording.key),
 }
 
 

@@ -48,6 +48,8 @@ _FAMILIES = {
     "efficientnet-lite0": "likewise.encoders.efficientnet:EfficientNetLite0",
     "scratch-text": "likewise.encoders.scratch_text:ScratchText",
     "scratch-image": "likewise.encoders.scratch_image:ScratchImage",
+    "scratch-audio": "likewise.encoders.scratch_audio:ScratchAudio",
+    "hugging-face-audio": "likewise.encoders.hugging_face_audio:HuggingFaceAudio",
     "number": "likewise.encoders.number:NumberEncoder",
     "category": "likewise.encoders.category:CategoryEncoder",
     "tags": "likewise.encoders.tags:TagsEncoder",
@@ -55,6 +57,7 @@ _FAMILIES = {
     "boolean": "likewise.encoders.boolean:BooleanEncoder",
 }
 _FITTED = ("number", "category", "tags", "date", "boolean")  # names that are those of the family
+_HUGGING_FACE = ("text", "image", "audio")  # modalities of which any model can be named
 GROUP = "likewise.encoders"
 
 
@@ -109,7 +112,7 @@ def _load_encoder(name: str, modality: Modality, seed: int) -> Encoder:
         if known.modality != modality:
             raise UserError(f"the encoder {name} is for {known.modality}, not for {modality}: {_choices(modality)}")
         return known.load(seed)
-    if modality not in ("text", "image"):
+    if modality not in _HUGGING_FACE:
         raise UserError(f"unknown {modality} encoder {name!r}: {_choices(modality)}")
     if "/" not in name and not Path(name).is_dir():
         near = difflib.get_close_matches(name, [k for k in _KNOWN if _KNOWN[k].modality == modality], n=1)
@@ -222,7 +225,7 @@ def _family(family: str) -> type[Encoder]:
 
 def _choices(modality: Modality) -> str:
     names = ", ".join(known.name for known in _KNOWN.values() if known.modality == modality)
-    if modality not in ("text", "image"):
+    if modality not in _HUGGING_FACE:
         fitting = [name for name in (names, modality if modality in _FITTED else "", *list_installed(GROUP)) if name]
         return f"choose one of {', '.join(fitting)}" if fitting else "no installed package brings one"
     return f"choose one of {names}, a Hugging Face id (owner/model) or a folder"
@@ -234,6 +237,10 @@ def _hugging_face(name: str, modality: Modality) -> Encoder:
     from likewise.encoders.text import TextEncoder
     from likewise.encoders.vision import VisionEncoder
 
+    if modality == "audio":
+        from likewise.encoders.hugging_face_audio import HuggingFaceAudio
+
+        return HuggingFaceAudio.from_pretrained(name)
     folder = model_folder(name)
     config = read_config(folder, name)
     encoder: Encoder
@@ -302,3 +309,10 @@ def _scratch_image(seed: int) -> Encoder:
     from likewise.encoders.scratch_image import ScratchImage
 
     return ScratchImage.random(seed)
+
+
+@_known("scratch-audio", "audio")
+def _scratch_audio(seed: int) -> Encoder:
+    from likewise.encoders.scratch_audio import ScratchAudio
+
+    return ScratchAudio.random(seed)

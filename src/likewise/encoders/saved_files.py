@@ -23,6 +23,20 @@ _MOST_OF_PICTURES = dict.fromkeys(
     ("size", "crop_size", "pad_size", "height", "width", "shortest_edge", "longest_edge", "max_height", "max_width"),
     MOST_PIXELS,
 ) | {"patch_size": 64, "max_num_patches": 16_384}
+_MOST_OF_SOUNDS = {
+    "sampling_rate": 384_000,
+    "max_length": 10_000,
+    "max_length_s": 3_600,
+    "chunk_length_s": 3_600,
+    "nb_max_samples": 2**25,
+    "nb_max_frames": 100_000,
+    "fft_window_size": 2**16,
+    "n_fft": 2**16,
+    "hop_length": 2**16,
+    "feature_size": 4_096,
+    "num_mel_bins": 4_096,
+    "nb_frequency_bins": 2**16,
+}
 _UNBOUNDED = ("theta",)  # a wavelength, not a size
 
 
@@ -68,7 +82,7 @@ def check_numbers(name: str, content: Any) -> None:
     """See that a configuration asks for nothing huge.
 
     Args:
-        name: of the file; sizes in an image processor's are sides of pictures.
+        name: of the file; sizes in a processor's are sides of pictures, or lengths of recordings.
 
     Raises:
         ValueError: it does; the message names the key.
@@ -95,5 +109,7 @@ def _check(value: Any, key: str, *, pictures: bool) -> None:
 def _most(key: str, pictures: bool) -> int:
     if pictures and key in _MOST_OF_PICTURES:
         return _MOST_OF_PICTURES[key]
+    if pictures and key in _MOST_OF_SOUNDS:
+        return _MOST_OF_SOUNDS[key]
     counted = "num_" in key or key.startswith(("n_", "depth")) or key.endswith(("layer", "layers", "depths"))
     return _MOST_PARTS if counted else _MOST

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from likewise.catalog.audio.decode import Sound
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.images.picture import Picture
 from likewise.config import OWN_FIELDS, Device, ModelSettings, TrainConfig, find_preset
@@ -39,7 +40,6 @@ Vectors = NDArray[np.float32]
 _WINDOW = 2048  # rows whose towers are in memory at once
 _QUERY_BATCH = 1024
 _PHRASES = ("{}", "a {}")  # in which the names of classes are looked up: queries are either
-_VALUE_BATCH = 256
 
 
 class Model:
@@ -262,6 +262,33 @@ class Model:
                 parts.append(functional.normalize(vectors, dim=-1).cpu())
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
 
+    @property
+    def hears(self) -> bool:
+        """Whether a field is of the kind audio, so that recordings can be queries."""
+        return "audio" in self.network.kinds.values()
+
+    def encode_audio(self, sounds: Sequence[Sound], field: str | None = None) -> Vectors:
+        """Embeddings (n, dim) of recordings: each is an item that has only a recording.
+
+        Args:
+            sounds: their first 15 seconds are more than any encoder reads.
+            field: of the kind audio; None: the first one of the model.
+
+        Raises:
+            UserError: the model has no such field.
+        """
+        fields = [name for name, kind in self.network.kinds.items() if kind == "audio" and field in (None, name)]
+        if not fields:
+            named = "of recordings" if field is None else f'"{field}" of recordings'
+            raise UserError(f"the model has no field {named}: train it with --field COLUMN=audio")
+        featurizer = self.featurizer("audio")
+        parts = []
+        with torch.inference_mode():
+            for batch in batches(sounds, featurizer.encoder.prepared_batch):
+                features = featurizer.forward(featurizer.encoder.prepare(batch))
+                parts.append(functional.normalize(self.network.tower(fields[0], features), dim=-1).cpu())
+        return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
+
     def encode_items(self, catalog: Catalog, fields: Sequence[str] | None = None) -> Vectors:
         """Item embeddings (items, dim) float32, in the catalogue's order.
 
@@ -373,9 +400,8 @@ class Model:
             kept = [place for place in places if opened[place] is not None]
             return kept, encoder.prepare([opened[place] for place in kept]) if kept else None
 
-        for places, (kept, inputs) in zip(
-            batches(todo, _VALUE_BATCH), prefetch(prepare, batches(todo, _VALUE_BATCH)), strict=True
-        ):
+        size = encoder.prepared_batch
+        for places, (kept, inputs) in zip(batches(todo, size), prefetch(prepare, batches(todo, size)), strict=True):
             usable[np.setdiff1d(places, kept)] = False
             if inputs is None:
                 continue

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
 from PIL import Image
 
+from likewise.catalog.audio.decode import Sound
 from likewise.catalog.filters import Condition, parse_filter
 from likewise.errors import UserError
 from likewise.retrieval.boost import Boost, parse_boost
@@ -16,6 +17,7 @@ from likewise.retrieval.hybrid import Hybrid
 
 T = TypeVar("T")
 ImageSource = str | Path | Image.Image | BinaryIO
+AudioSource = str | Path | Sound | BinaryIO
 # One of something, or one with a weight, or a list of these.
 OneOrMany: TypeAlias = T | tuple[T, float] | list[T | tuple[T, float]]
 
@@ -37,9 +39,11 @@ class QueryParameters(TypedDict, total=False):
 
     Attributes:
         image: a picture to look for: a path, an open binary file, or an image; one with a weight; or a list of these.
+        audio: likewise recordings; the model needs a field of the kind audio, of which the first is searched.
         like: likewise ids of items, which are not among the hits themselves.
         minus: likewise words for what is not wanted; they weigh 0.5 unless they say otherwise.
-        image_weight: the pictures' share where there are words or items too, in [0, 1]; 0.5 by default.
+        image_weight: the share of pictures and recordings where there are words or items too, in [0, 1]; 0.5 by
+            default.
         where: a filter that hits must meet, such as 'price < 50 and brand is not null'.
         hybrid: also search by keyword (BM25 over all texts, ids and codes); a `Hybrid` says how both are combined.
         k: how many hits, 10 by default; fewer come back where fewer items qualify.
@@ -55,6 +59,7 @@ class QueryParameters(TypedDict, total=False):
     """
 
     image: OneOrMany[ImageSource] | None
+    audio: OneOrMany[AudioSource] | None
     like: OneOrMany[str] | None
     minus: OneOrMany[str] | None
     image_weight: float
@@ -77,6 +82,7 @@ class Query:
 
     texts: tuple[Term[str], ...] = ()
     images: tuple[Term[ImageSource], ...] = ()
+    sounds: tuple[Term[AudioSource], ...] = ()
     likes: tuple[Term[str], ...] = ()
     minus: tuple[Term[str], ...] = ()
     image_weight: float = 0.5
@@ -103,12 +109,12 @@ class Query:
             raise UserError(f"the diversity must be at least 0 and below 1, not {self.diversity}")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise UserError(f"min_score must be a number, not {self.min_score}")
-        terms: list[Term[Any]] = [*self.texts, *self.images, *self.likes, *self.minus]
+        terms: list[Term[Any]] = [*self.texts, *self.images, *self.sounds, *self.likes, *self.minus]
         for term in terms:
             if not (math.isfinite(term.weight) and term.weight > 0):
                 raise UserError(f"a weight must be a number above 0, not {term.weight}")
-        if not (self.texts or self.images or self.likes):
-            raise UserError("nothing to search for: give words, a picture or both, or an item (like)")
+        if not (self.texts or self.images or self.sounds or self.likes):
+            raise UserError("nothing to search for: give words, a picture or both, a recording, or an item (like)")
         if self.hybrid is not None and not self.texts:
             raise UserError("a hybrid search needs words")
 
@@ -128,6 +134,7 @@ def build_query(text: OneOrMany[str] | None = None, **parameters: Unpack[QueryPa
     return Query(
         texts=_words(text, 1.0),
         images=tuple(_terms(rest.pop("image", None), 1.0)),
+        sounds=tuple(_terms(rest.pop("audio", None), 1.0)),
         likes=tuple(_terms(rest.pop("like", None), 1.0)),
         minus=_words(rest.pop("minus", None), _MINUS),
         where=parse_filter(where) if isinstance(where, str) else where,

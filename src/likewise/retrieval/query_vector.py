@@ -7,11 +7,15 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from likewise.catalog.audio.decode import Sound, decode_bytes, open_recording
+from likewise.catalog.audio.recording import AudioError
 from likewise.catalog.images.decode import decode_stream, open_picture
 from likewise.catalog.images.picture import PictureError
-from likewise.catalog.report import describe_picture_cause
+from likewise.catalog.report import describe_audio_cause, describe_picture_cause
+from likewise.config import AudioSettings
+from likewise.encoders.sounds import LONGEST_SECONDS
 from likewise.retrieval.items import UnknownItemError
-from likewise.retrieval.query import ImageSource, Query
+from likewise.retrieval.query import AudioSource, ImageSource, Query
 from likewise.stores.base import Store
 from likewise.stores.inputs import normalise_vectors
 
@@ -34,17 +38,22 @@ class QueryModel(Protocol):
     def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, dim) float32, unit norm."""
 
+    def encode_audio(self, sounds: Sequence[Sound]) -> np.ndarray:
+        """(n, dim) float32, unit norm."""
+
 
 def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
     """(1, dim) float32 of unit norm, or zero where the parts of the query cancel each other out.
 
-    Words and liked items are averaged by their weights, and so are pictures; the two are mixed by `image_weight`, and
-    what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
+    Words and liked items are averaged by their weights, and so are pictures and recordings; the two are mixed by
+    `image_weight`, and what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
 
     Raises:
         UnknownItemError: a liked item is not in the index.
-        PictureError: a picture cannot be read.
+        PictureError, AudioError: a picture or a recording cannot be read.
+        UserError: a recording, and the model has no field for it.
     """
+    sounds = [_read_sound(term.value) for term in query.sounds]
     pictures = [_read_image(term.value) for term in query.images]
     liked = fetch_liked_vectors(query, store)
     encoded = np.empty((0, model.dim), np.float32)
@@ -52,8 +61,11 @@ def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
         encoded = model.encode_queries([term.value for term in (*query.texts, *query.minus)])
     words, unwanted = encoded[: len(query.texts)], encoded[len(query.texts) :]
     mixed = _average(np.concatenate([words, liked]), [term.weight for term in (*query.texts, *query.likes)])
-    if pictures:
-        seen = _average(model.encode_images(pictures), [term.weight for term in query.images])
+    if pictures or sounds:
+        perceived = [model.encode_images(pictures)] if pictures else []
+        perceived += [model.encode_audio(sounds)] if sounds else []
+        weights = [term.weight for term in query.images] + [term.weight for term in query.sounds]
+        seen = _average(np.concatenate(perceived), weights)
         share = query.image_weight if query.texts or query.likes else 1.0
         mixed = (1.0 - share) * mixed + share * seen
     wanted = normalise_vectors(mixed[None], model.dim)
@@ -99,6 +111,23 @@ def _read_image(image: ImageSource) -> Image.Image:
                 error.cause, f"the picture {_shortened(str(image))} {describe_picture_cause(error.cause)}"
             ) from None
     return decode_stream(image, minimum_side=QUERY_SIDE)
+
+
+def _read_sound(sound: AudioSource) -> Sound:
+    if isinstance(sound, Sound):
+        return sound
+    if isinstance(sound, str | Path):
+        try:
+            return open_recording(sound, LONGEST_SECONDS)
+        except AudioError as error:
+            raise AudioError(
+                error.cause, f"the recording {_shortened(str(sound))} {describe_audio_cause(error.cause)}"
+            ) from None
+    most = AudioSettings().max_bytes
+    data = sound.read(most + 1)
+    if len(data) > most:
+        raise AudioError("too-large")
+    return decode_bytes(data, LONGEST_SECONDS)
 
 
 def _shortened(path: str) -> str:

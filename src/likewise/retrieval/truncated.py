@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
+from likewise.catalog.audio.decode import Sound
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
 from likewise.retrieval.explanation import FusionModel
@@ -67,6 +68,10 @@ class TruncatedModel:
     def knows_word(self, word: str) -> bool:
         """Whether a word is one piece for the model's tokenizer; False for a model that does not say."""
         return isinstance(self._model, WordModel) and self._model.knows_word(word)
+
+    def encode_audio(self, sounds: Sequence[Sound]) -> np.ndarray:
+        """(n, dim) float32, unit norm."""
+        return self.truncate(self._model.encode_audio(sounds))
 
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""

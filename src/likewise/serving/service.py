@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from PIL import Image
 
+from likewise.catalog.audio.decode import Sound
 from likewise.catalog.images.picture import Picture
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Correction, Hits, Item
@@ -27,7 +28,12 @@ from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import EncodeLane, Overloaded
 from likewise.serving.metrics import Metrics
 from likewise.serving.query_cache import QueryCache
-from likewise.serving.query_pictures import PictureSource, decode_query_picture, fetch_picture
+from likewise.serving.query_pictures import (
+    PictureSource,
+    decode_query_picture,
+    decode_query_recording,
+    fetch_picture,
+)
 from likewise.serving.suggestions import Suggestions
 
 T = TypeVar("T")
@@ -60,12 +66,14 @@ class Limits:
         seconds: until it is given up.
         image_bytes: of one picture.
         image_pixels: width times height of one picture.
+        audio_bytes: of one recording.
         allow_urls: pictures may be named by http(s) URLs.
     """
 
     seconds: float = 10.0
     image_bytes: int = 20_000_000
     image_pixels: int = 64_000_000
+    audio_bytes: int = 20_000_000
     allow_urls: bool = False
 
 
@@ -113,6 +121,14 @@ class SearchService:
             most_waiting=_MOST_PICTURES,
             on_batch=None if metrics is None else partial(metrics.observe_batch, "pictures"),
         )
+        self._sounds: EncodeLane[Sound] = EncodeLane(
+            lambda sounds: index.model.encode_audio(sounds),
+            name="recordings",
+            largest_batch=_PICTURES_PER_BATCH,
+            most_waiting=_MOST_PICTURES,
+            size=lambda sound: len(sound.samples),
+            on_batch=None if metrics is None else partial(metrics.observe_batch, "recordings"),
+        )
         self._downloaders = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="download")
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="write")
@@ -125,6 +141,7 @@ class SearchService:
         """Stop encoding and searching."""
         self._texts.close()
         self._pictures.close()
+        self._sounds.close()
         self._writers.shutdown()
         self._downloaders.shutdown(wait=False, cancel_futures=True)  # a slow host would hold the end up
         self._decoders.shutdown(cancel_futures=True)
@@ -132,20 +149,20 @@ class SearchService:
 
     @property
     def lanes(self) -> dict[str, EncodeLane[Any]]:
-        """The lanes in which texts and pictures are encoded, by name."""
-        return {"texts": self._texts, "pictures": self._pictures}
+        """The lanes in which texts, pictures and recordings are encoded, by name."""
+        return {"texts": self._texts, "pictures": self._pictures, "recordings": self._sounds}
 
     async def search(self, query: Query) -> Hits:
         """Answer a query.
 
         Args:
-            query: its pictures are `PictureSource`s.
+            query: its pictures are `PictureSource`s, and its recordings bytes.
 
         Returns:
             Hits; `took` has the seconds of "encode", "search", "fetch" and "total".
 
         Raises:
-            UserError, PictureError: see `Index.search`.
+            UserError, PictureError, AudioError: see `Index.search`.
             Overloaded: too much is waiting.
             DeadlinePassed: there was no time left to encode it.
         """
@@ -163,10 +180,13 @@ class SearchService:
         else:  # without tasks, which cost as much as a short search
             vectors = await self.encode_queries(texts, deadline)
             images = await self.encode_pictures(sources, deadline)
-        encoded = EncodedQuery(self._dim, self._fingerprint, dict(zip(texts, vectors, strict=True)), images)
+        sounds = await self.encode_recordings([cast(bytes, term.value) for term in query.sounds], deadline)
+        encoded = EncodedQuery(self._dim, self._fingerprint, dict(zip(texts, vectors, strict=True)), images, sounds)
         encoded_at = perf_counter()
         if query.images:
             query = replace(query, images=tuple(replace(term, value=_NO_PICTURE) for term in query.images))
+        if query.sounds:
+            query = replace(query, sounds=tuple(replace(term, value=_NO_SOUND) for term in query.sounds))
         hits = await self.run(self.index.answer, query, encoded)
         hits.did_you_mean = corrections
         hits.took |= {"encode": encoded_at - began, "total": perf_counter() - began}
@@ -203,6 +223,21 @@ class SearchService:
         pictures = await asyncio.gather(*map(self._open_picture, sources))
         with self._counting_refusals():
             return await self._pictures.encode(pictures, deadline)
+
+    async def encode_recordings(self, recordings: Sequence[bytes], deadline: float | None = None) -> np.ndarray:
+        """(recordings, dim) float32.
+
+        Raises:
+            AudioError: one cannot be used.
+            UserError: the model has no field for recordings.
+        """
+        if not recordings:
+            return np.empty((0, self._dim), np.float32)
+        loop = asyncio.get_running_loop()
+        decoding = [loop.run_in_executor(self._decoders, decode_query_recording, data) for data in recordings]
+        sounds = await asyncio.gather(*decoding)
+        with self._counting_refusals():
+            return await self._sounds.encode(sounds, deadline)
 
     async def encode_titles(self, texts: Sequence[str]) -> np.ndarray:
         """(n, model dim) float32: items that have only a text."""
@@ -274,9 +309,8 @@ class SearchService:
     def _measure(self, query: Query, hits: Hits) -> None:
         if self.metrics is None:
             return
-        kind = (
-            "mixed" if query.images and query.texts else "image" if query.images else "text" if query.texts else "like"
-        )
+        shown = "audio" if query.sounds else "image" if query.images else ""
+        kind = "mixed" if shown and query.texts else shown or ("text" if query.texts else "like")
         for stage, seconds in hits.took.items():
             self.metrics.observe(kind, stage, seconds)
         if not hits:
@@ -296,4 +330,5 @@ class SearchService:
             raise
 
 
+_NO_SOUND = Sound(np.zeros(1, np.float32), 1)  # likewise for a recording
 _NO_PICTURE = Image.new("RGB", (1, 1))  # stands for a picture whose vector is known

@@ -1,4 +1,4 @@
-"""Many pictures from the web at once, each within its limits, each ending in a picture or in one named cause."""
+"""Many files from the web at once, each within its limits, each ending in a stored file or in one named cause."""
 
 import asyncio
 import queue
@@ -22,10 +22,10 @@ from tenacity import (
 
 from likewise.catalog.images.buckets import is_bucket_url, read_object
 from likewise.catalog.images.hosts import GIVEN_UP, STATUSES_THAT_PASS, Host, Hosts
-from likewise.catalog.images.network import Gate, Resolver, build_client
-from likewise.catalog.images.picture import PictureError
+from likewise.catalog.images.network import PICTURES, Gate, Resolver, build_client
+from likewise.catalog.images.picture import PictureError, SourceError
 from likewise.catalog.images.sources import normalize_url
-from likewise.config import ImageSettings
+from likewise.config import SourceSettings
 from likewise.errors import UserError
 
 _MOST_REDIRECTS = 5
@@ -34,7 +34,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEPERS = 4
 _LONGEST_SLEEP = 0.5  # seconds until a pause looks whether its host was given up meanwhile
 
-Keep = Callable[[bytes], tuple[str, int]]  # checks and stores a picture: its SHA-256 and its number of pixels
+Keep = Callable[[bytes], tuple[str, int]]  # checks and stores a file: its SHA-256 and its number of pixels (or samples)
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ class _PassingError(PictureError):
 
 def download(
     urls: Iterable[str],
-    settings: ImageSettings,
+    settings: SourceSettings,
     keep: Keep,
     *,
     hosts: Hosts | None = None,
+    accept: str = PICTURES,
     per_host: int = 8,
     first_pause: float = 0.5,
     resolve: Resolver | None = None,
@@ -85,8 +86,9 @@ def download(
     Args:
         urls: different addresses of http(s) or of buckets.
         settings: concurrency, time, retries, bytes, and whether private hosts are allowed.
-        keep: called in a thread with the bytes; a `PictureError` from it makes the download a failure.
+        keep: called in a thread with the bytes; a `SourceError` from it makes the download a failure.
         hosts: what earlier downloads of the same run have learnt of their hosts; None: nothing.
+        accept: the media types that are asked for.
         per_host: connections that one host is asked to bear at once.
         first_pause: seconds before the first retry; it doubles, and is jittered.
         resolve, inner: how hosts are looked up and dialled; replaced in tests.
@@ -99,7 +101,7 @@ def download(
 
     async def all_of_them() -> None:
         gate = Gate(settings.allow_private_hosts, resolve)
-        async with build_client(gate, settings.concurrency, inner) as client:
+        async with build_client(gate, settings.concurrency, inner, accept) as client:
             await run.download_all(client, gate, urls, per_host)
 
     with start_blocking_portal() as portal:
@@ -120,7 +122,7 @@ class _Run:
 
     def __init__(
         self,
-        settings: ImageSettings,
+        settings: SourceSettings,
         hosts: Hosts,
         keep: Keep,
         report: Callable[[Download], None],
@@ -153,7 +155,7 @@ class _Run:
                 continue
             try:
                 result = await self._with_retries(client, gate, host, url)
-            except PictureError as error:
+            except SourceError as error:
                 result = Download(url, cause=error.cause)
             self._hosts.count_outcome(host, result.cause)
             self._report(result)

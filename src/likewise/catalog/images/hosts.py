@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from likewise.config import ImageSettings
+from likewise.config import SourceSettings
 
 GIVEN_UP = "host-given-up"
 STATUSES_THAT_PASS = (408, 425, 429, 500, 502, 503, 504)
@@ -62,11 +62,15 @@ class Hosts:
     Args:
         settings: the limits.
         tell: receives a sentence when a host is given up, at once.
+        noun: what is downloaded, in the singular.
     """
 
-    def __init__(self, settings: ImageSettings, tell: Callable[[str], None] = lambda sentence: None) -> None:
+    def __init__(
+        self, settings: SourceSettings, tell: Callable[[str], None] = lambda sentence: None, noun: str = "picture"
+    ) -> None:
         self._settings = settings
         self._tell = tell
+        self._noun = noun
         self._hosts: dict[str, Host] = {}
         self._connections = 1
         self._lost = 0.0
@@ -135,7 +139,7 @@ class Hosts:
 
     def _give_up(self, host: Host, reason: str) -> None:
         if not host.given_up and host.waiting:
-            left = f"{len(host.waiting):,} other pictures" if len(host.waiting) > 1 else "another picture"
+            left = f"{len(host.waiting):,} other {self._noun}s" if len(host.waiting) > 1 else f"another {self._noun}"
             self._tell(f"Gave up on {host.name}, since {reason}: {left} will not be asked for in this run")
         host.given_up = True
 

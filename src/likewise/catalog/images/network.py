@@ -12,6 +12,8 @@ import httpx
 
 from likewise.catalog.images.picture import PictureError
 
+PICTURES = "image/*, */*;q=0.5"  # the media types that are asked for
+
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str, int], Awaitable[list[str]]]  # host and port to literal addresses
 
@@ -119,7 +121,7 @@ class Gate:
             raise PictureError("host-not-found")
         for address in found:
             if is_never_allowed(address) or (is_private(address) and not self._allow_private):
-                raise PictureError("address-refused", f"{host} leads to {address}, where pictures may not come from")
+                raise PictureError("address-refused", f"{host} leads to {address}, where files may not come from")
         # IPv4 first: a network with half-working IPv6 would make every host wait for a time-out.
         return sorted(found, key=lambda address: address.version)
 
@@ -220,19 +222,22 @@ class PinnedTransport(httpx.AsyncBaseTransport):
         await self._pool.aclose()
 
 
-def build_client(gate: Gate, connections: int, inner: httpcore.AsyncNetworkBackend | None = None) -> httpx.AsyncClient:
+def build_client(
+    gate: Gate, connections: int, inner: httpcore.AsyncNetworkBackend | None = None, accept: str = PICTURES
+) -> httpx.AsyncClient:
     """An HTTP client without proxies, cookies, redirects, compression or anything from the environment.
 
     Args:
         gate: decides about every address.
         connections: how many may be open at once.
         inner: dials the checked addresses; replaced in tests.
+        accept: the media types that are asked for.
     """
     return httpx.AsyncClient(
         transport=PinnedTransport(PinnedBackend(gate, inner), connections),
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-        headers={"accept": "image/*, */*;q=0.5", "accept-encoding": "identity", "user-agent": "likewise"},
+        headers={"accept": accept, "accept-encoding": "identity", "user-agent": "likewise"},
         timeout=httpx.Timeout(None, connect=_SECONDS_TO_CONNECT),  # the whole download is timed by its caller
     )

@@ -31,16 +31,27 @@ class Picture:
         check_key(self.key)
 
 
-class PictureError(UserError):
+class SourceError(UserError):
+    """A file that a catalogue names cannot be used.
+
+    Attributes:
+        cause: the slug under which reports count it.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class PictureError(SourceError):
     """A picture cannot be used.
 
     Attributes:
-        cause: the slug under which reports count it, one of `PICTURE_CAUSES` or "http-" and a status.
+        cause: one of `PICTURE_CAUSES` or "http-" and a status.
     """
 
     def __init__(self, cause: str, message: str = "") -> None:
-        super().__init__(message or f"the picture {describe_picture_cause(cause)}")
-        self.cause = cause
+        super().__init__(cause, message or f"the picture {describe_picture_cause(cause)}")
 
 
 def is_key(value: object) -> bool:

@@ -1,5 +1,6 @@
 """Answers as JSON, and what OpenAPI says of bodies that are read by hand."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -35,20 +36,26 @@ def describe_index(index: Index) -> dict[str, Any]:
     return {"version": metadata.build, "model": metadata.model[:16], "items": len(index)}
 
 
-def json_body(model: type[BaseModel], *, json_part: str | None = None) -> dict[str, Any]:
+def json_body(
+    model: type[BaseModel], *, json_part: str | None = None, files: Sequence[str] = ("image",)
+) -> dict[str, Any]:
     """What OpenAPI says of a request body that `requests` reads as a model; see `describe_body`."""
-    return describe_body({"$ref": f"#/components/schemas/{model.__name__}"}, json_part=json_part)
+    return describe_body({"$ref": f"#/components/schemas/{model.__name__}"}, json_part=json_part, files=files)
 
 
-def describe_body(schema: dict[str, Any], *, json_part: str | None = None) -> dict[str, Any]:
+def describe_body(
+    schema: dict[str, Any], *, json_part: str | None = None, files: Sequence[str] = ("image",)
+) -> dict[str, Any]:
     """What OpenAPI says of a request body that `requests` reads.
 
     Args:
-        json_part: the name of the JSON in a form with pictures; None: forms are not understood.
+        json_part: the name of the JSON in a form with files; None: forms are not understood.
+        files: the names of its files.
     """
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     if json_part is not None:
-        properties = {json_part: schema, "image": {"type": "array", "items": {"type": "string", "format": "binary"}}}
+        several = {"type": "array", "items": {"type": "string", "format": "binary"}}
+        properties = {json_part: schema, **dict.fromkeys(files, several)}
         content["multipart/form-data"] = {
             "schema": {"type": "object", "properties": properties},
             "encoding": {json_part: {"contentType": "application/json"}},

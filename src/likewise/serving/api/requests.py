@@ -2,24 +2,26 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
+from likewise.errors import UserError
 from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.query import Query, build_query
 from likewise.serving.api.problems import ProblemError, describe_first_error
 from likewise.serving.api.schemas import (
     HybridSettings,
     SearchRequest,
+    WeightedAudio,
     WeightedId,
     WeightedImage,
     WeightedText,
 )
-from likewise.serving.query_pictures import PictureSource, parse_picture
+from likewise.serving.query_pictures import PictureSource, parse_picture, parse_recording
 from likewise.serving.service import Limits
 
 T = TypeVar("T")
@@ -32,15 +34,28 @@ SEARCH_PART = "query"  # of a form, as JSON
 
 @dataclass(frozen=True)
 class Form:
-    """A form with a JSON part and pictures.
+    """A form with a JSON part, pictures and recordings.
 
     Attributes:
         content: of the JSON part; None: it has none.
         pictures: the bytes of the files.
+        recordings: the bytes of the files.
     """
 
     content: bytes | str | None
     pictures: list[bytes]
+    recordings: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The files of a search."""
+
+    pictures: tuple[PictureSource, ...] = ()
+    recordings: tuple[bytes, ...] = ()
+
+
+NO_UPLOADS = Uploads()
 
 
 async def read_json(request: Request, model: type[M]) -> M:
@@ -76,37 +91,41 @@ def parse_json(body: bytes | str, validate: Callable[[bytes | str], T]) -> T:
         raise ProblemError(400 if is_broken else 422, describe_first_error(error)) from None
 
 
-async def read_form(request: Request, json_part: str) -> Form:
+async def read_form(request: Request, json_part: str, *, audio: bool = False) -> Form:
     """A form whose parts are JSON of this name and files named "image".
+
+    Args:
+        audio: files named "audio", too.
 
     Raises:
         ProblemError: it has other parts.
     """
     form = await request.form(max_files=_MOST_UPLOADS, max_fields=_MOST_UPLOADS, max_part_size=1_000_000)
     content: bytes | str | None = None
-    pictures: list[bytes] = []
+    files: dict[str, list[bytes]] = {"image": [], "audio": []} if audio else {"image": []}
     for name, part in form.multi_items():
-        if isinstance(part, UploadFile) and name == "image":
-            pictures.append(await part.read())
+        if isinstance(part, UploadFile) and name in files:
+            files[name].append(await part.read())
         elif name == json_part:
             content = await part.read() if isinstance(part, UploadFile) else part
         else:
-            known = f'"{json_part}" (JSON) and "image" (files)'
+            named = " and ".join(f'"{file}"' for file in files)
+            known = f'"{json_part}" (JSON) and {named} (files)'
             raise ProblemError(422, f"a form has the parts {known}, not {name[:100]!r}")
-    return Form(content, pictures)
+    return Form(content, files["image"], files.get("audio", []))
 
 
-async def read_search(request: Request) -> tuple[SearchRequest, list[PictureSource]]:
-    """A search as JSON, or as a form with a JSON part "query" and pictures as files.
+async def read_search(request: Request) -> tuple[SearchRequest, Uploads]:
+    """A search as JSON, or as a form with a JSON part "query" and pictures and recordings as files.
 
     Returns:
-        The search, and the uploaded pictures.
+        The search, and the uploaded files.
     """
     if find_media_type(request) != FORM:
-        return await read_json(request, SearchRequest), []
-    form = await read_form(request, SEARCH_PART)
+        return await read_json(request, SearchRequest), Uploads()
+    form = await read_form(request, SEARCH_PART, audio=True)
     asked = SearchRequest() if form.content is None else parse_json(form.content, SearchRequest.model_validate_json)
-    return asked, [PictureSource(data=data) for data in form.pictures]
+    return asked, Uploads(tuple(PictureSource(data=data) for data in form.pictures), tuple(form.recordings))
 
 
 def note_texts(request: Request, *searches: SearchRequest) -> None:
@@ -115,7 +134,7 @@ def note_texts(request: Request, *searches: SearchRequest) -> None:
     request.scope.setdefault("state", {})["texts"] = [term[0] if isinstance(term, tuple) else term for term in terms]
 
 
-def build_search(asked: SearchRequest, limits: Limits, uploads: list[PictureSource] | None = None) -> Query:
+def build_search(asked: SearchRequest, limits: Limits, uploads: Uploads = NO_UPLOADS) -> Query:
     """The query of a request.
 
     Raises:
@@ -125,15 +144,18 @@ def build_search(asked: SearchRequest, limits: Limits, uploads: list[PictureSour
     def picture(text: str) -> PictureSource:
         return parse_picture(text, allow_urls=limits.allow_urls, most_bytes=limits.image_bytes)
 
-    images: list[Any] = [*(uploads or []), *_terms(asked.image)]
-    images = [
-        (picture(one[0]), one[1]) if isinstance(one, tuple) else picture(one) if isinstance(one, str) else one
-        for one in images
-    ]
+    def recording(text: str) -> bytes:
+        return parse_recording(text, limits.audio_bytes)
+
+    pictures: list[Any] = [*uploads.pictures, *(_parse(one, picture) for one in _terms(asked.image))]
+    recordings: list[Any] = [*uploads.recordings, *(_parse(one, recording) for one in _terms(asked.audio))]
+    if any(len(data) > limits.audio_bytes for data in uploads.recordings):
+        raise UserError(f"a recording has at most {limits.audio_bytes:,} bytes")
     hybrid: bool | Hybrid = asked.hybrid if isinstance(asked.hybrid, bool) else _build_hybrid(asked.hybrid)
     return build_query(
         _terms(asked.text),
-        image=images,
+        image=pictures,
+        audio=recordings,
         like=_terms(asked.like),
         minus=_terms(asked.minus),
         image_weight=asked.image_weight,
@@ -160,11 +182,17 @@ def _terms(given: Any) -> list[Any]:
     return [_weighted(one) for one in several]
 
 
+def _parse(one: Any, parse: Callable[[str], T]) -> T | tuple[T, float]:
+    return (parse(one[0]), one[1]) if isinstance(one, tuple) else parse(one)
+
+
 def _weighted(one: Any) -> Any:
     match one:
         case WeightedText(text=value, weight=weight):
             return value, weight
         case WeightedImage(image=value, weight=weight):
+            return value, weight
+        case WeightedAudio(audio=value, weight=weight):
             return value, weight
         case WeightedId(id=value, weight=weight):
             return value, weight

@@ -18,6 +18,7 @@ LONGEST_FILTER = 10_000
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 PictureText = Annotated[str, Field(description="base64, a data: URL, or an http(s) URL where those are allowed")]
+AudioText = Annotated[str, Field(description="base64, or a data: URL")]
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=1_000)]
 Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
@@ -62,6 +63,13 @@ class WeightedImage(_Strict):
     weight: Weight = 1.0
 
 
+class WeightedAudio(_Strict):
+    """A recording with a weight."""
+
+    audio: AudioText
+    weight: Weight = 1.0
+
+
 class WeightedId(_Strict):
     """An item with a weight."""
 
@@ -79,6 +87,7 @@ class HybridSettings(_Strict):
 
 Words = Text | WeightedText
 Pictures = PictureText | WeightedImage
+Recordings = AudioText | WeightedAudio
 Ids = Id | WeightedId
 
 
@@ -102,6 +111,9 @@ class SearchRequest(_Strict):
     image: Pictures | Annotated[list[Pictures], Field(max_length=MOST_TERMS)] | None = Field(
         default=None, description="pictures to look for"
     )
+    audio: Recordings | Annotated[list[Recordings], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="recordings to look for, where the model has a field of them"
+    )
     like: Ids | Annotated[list[Ids], Field(max_length=MOST_TERMS)] | None = Field(
         default=None, description="ids of items to find similar ones to"
     )
@@ -109,7 +121,11 @@ class SearchRequest(_Strict):
         default=None, description="words for what is not wanted"
     )
     image_weight: float = Field(
-        default=0.5, ge=0, le=1, allow_inf_nan=False, description="share of the pictures beside words or items"
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="share of pictures and recordings beside words or items",
     )
     where: str | None = Field(default=None, max_length=LONGEST_FILTER, description="filter, such as 'price < 50'")
     parse_query: bool = Field(

@@ -13,7 +13,9 @@ from likewise.retrieval.items import Hit, Hits
 from likewise.serving.api.answers import JsonAnswer, describe_index, describe_item, json_body
 from likewise.serving.api.problems import find_problem
 from likewise.serving.api.requests import (
+    NO_UPLOADS,
     SEARCH_PART,
+    Uploads,
     build_search,
     note_texts,
     read_json,
@@ -34,7 +36,6 @@ from likewise.serving.api.schemas import (
     SuggestAnswer,
 )
 from likewise.serving.problems import describe_problem
-from likewise.serving.query_pictures import PictureSource
 from likewise.serving.service import SearchService
 
 MOST_SUGGESTIONS = 50
@@ -44,7 +45,7 @@ def search_routes(service: SearchService) -> APIRouter:
     """The routes that answer queries."""
     router = APIRouter(tags=["search"])
 
-    async def answer(asked: SearchRequest, uploads: list[PictureSource] | None = None) -> dict[str, Any]:
+    async def answer(asked: SearchRequest, uploads: Uploads = NO_UPLOADS) -> dict[str, Any]:
         suggestion = await service.suggest_filter(asked.text) if isinstance(asked.text, str) else None
         if suggestion is not None and asked.parse_query:
             changes = {"text": suggestion.text, "where": suggestion.join(asked.where)}
@@ -60,7 +61,7 @@ def search_routes(service: SearchService) -> APIRouter:
         "/search",
         summary="Search by words, pictures, items, or several of these",
         response_model=SearchAnswer,
-        openapi_extra=json_body(SearchRequest, json_part=SEARCH_PART),
+        openapi_extra=json_body(SearchRequest, json_part=SEARCH_PART, files=("image", "audio")),
     )
     async def search(request: Request) -> Response:
         asked, uploads = await read_search(request)

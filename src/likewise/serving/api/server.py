@@ -108,7 +108,7 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
         from likewise.serving.gradio_page.page import create_page, find_catalog_name  # Gradio takes seconds to import
 
         title, examples = find_catalog_name(settings.run), index.example_titles()
-        page = create_page(index, title=title, examples=examples, thumbnails=thumbnails)
+        page = create_page(index, title=title, examples=examples, thumbnails=thumbnails, audio=model.hears)
     service = SearchService(
         index,
         model,

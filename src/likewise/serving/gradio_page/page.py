@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path, PurePath
 from time import perf_counter
@@ -11,8 +12,9 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from likewise.catalog.images.picture import PictureError
-from likewise.catalog.report import describe_picture_cause
+from likewise.catalog.audio.recording import AudioError
+from likewise.catalog.images.picture import PictureError, SourceError
+from likewise.catalog.report import describe_audio_cause, describe_picture_cause
 from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.model.run_folder import CONFIG
@@ -42,6 +44,7 @@ class Searchable(Protocol):
         text: str | None = None,
         *,
         image: Path | None = None,
+        audio: Path | None = None,
         image_weight: float = 0.5,
         where: str | None = None,
         hybrid: bool | Hybrid = False,
@@ -93,6 +96,7 @@ def create_page(
     title: str = "likewise",
     examples: Sequence[str] = (),
     thumbnails: Callable[[Item], Path | None] = lambda item: None,
+    audio: bool = False,
 ) -> Page:
     """Create the search page for an index.
 
@@ -101,9 +105,10 @@ def create_page(
         title: the heading, and the title of the browser's tab; see `find_catalog_name`.
         examples: queries to click on.
         thumbnails: item → small picture. Only what this returns is ever served.
+        audio: let visitors record or upload a sound to search with.
     """
     with gr.Blocks(title=title, analytics_enabled=False) as blocks:
-        gr.HTML(_header(title, len(index)), apply_default_css=False)
+        gr.HTML(_header(title, len(index), audio), apply_default_css=False)
         with gr.Row(elem_id="query", equal_height=False):
             with gr.Column(scale=3, min_width=280, elem_id="words"):
                 with gr.Row(elem_id="ask", equal_height=True):
@@ -130,7 +135,7 @@ def create_page(
                         1,
                         value=0.5,
                         step=0.05,
-                        label="Weight of the picture",
+                        label="Weight of picture and recording" if audio else "Weight of the picture",
                         visible=False,
                         min_width=160,
                         buttons=[],
@@ -162,6 +167,7 @@ def create_page(
                     buttons=[],
                     placeholder="Drop or choose a picture",
                 )
+                sounds = [_build_recorder()] if audio else []
         results = gr.HTML(
             notice_html(_INVITATION),
             html_template=_TEMPLATE,
@@ -180,16 +186,20 @@ def create_page(
             "trigger_mode": "always_last",
             "preprocess": False,  # or else Gradio decodes the picture, without likewise's limits and sentences
         }
-        query = [text, picture, weight, k, where, hybrid]
+        query = [text, picture, weight, k, where, hybrid, *sounds]
         asked = [text.submit, where.submit, button.click, picture.upload]
-        gr.on(asked, answers.search, query, [results, picture], **quick)
+        asked += [event for sound in sounds for event in (sound.upload, sound.stop_recording)]
+        gr.on(asked, answers.search, query, [results, picture, *sounds], **quick)
         for chip in chips:
-            chip.click(answers.example, [chip, k, where, hybrid], [text, picture, results], **quick)
-        results.retry(answers.search_exactly, query, [results, picture], **quick)
+            shown = [text, picture, results, *sounds]
+            chip.click(partial(answers.example, sounds=len(sounds)), [chip, k, where, hybrid], shown, **quick)
+        results.retry(answers.search_exactly, query, [results, picture, *sounds], **quick)
         results.like(answers.similar, [k, where], results, **quick)
-        results.apply(answers.apply, query, [text, where, picture, results], **quick)
+        results.apply(answers.apply, query, [text, where, picture, *sounds, results], **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
-        gr.on(changes, None, [text, picture], weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
+        changes += [event for sound in sounds for event in (sound.change, sound.clear)]
+        given = [text, picture, *sounds]
+        gr.on(changes, None, given, weight, js=_SHOW_WEIGHT, show_progress="hidden", api_visibility="private")
 
     blocks.queue(max_size=_MOST_WAITING)
 
@@ -202,8 +212,22 @@ def create_page(
     return Page(blocks, find_picture, show_details)
 
 
-# The weight matters only where words and a picture meet; decided in the browser, so that typing asks no server.
-_SHOW_WEIGHT = "(words, picture) => ({ __type__: 'update', visible: Boolean(picture && words && words.trim()) })"
+# The weight matters only where words meet a picture or a sound; decided in the browser, so that typing asks no server.
+_SHOW_WEIGHT = """(words, picture, sound) =>
+    ({ __type__: 'update', visible: Boolean((picture || sound) && words && words.trim()) })"""
+
+
+def _build_recorder() -> gr.Audio:
+    """A recorder that also takes files; the browser sends what it has recorded as WAV."""
+    return gr.Audio(
+        label="Recording",
+        sources=["upload", "microphone"],
+        type="filepath",
+        format="wav",
+        editable=False,
+        buttons=[],
+        elem_id="sound",
+    )
 
 
 class Answers:
@@ -220,10 +244,10 @@ class Answers:
         k: Any,
         where: Any = None,
         hybrid: Any = False,
-        *,
+        *sounds: Any,
         correct: bool = True,
-    ) -> tuple[str, Any]:
-        """Results for the words and the uploaded picture; one that cannot be used is taken off the page.
+    ) -> tuple[Any, ...]:
+        """Results for the words, the uploaded picture and the recording; what cannot be used is taken off the page.
 
         Args:
             text: words; blank for none.
@@ -232,59 +256,70 @@ class Answers:
             k: the number of results; beyond what the page offers, the nearest number that it does.
             where: a filter; blank for none.
             hybrid: look for the very words, too, if there are any.
+            sounds: what Gradio knows of a recording, on a page with a recorder.
             correct: search by words of the catalogue in place of misspelt ones.
         """
+        unchanged = (gr.skip(), *(gr.skip() for _ in sounds))
         try:
             words = _read_text(text, "query").strip()
-            file = _read_picture(picture)
+            file = _read_upload(picture, "picture")
+            sound = _read_upload(sounds[0], "recording") if sounds else None
             condition = _read_text(where, "filter")
             share = _read_number(weight, "weight of the picture", 0, 1)
             number = int(_read_number(k, "number of results", 1, _MOST_RESULTS))
         except UserError as error:
-            return notice_html(_sentence(error), "error"), gr.skip()
-        if not words and file is None:
-            return notice_html("Nothing to search for yet: type a few words or add a picture."), gr.skip()
+            return notice_html(_sentence(error), "error"), *unchanged
+        if not words and file is None and sound is None:
+            return notice_html("Nothing to search for yet: type a few words or add a picture."), *unchanged
         try:
             shown = self._found(
                 lambda: self._index.search(
                     words or None,
                     image=file,
                     image_weight=share,
+                    **({} if sound is None else {"audio": sound}),
                     where=condition if condition.strip() else None,
                     hybrid=Hybrid(correct=correct) if hybrid and words else False,
                     k=number,
                 ),
-                _description(words, file is not None, condition),
+                _description(words, file is not None, sound is not None, condition),
                 lambda: self._index.suggest_filter(words) if words else None,
             )
         except PictureError as error:
-            return notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"), None
-        return shown, gr.skip()
+            return (
+                notice_html(f"This file {describe_picture_cause(error.cause)}; try another one.", "error"),
+                None,
+                *unchanged[1:],
+            )
+        except AudioError as error:
+            sentence = f"This recording {describe_audio_cause(error.cause)}; try another one."
+            return notice_html(sentence, "error"), gr.skip(), None
+        return shown, *unchanged
 
     def search_exactly(
-        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
-    ) -> tuple[str, Any]:
+        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False, *sounds: Any
+    ) -> tuple[Any, ...]:
         """Results for the words as they were typed."""
-        return self.search(text, picture, weight, k, where, hybrid, correct=False)
+        return self.search(text, picture, weight, k, where, hybrid, *sounds, correct=False)
 
     def apply(
-        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False
-    ) -> tuple[Any, Any, Any, str]:
-        """Words and filter as the words suggest them, and the results for these."""
+        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False, *sounds: Any
+    ) -> tuple[Any, ...]:
+        """Words and filter as the words suggest them, what stays of the uploads, and the results for these."""
         try:
             words, condition = _read_text(text, "query").strip(), _read_text(where, "filter")
             suggestion = self._index.suggest_filter(words) if words else None
             if suggestion is not None:
                 text, where = suggestion.text, suggestion.join(condition)
         except UserError as error:
-            return gr.skip(), gr.skip(), gr.skip(), notice_html(_sentence(error), "error")
-        shown, kept = self.search(text, picture, weight, k, where, hybrid)
-        return text, where, kept, shown
+            return *[gr.skip()] * (3 + len(sounds)), notice_html(_sentence(error), "error")
+        shown, *kept = self.search(text, picture, weight, k, where, hybrid, *sounds)
+        return text, where, *kept, shown
 
-    def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False) -> tuple[Any, None, str]:
-        """Results for an example, which takes the place of the words and the picture."""
-        shown, _ = self.search(text, None, 0.0, k, where, hybrid)
-        return text if isinstance(text, str) else "", None, shown
+    def example(self, text: Any, k: Any, where: Any = None, hybrid: Any = False, *, sounds: int = 0) -> tuple[Any, ...]:
+        """Results for an example, which takes the place of the words, the picture and the recording."""
+        shown, *_ = self.search(text, None, 0.0, k, where, hybrid)
+        return text if isinstance(text, str) else "", None, shown, *[None] * sounds
 
     def similar(self, k: Any, where: Any, event: gr.EventData) -> str:
         """Results that are like the item whose button was pressed."""
@@ -311,7 +346,7 @@ class Answers:
             hits = find()
             took = perf_counter() - started
             suggestion = suggest()
-        except PictureError:
+        except SourceError:
             raise
         except UserError as error:
             return notice_html(_sentence(error), "error")
@@ -341,18 +376,18 @@ def _read_number(value: Any, name: str, least: float, most: float) -> float:
     return min(max(value, least), most)
 
 
-def _read_picture(value: Any) -> Path | None:
+def _read_upload(value: Any, noun: str) -> Path | None:
     if value is None:
         return None
     path = value.get("path") if isinstance(value, dict) else None
     if not isinstance(path, str) or not path:
-        raise UserError("the picture must be a file that was uploaded here")
+        raise UserError(f"the {noun} must be a file that was uploaded here")
     return Path(path)
 
 
-def _description(text: str, has_picture: bool, where: str) -> str:
-    words = f"“{_short(text)}”" if text else ""
-    return " and ".join(part for part in (words, "your picture" if has_picture else "") if part) + _within(where)
+def _description(text: str, has_picture: bool, has_sound: bool, where: str) -> str:
+    parts = (f"“{_short(text)}”" if text else "", "your picture" * has_picture, "your recording" * has_sound)
+    return " and ".join(part for part in parts if part) + _within(where)
 
 
 def _within(where: str) -> str:
@@ -368,7 +403,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def _header(title: str, count: int) -> str:
+def _header(title: str, count: int, audio: bool) -> str:
     items = "1 item" if count == 1 else f"{count:,} items"
-    offer = f"Search {items} by words, by a picture, or by both."
+    ways = "words, a picture, a recording, or several of these" if audio else "words, by a picture, or by both"
+    offer = f"Search {items} by {ways}."
     return f'<header class="header"><h1>{escape(title)}</h1><p>{offer}</p></header>'

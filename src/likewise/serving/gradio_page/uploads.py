@@ -1,4 +1,4 @@
-"""Uploaded query pictures: one file at a time, in a folder that cannot grow without end."""
+"""Uploaded query pictures and recordings: one file at a time, in a folder that cannot grow without end."""
 
 import hashlib
 import secrets
@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 LONGEST_UPLOAD = 20_000_000  # bytes
 _MOST_UPLOADS = 50
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+_SOUND_SUFFIXES = {".wav", ".ogg", ".opus", ".flac", ".mp3"}  # which a browser plays by
 
 
 class Uploads:
@@ -42,7 +43,7 @@ class Uploads:
         except ClientDisconnect:
             return Response(status_code=400)
         if len(content) > LONGEST_UPLOAD:
-            return PlainTextResponse(f"A picture has at most {LONGEST_UPLOAD:,} bytes.", status_code=413)
+            return PlainTextResponse(f"A file has at most {LONGEST_UPLOAD:,} bytes.", status_code=413)
         path = await run_in_threadpool(self._save, content, name)
         return JSONResponse([str(path)])
 
@@ -50,7 +51,8 @@ class Uploads:
         suffix = Path(name).suffix.lower()
         folder = self._folder / hashlib.sha256(secrets.token_bytes(32)).hexdigest()
         folder.mkdir(mode=0o700)
-        path = folder / f"picture{suffix if suffix in _SUFFIXES else ''}"
+        kind = "recording" if suffix in _SOUND_SUFFIXES else "picture"
+        path = folder / f"{kind}{suffix if suffix in _SUFFIXES | _SOUND_SUFFIXES else ''}"
         path.write_bytes(content)
         with self._keeping:
             self._kept.append(folder)

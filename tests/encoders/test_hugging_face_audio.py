@@ -1,0 +1,126 @@
+"""Hugging Face audio encoders: what their own classes say, whatever the batch, and the same after saving."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from encoders.tiny_audio_models import SAVE
+from encoders.tiny_models import least_cosine, save_bert
+
+from likewise.catalog.audio.decode import Sound
+from likewise.encoders.registry import load_encoder, restore_encoder
+from likewise.errors import UserError
+
+
+def sound(seconds: float, rate: int = 16_000, seed: int = 0) -> Sound:
+    noise = np.random.default_rng(seed).normal(size=round(seconds * rate)).astype(np.float32)
+    return Sound(0.1 * np.convolve(noise, np.ones(8) / 8, "same").astype(np.float32), rate)
+
+
+SOUNDS = [sound(0.4), sound(1.3, seed=1), sound(0.7, 44_100, seed=2)]
+
+
+@pytest.fixture(scope="module", params=SAVE)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    return request.param, SAVE[request.param](tmp_path_factory.mktemp(request.param))
+
+
+def encode(encoder, sounds):
+    with torch.inference_mode():
+        return encoder(encoder.prepare(sounds))
+
+
+def test_features_do_not_depend_on_the_batch(model) -> None:
+    encoder = load_encoder(str(model[1]), "audio")
+    together = encode(encoder, SOUNDS)
+    assert together.shape == (3, encoder.width)
+    assert together.std(dim=0).max() > 1e-4
+    for one, row in zip(SOUNDS, together, strict=True):
+        assert least_cosine(encode(encoder, [one]), row[None]) > 0.9999
+
+
+def test_a_saved_encoder_comes_back(model, tmp_path: Path) -> None:
+    encoder = load_encoder(str(model[1]), "audio")
+    encoder.save(tmp_path / "audio")
+    restored = restore_encoder(tmp_path / "audio", "audio")
+    restored.load_state_dict(encoder.state_dict())
+    assert restored.fingerprint() == encoder.fingerprint()
+    assert torch.equal(encode(restored, SOUNDS), encode(encoder, SOUNDS))
+
+
+def test_the_published_recipe_gives_the_same_features(model) -> None:
+    name, folder = model
+    encoder = load_encoder(str(folder), "audio")
+    rate = encoder.description()["rate"]
+    samples = SOUNDS[1].resample(rate)[: int(rate * encoder.description()["seconds"])]
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    with torch.inference_mode():
+        if name.startswith("clap"):
+            inputs = extractor(samples, sampling_rate=rate, return_tensors="pt")
+            whole = transformers.ClapModel.from_pretrained(folder).eval()
+            expected = whole.get_audio_features(
+                input_features=inputs["input_features"], is_longer=torch.tensor([[False]])
+            )
+            expected = getattr(expected, "pooler_output", expected)
+            ours = torch.nn.functional.normalize(encode(encoder, [SOUNDS[1]]), dim=-1)
+            expected = torch.nn.functional.normalize(expected, dim=-1)
+        else:
+            inputs = extractor(samples, sampling_rate=rate, return_tensors="pt")
+            output = transformers.AutoModel.from_pretrained(folder).eval()(**inputs)
+            expected = output.pooler_output if name == "ast" else output.last_hidden_state.mean(dim=1)
+            ours = encode(encoder, [SOUNDS[1]])
+    assert torch.allclose(ours, expected, atol=1e-4)
+
+
+def test_a_single_sample_has_finite_features(model) -> None:
+    encoder = load_encoder(str(model[1]), "audio")
+    assert torch.isfinite(encode(encoder, [Sound(np.zeros(1, np.float32), 8_000), sound(0.01)])).all()
+
+
+def test_a_text_model_is_no_audio_encoder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not for audio"):
+        load_encoder(str(save_bert(tmp_path)), "audio")
+
+
+def test_a_translator_from_speech_is_refused(tmp_path: Path) -> None:
+    config = transformers.Speech2TextConfig(
+        vocab_size=20,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        input_feat_per_channel=16,
+        conv_channels=16,
+    )
+    transformers.Speech2TextModel(config).save_pretrained(tmp_path)
+    transformers.ASTFeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="translator from speech"):
+        load_encoder(str(tmp_path), "audio")
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("encoder.json", "rate", 2**40),
+        ("encoder.json", "seconds", 1e9),
+        ("encoder.json", "pooling", "code"),
+        ("encoder.json", "width", 7),
+        ("preprocessor_config.json", "max_length", 2**24),
+        ("preprocessor_config.json", "num_mel_bins", 10**6),
+        ("preprocessor_config.json", "sampling_rate", 8_000),
+    ],
+)
+def test_a_tampered_description_is_one_sentence(tmp_path: Path, file: str, key: str, value: object) -> None:
+    load_encoder(str(SAVE["ast"](tmp_path / "model")), "audio").save(tmp_path / "audio")
+    path = tmp_path / "audio" / file
+    content = json.loads(path.read_text())
+    (content["description"] if file == "encoder.json" else content)[key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="damaged"):
+        restore_encoder(tmp_path / "audio", "audio")

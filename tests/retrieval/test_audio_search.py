@@ -1,0 +1,172 @@
+"""Recordings as a field of items and as queries: trained, indexed, and searched in Python, by command and by HTTP."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from catalog.sound_files import RATE, encoded, tone
+from cli.commands import run_command
+from starlette.testclient import TestClient
+
+from likewise.catalog.audio.decode import Sound
+from likewise.catalog.catalog import Catalog
+from likewise.config import ModelSettings, TrainConfig
+from likewise.errors import UserError
+from likewise.model.model import Model
+from likewise.progress import quiet
+from likewise.retrieval.index import Index
+from likewise.serving.api.app import create_api
+from likewise.serving.service import Limits, SearchService
+from likewise.training.train import train
+
+PITCHES = [round(150 * 1.4**step) for step in range(8)]
+NAMES = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"]
+FIELDS = {"title": "text", "spoken": "audio"}
+MODEL = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=32, fields=FIELDS)
+TINY = TrainConfig(
+    model=MODEL, epochs=1, precision="float32", device="cpu", threads=1, refit=False, validation=0.15, test=0.15
+)
+
+
+def bell(hertz: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=round(0.3 * RATE)).astype(np.float32)
+    return tone(0.3, hertz) + 0.01 * noise
+
+
+def write_bells(folder: Path) -> Path:
+    """Bells of eight pitches, five of each; the last has a text for a recording, and one has none."""
+    rows = []
+    for number, (name, hertz) in enumerate(zip(NAMES, PITCHES, strict=True)):
+        for copy in range(5):
+            file = f"{name}-{copy}.ogg"
+            (folder / file).write_bytes(encoded(bell(hertz, seed=5 * number + copy), "OGG"))
+            rows.append({"id": f"{name}-{copy}", "title": f"{name} bell {copy}", "spoken": file})
+    (folder / "text.ogg").write_text("a bell")
+    rows[-1]["spoken"], rows[-2]["spoken"] = "text.ogg", ""
+    rows[0]["spoken"] = "alpha-0.ogg|alpha-1.ogg"
+    pl.DataFrame(rows).write_csv(folder / "bells.csv")
+    return folder / "bells.csv"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bells")
+    with quiet():
+        catalog = Catalog.read(write_bells(folder), cache=folder / "cache")
+        train(catalog, folder / "run", TINY)
+        Index.build(Model.load(folder / "run", "cpu"), catalog, folder / "run").close()
+    assert catalog.report.problems["audio-not-audio"].count == 1
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def index(run: Path) -> Iterator[Index]:
+    with quiet(), Index.open(run, Model.load(run, "cpu")) as opened:
+        yield opened
+
+
+def heard(hertz: float = PITCHES[3], seed: int = 99) -> bytes:
+    return encoded(bell(hertz, seed), "WAV")
+
+
+def count_bells(ids: list[str], name: str = "delta") -> int:
+    return sum(found.startswith(name) for found in ids)
+
+
+def test_items_have_the_field_where_their_recording_can_be_used(run: Path) -> None:
+    with quiet():
+        catalog = Catalog.read(run.parent / "bells.csv", cache=run.parent / "cache")
+        seen = Model.load(run, "cpu").encode_fields(catalog)
+    presence = seen.presence[:, seen.fields.index("spoken")]
+    assert presence.tolist() == [True] * 38 + [False, False]
+    assert [len(found) for found in catalog.recordings("spoken")[:2]] == [2, 1]
+
+
+def test_a_new_recording_finds_bells_that_sound_like_it(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "new.wav").write_bytes(heard())
+    sources = [tmp_path / "new.wav", io.BytesIO(heard()), Sound(bell(PITCHES[3], 99), RATE)]
+    found = [[hit.id for hit in index.search(audio=source, k=5)] for source in sources]
+    assert found[0] == found[1] == found[2]
+    assert count_bells(found[0]) >= 3
+
+
+def test_recordings_are_mixed_with_words(index: Index) -> None:
+    alone = index.search("alpha", k=5)
+    words_only = index.search("alpha", audio=io.BytesIO(heard()), image_weight=0.0, k=5)
+    assert [hit.id for hit in words_only] == [hit.id for hit in alone]
+    sound_only = index.search("alpha", audio=io.BytesIO(heard()), image_weight=1.0, k=5)
+    assert count_bells([hit.id for hit in sound_only]) >= 3
+
+
+def test_what_is_no_recording_is_one_sentence(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "text.ogg").write_text("a bell")
+    with pytest.raises(UserError, match=r"the recording .*text\.ogg is not a recording"):
+        index.search(audio=str(tmp_path / "text.ogg"))
+    with pytest.raises(UserError, match="the recording is not a recording"):
+        index.search(audio=io.BytesIO(b"a bell"))
+    with pytest.raises(UserError, match="give words, a picture or both, a recording, or an item"):
+        index.search()
+
+
+def test_a_model_without_the_field_says_what_to_do() -> None:
+    model = Model.create(
+        ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=8),
+        "cpu",
+        {"text": "float32", "image": "float32"},
+    )
+    with pytest.raises(UserError, match="has no field of recordings: train it with --field COLUMN=audio"):
+        model.encode_audio([Sound(tone(), RATE)])
+
+
+def test_the_command_searches_by_a_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "new.wav").write_bytes(heard())
+    run_command("search", run, "--audio", tmp_path / "new.wav", "-k", "5", "--json")
+    assert count_bells([hit["id"] for hit in json.loads(capsys.readouterr().out)]) >= 3
+
+
+@pytest.fixture(scope="module")
+def client(index: Index) -> Iterator[TestClient]:
+    service = SearchService(index, limits=Limits(audio_bytes=50_000))
+    with TestClient(create_api(service), raise_server_exceptions=False) as client:
+        yield client
+    service.close()
+
+
+def test_the_api_takes_base64_and_files(client: TestClient, index: Index) -> None:
+    expected = [hit.id for hit in index.search(audio=io.BytesIO(heard()), k=5)]
+    text = base64.b64encode(heard()).decode()
+    for audio in (text, f"data:audio/wav;base64,{text}", [{"audio": text, "weight": 2.0}]):
+        answer = client.post("/v1/search", json={"audio": audio, "k": 5})
+        assert answer.status_code == 200, answer.text
+        assert [hit["id"] for hit in answer.json()["hits"]] == expected
+    form = {"query": (None, '{"k": 5}', "application/json"), "audio": ("a.wav", heard(), "audio/wav")}
+    assert [hit["id"] for hit in client.post("/v1/search", files=form).json()["hits"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("audio", "status", "sentence"),
+    [
+        ("bm8=", 422, "the recording is not a recording"),
+        ("*", 422, "a recording is base64, or a data: URL"),
+        ("https://shop.example/a.ogg", 422, "not fetched from URLs"),
+        (base64.b64encode(bytes(60_000)).decode(), 422, "at most 50,000 bytes"),
+    ],
+)
+def test_the_api_refuses_what_is_no_recording(client: TestClient, audio: str, status: int, sentence: str) -> None:
+    answer = client.post("/v1/search", json={"audio": audio})
+    assert (answer.status_code, sentence in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_an_uploaded_recording_has_bounds(client: TestClient) -> None:
+    answer = client.post("/v1/search", files={"audio": ("a.wav", bytes(60_000), "audio/wav")})
+    assert answer.status_code == 422 and "at most 50,000 bytes" in answer.json()["detail"]
+
+
+def test_items_written_singly_read_no_local_files(index: Index) -> None:
+    index.upsert([{"id": "new", "title": "a new bell", "spoken": "/etc/passwd"}])
+    assert index.item("new").fields["title"] == "a new bell"

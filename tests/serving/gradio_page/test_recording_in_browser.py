@@ -1,0 +1,74 @@
+"""Searching by a recording on the page, in a browser whose microphone plays a tone."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from catalog.sound_files import encoded, tone
+from conftest import require
+from playwright.sync_api import Page, expect, sync_playwright
+from retrieval.fakes import FakeModel, catalog_of
+
+from likewise.catalog.audio.decode import Sound
+from likewise.retrieval.index import Index
+from likewise.serving.gradio_page.page import create_page
+from likewise.serving.gradio_page.server import serving
+
+_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+_BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *_MICROPHONE)
+
+
+class HearingModel(FakeModel):
+    """Low tones sound red, high ones green."""
+
+    def encode_audio(self, sounds: Sequence[Sound]) -> np.ndarray:
+        vectors = np.zeros((len(sounds), self.dim), np.float32)
+        for vector, sound in zip(vectors, sounds, strict=True):
+            loudest = np.abs(np.fft.rfft(sound.samples)).argmax() * sound.rate / len(sound.samples)
+            vector[0 if loudest < 1_000 else 1] = 1.0
+        return vectors
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    require(shutil.which("chromium"), "the page's own tests need chromium")
+    index = Index.build(HearingModel(), catalog_of("red apple", "green pear", "chair"))
+    with serving(create_page(index, examples=["chair"], audio=True), port=0) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
+        errors: list[str] = []
+        opened = browser.new_context().new_page()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.set_default_timeout(20_000)
+        opened.goto(url)
+        expect(opened.get_by_text("Type a few words, add a picture, or click an example.")).to_be_visible(
+            timeout=20_000
+        )
+        yield opened
+        browser.close()
+        assert errors == []
+
+
+def test_an_uploaded_recording_searches_at_once(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "high.wav").write_bytes(encoded(tone(0.5, 3_000)))
+    page.locator("#sound input[type=file]").set_input_files(tmp_path / "high.wav")
+    expect(page.locator(".heading")).to_contain_text("your recording", timeout=20_000)
+    assert page.locator(".card .title").first.inner_text() == "green pear"
+    page.get_by_role("button", name="chair", exact=True).click()
+    expect(page.locator(".heading")).to_contain_text("“chair”")
+    expect(page.locator("#sound input[type=file]")).to_be_attached()
+
+
+def test_what_is_no_recording_is_a_sentence(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("a bell")
+    page.locator("#sound input[type=file]").set_input_files(tmp_path / "text.wav")
+    expect(page.locator(".notice.error")).to_have_text("This recording is not a recording; try another one.")
+
+
+def test_what_the_microphone_hears_is_searched(page: Page) -> None:
+    page.locator("#sound").get_by_label("Record audio").click()
+    page.locator("#sound").get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(1_500)
+    page.locator("#sound").get_by_role("button", name="Stop", exact=True).first.click()
+    expect(page.locator(".heading")).to_contain_text("your recording", timeout=20_000)
