@@ -8,6 +8,7 @@ from PIL import Image
 
 from likewise.catalog.images.decode import MAX_PIXELS, check_file_size, check_picture, open_picture, translate_errors
 from likewise.catalog.images.embedded import EmbeddedPictures
+from likewise.catalog.images.finder import Medium, find_usable, forget_changed
 from likewise.catalog.images.network import PICTURES
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.report import Report
