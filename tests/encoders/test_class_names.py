@@ -19,7 +19,11 @@ def reversed_names():
     return json.dumps(read_imagenet_names()[::-1])
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '["tench"]', json.dumps([1] * 1000), reversed_names], ids=str)
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{}", '["tench"]', json.dumps([1] * 1000), reversed_names],
+    ids=["none", "empty", "object", "one", "numbers", "reversed"],
+)
 def test_other_names_and_none_are_refused(tmp_path, monkeypatch, content):
     content = content() if callable(content) else content
     (tmp_path / "__init__.py").touch()
