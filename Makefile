@@ -70,12 +70,16 @@ audit:
 clean:
 	rm -rf .venv demo build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-# The stamps are touched last, so that an interrupted set-up is taken up again.
-.venv/installed: requirements.txt pyproject.toml
+define build_environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "likewise needs Python 3.11 or newer as $(PYTHON); name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv .venv
+endef
+
+# The stamps are touched last, so that an interrupted set-up is taken up again.
+.venv/installed: requirements.txt pyproject.toml
+	$(build_environment)
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
@@ -83,6 +87,8 @@ clean:
 	$(BIN)/pip install --quiet --editable '.[serve]'
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	@touch $@
+# The versions that are tested: pip need not search for some that fit together, which takes it minutes.
+.venv/installed-dev: requirements.txt pyproject.toml constraints.txt
+	$(build_environment)
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@touch .venv/installed $@
