@@ -132,8 +132,8 @@ def test_a_damaged_plan_is_one_sentence(shapes, tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize("settings", [{"epochs": "many"}, {"epochs": -1}, {"unheard": 1}, [], {"regime": ["full"]}])
 def test_a_plan_that_was_tampered_with_is_one_sentence(settings, tmp_path):
     (tmp_path / planner.FILE).parent.mkdir()
-    plan = [{"name": "heads", "settings": settings, "until_minute": 1.0}]
-    write_record(tmp_path / planner.FILE, {"stages": plan}, 1)
+    plan = [{"name": "heads", "settings": settings, "until_minute": 1.0, "most_seeds": 1}]
+    write_record(tmp_path / planner.FILE, {"stages": plan}, planner._FORMAT)
     with pytest.raises(UserError, match=r"recipe\.json is damaged; start over with --restart"):
         planner._read_plan(tmp_path, TrainConfig(effort="best"))
 
