@@ -98,7 +98,8 @@ def test_addresses_are_written_in_one_way(text, url, folder):
     ("text", "cause"),
     [
         ("ftp://example.com/a.jpg", "unknown-scheme"),
-        ("s3://bucket/a.jpg", "unknown-scheme"),
+        ("s4://bucket/a.jpg", "unknown-scheme"),
+        ("s3://bucket", "malformed-source"),
         ("javascript:alert(1)", "unknown-scheme"),
         ("file://server/share/a.jpg", "network-path"),
         ("\\\\server\\share\\a.jpg", "network-path"),

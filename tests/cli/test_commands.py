@@ -218,7 +218,7 @@ def test_demo_serves_a_page(workplace, capsys):
         (("index", "{run}", "--data", "{data}", "--prune"), "--prune applies to --update"),
         (("sample", "animals", "{new}"), "openmoji"),
         (("demo", "{run}", "--host", "0.0.0.0"), "127.0.0.1"),
-        (("publish", "{run}"), "doctor, train"),
+        (("publish", "{run}"), "doctor, new, train"),
         (("serve", "{run}", "--host", "0.0.0.0"), "name keys with --keys FILE"),
         (("serve", "{run}", "--keys", "{new}"), "cannot read the keys"),
         (("serve", "{run}", "--keys", "{data}"), "line 1"),

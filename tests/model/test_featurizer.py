@@ -14,8 +14,8 @@ from likewise.model.featurizer import Featurizer
 class Counting(Featurizer):
     """A featurizer that counts the texts that it encodes."""
 
-    def __init__(self) -> None:
-        super().__init__(ScratchText.random(0), torch.device("cpu"), torch.float32)
+    def __init__(self, remembered: int = 4) -> None:
+        super().__init__(ScratchText.random(0), torch.device("cpu"), torch.float32, remembered=remembered)
         self.encoded = 0
 
     def forward(self, inputs: dict[str, Tensor], cut: int | None = None) -> Tensor:
@@ -24,9 +24,8 @@ class Counting(Featurizer):
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Counting:
+def few() -> Counting:
     """It remembers four texts."""
-    monkeypatch.setattr(featurizer, "_REMEMBERED_TEXTS", 4)
     return Counting()
 
 

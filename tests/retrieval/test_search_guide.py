@@ -55,12 +55,13 @@ def test_every_command_of_the_guide_runs(shop: Path, capsys: pytest.CaptureFixtu
 
 def test_every_part_of_a_query_is_shown_as_a_command() -> None:
     """A new kind of query needs an example."""
-    commands = "\n".join(blocks("console"))
+    commands = "\n".join(blocks("console")) + (DOCS / "audio.md").read_text(encoding="utf-8")
     options = {
         "texts": "--text",
         "images": "--image",
         "likes": "--like",
         "duplicate_threshold": "--hide-duplicates",
+        "sounds": "--audio",
         "facets": "--facet",
         "k": "-k",
     }

@@ -80,6 +80,8 @@ def train(
         Start from scratch even if the run folder holds a training.
     """
     started = time.monotonic()  # before PyTorch is imported, which counts, too
+    import numpy  # noqa: F401 - where PyTorch imports it instead, it swallows a Ctrl+C
+
     from likewise.training.train import train as train_run
 
     settings = build_config(

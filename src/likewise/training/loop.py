@@ -82,9 +82,10 @@ def fit(
     first_step = state.history[-1]["step"] - state.step // per_epoch * per_epoch
 
     clock, saves = _Minutes(state), _SaveClock()
-    with Bar(f"Training {stage.name}".rstrip(), per_epoch * stage.epochs) as bar:
+    epochs = config.total_epochs if stage.stop_after is None else min(stage.stop_after, config.total_epochs)
+    with Bar(f"Training {stage.name}".rstrip(), per_epoch * epochs) as bar:
         bar.advance(state.step)
-        for epoch in range(state.step // per_epoch, stage.epochs):
+        for epoch in range(state.step // per_epoch, epochs):
             since_best = epoch - max(state.best_epoch - first_epoch, 0)
             if validate is not None and config.patience is not None and since_best >= config.patience * every:
                 say(f"No improvement in {since_best} epochs: stopping early")

@@ -81,11 +81,6 @@ class Stage:
             return False
         return seeds * spent * (1 + _FITS_AFTER_FOLDS / folds) <= 60 * self.until_minute / _SHARE_OF_ONE_FIT
 
-    @property
-    def epochs(self) -> int:
-        """How many there are at most."""
-        return self.config.total_epochs if self.stop_after is None else min(self.stop_after, self.config.total_epochs)
-
 
 @dataclass(frozen=True)
 class CutCost:
