@@ -12,6 +12,7 @@ from encoders.tiny_models import least_cosine, save_bert
 
 from likewise.catalog.audio.decode import Sound
 from likewise.encoders.registry import load_encoder, restore_encoder
+from likewise.encoders.saved_files import check_numbers, check_saved_files
 from likewise.errors import UserError
 
 
@@ -102,6 +103,36 @@ def test_a_translator_from_speech_is_refused(tmp_path: Path) -> None:
     transformers.ASTFeatureExtractor().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="translator from speech"):
         load_encoder(str(tmp_path), "audio")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hop_length": 1, "max_length_s": 3_600, "sampling_rate": 384_000}, "hop_length is 1"),
+        ({"max_length_s": 3_600, "sampling_rate": 384_000}, "asks for 1,382,400,000 samples of a recording"),
+        ({"max_length_s": 1e9}, "max_length_s is 1000000000.0"),
+        ({"max_length_s": float("nan")}, "max_length_s is nan"),
+        ({"hop_length": 0}, "hop_length is 0"),
+        ({"hop_length": 10, "max_length_s": 80}, "cells of a spectrogram"),
+        ({"hop_length": 20, "fft_window_size": 4_096}, "cells of a spectrum"),
+        ({"feature_size": 4_096, "fft_window_size": 2**16, "max_length_s": 0.1}, "weights of mel filters"),
+    ],
+)
+def test_numbers_that_multiply_to_something_huge_are_refused(tmp_path: Path, changes: dict, said: str) -> None:
+    load_encoder(str(SAVE["clap"](tmp_path / "model")), "audio").save(tmp_path / "audio")
+    path = tmp_path / "audio" / "preprocessor_config.json"
+    content = json.loads(path.read_text())
+    del content["nb_max_samples"]
+    check_saved_files(tmp_path / "audio")
+    path.write_text(json.dumps(content | changes))
+    with pytest.raises(UserError, match=f"preprocessor_config.json is damaged .*{said}"):
+        restore_encoder(tmp_path / "audio", "audio")
+
+
+def test_extractors_as_they_are_published_are_within_the_bounds() -> None:
+    for name in ("AST", "Clap", "SeamlessM4T", "SpeechT5", "Wav2Vec2", "Whisper", "UnivNet"):
+        extractor = getattr(transformers, f"{name}FeatureExtractor")()
+        check_numbers("preprocessor_config.json", json.loads(extractor.to_json_string()))
 
 
 @pytest.mark.parametrize(
