@@ -268,7 +268,8 @@ class Encoder(nn.Module):
         content["description"] = self.description()
         if self.licence is not None:
             content["licence"] = self.licence
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+        (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 
     def fingerprint(self) -> str:
         """sha256 (hex) over the weights and `description`; computed again only when a weight has changed."""

@@ -172,6 +172,8 @@ def restore_encoder(folder: Path, modality: Modality) -> Encoder:
         if type(error).__name__ != "PanicException":  # of Rust, which tokenizers are written in
             raise
         raise _damage_error(folder, _first_line(error)) from None
+    if encoder.modality != modality:  # which the family decides, and not what the file says
+        raise _damage_error(folder / DESCRIPTION_FILE, f"family: an encoder of {content.family} is not for {modality}")
     encoder.licence = content.licence
     return encoder
 
