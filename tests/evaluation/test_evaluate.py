@@ -1,4 +1,4 @@
-"""Runs on a small catalogue: beside baselines, by parts of the fields, with pictures as queries, and two compared."""
+"""Runs on a small catalogue: with baselines, by parts of the fields, with pictures as queries, and two compared."""
 
 import io
 
@@ -20,6 +20,7 @@ from likewise.evaluation.report import space_map
 from likewise.evaluation.report.evaluation_report import write_evaluation
 from likewise.evaluation.run_comparison import compare_runs, run_comparison_table
 from likewise.evaluation.task import TaskOptions
+from likewise.evaluation.zero_shot import load_zero_shot
 from likewise.model.closed_forms import save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.model import Model
@@ -197,6 +198,13 @@ def test_a_folder_named_like_another_system_is_shown_by_its_path(catalog, models
     task = TaskOptions(catalog, SETTINGS.fields).build()
     result = evaluate_run(tmp_path, models[0], task, zero_shot=[str(folder)]).comparison.subsets[0]
     assert result.systems[-1].name == str(folder.resolve())
+
+
+def test_a_model_of_other_fields_has_no_zero_shot_baseline(tmp_path):
+    settings = SETTINGS.model_copy(update={"fields": {"brand": "text"}})
+    model = Model.create(settings, "cpu", {"text": "float32", "image": "float32"})
+    with pytest.raises(UserError, match="reads title, description and image, and the model's fields are brand"):
+        load_zero_shot(str(save_clip(tmp_path / "clip")), model)
 
 
 @pytest.mark.parametrize(
