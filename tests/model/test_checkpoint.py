@@ -180,6 +180,19 @@ def test_weights_of_another_architecture_are_one_sentence(copy, change):
     one_sentence(error)
 
 
+@pytest.mark.parametrize("field", ["image", "title"])
+def test_a_kernel_of_another_width_is_one_sentence(copy, field):
+    weights = load_file(copy / "model.safetensors")
+    prefix = f"heads.{field}.base."
+    kernel = KernelMap(7, 32, examples=3).state_dict()
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    save_file(kept | {prefix + name: tensor for name, tensor in kernel.items()}, copy / "model.safetensors")
+    seal_run(copy)
+    with pytest.raises(UserError, match=rf"another architecture \(heads\.{field}\.base\.\w+ does not fit\)") as error:
+        Model.load(copy, "cpu")
+    one_sentence(error)
+
+
 def test_settings_that_do_not_fit_the_weights_are_one_sentence(copy):
     TrainConfig(model=SCRATCH.model_copy(update={"dim": 64})).write(copy / "config.yaml")
     seal_run(copy)

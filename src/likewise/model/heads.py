@@ -127,6 +127,11 @@ class KernelMap(nn.Module):
         self.weight = nn.Parameter(torch.zeros(dim, examples))
         self.bias = nn.Parameter(torch.zeros(dim))
 
+    @property
+    def in_features(self) -> int:
+        """The width of what it reads, as a linear map names it."""
+        return self.examples.shape[1]
+
     def forward(self, features: Tensor) -> Tensor:
         """(…, width) → (…, dim)."""
         mapped = functional.linear(self.similarities(features), self.weight, self.bias)
@@ -139,7 +144,7 @@ class KernelMap(nn.Module):
 
 
 def empty_map(weights: Mapping[str, Tensor], module: str, dim: int) -> KernelMap | None:
-    """A map with room for what these weights hold of a `KernelMap`; None where they hold none of this width.
+    """A map with room for what these weights hold of a `KernelMap`; None where they hold none to this `dim`.
 
     It takes no more memory than the weights do, which may come from anyone.
     """
