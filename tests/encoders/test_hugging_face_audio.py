@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import transformers
@@ -11,9 +12,13 @@ from encoders.tiny_audio_models import SAVE
 from encoders.tiny_models import least_cosine, save_bert
 
 from likewise.catalog.audio.decode import Sound
+from likewise.catalog.catalog import Catalog
+from likewise.config import ModelSettings
 from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.encoders.saved_files import check_numbers, check_saved_files
 from likewise.errors import UserError
+from likewise.evaluation.results import describe_encoders
+from likewise.model.model import Model
 
 
 def sound(seconds: float, rate: int = 16_000, seed: int = 0) -> Sound:
@@ -21,6 +26,7 @@ def sound(seconds: float, rate: int = 16_000, seed: int = 0) -> Sound:
     return Sound(0.1 * np.convolve(noise, np.ones(8) / 8, "same").astype(np.float32), rate)
 
 
+FLOAT32 = {"text": "float32", "image": "float32", "audio": "float32"}
 SOUNDS = [sound(0.4), sound(1.3, seed=1), sound(0.7, 44_100, seed=2)]
 
 
@@ -79,6 +85,36 @@ def test_the_published_recipe_gives_the_same_features(model) -> None:
 def test_a_single_sample_has_finite_features(model) -> None:
     encoder = load_encoder(str(model[1]), "audio")
     assert torch.isfinite(encode(encoder, [Sound(np.zeros(1, np.float32), 8_000), sound(0.01)])).all()
+
+
+def test_the_licence_is_kept_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = SAVE["hubert-base"](tmp_path / "hubert")
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    fields = {"title": "text", "sound": "audio", "price": "number"}
+    settings = ModelSettings(
+        text_encoder="scratch-text", image_encoder="scratch-image", dim=32, fields=fields, encoders={"audio": str(folder)}
+    )
+    pl.DataFrame({"id": ["a"], "title": ["x"], "price": [1.0]}).write_csv(tmp_path / "items.csv")
+    catalog = Catalog.read(tmp_path / "items.csv", cache=tmp_path / "cache")
+    model = Model.create(settings, "cpu", FLOAT32, catalog=catalog)
+    assert f"The weights of {folder} have the licence cc-by-nc-4.0" in "".join(capsys.readouterr())
+    model.save(tmp_path / "run")
+    notes = describe_encoders(Model.load(tmp_path / "run", "cpu"))
+    assert [note.modality for note in notes] == ["text", "image", "audio"], "none that was fitted here"
+    assert (notes[2].name, notes[2].licence) == (str(folder), "cc-by-nc-4.0")
+
+
+@pytest.mark.parametrize(
+    ("encoders", "said"),
+    [
+        ({"adio": "x"}, "encoders names an encoder for adio, but no field is of that kind: did you mean audio"),
+        ({"number": "number"}, "declare one with --field COLUMN=number, or omit the entry"),
+    ],
+)
+def test_an_encoder_for_no_field_is_refused(encoders: dict[str, str], said: str) -> None:
+    settings = ModelSettings(text_encoder="scratch-text", fields={"title": "text", "s": "audio"}, encoders=encoders)
+    with pytest.raises(UserError, match=said):
+        Model.create(settings, "cpu", FLOAT32)
 
 
 def test_a_text_model_is_no_audio_encoder(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def _hugging_face(name: str, modality: Modality) -> Encoder:
     if modality == "audio":
         from likewise.encoders.hugging_face_audio import HuggingFaceAudio
 
-        return HuggingFaceAudio.from_pretrained(name)
+        return _with_licence(HuggingFaceAudio.from_pretrained(name), read_licence(model_folder(name)))
     folder = model_folder(name)
     config = read_config(folder, name)
     encoder: Encoder
