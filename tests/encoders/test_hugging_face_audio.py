@@ -92,7 +92,11 @@ def test_the_licence_is_kept_and_listed(tmp_path: Path, capsys: pytest.CaptureFi
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
     fields = {"title": "text", "sound": "audio", "price": "number"}
     settings = ModelSettings(
-        text_encoder="scratch-text", image_encoder="scratch-image", dim=32, fields=fields, encoders={"audio": str(folder)}
+        text_encoder="scratch-text",
+        image_encoder="scratch-image",
+        dim=32,
+        fields=fields,
+        encoders={"audio": str(folder)},
     )
     pl.DataFrame({"id": ["a"], "title": ["x"], "price": [1.0]}).write_csv(tmp_path / "items.csv")
     catalog = Catalog.read(tmp_path / "items.csv", cache=tmp_path / "cache")

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import transformers
 
-
 _SPEECH: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,

@@ -40,8 +40,8 @@ class HuggingFaceAudio(HuggingFaceEncoder):
     """Sounds to (width,): the model's own pooled embedding where it has one, else the mean of its last hidden states.
 
     No more than the first 15 seconds are read, and no more than the feature extractor takes, so that it has nothing to
-    cut off at random. Recordings of different lengths are padded where the model ignores padding; where it would hear it
-    (without an attention mask, as with Wav2Vec2 base), each runs at its own length.
+    cut off at random. Recordings of different lengths are padded where the model ignores padding; where it would
+    hear it (without an attention mask, as with Wav2Vec2 base), each runs at its own length.
     """
 
     family = "hugging-face-audio"
@@ -112,8 +112,8 @@ class HuggingFaceAudio(HuggingFaceEncoder):
     def prepare(self, values: Sequence[Sound], prompt: str | None = None) -> dict[str, Tensor]:
         """What the model's own feature extractor makes of samples at its rate, in float32.
 
-        Where recordings run at their own lengths, they are zero-padded to (n, longest, …), and "lengths" (n,) int64 says
-        how much of that each has.
+        Where recordings run at their own lengths, they are zero-padded to (n, longest, …), and "lengths" (n,) int64
+        says how much of that each has.
         """
         sounds = resample_sounds(values, self._rate, self._seconds)
         least = int(_LEAST_SECONDS * self._rate)

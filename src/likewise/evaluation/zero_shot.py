@@ -26,8 +26,8 @@ def load_zero_shot(name: str, like: Model, cache: Path | None = None) -> Model:
     fields = {field: kind for field, kind in OWN_FIELDS.items() if field in like.fields}
     if not fields:
         raise UserError(
-            f"there is no zero-shot baseline for this model: {name} reads title, description and image, and the model's "
-            f"fields are {', '.join(like.fields)}"
+            f"there is no zero-shot baseline for this model: {name} reads title, description and image, and the "
+            f"model's fields are {', '.join(like.fields)}"
         )
     settings = ModelSettings(text_encoder=name, image_encoder=name, dim="auto", fields=fields)
     device: Any = like.device.type
