@@ -81,7 +81,7 @@ def test_only_the_first_eight_seconds_are_heard() -> None:
     assert torch.allclose(encode(encoder, [long]), encode(encoder, [longer]), atol=1e-4)
 
 
-def test_it_learns_to_tell_pitches_apart() -> None:
+def test_it_learns_to_distinguish_pitches() -> None:
     encoder = load_encoder("scratch-audio", "audio")
     pitches = (200, 400, 800, 1_600)
     inputs = encoder.prepare([tone(hertz * detune, 0.4) for hertz in pitches for detune in (0.97, 1.0, 1.03)])

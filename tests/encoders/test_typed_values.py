@@ -75,7 +75,7 @@ def test_a_family_decides_its_modality(tmp_path):
     CategoryEncoder.fit(["shoes"] * 2, 0).save(tmp_path)
     file = tmp_path / "encoder.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"modality": "number"}))
-    with pytest.raises(UserError, match="damaged .*an encoder of category is not for number"):
+    with pytest.raises(UserError, match=r"damaged .*an encoder of category is not for number"):
         restore_encoder(tmp_path, "number")
 
 
@@ -113,7 +113,7 @@ def test_dates_know_the_season_the_week_and_the_time():
     spring, other_spring, autumn = encode(encoder, [datetime(2016, 4, 4), datetime(2021, 4, 5), datetime(2021, 10, 4)])
     cycles = slice(-6, None)
     assert (spring[cycles] - other_spring[cycles]).norm() < (autumn[cycles] - other_spring[cycles]).norm()
-    assert (spring - other_spring).norm() > 0.5  # the trend tells them apart
+    assert (spring - other_spring).norm() > 0.5  # the trend distinguishes them
     zoned = datetime(2021, 4, 5, tzinfo=UTC)
     assert torch.equal(encode(encoder, [zoned])[0], other_spring)
 

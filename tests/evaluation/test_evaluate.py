@@ -99,7 +99,7 @@ def test_ablations_show_each_field_alone_and_each_left_out(catalog, models, tmp_
     assert by_key["without-image"].label == "title and description, without the picture, asked for by part"
     assert [system.name for system in by_key["all"].systems] == ["trained", "untrained", "BM25"]
     assert [system.name for system in by_key["only-image"].systems] == ["trained", "untrained"]
-    # this model is the untrained one, so that nothing can tell them apart
+    # this model is the untrained one, so that both are equal
     assert by_key["only-image"].differences["map"].mean == 0
     figures = result.as_dict()
     assert figures["view"] == "all"
@@ -281,7 +281,7 @@ def test_two_runs_are_shown_with_what_their_training_added(catalog, models, tmp_
     assert result.training_sentences[1].endswith("over its start: no measurable difference")
 
 
-def test_a_run_beside_itself_shows_no_difference(catalog, models, tmp_path):
+def test_a_run_compared_with_itself_shows_no_difference(catalog, models, tmp_path):
     task = TaskOptions(catalog, SETTINGS.fields).build()
     result = compare_runs(task, (tmp_path / "a" / "run", models[0]), (tmp_path / "b" / "run", models[0]))
     assert result.verdict == "no difference"

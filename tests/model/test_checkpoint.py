@@ -111,7 +111,7 @@ def test_the_run_folder_names_the_settings(saved):
     assert TrainConfig.read(saved / "config.yaml").model == SCRATCH.model_copy(update={"hflip_tta": False})
 
 
-def test_saving_again_replaces_the_weights_and_leaves_nothing_beside_them(copy):
+def test_saving_again_replaces_the_weights_and_leaves_nothing_else(copy):
     model = Model.load(copy, "cpu")
     before = model.fingerprint
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_saving_again_replaces_the_weights_and_leaves_nothing_beside_them(copy):
     ]
 
 
-def test_the_fingerprint_tells_encoders_and_heads_apart(saved):
+def test_the_fingerprint_depends_on_encoders_and_heads(saved):
     model = Model.load(saved, "cpu")
     prints = {model.fingerprint}
     for weight in (model.network.query_head.residual[1].weight, next(model.encoder("image").parameters())):
