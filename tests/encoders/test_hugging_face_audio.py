@@ -182,6 +182,7 @@ def test_extractors_as_they_are_published_are_within_the_bounds() -> None:
         ("encoder.json", "seconds", 1e9),
         ("encoder.json", "pooling", "code"),
         ("encoder.json", "width", 7),
+        ("encoder.json", "lengths", "own"),
         ("preprocessor_config.json", "max_length", 2**24),
         ("preprocessor_config.json", "num_mel_bins", 10**6),
         ("preprocessor_config.json", "sampling_rate", 8_000),
