@@ -63,6 +63,12 @@ def test_fields_are_names_or_kinds_and_are_saved_in_one_form():
     assert "encoders" not in ModelSettings().model_dump()  # fingerprints of models that were saved before stay the same
 
 
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_encoders_of_texts_and_pictures_have_their_own_keys(kind):
+    with pytest.raises(UserError, match=f"model.encoders: name the {kind} encoder with {kind}_encoder instead"):
+        TrainConfig.parse({"model": {"encoders": {kind: "nonsense"}}})
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [

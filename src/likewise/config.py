@@ -243,6 +243,13 @@ class ModelSettings(Settings):
                 )
         return fields
 
+    @field_validator("encoders")
+    @classmethod
+    def _texts_and_pictures_have_their_own_keys(cls, encoders: dict[str, str]) -> dict[str, str]:
+        for kind in encoders.keys() & {"text", "image"}:
+            raise PydanticCustomError("encoders", f"name the {kind} encoder with {kind}_encoder instead")
+        return encoders
+
 
 _SIGLIP2 = "google/siglip2-base-patch16-256"
 PRESETS: dict[str, ModelSettings] = {

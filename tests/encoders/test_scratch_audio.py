@@ -1,5 +1,6 @@
 """The audio Transformer that is trained here, and the spectrogram that it reads."""
 
+import json
 import math
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from likewise.catalog.audio.decode import Sound
 from likewise.encoders.log_mel import LogMel, build_filters
 from likewise.encoders.registry import load_encoder, restore_encoder
 from likewise.errors import UserError
+from likewise.testing.encoders import *  # noqa: F403
+from likewise.testing.encoders import Subject, encode
 
 
 def tone(hertz: float, seconds: float = 0.5, rate: int = 16_000, loudness: float = 0.3) -> Sound:
@@ -19,9 +22,9 @@ def tone(hertz: float, seconds: float = 0.5, rate: int = 16_000, loudness: float
     return Sound((loudness * np.sin(2 * np.pi * hertz * times)).astype(np.float32), rate)
 
 
-def encode(encoder, sounds):
-    with torch.inference_mode():
-        return encoder(encoder.prepare(sounds))
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return Subject("scratch-audio", "audio", [tone(300), tone(700, 0.9), tone(1_500, 0.013, rate=44_100)])
 
 
 def test_a_spectrogram_is_what_its_definition_says() -> None:
@@ -78,7 +81,7 @@ def test_only_the_first_eight_seconds_are_heard() -> None:
     assert torch.allclose(encode(encoder, [long]), encode(encoder, [longer]), atol=1e-4)
 
 
-def test_it_learns_to_tell_pitches_apart() -> None:
+def test_it_learns_to_distinguish_pitches() -> None:
     encoder = load_encoder("scratch-audio", "audio")
     pitches = (200, 400, 800, 1_600)
     inputs = encoder.prepare([tone(hertz * detune, 0.4) for hertz in pitches for detune in (0.97, 1.0, 1.03)])
@@ -103,6 +106,16 @@ def test_a_saved_encoder_comes_back(tmp_path: Path) -> None:
     restored.load_state_dict(encoder.state_dict())
     assert restored.fingerprint() == encoder.fingerprint()
     assert restored.fingerprint() != load_encoder("scratch-audio", "audio", seed=4).fingerprint()
+
+
+def test_a_description_of_another_version_is_refused(tmp_path: Path) -> None:
+    load_encoder("scratch-audio", "audio").save(tmp_path)
+    file = tmp_path / "encoder.json"
+    content = json.loads(file.read_text())
+    for change in ({"rate": 8_000}, {"seconds": 1e9}, {"bands": True}):
+        file.write_text(json.dumps(content | {"description": content["description"] | change}))
+        with pytest.raises(UserError, match=f"damaged .*{next(iter(change))}"):
+            restore_encoder(tmp_path, "audio")
 
 
 def test_other_modalities_are_refused() -> None:

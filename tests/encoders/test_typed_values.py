@@ -54,6 +54,31 @@ def test_unseen_and_rare_categories_have_buckets_and_their_words():
     assert encoder.words("4711-8") == ()
 
 
+@pytest.mark.parametrize("name", ["category", "tags"])
+def test_the_largest_vocabulary_can_be_read_back(tmp_path, name):
+    words = [f"{'Полуботинки женские' * 5}{number:05}" for number in range(50_000)]
+    values = [(word,) if name == "tags" else word for word in words for _ in range(2)]
+    encoder = find_fitted(name, name).fit(values, 0)
+    assert 15_000 < len(encoder.numbers) < 50_000, "by their bytes"
+    encoder.save(tmp_path)
+    assert list(restore_encoder(tmp_path, name).numbers) == list(encoder.numbers)
+
+
+def test_a_vocabulary_is_saved_in_its_own_letters(tmp_path):
+    encoder = CategoryEncoder.fit(["туфли", "туфли", "half \ud800", "half \ud800"], 0)
+    encoder.save(tmp_path)
+    assert '"туфли"' in (tmp_path / "encoder.json").read_text(encoding="utf-8")
+    assert list(restore_encoder(tmp_path, "category").numbers) == ["туфли"], "UTF-8 has no half characters"
+
+
+def test_a_family_decides_its_modality(tmp_path):
+    CategoryEncoder.fit(["shoes"] * 2, 0).save(tmp_path)
+    file = tmp_path / "encoder.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"modality": "number"}))
+    with pytest.raises(UserError, match=r"damaged .*an encoder of category is not for number"):
+        restore_encoder(tmp_path, "number")
+
+
 def test_tags_are_the_mean_of_their_values_in_any_order():
     encoder = TagsEncoder.fit([("red", "new"), ("red", "sale"), ("new", "sale")], seed=0)
     both, turned, red, new = encode(encoder, [("red", "new"), ("new", "red", "new"), ("red",), ("new",)])
@@ -88,7 +113,7 @@ def test_dates_know_the_season_the_week_and_the_time():
     spring, other_spring, autumn = encode(encoder, [datetime(2016, 4, 4), datetime(2021, 4, 5), datetime(2021, 10, 4)])
     cycles = slice(-6, None)
     assert (spring[cycles] - other_spring[cycles]).norm() < (autumn[cycles] - other_spring[cycles]).norm()
-    assert (spring - other_spring).norm() > 0.5  # the trend tells them apart
+    assert (spring - other_spring).norm() > 0.5  # the trend distinguishes them
     zoned = datetime(2021, 4, 5, tzinfo=UTC)
     assert torch.equal(encode(encoder, [zoned])[0], other_spring)
 

@@ -2,9 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
+
+_SPEECH: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "conv_dim": (16, 16, 16),
+    "conv_kernel": (10, 8, 4),
+    "conv_stride": (10, 8, 4),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
 
 
 def save_ast(folder: Path) -> Path:
@@ -23,24 +36,20 @@ def save_ast(folder: Path) -> Path:
     return folder
 
 
-def save_wav2vec2(folder: Path) -> Path:
+def save_wav2vec2(folder: Path, norm: str = "layer", mask: bool = True) -> Path:
     """A Wav2Vec2 with three convolutions; its extractor gives a mask of samples."""
     torch.manual_seed(1)
-    config = transformers.Wav2Vec2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        conv_dim=(16, 16, 16),
-        conv_kernel=(10, 8, 4),
-        conv_stride=(10, 8, 4),
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-    )
+    config = transformers.Wav2Vec2Config(**_SPEECH, feat_extract_norm=norm, do_stable_layer_norm=norm == "layer")
     transformers.Wav2Vec2Model(config).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=mask).save_pretrained(folder)
+    return folder
+
+
+def save_hubert(folder: Path) -> Path:
+    """A HuBERT as its base models are: group norm, and an extractor that gives no mask."""
+    torch.manual_seed(1)
+    transformers.HubertModel(transformers.HubertConfig(**_SPEECH, feat_extract_norm="group")).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
     return folder
 
 
@@ -81,6 +90,9 @@ def save_clap(folder: Path, fusion: bool = True) -> Path:
 SAVE: dict[str, Callable[[Path], Path]] = {
     "ast": save_ast,
     "wav2vec2": save_wav2vec2,
+    "wav2vec2-base": lambda folder: save_wav2vec2(folder, norm="group", mask=False),
+    "wav2vec2-base-masked": lambda folder: save_wav2vec2(folder, norm="group"),
+    "hubert-base": save_hubert,
     "clap": save_clap,
     "clap-unfused": lambda folder: save_clap(folder, fusion=False),
 }

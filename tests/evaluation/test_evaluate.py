@@ -1,4 +1,4 @@
-"""Runs on a small catalogue: beside baselines, by parts of the fields, with pictures as queries, and two compared."""
+"""Runs on a small catalogue: with baselines, by parts of the fields, with pictures as queries, and two compared."""
 
 import io
 
@@ -20,6 +20,7 @@ from likewise.evaluation.report import space_map
 from likewise.evaluation.report.evaluation_report import write_evaluation
 from likewise.evaluation.run_comparison import compare_runs, run_comparison_table
 from likewise.evaluation.task import TaskOptions
+from likewise.evaluation.zero_shot import load_zero_shot
 from likewise.model.closed_forms import save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.model import Model
@@ -98,7 +99,7 @@ def test_ablations_show_each_field_alone_and_each_left_out(catalog, models, tmp_
     assert by_key["without-image"].label == "title and description, without the picture, asked for by part"
     assert [system.name for system in by_key["all"].systems] == ["trained", "untrained", "BM25"]
     assert [system.name for system in by_key["only-image"].systems] == ["trained", "untrained"]
-    # this model is the untrained one, so that nothing can tell them apart
+    # this model is the untrained one, so that both are equal
     assert by_key["only-image"].differences["map"].mean == 0
     figures = result.as_dict()
     assert figures["view"] == "all"
@@ -199,6 +200,13 @@ def test_a_folder_named_like_another_system_is_shown_by_its_path(catalog, models
     assert result.systems[-1].name == str(folder.resolve())
 
 
+def test_a_model_of_other_fields_has_no_zero_shot_baseline(tmp_path):
+    settings = SETTINGS.model_copy(update={"fields": {"brand": "text"}})
+    model = Model.create(settings, "cpu", {"text": "float32", "image": "float32"})
+    with pytest.raises(UserError, match="reads title, description and image, and the model's fields are brand"):
+        load_zero_shot(str(save_clip(tmp_path / "clip")), model)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -273,7 +281,7 @@ def test_two_runs_are_shown_with_what_their_training_added(catalog, models, tmp_
     assert result.training_sentences[1].endswith("over its start: no measurable difference")
 
 
-def test_a_run_beside_itself_shows_no_difference(catalog, models, tmp_path):
+def test_a_run_compared_with_itself_shows_no_difference(catalog, models, tmp_path):
     task = TaskOptions(catalog, SETTINGS.fields).build()
     result = compare_runs(task, (tmp_path / "a" / "run", models[0]), (tmp_path / "b" / "run", models[0]))
     assert result.verdict == "no difference"

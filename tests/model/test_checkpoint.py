@@ -111,7 +111,7 @@ def test_the_run_folder_names_the_settings(saved):
     assert TrainConfig.read(saved / "config.yaml").model == SCRATCH.model_copy(update={"hflip_tta": False})
 
 
-def test_saving_again_replaces_the_weights_and_leaves_nothing_beside_them(copy):
+def test_saving_again_replaces_the_weights_and_leaves_nothing_else(copy):
     model = Model.load(copy, "cpu")
     before = model.fingerprint
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_saving_again_replaces_the_weights_and_leaves_nothing_beside_them(copy):
     ]
 
 
-def test_the_fingerprint_tells_encoders_and_heads_apart(saved):
+def test_the_fingerprint_depends_on_encoders_and_heads(saved):
     model = Model.load(saved, "cpu")
     prints = {model.fingerprint}
     for weight in (model.network.query_head.residual[1].weight, next(model.encoder("image").parameters())):
@@ -176,6 +176,19 @@ def test_weights_of_another_architecture_are_one_sentence(copy, change):
     save_file(weights, copy / "model.safetensors")
     seal_run(copy)
     with pytest.raises(UserError, match=r"another architecture \(fusion\.(gates|more) does not fit\)") as error:
+        Model.load(copy, "cpu")
+    one_sentence(error)
+
+
+@pytest.mark.parametrize("field", ["image", "title"])
+def test_a_kernel_of_another_width_is_one_sentence(copy, field):
+    weights = load_file(copy / "model.safetensors")
+    prefix = f"heads.{field}.base."
+    kernel = KernelMap(7, 32, examples=3).state_dict()
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    save_file(kept | {prefix + name: tensor for name, tensor in kernel.items()}, copy / "model.safetensors")
+    seal_run(copy)
+    with pytest.raises(UserError, match=rf"another architecture \(heads\.{field}\.base\.\w+ does not fit\)") as error:
         Model.load(copy, "cpu")
     one_sentence(error)
 

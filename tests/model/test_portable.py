@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from likewise.catalog.images.picture import Picture
+from likewise.config import ModelSettings
 from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
@@ -199,6 +200,21 @@ def test_a_tampered_file_is_one_sentence_and_writes_nothing(
     assert "weights.pt" in str(caught.value) or "train" in str(caught.value)
     assert not list(tmp_path.rglob("outside*"))
     assert not Path("/outside").exists()
+
+
+def test_the_precision_of_every_shared_encoder_is_needed(items: EncodedItems, tmp_path: Path) -> None:
+    settings = ModelSettings(
+        text_encoder="scratch-text", image_encoder="scratch-image", dim=32, fields={"title": "text", "sound": "audio"}
+    )
+    model = Model.create(settings, "cpu", FLOAT32)
+    few = EncodedItems(items.vectors[:, :32].copy(), items.table, items.pictures)
+    save_portable(tmp_path / "weights.pt", model, few, cache=tmp_path / "cache")
+    content = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert content["precision"].keys() == {"text", "image", "audio"}
+    del content["precision"]["audio"]
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"weights.pt is damaged \(the precision of the audio encoder is missing\)"):
+        load_portable(tmp_path / "weights.pt", tmp_path / "unpacked", "cpu")
 
 
 def test_a_file_of_a_newer_version_says_so(saved: Path, tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ class Encoder(nn.Module):
     licence: str | None = None
     fitted: ClassVar[bool] = False  # to the values of one column
     reads_words: ClassVar[bool] = False  # the text encoder's features of `words` follow its own features
-    prepared_batch: ClassVar[int] = 256  # values of a kind of its own that are opened and prepared at once
+    prepared_batch: ClassVar[int] = (
+        256  # values of other kinds than texts and pictures that are opened and prepared at once
+    )
     cpu_batch: ClassVar[int | None] = None  # inputs whose activations fit a processor's cache; None: it does not matter
 
     def __init__(
@@ -97,7 +99,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def words(self, value: Any) -> tuple[str, ...]:
-        """What a value says in words, for the text encoder; nothing by default."""
+        """What a value, as the modality's reader opens it, says in words, for the text encoder; nothing by default."""
         return ()
 
     @property
@@ -268,7 +270,8 @@ class Encoder(nn.Module):
         content["description"] = self.description()
         if self.licence is not None:
             content["licence"] = self.licence
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+        (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 
     def fingerprint(self) -> str:
         """sha256 (hex) over the weights and `description`; computed again only when a weight has changed."""

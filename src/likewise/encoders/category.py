@@ -1,9 +1,10 @@
 """Categories: one vector for each value that training rows have, shared buckets for all others, and their words."""
 
+import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,6 +20,7 @@ WIDTH = 64
 BUCKETS = 64
 _MOST_VALUES = 50_000
 _LONGEST_VALUE = 100
+_MOST_BYTES = 4_000_000  # of the vocabulary in encoder.json, half of what is read back (`parsing.MOST_JSON_BYTES`)
 _FEWEST_ROWS = 2  # that a value of the vocabulary has; rarer ones train the buckets, which answer for new ones
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 _MOST_WORDS = 64  # values of one item that are read
@@ -65,12 +67,12 @@ class CategoryEncoder(Encoder):
 
     @classmethod
     def fit(cls, values: Sequence[Any], seed: int) -> Self:
-        """With the values that at least two rows have."""
+        """With the values that at least two rows have, most frequent first, as many as a saved encoder can hold."""
         counted = Counter(part for value in values for part in dict.fromkeys(map(_fold, cls.split(value))))
         frequent = [value for value, count in counted.most_common(_MOST_VALUES) if count >= _FEWEST_ROWS and value]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(frequent)
+            return cls(_fit_into_file(frequent))
 
     @classmethod
     def restore(cls, folder: Path, name: str, modality: Modality, description: dict[str, Any]) -> Self:
@@ -113,6 +115,20 @@ class CategoryEncoder(Encoder):
             if known is None
             else known
         )
+
+
+def _fit_into_file(values: Iterable[str]) -> list[str]:
+    """The first of the values, up to `_MOST_BYTES` of JSON; without those that UTF-8 cannot write (lone surrogates)."""
+    kept, size = [], 0
+    for value in values:
+        try:
+            size += len(json.dumps(value, ensure_ascii=False).encode()) + len(",\n   ")
+        except UnicodeEncodeError:
+            continue
+        if size > _MOST_BYTES:
+            break
+        kept.append(value)
+    return kept
 
 
 def _fold(value: str) -> str:

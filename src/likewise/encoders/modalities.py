@@ -1,6 +1,6 @@
 """Kinds of fields: how the raw values of a column are read, and which encoder a field gets unless the settings say so.
 
-An installed package brings a kind of its own with
+An installed package brings another kind with
 
     [project.entry-points."likewise.modalities"]
     name = "package.module:READER"

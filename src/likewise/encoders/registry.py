@@ -172,6 +172,8 @@ def restore_encoder(folder: Path, modality: Modality) -> Encoder:
         if type(error).__name__ != "PanicException":  # of Rust, which tokenizers are written in
             raise
         raise _damage_error(folder, _first_line(error)) from None
+    if encoder.modality != modality:  # which the family decides, and not what the file says
+        raise _damage_error(folder / DESCRIPTION_FILE, f"family: an encoder of {content.family} is not for {modality}")
     encoder.licence = content.licence
     return encoder
 
@@ -240,7 +242,7 @@ def _hugging_face(name: str, modality: Modality) -> Encoder:
     if modality == "audio":
         from likewise.encoders.hugging_face_audio import HuggingFaceAudio
 
-        return HuggingFaceAudio.from_pretrained(name)
+        return _with_licence(HuggingFaceAudio.from_pretrained(name), read_licence(model_folder(name)))
     folder = model_folder(name)
     config = read_config(folder, name)
     encoder: Encoder

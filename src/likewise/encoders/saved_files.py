@@ -23,12 +23,15 @@ _MOST_OF_PICTURES = dict.fromkeys(
     ("size", "crop_size", "pad_size", "height", "width", "shortest_edge", "longest_edge", "max_height", "max_width"),
     MOST_PIXELS,
 ) | {"patch_size": 64, "max_num_patches": 16_384}
+_MOST_SAMPLES = 2**22  # of one recording: 87 seconds at 48 kHz
 _MOST_OF_SOUNDS = {
     "sampling_rate": 384_000,
     "max_length": 10_000,
     "max_length_s": 3_600,
+    "chunk_length": 3_600,
     "chunk_length_s": 3_600,
-    "nb_max_samples": 2**25,
+    "nb_max_samples": _MOST_SAMPLES,
+    "n_samples": _MOST_SAMPLES,
     "nb_max_frames": 100_000,
     "fft_window_size": 2**16,
     "n_fft": 2**16,
@@ -37,6 +40,9 @@ _MOST_OF_SOUNDS = {
     "num_mel_bins": 4_096,
     "nb_frequency_bins": 2**16,
 }
+_LEAST_HOP = 10  # samples between two frames; SpeechT5 has 16 milliseconds
+_MOST_CELLS = 2**22  # frames × mel bands, or mel bands × frequencies of their filters
+_MOST_SPECTRUM = 2**23  # frames × frequencies
 _UNBOUNDED = ("theta",)  # a wavelength, not a size
 
 
@@ -99,11 +105,43 @@ def _check(value: Any, key: str, *, pictures: bool) -> None:
     if isinstance(value, dict):
         for inner, part in value.items():
             _check(part, str(inner), pictures=pictures)
+        if pictures and any(name in _MOST_OF_SOUNDS for name in value):
+            _check_sounds(value)
     elif isinstance(value, list):
         for part in value:
             _check(part, key, pictures=pictures)
-    elif isinstance(value, int) and abs(value) > _most(key, pictures) and not key.endswith(_UNBOUNDED):
+    elif isinstance(value, float) and not (pictures and key in _MOST_OF_PICTURES | _MOST_OF_SOUNDS):
+        return  # such as a mean, a threshold or a rate of dropout
+    elif isinstance(value, int | float) and not abs(value) <= _most(key, pictures) and not key.endswith(_UNBOUNDED):
         raise ValueError(f"{key[:40]} is {value!r:.40}, and no model goes beyond {_most(key, pictures):,}")
+
+
+def _check_sounds(extractor: dict[str, Any]) -> None:
+    """See that what a feature extractor makes of a recording is not huge, though each number alone may be fair.
+
+    A number that is missing counts as that of CLAP, whose defaults are large.
+    """
+
+    def largest(default: float, *names: str) -> float:
+        found = [extractor[name] for name in names if isinstance(extractor.get(name), int | float)]
+        return max(map(float, found), default=default)
+
+    hop = largest(160, "hop_length")
+    if hop < _LEAST_HOP:
+        raise ValueError(f"hop_length is {hop:g}, and no model has less than {_LEAST_HOP}")
+    samples = largest(48_000, "sampling_rate") * largest(10, "max_length_s", "chunk_length", "chunk_length_s")
+    samples = max(samples, largest(0, "nb_max_samples", "n_samples"))
+    frames = max(samples / hop, largest(0, "max_length", "nb_max_frames"))
+    bands = largest(64, "feature_size", "num_mel_bins")
+    frequencies = max(largest(1_024, "fft_window_size", "n_fft") / 2 + 1, largest(0, "nb_frequency_bins"))
+    for what, count, most in (
+        ("samples of a recording (sampling_rate × seconds)", samples, _MOST_SAMPLES),
+        ("cells of a spectrogram (samples ÷ hop_length × mel bands)", frames * bands, _MOST_CELLS),
+        ("cells of a spectrum (samples ÷ hop_length × frequencies)", frames * frequencies, _MOST_SPECTRUM),
+        ("weights of mel filters (mel bands × frequencies)", bands * frequencies, _MOST_CELLS),
+    ):
+        if not count <= most:
+            raise ValueError(f"it asks for {count:,.0f} {what}, and no model goes beyond {most:,}")
 
 
 def _most(key: str, pictures: bool) -> int:

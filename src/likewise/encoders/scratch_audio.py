@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.catalog.audio.decode import Sound
-from likewise.encoders.base import Encoder, Modality
+from likewise.encoders.base import Description, Encoder, Modality
 from likewise.encoders.log_mel import LogMel
 from likewise.encoders.sounds import SOUND_BATCH, make_examples, resample_sounds
 from likewise.encoders.transformer import Transformer, random_positions
@@ -27,6 +28,18 @@ _PATCHES = int(SECONDS * RATE / STEP / FRAMES)
 _PATCH_SAMPLES = FRAMES * STEP
 
 
+class ScratchAudioDescription(Description):
+    """The constants of this version: a saved encoder that has others was made by another one."""
+
+    rate: Annotated[int, Field(ge=RATE, le=RATE)]
+    seconds: Annotated[float, Field(ge=SECONDS, le=SECONDS)]
+    window: Annotated[int, Field(ge=WINDOW, le=WINDOW)]
+    step: Annotated[int, Field(ge=STEP, le=STEP)]
+    bands: Annotated[int, Field(ge=BANDS, le=BANDS)]
+    frames: Annotated[int, Field(ge=FRAMES, le=FRAMES)]
+    heads: Annotated[int, Field(ge=HEADS, le=HEADS)]
+
+
 class ScratchAudio(Encoder):
     """Sounds to (192,): the mean state of a Transformer over patches of the spectrogram, 80 ms wide and all bands high.
 
@@ -35,6 +48,7 @@ class ScratchAudio(Encoder):
     """
 
     family = "scratch-audio"
+    saved = ScratchAudioDescription
     learning_rate = 1e-3  # random weights
     prepared_batch = SOUND_BATCH
 

@@ -228,8 +228,8 @@ class EncoderNote(Result):
 
 
 def describe_encoders(model: "Model") -> list[EncoderNote]:
-    """Notes on the encoders of a model."""
-    encoders = [model.encoder(modality) for modality in ("text", "image")]
+    """Notes on the encoders of a model, without those that are fitted to a column."""
+    encoders = [encoder for encoder in model.encoders.values() if not encoder.fitted]
     return [EncoderNote(name=one.name, modality=one.modality, licence=one.licence) for one in encoders]
 
 

@@ -19,11 +19,16 @@ def load_zero_shot(name: str, like: Model, cache: Path | None = None) -> Model:
         cache: a folder that remembers at which precision the encoders are fastest.
 
     Raises:
-        UserError: there is no such model, or it is not a dual encoder.
+        UserError: there is no such model, it is not a dual encoder, or the other model has none of these fields.
     """
     if not is_dual(name):
         raise UserError(f"{name} is not a dual encoder: a zero-shot baseline is a CLIP or SigLIP model")
     fields = {field: kind for field, kind in OWN_FIELDS.items() if field in like.fields}
+    if not fields:
+        raise UserError(
+            f"there is no zero-shot baseline for this model: {name} reads title, description and image, and the "
+            f"model's fields are {', '.join(like.fields)}"
+        )
     settings = ModelSettings(text_encoder=name, image_encoder=name, dim="auto", fields=fields)
     device: Any = like.device.type
     return Model.create(settings, device, cache=cache)

@@ -68,7 +68,7 @@ def set_weights(network: Network, weights: dict[str, Tensor], source: str) -> No
     """
     for field in network.fields:
         kernel = empty_map(weights, f"heads.{name_module(field)}.base", network.dim)
-        if kernel is not None:
+        if kernel is not None and kernel.in_features == network.base_map(field).in_features:
             network.set_base_map(field, kernel)
     expected = distinct_weights(network)
     different = [

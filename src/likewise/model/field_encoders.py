@@ -1,5 +1,6 @@
 """The encoders of a network: those that all fields of a kind share, and those that are fitted to one column."""
 
+import difflib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -57,8 +58,10 @@ def build_encoders(
         fitted: encoders that are fitted already, by their names in the network.
 
     Raises:
-        UserError: an unknown kind, encoder or column, or a column without a value.
+        UserError: an unknown kind, encoder or column, an encoder for a kind that no field has, or a column without a
+            value.
     """
+    _check_kinds(settings)
     encoders = {
         "text": load_encoder(settings.text_encoder, "text", seed=seed),
         "image": load_encoder(settings.image_encoder, "image", seed=seed, resolution=settings.resolution),
@@ -95,6 +98,15 @@ def restore_encoders(settings: ModelSettings, folder: Path) -> dict[str, Encoder
     for encoder in encoders.values():
         _check_pooled(encoder)
     return encoders
+
+
+def _check_kinds(settings: ModelSettings) -> None:
+    kinds = sorted(set(settings.fields.values()) - set(_BACKBONES))
+    for kind in settings.encoders:
+        if kind not in kinds:
+            near = difflib.get_close_matches(kind, kinds, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"declare one with --field COLUMN={kind}, or omit the entry"
+            raise UserError(f"encoders names an encoder for {kind}, but no field is of that kind: {hint}")
 
 
 def _choose_encoder(settings: ModelSettings, field: str) -> str:

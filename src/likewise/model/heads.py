@@ -88,7 +88,7 @@ class ClassNameMap(nn.Module):
 def word_map(width: int, text_map: nn.Linear) -> nn.Linear:
     """A fixed map of a value's own features (…, width), followed by the text encoder's features of its words.
 
-    It is the text encoder's own space, plus a little of the value itself, which keeps apart what has no words.
+    It is the text encoder's own space, plus a little of the value itself, which distinguishes values without words.
     """
     linear = nn.Linear(width + text_map.in_features, text_map.out_features, bias=False).requires_grad_(False)
     with torch.no_grad():
@@ -127,6 +127,11 @@ class KernelMap(nn.Module):
         self.weight = nn.Parameter(torch.zeros(dim, examples))
         self.bias = nn.Parameter(torch.zeros(dim))
 
+    @property
+    def in_features(self) -> int:
+        """The width of what it reads, as a linear map names it."""
+        return self.examples.shape[1]
+
     def forward(self, features: Tensor) -> Tensor:
         """(…, width) → (…, dim)."""
         mapped = functional.linear(self.similarities(features), self.weight, self.bias)
@@ -139,7 +144,7 @@ class KernelMap(nn.Module):
 
 
 def empty_map(weights: Mapping[str, Tensor], module: str, dim: int) -> KernelMap | None:
-    """A map with room for what these weights hold of a `KernelMap`; None where they hold none of this width.
+    """A map with room for what these weights hold of a `KernelMap`; None where they hold none to this `dim`.
 
     It takes no more memory than the weights do, which may come from anyone.
     """
@@ -190,7 +195,7 @@ class GridHead(nn.Module):
     """Patch tokens (n, tokens, width) → unit vectors (n, dim).
 
     A summary of the tokens goes through the starting map: their mean and their standard deviation (statistics pooling;
-    Snyder et al. 2018), or where there is a CLS token that and the mean. Beside it, learned queries attend over the
+    Snyder et al. 2018), or where there is a CLS token that and the mean. In addition, learned queries attend over the
     tokens (attention pooling, one softmax per query) and their pooled features add a zero-initialised residual.
 
     Where the prefix holds the logits of a classifier, all of this is added to what its class names say, and the

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,7 @@ from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.building import bound_parameters
 from likewise.encoders.device import has_native_bfloat16, recall_precision, resolve_device
 from likewise.encoders.feature_cache import FeatureCache
-from likewise.encoders.modalities import ModalityReader, UnusableValueError, find_reader
+from likewise.encoders.modalities import find_reader
 from likewise.errors import UserError
 from likewise.files import lies_within, make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
@@ -32,6 +32,7 @@ from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.network import Network
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
+from likewise.model.value_features import append_words, open_value
 from likewise.parsing import read_json
 from likewise.progress import Bar
 
@@ -39,6 +40,7 @@ Vectors = NDArray[np.float32]
 
 _WINDOW = 2048  # rows whose towers are in memory at once
 _QUERY_BATCH = 1024
+_CACHED_AT_ONCE = 256  # rows that a cache takes at a time, as it waits for the disk each time
 _PHRASES = ("{}", "a {}")  # in which the names of classes are looked up: queries are either
 
 
@@ -388,15 +390,16 @@ class Model:
             The places (m,) of the values that can be used, and their features (m, width).
         """
         encoder, kind = self.network.encoder(field), self.network.kinds[field]
-        reader, featurizer = find_reader(kind, field), self.featurizer(self._name_encoder(field))
+        reader, featurizer = find_reader(kind, field), self.featurizer(self.network.encoder_name(field))
         known = None if cache is None or encoder.fitted else self.feature_cache(kind, cache)
         keys = [] if known is None else [reader.find_key(value) for value in values]
         missing = None if known is None else set(known.missing(keys))
         todo = [place for place in range(len(values)) if missing is None or keys[place] in missing]
         usable, parts = np.ones(len(values), bool), list[Tensor]()
+        pending = dict[str, NDArray[np.float16]]()
 
         def prepare(places: list[int]) -> tuple[list[int], dict[str, Tensor] | None]:
-            opened = {place: _open(catalog, reader, values[place]) for place in places}
+            opened = {place: open_value(catalog, reader, values[place]) for place in places}
             kept = [place for place in places if opened[place] is not None]
             return kept, encoder.prepare([opened[place] for place in kept]) if kept else None
 
@@ -406,22 +409,21 @@ class Model:
             if inputs is None:
                 continue
             features = featurizer.forward(inputs)
-            if known is not None:
-                known.add([keys[place] for place in kept], features.cpu().numpy().astype(np.float16))
-            else:
+            if known is None:
                 parts.append(features)
+                continue
+            pending.update(zip([keys[place] for place in kept], features.cpu().numpy().astype(np.float16), strict=True))
+            if len(pending) >= _CACHED_AT_ONCE:
+                known.add(list(pending), np.stack(list(pending.values())))
+                pending.clear()
         found = np.flatnonzero(usable)
         if known is not None:
+            if pending:
+                known.add(list(pending), np.stack(list(pending.values())))
             parts = [torch.from_numpy(known.gather([keys[place] for place in found.tolist()])).to(self.device).float()]
         encoded = torch.cat([torch.empty(0, *encoder.feature_shape, device=self.device), *parts])
-        if encoder.reads_words:
-            words = [encoder.words(values[place]) for place in found.tolist()]
-            encoded = torch.cat([encoded, average_words(words, self.featurizer("text").texts, encoded)], dim=-1)
-        return found, encoded
-
-    def _name_encoder(self, field: str) -> str:
-        encoder = self.network.encoder(field)
-        return next(name for name, other in self.encoders.items() if other is encoder)
+        kept_values = [values[place] for place in found.tolist()]
+        return found, append_words(encoder, catalog, reader, kept_values, encoded, self.featurizer("text").texts)
 
     def _embed_values(
         self, catalog: Catalog, field: str, shown: Sequence[tuple[Any, ...]]
@@ -494,32 +496,6 @@ def read_values(catalog: Catalog, field: str, kind: str) -> list[tuple[Any, ...]
     if field not in catalog.table.columns:
         return [()] * len(catalog)
     return list(find_reader(kind, field).read(catalog, field))
-
-
-def average_words(words: Sequence[tuple[str, ...]], encode: Callable[[list[str]], Tensor], like: Tensor) -> Tensor:
-    """The mean of the text encoder's features of some words for each value; 0 for a value without words.
-
-    Args:
-        words: of n values.
-        encode: texts → features (texts, width).
-        like: on whose device.
-    """
-    distinct = {word: number for number, word in enumerate(dict.fromkeys(word for each in words for word in each))}
-    features = encode(list(distinct) or [""])
-    pairs = [(row, distinct[word]) for row, each in enumerate(words) for word in each]
-    rows, places = torch.tensor(pairs, dtype=torch.int64, device=like.device).reshape(-1, 2).T
-    sums = torch.zeros(len(words), features.shape[1], device=like.device)
-    sums = sums.index_add(0, rows, functional.embedding(places, features.float()))
-    counts = torch.tensor([max(len(each), 1) for each in words], device=like.device)
-    return sums / counts[:, None]
-
-
-def _open(catalog: Catalog, reader: ModalityReader, value: Any) -> Any:
-    try:
-        return reader.open(catalog, value)
-    except UnusableValueError as error:
-        catalog.report.count(error.cause, example=str(value)[:60])
-        return None
 
 
 def _check_links(run: Path) -> None:

@@ -71,6 +71,10 @@ class Network(nn.Module):
         """The encoder that a field's head follows."""
         return cast(Encoder, self.encoders[self._encoder_names[field]])
 
+    def encoder_name(self, field: str) -> str:
+        """The key in `encoders` of the encoder that a field's head follows."""
+        return self._encoder_names[field]
+
     def head(self, field: str) -> PictureHead:
         """The head of a field's tower."""
         return cast(PictureHead, self.heads[self._head_names[field]])

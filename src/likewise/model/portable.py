@@ -84,8 +84,6 @@ class _PortableFile(BaseModel):
             raise ValueError("vectors, ids, titles and pictures are of different lengths")
         if len(set(self.ids)) < len(self.ids):
             raise ValueError("an id occurs more than once")
-        if not {"text", "image"} <= set(self.precision):
-            raise ValueError("an encoder's precision is missing")
         for name in self.encoders:
             if not _FILE_NAME.fullmatch(name) or ".." in PurePosixPath(name).parts or not is_known_kind(name):
                 raise ValueError(f"a file of an encoder is called {name[:100]!r}")
@@ -186,6 +184,10 @@ def _restore(content: _PortableFile, device: Device, source: str) -> Model:
             file.write_bytes(_bytes(packed))
         with bound_parameters(_numbers(content.weights), len(content.weights), source):
             encoders = restore_encoders(content.settings, Path(temporary))
+            shared = [name for name, encoder in encoders.items() if not encoder.fitted]
+            missing = [name for name in shared if name not in content.precision]
+            if missing:
+                raise ValueError(f"the precision of the {missing[0]} encoder is missing")
             network = Network(content.settings, encoders.pop("text"), encoders.pop("image"), encoders)
     set_weights(network, content.weights, source)
     precision: dict[str, str] = {

@@ -16,13 +16,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from likewise.catalog.catalog import Catalog
-from likewise.encoders.base import Modality
+from likewise.catalog.images.picture import PictureError
 from likewise.encoders.feature_cache import FeatureCache
-from likewise.encoders.modalities import find_reader
+from likewise.encoders.modalities import ModalityReader, UnusableValueError, find_reader
+from likewise.errors import UserError
 from likewise.model.cached_features import CachedPictures, cache_pictures
 from likewise.model.featurizer import batches, prefetch
-from likewise.model.model import Model, average_words
+from likewise.model.model import Model
 from likewise.model.network import Network
+from likewise.model.value_features import append_words
 from likewise.progress import Bar
 from likewise.training.augmentation import augment
 
@@ -185,18 +187,15 @@ class LiveFeatures:
     def values(self, field: str, numbers: Rows) -> Tensor:
         distinct, place = np.unique(numbers, return_inverse=True)
         values = [self.all_values[field][number] for number in distinct]
-        encoder, reader = self.model.network.encoder(field), find_reader(self.model.network.kinds[field], field)
-        parts = []
-        for batch in batches(values, _LIVE_BATCH):
-            inputs = encoder.prepare([reader.open(self.catalog, value) for value in batch])
-            parts.append(encoder({name: tensor.to(self.model.device) for name, tensor in inputs.items()}).float())
-        features = torch.cat(parts)
-        if encoder.reads_words:
-            text, words = self.model.encoder("text"), [encoder.words(value) for value in values]
-            said = average_words(
-                words, lambda texts: self._encode("text", text.prepare(texts, prompt="document")), features
-            )
-            features = torch.cat([features, said], dim=-1)
+        network = self.model.network
+        encoder, reader = network.encoder(field), find_reader(network.kinds[field], field)
+
+        def prepare(batch: list[Any]) -> dict[str, Tensor]:
+            return encoder.prepare([self._open_value(reader, field, value) for value in batch])
+
+        work = batches(values, min(_LIVE_BATCH, encoder.prepared_batch))
+        features = torch.cat([self._encode(network.encoder_name(field), inputs) for inputs in prefetch(prepare, work)])
+        features = append_words(encoder, self.catalog, reader, values, features, self._encode_words)
         return take_rows(features, torch.from_numpy(place).to(self.model.device))
 
     def pictures(
@@ -213,18 +212,38 @@ class LiveFeatures:
         work = batches(zip(rows, mirrored, seeds, strict=True), _LIVE_BATCH)
         return torch.cat([self._encode("image", inputs) for inputs in prefetch(prepare, work)])
 
+    def _open_value(self, reader: ModalityReader, field: str, value: Any) -> Any:
+        try:
+            return reader.open(self.catalog, value)
+        except UnusableValueError as error:
+            raise _no_longer(f'a value of the field "{field}"', f"{str(value)[:60]}: {error.cause}") from None
+
     def _open(self, row: int, mirror: bool, seed: int) -> Image.Image:
-        image = self.catalog.open_picture(self.catalog.pictures[row][0], self.model.encoder("image").minimum_side)
+        picture, side = self.catalog.pictures[row][0], self.model.encoder("image").minimum_side
+        try:
+            image = self.catalog.open_picture(picture, side)
+        except PictureError as error:
+            raise _no_longer(f"the picture of item {self.catalog.ids[row]!r}", str(error)) from None
         image = ImageOps.mirror(image) if mirror else image
         return image if seed < 0 else augment(image, np.random.default_rng(seed))
 
-    def _encode(self, modality: Modality, inputs: dict[str, Tensor]) -> Tensor:
+    def _encode_words(self, words: list[str]) -> Tensor:
+        return self._encode("text", self.model.encoder("text").prepare(words, prompt="document"))
+
+    def _encode(self, name: str, inputs: dict[str, Tensor]) -> Tensor:
         device = self.model.device
-        dtype = getattr(torch, self.model.precision[modality])
+        dtype = getattr(torch, self.model.precision.get(name, "float32"))  # in which fitted encoders always are
         moved = {name: tensor.to(device) for name, tensor in inputs.items()}
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            features: Tensor = self.model.encoder(modality)(moved)
+            features: Tensor = self.model.encoder(name)(moved)
         return features.float()
+
+
+def _no_longer(what: str, cause: str) -> UserError:
+    return UserError(
+        f"{what} can no longer be opened, as it could before the training ({cause}): "
+        "bring its file back, and start the training again"
+    )
 
 
 def cache_features(
