@@ -125,7 +125,7 @@ class SearchRequest(_Strict):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="share of pictures and recordings beside words or items",
+        description="share of pictures and recordings where there are words or items, too",
     )
     where: str | None = Field(default=None, max_length=LONGEST_FILTER, description="filter, such as 'price < 50'")
     parse_query: bool = Field(
@@ -147,7 +147,9 @@ class SearchRequest(_Strict):
     fields: list[ColumnName] | None = Field(
         default=None, max_length=200, description="columns that hits come with; all by default"
     )
-    explain: bool = Field(default=False, description="say which fields, words and boosts each score comes from")
+    explain: bool = Field(
+        default=False, description="say which fields, words and boosts each score comes from; for a k of up to 100"
+    )
 
 
 class BatchRequest(_Strict):
