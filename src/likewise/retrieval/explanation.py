@@ -142,9 +142,9 @@ def _compute_cosines(
     cosines = np.zeros(shown.shape)
     at_once = max(1, _NUMBERS_AT_ONCE // (len(fields) * dim))
     for first in range(0, len(rows), at_once):
-        row, subset = rows[first : first + at_once], subsets[first : first + at_once]
-        seen = np.where(members[subset][:, :, None], whole[row], np.float32(np.nan))
-        cosines[row, subset] = model.fuse_fields(seen, fields) @ vector[0]
+        portion = rows[first : first + at_once], subsets[first : first + at_once]
+        seen = np.where(members[portion[1]][:, :, None], whole[portion[0]], np.float32(np.nan))
+        cosines[portion] = model.fuse_fields(seen, fields) @ vector[0]
     return cosines
 
 

@@ -56,7 +56,8 @@ class QueryParameters(TypedDict, total=False):
         diversity: how much hits must differ from those before them, in [0, 1).
         boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
         facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
-        explain: say of each hit which fields, words and boosts its score comes from, see `Hit.explanation`; for a k of up to 100.
+        explain: say of each hit which fields, words and boosts its score comes from, see `Hit.explanation`; k is at
+            most 100 then.
     """
 
     image: OneOrMany[ImageSource] | None
