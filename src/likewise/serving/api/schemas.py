@@ -134,8 +134,8 @@ class SearchRequest(_Strict):
     )
     suggest_filter: bool = Field(
         default=False,
-        description="name the filter that the words suggest, without applying it; for one text. There is none while the "
-        "server reads what the columns hold, after its start and every few minutes",
+        description="name the filter that the words suggest, without applying it; for one text. There is none while "
+        "the server reads what the columns hold, after its start and every few minutes",
     )
     hybrid: bool | HybridSettings = Field(default=False, description="also search by keyword (BM25)")
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="number of hits")
