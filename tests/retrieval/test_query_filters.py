@@ -112,6 +112,13 @@ READ = [
     ("shoes rating isn’t over 4", "rating <= 4", "shoes"),
     ("shoes that are not costing more than 50", "price <= 50", "shoes that"),
     ("coats from 2020", 'released >= "2020" and released < "2021"', "coats"),
+    ("Schuhe nicht teurer als 50", "price <= 50", "Schuhe"),
+    ("coats that weren't released before 2020", 'released >= "2020"', "coats that"),
+    ("pendant under 50", "price < 50", "pendant"),
+    ("elegant, different coats under 50", "price < 50", "elegant, different coats"),
+    ("shoes which dont cost more than 50", "price <= 50", "shoes which"),
+    ("shoes without laces under 50", "price < 50", "shoes without laces"),
+    ("shoes, not red, under 50", 'colour not in ["Red", "red"] and price < 50', "shoes"),
     ("coats from 2020 on", 'released >= "2020"', "coats"),
 ]
 

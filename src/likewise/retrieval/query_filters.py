@@ -41,7 +41,8 @@ _NUMBER_CUES: dict[Comparison, str] = {
     r"|unter|weniger als|billiger als|günstiger als|moins de|moins cher que",
     "<=": r"up to|at most|no more than|not more than|not over|not above|maximum of|max\. of|<=|≤|bis zu|bis|höchstens"
     r"|jusqu'à|au plus",
-    ">": r"over|above|more than|greater than|higher than|larger than|heavier than|longer than|>|über|mehr als|plus de",
+    ">": r"over|above|more than|more expensive than|greater than|higher than|larger than|heavier than|longer than|>"
+    r"|über|mehr als|teurer als|plus de|plus cher que",
     ">=": r"at least|no less than|not less than|not under|not below|minimum of|min\. of|starting at|from|>=|≥|ab"
     r"|mindestens|au moins|à partir de",
 }
@@ -58,8 +59,10 @@ _NEGATIONS = r"but not|not|no|without|except|excluding|nicht|ohne|keine?|sauf|sa
 _PLACES = r"in|by|from|of|made by|in the colou?r|made of|von|aus|de|en"  # "in black", "by Acme"
 
 _NEGATED = re.compile(
-    r"(?<!\w)(?:(?:is|are|ist|sind|est|sont)\s+)?(?:not|no|never|nothing|cannot|without|except|\w{2,7}n['’]?t|nicht|nichts"
-    r"|nie|kein\w{0,2}|ohne|pas|jamais|rien|sans|sauf)\s+(?:(?:be|being|cost|costs|costing|priced|anything|coûter) )?$",
+    r"(?<!\w)(?:(?:is|are|ist|sind|est|sont)\s+)?"
+    r"(?:not|no|never|nothing|cannot|without|except|\w{2,7}n['’]t|(?:is|are|does|do|was|must|should)nt"
+    r"|nicht|nichts|nie|kein\w{0,2}|ohne|pas|jamais|rien|sans|sauf)\s+"
+    r"(?:(?:be|being|cost|costs|costing|priced|made|released|anything|coûter)\s+)?$",
     re.IGNORECASE,
 )
 _FIRST_RECENT_YEAR, _LAST_RECENT_YEAR = 1900, 2100  # four digits behind "from" that are a year rather than a price
