@@ -14,8 +14,8 @@ from retrieval.shop_catalogue import write_shop, write_untrained_run
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
 from likewise.model.model import Model
-from likewise.retrieval import candidates, search
-from likewise.retrieval.explanation import compute_shapley_values
+from likewise.retrieval import candidates, explanation, search
+from likewise.retrieval.explanation import compute_shapley_values, scale_shares
 from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hit
@@ -160,3 +160,67 @@ def test_without_field_vectors_or_a_fusion_there_is_one_sentence() -> None:
     with pytest.raises(UserError, match="makes no item of single fields"):
         Index.build(FakeModel(), catalog).search("red", explain=True)
     assert Index.build(AveragingModel(), catalog).search("red", where="title == 'x'", explain=True) == []
+
+
+@given(
+    st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=1, max_size=4),
+    st.floats(0, 1),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+)
+def test_scaled_shares_add_up_and_stay_in_bounds(shares: list[list[float]], total: float, there: list[bool]) -> None:
+    present = np.array([there] * len(shares))
+    scaled = scale_shares(np.array(shares) * present, np.full(len(shares), total), present)
+    np.testing.assert_allclose(scaled.sum(axis=1), total if any(there) else 0.0, atol=1e-9)
+    assert np.abs(scaled).max() <= 2 * total + 1e-9
+    assert not scaled[~present].any()
+
+
+def test_shares_of_one_sign_keep_their_proportions() -> None:
+    scaled = scale_shares(np.array([[0.3, 0.1]]), np.array([0.8]), np.ones((1, 2), bool))
+    assert scaled[0].tolist() == pytest.approx([0.6, 0.2])
+
+
+def test_a_filter_that_leaves_few_items_keeps_shares_in_the_range_of_the_score(index: Index) -> None:
+    """Two items nearly as far away span the scale of a hybrid search."""
+    for where in ('id in ["sku-1003", "sku-1004"]', 'id in ["sku-1007", "sku-1011", "sku-1012"]'):
+        for hit in index.search("red circle", where=where, hybrid=True, explain=True):
+            assert add_up(hit) == pytest.approx(hit.score, abs=1e-4)
+            assert max(map(abs, hit.explanation.fields.values())) <= 2 * hit.score + 1e-4
+
+
+@pytest.mark.parametrize("by", ["weights", "ranks"])
+def test_words_of_hits_in_earlier_blocks_keep_their_shares(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK", 4)
+    titles = ["red hat", "red shoe", *["hat"] * 10, *["coat"] * 10]
+    brands = ["first", "second", *["third"] * 10, *["fourth"] * 10]
+    index = Index.build(AveragingModel(), catalog_of(*titles, brand=brands))
+    hits = index.search("red hat", hybrid=Hybrid(by), group_by="brand", k=4, explain=True)
+    assert len(hits) == 4
+    assert set(hits[0].explanation.terms) == {"red", "hat"}
+    assert [set(hit.explanation.terms) for hit in hits[1:]].count(set()) == 1
+    assert all(add_up(hit) == pytest.approx(hit.score, abs=1e-4) for hit in hits)
+
+
+def test_the_vectors_of_one_explanation_are_fused_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    portions: list[int] = []
+
+    class CountingModel(AveragingModel):
+        def fuse_fields(self, vectors: np.ndarray, fields: Sequence[str]) -> np.ndarray:
+            portions.append(vectors.size)
+            return super().fuse_fields(vectors, fields)
+
+    index = Index.build(CountingModel(), catalog_of(*(f"red hat number{row}" for row in range(20))))
+    whole = index.search("red number7", k=20, explain=True)
+    monkeypatch.setattr(explanation, "_NUMBERS_AT_ONCE", 1_000)
+    portions.clear()
+    assert [hit.explanation for hit in index.search("red number7", k=20, explain=True)] == [
+        hit.explanation for hit in whole
+    ]
+    assert len(portions) > 1
+    assert max(portions) <= 1_000
+
+
+def test_more_hits_than_are_explained_at_once_are_refused(index: Index) -> None:
+    index.search("red", k=100, explain=True)
+    with pytest.raises(UserError, match="100 hits are explained at once at most: ask for k = 100 or fewer"):
+        index.search("red", k=101, explain=True)

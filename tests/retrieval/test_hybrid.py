@@ -6,12 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.errors import UserError
-from likewise.retrieval.hybrid import Hybrid, ScoreScale, fuse_scores
+from likewise.retrieval.hybrid import Hybrid, ScoreScale, compute_parts
 
 _cosines = st.floats(-1, 1, width=32)
 _words = st.one_of(st.just(0.0), st.floats(0, 30, width=32))
 _pairs = st.lists(st.tuples(_cosines, _words), min_size=1, max_size=30)
 _fusions = st.builds(Hybrid, st.sampled_from(["weights", "ranks"]), st.floats(0, 1))
+
+
+def fuse_scores(cosines: np.ndarray, words: np.ndarray, fusion: Hybrid, scale: ScoreScale) -> np.ndarray:
+    return np.sum(compute_parts(cosines, words, fusion, scale), axis=0).astype(np.float32)
 
 
 def both(pairs: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray, ScoreScale]:

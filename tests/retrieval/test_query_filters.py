@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from retrieval.fakes import FakeModel, catalog_of
 
+from likewise.catalog.field_inference import is_price
 from likewise.catalog.filters import parse_filter
 from likewise.catalog.filters_polars import match_rows
 from likewise.errors import UserError
@@ -101,6 +102,24 @@ READ = [
     ("under 50", "price < 50", "under 50"),
     ("shoes under 50 in black", 'price < 50 and colour == "Black"', "shoes"),
     ("iphone 12 under 500", "price < 500", "iphone 12"),
+    ("Schuhe nicht mehr als 50", "price <= 50", "Schuhe"),
+    ("chaussures pas plus de 50 euros", "price <= 50", "chaussures"),
+    ("shoes not cheaper than 50", "price >= 50", "shoes"),
+    ("shoes no cheaper than 50", "price >= 50", "shoes"),
+    ("coats not after 2020", 'released < "2021"', "coats"),
+    ("coats not before 2020", 'released >= "2020"', "coats"),
+    ("shoes that isn't over 50", "price <= 50", "shoes that"),
+    ("shoes rating isn’t over 4", "rating <= 4", "shoes"),
+    ("shoes that are not costing more than 50", "price <= 50", "shoes that"),
+    ("coats from 2020", 'released >= "2020" and released < "2021"', "coats"),
+    ("Schuhe nicht teurer als 50", "price <= 50", "Schuhe"),
+    ("coats that weren't released before 2020", 'released >= "2020"', "coats that"),
+    ("pendant under 50", "price < 50", "pendant"),
+    ("elegant, different coats under 50", "price < 50", "elegant, different coats"),
+    ("shoes which dont cost more than 50", "price <= 50", "shoes which"),
+    ("shoes without laces under 50", "price < 50", "shoes without laces"),
+    ("shoes, not red, under 50", 'colour not in ["Red", "red"] and price < 50', "shoes"),
+    ("coats from 2020 on", 'released >= "2020"', "coats"),
 ]
 
 LEFT_ALONE = [
@@ -124,6 +143,12 @@ LEFT_ALONE = [
     "since ٢٠٢٠",
     "in S-3",  # ids are no categories
     "x" * LONGEST_QUERY + " under 50",
+    "boots not between 20 and 50",
+    "boots not between 20 and 50 euros",
+    "boots not €50",
+    "coats not in 2020",
+    "coat that isn't in black",
+    "shoes that aren't in stock",
 ]
 
 
@@ -168,7 +193,7 @@ def test_prices_that_filters_would_misread_are_left_alone() -> None:
         ("year", [1999, 2005, 2020, 2021], "wine since 2005", "year >= 2005"),
         ("year", [1999, 2005, 2020, 2021], "wine in 2005", "year == 2005"),
         ("day", [20190501, 20200101, 20201231, 20210101], "coats after 2020", "day >= 20210101"),
-        ("weight in grams", [5, 10, 20, 30], "tea under 20", "`weight in grams` < 20"),
+        ("weight in grams", [5, 10, 20, 30], "tea of weight in grams under 20", "`weight in grams` < 20"),
         ("sale_price", [5.0, 10.0, 20.0, 30.0], "tea under $20", "sale_price < 20"),
         ("mass", ["1 lb", "2 lb", "3 lb", "4 lb"], "tea under 2 pounds", "mass < 2"),
         ("price", ["£1", "£2", "£3", "£4"], "tea under 2 pounds", "price < 2"),
@@ -179,6 +204,64 @@ def test_kinds_of_columns(column: str, cells: list[object], query: str, conditio
         suggestion = index.suggest_filter(query)
     assert suggestion is not None
     assert suggestion.filter == condition
+
+
+PRICES = [
+    (("discount", "sale_price"), "shoes under $50", "sale_price < 50"),
+    (("shipping_cost", "retail_price"), "shoes under 50", "retail_price < 50"),
+    (("amount", "price"), "shoes under 50", "price < 50"),
+    (("price", "sale_price"), "shoes under 50", "price < 50"),
+    (("price_usd", "price_eur"), "shoes for €50", "price_eur <= 50"),
+    (("price_usd", "price_eur"), "shoes under $50", "price_usd < 50"),
+    (("price_usd", "price_eur"), "shoes under 50", None),
+    (("price_usd",), "shoes under 50", "price_usd < 50"),
+    (("price_usd",), "shoes under 50 €", None),
+    (("sale_price", "retail_price"), "shoes under 50", None),
+    (("sale_price", "retail_price"), "shoes with a sale price under 50", "sale_price < 50"),
+    (("discount", "fee", "cost"), "shoes under $50", None),
+    (("shipping_cost",), "shoes with a shipping cost under 50", "shipping_cost < 50"),
+    (("stock",), "games for kids under 12", None),
+    (("msrp",), "shoes under 50", "msrp < 50"),
+]
+
+
+@pytest.mark.parametrize(("names", "query", "condition"), PRICES)
+def test_the_column_of_prices(names: tuple[str, ...], query: str, condition: str | None) -> None:
+    columns = [FilterColumn(name, tuple(name.split("_")), "number", is_price=is_price(name, "")) for name in names]
+    suggestion = suggest_filter(query, columns)
+    assert (suggestion.filter if suggestion else None) == condition
+
+
+def test_a_year_behind_from_is_no_price() -> None:
+    columns = [
+        FilterColumn("price", ("price",), "number", is_price=True, least=1, greatest=9_000),
+        FilterColumn("year", ("year",), "year", least=1950, greatest=2020),
+    ]
+    for query, condition in [
+        ("movies from 2010", "year == 2010"),
+        ("movies from 2010 onwards", "year >= 2010"),
+        ("cameras from 2500", "price >= 2500"),
+        ("cameras from 2010 euros", "price >= 2010"),
+    ]:
+        suggestion = suggest_filter(query, columns)
+        assert suggestion is not None
+        assert suggestion.filter == condition
+
+
+def test_what_no_item_meets_is_not_read_as_its_opposite() -> None:
+    columns = [FilterColumn("price", ("price",), "number", is_price=True, least=1, greatest=900)]
+    assert suggest_filter("shoes over 1000 euros", columns) is None
+    assert suggest_filter("shoes from 1000 € to 2000 €", columns) is None
+
+
+def test_hundreds_of_columns_cost_little() -> None:
+    columns = [FilterColumn(f"width_{n}", (f"width{n}", "max"), "number") for n in range(400)]
+    columns += [FilterColumn(f"kind_{n}", (f"kind{n}",), "category", values={"x": ("x",)}) for n in range(400)]
+    suggest_filter("shoes under 50 in black", columns)
+    began = time.process_time()
+    for number in range(10):
+        suggest_filter(f"shoes under {number} in black, over 7 cm", columns)
+    assert time.process_time() - began < 0.5
 
 
 def test_an_index_suggests_and_applies_nothing(index: Index) -> None:

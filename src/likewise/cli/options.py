@@ -215,8 +215,8 @@ def read_synonyms(file: Path | None) -> "Synonyms | None":
     if file is None:
         return None
     synonyms = Synonyms.read(file)
-    if strange := synonyms.describe_strange(file):
-        say(strange)
+    if skipped := synonyms.describe_skipped(file):
+        say(skipped)
     return synonyms
 
 

@@ -57,7 +57,7 @@ class QueryOptions:
         diversity: How strongly hits must differ from each other, from 0 up to 1 (MMR).
         boost: Arithmetic over numeric columns to add to the score, such as 'popularity * 0.1'.
         facet: Column whose values are counted among the best 1,000 items (repeatable).
-        explain: Show which fields, words and boosts the score of each hit comes from.
+        explain: Show which fields, words and boosts the score of each hit comes from; for up to 100 hits.
     """
 
     text: Several = None

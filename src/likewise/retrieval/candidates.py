@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from likewise.catalog.filters import And, Condition, OneOf
-from likewise.retrieval.hybrid import Hybrid, ScoreScale, compute_parts, fuse_scores, scale_subsets
+from likewise.retrieval.hybrid import Hybrid, ScoreScale, compute_parts
 from likewise.retrieval.lexical.matches import LexicalMatches
 from likewise.stores.base import Store
 
@@ -45,7 +45,7 @@ class HybridCandidates:
         self._matches = matches
         self._fusion = fusion
         self._scale: ScoreScale | None = None
-        self._seen: tuple[list[str], np.ndarray, np.ndarray] = ([], np.empty(0), np.empty(0))
+        self._words: dict[str, float] = {}  # id → what the words give to its score
 
     def __call__(self, count: int, condition: Condition | None) -> list[Candidate]:
         """A `Source`."""
@@ -55,28 +55,23 @@ class HybridCandidates:
         if self._scale is None:  # what is near and what is far stays the same when more are asked for
             low, high = (near.scores[-1], near.scores[0]) if near.ids else (0.0, 0.0)
             self._scale = ScoreScale(float(low), float(high), self._matches.full_match_score(ids))
-        near_by, words = np.array(list(cosines.values())), self._matches.scores(ids)
-        self._seen = ids, near_by, words
-        return _in_order(ids, fuse_scores(near_by, words, self._fusion, self._scale))[:count]
+        by_vectors, by_words = compute_parts(
+            np.array(list(cosines.values())), self._matches.scores(ids), self._fusion, self._scale
+        )
+        self._words |= zip(ids, by_words.tolist(), strict=True)
+        return _in_order(ids, (by_vectors + by_words).astype(np.float32))[:count]
 
-    def explain(self, ids: Sequence[str], subsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """What the vectors and the words give to the scores of some candidates that have been found.
-
-        Args:
-            subsets: (n, m), the cosines that the items would have if they had some of their fields only.
+    def explain(self, ids: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What the words give to the scores of some candidates that have been found.
 
         Returns:
-            (n, m) what the vectors would then give to the score; (n,) what the words give; of this, (n,) for each word.
+            (n,) float64 what all words give; of this, (n,) for each word.
         """
-        scale = self._scale or ScoreScale(0.0, 0.0, 0.0)
-        seen, others, words = self._seen
-        by_id = dict(zip(seen, compute_parts(others, words, self._fusion, scale)[1].tolist(), strict=True))
-        of_words = np.array([by_id.get(id, 0.0) for id in ids], np.float64)
+        by_words = np.array([self._words.get(id, 0.0) for id in ids], np.float64)
         shares = self._matches.scores_by_term(ids)
         total = np.sum(list(shares.values()), axis=0) if shares else np.zeros(len(ids))
-        factor = np.divide(of_words, total, out=np.zeros(len(ids)), where=total > 0)
-        terms = {word: share * factor for word, share in shares.items()}
-        return scale_subsets(subsets, others, self._fusion, scale), of_words, terms
+        factor = np.divide(by_words, total, out=np.zeros(len(ids)), where=total > 0)
+        return by_words, {word: share * factor for word, share in shares.items()}
 
     def _matching(self, count: int, condition: Condition | None) -> dict[str, float]:
         """The cosines of the `count` items that match best by their words and meet the condition."""

@@ -3,7 +3,8 @@
 The share of a field is its Shapley value (Shapley, "A value for n-person games", 1953): what the field adds to the
 score, averaged over all orders in which the item's fields could be put together. An item seen through some of its
 fields is what the model's fusion makes of their vectors, so the values are exact, over all subsets; without any field
-the score is 0. The shares of fields, words and boost add up to the score.
+the score is 0. In a hybrid search the values are those of the cosine, scaled to what the vectors give to the score. The
+shares of fields, words and boost add up to the score.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from likewise.retrieval.query import Query
 from likewise.stores.base import Record, Store
 
 MOST_FIELDS = 10  # of a model: each one more doubles the subsets
-_VECTORS_AT_ONCE = 8_192
+_NUMBERS_AT_ONCE = 4_000_000  # of field vectors, 16 MB
 
 
 @runtime_checkable
@@ -60,15 +61,15 @@ def explain_hits(
     if query.boost is not None:
         boosts = query.boost.values([record.fields for record in records])
     ids = [record.id for record in records]
-    subsets = _compute_cosines(records, vector, model, fields)
-    terms: dict[str, np.ndarray] = {}
-    of_words = np.zeros(len(records))
-    if isinstance(source, HybridCandidates):
-        subsets, of_words, terms = source.explain(ids, subsets)
-    of_fields = np.array([scores[id] for id in ids], np.float64) - boosts - of_words
-    subsets[:, 0] = 0.0
+    worths = _compute_cosines(records, vector, model, fields)
     present = np.array([[name in (record.field_vectors or {}) for name in fields] for record in records])
-    shares = compute_shapley_values(_put_whole(subsets, present, of_fields))
+    by_fields = np.array([scores[id] for id in ids], np.float64) - boosts
+    terms: dict[str, np.ndarray] = {}
+    if isinstance(source, HybridCandidates):
+        by_words, terms = source.explain(ids)
+        shares = scale_shares(compute_shapley_values(worths), by_fields - by_words, present)
+    else:
+        shares = compute_shapley_values(_put_whole(worths, present, by_fields))
     return {
         id: Explanation(
             {name: float(shares[row, place]) for place, name in enumerate(fields) if present[row, place]},
@@ -100,6 +101,29 @@ def compute_shapley_values(worths: np.ndarray) -> np.ndarray:
     return values
 
 
+def scale_shares(shares: np.ndarray, totals: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Shares that add up to other totals; where none is negative, in the same proportions.
+
+    A hybrid score stretches the few cosines of what is near to [0, 1]. Where shares of both signs nearly cancel out,
+    proportions would make them many times as large as the score; so the sum of their sizes is what is scaled, and what
+    is then missing from the total is added in proportion to the sizes. No share is larger than twice its total.
+
+    Args:
+        shares: (n, members), 0 for members that are not present.
+        totals: (n,)
+        present: (n, members) bool.
+
+    Returns:
+        (n, members) float64; rows without any member present are 0.
+    """
+    sizes = np.abs(shares) * present
+    sizes = np.where(sizes.sum(axis=1, keepdims=True) > 0, sizes, present.astype(np.float64))
+    weights = np.divide(sizes, sizes.sum(axis=1, keepdims=True), out=np.zeros(sizes.shape), where=sizes > 0)
+    signed = np.where(shares < 0, -weights, weights)
+    missing = 1.0 - signed.sum(axis=1, keepdims=True)
+    return totals[:, None] * (signed + missing * weights)
+
+
 def _compute_cosines(
     records: Sequence[Record], vector: np.ndarray, model: FusionModel, fields: Sequence[str]
 ) -> np.ndarray:
@@ -113,13 +137,15 @@ def _compute_cosines(
         for name, of_field in (record.field_vectors or {}).items():
             whole[row, fields.index(name)] = of_field
     members = (np.arange(2 ** len(fields))[:, None] >> np.arange(len(fields))) & 1 == 1
-    seen = np.where(members[None, :, :, None], whole[:, None], np.float32(np.nan)).reshape(-1, len(fields), dim)
-    cosines = np.zeros(len(seen))
-    shown = np.flatnonzero(~np.isnan(seen[..., 0]).all(axis=1))
-    for first in range(0, len(shown), _VECTORS_AT_ONCE):
-        rows = shown[first : first + _VECTORS_AT_ONCE]
-        cosines[rows] = model.fuse_fields(seen[rows], fields) @ vector[0]
-    return cosines.reshape(len(records), -1)
+    shown = (members[None] & ~np.isnan(whole[:, None, :, 0])).any(axis=2)
+    rows, subsets = np.nonzero(shown)
+    cosines = np.zeros(shown.shape)
+    at_once = max(1, _NUMBERS_AT_ONCE // (len(fields) * dim))
+    for first in range(0, len(rows), at_once):
+        portion = rows[first : first + at_once], subsets[first : first + at_once]
+        seen = np.where(members[portion[1]][:, :, None], whole[portion[0]], np.float32(np.nan))
+        cosines[portion] = model.fuse_fields(seen, fields) @ vector[0]
+    return cosines
 
 
 def _put_whole(worths: np.ndarray, present: np.ndarray, scores: np.ndarray) -> np.ndarray:

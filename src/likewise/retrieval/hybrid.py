@@ -68,46 +68,23 @@ class ScoreScale:
         return np.minimum(scores / self.full, 1.0) if self.full > 0 else np.zeros_like(scores)
 
 
-def fuse_scores(cosines: np.ndarray, words: np.ndarray, fusion: Hybrid, scale: ScoreScale) -> np.ndarray:
-    """One score from two, for every candidate.
+def compute_parts(
+    cosines: np.ndarray, words: np.ndarray, fusion: Hybrid, scale: ScoreScale
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the vectors and what the words give to the score of every candidate; their sum is in [0, 1].
 
     Args:
         cosines: (n,) with the query.
         words: (n,) BM25 scores, 0 where no word matches.
 
     Returns:
-        (n,) float32 in [0, 1].
+        (n,) and (n,).
     """
-    by_vectors, by_words = compute_parts(cosines, words, fusion, scale)
-    return (by_vectors + by_words).astype(np.float32)
-
-
-def compute_parts(
-    cosines: np.ndarray, words: np.ndarray, fusion: Hybrid, scale: ScoreScale
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the vectors and what the words give to the score of every candidate, (n,) each; see `fuse_scores`."""
     if fusion.by == "ranks":
         by_vectors, by_words = _reciprocal_ranks(cosines), _reciprocal_ranks(words) * (words > 0)
     else:
         by_vectors, by_words = scale.scale_cosines(cosines), scale.scale_bm25(words)
     return (1.0 - fusion.words) * by_vectors, fusion.words * by_words
-
-
-def scale_subsets(cosines: np.ndarray, others: np.ndarray, fusion: Hybrid, scale: ScoreScale) -> np.ndarray:
-    """What the vectors would give to the score of items with other cosines.
-
-    Args:
-        cosines: (n, m), what the cosines would be.
-        others: (c,), those of all candidates, among which an item has its rank.
-
-    Returns:
-        (n, m) float64; not cut off at 0 and 1, or else the parts of an item that is far away would all look alike.
-    """
-    if fusion.by == "ranks":
-        ranks = 1 + np.searchsorted(np.sort(-others), -cosines, side="left")
-        return (1.0 - fusion.words) * (_CONSTANT + 1) / (_CONSTANT + ranks)
-    span = scale.greatest - scale.least
-    return (1.0 - fusion.words) * ((cosines - scale.least) / span if span > 0 else np.ones_like(cosines))
 
 
 def _reciprocal_ranks(scores: np.ndarray) -> np.ndarray:

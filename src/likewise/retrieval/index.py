@@ -471,16 +471,21 @@ class Index:
         """
         if not self.may_suggest_filter(text):
             return None
-        return suggest_filter(text, self._read_filter_columns())
+        return suggest_filter(text, self.read_filter_columns())
 
-    def _read_filter_columns(self) -> tuple[FilterColumn, ...]:
-        """One thread reads them; meanwhile others take what was known before, and wait only where nothing was."""
+    @property
+    def knows_filter_columns(self) -> bool:
+        """Whether `suggest_filter` answers at once, without summarizing the columns first."""
+        known = self._known_columns
+        return known is not None and known[0] == self.metadata.build and monotonic() - known[1] < _COLUMNS_KEPT
+
+    def read_filter_columns(self) -> tuple[FilterColumn, ...]:
+        """What `suggest_filter` knows of the columns, which are summarized where that is unknown or some minutes old.
+
+        One thread reads them; meanwhile others take what was known before, and wait only where nothing was.
+        """
         known, build = self._known_columns, self.metadata.build
-        if (
-            known is not None
-            and known[0] == build
-            and (monotonic() - known[1] < _COLUMNS_KEPT or self._reading_columns.locked())
-        ):
+        if known is not None and (self.knows_filter_columns or (known[0] == build and self._reading_columns.locked())):
             return known[2]
         with self._reading_columns:
             latest = self._known_columns

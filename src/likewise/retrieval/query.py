@@ -22,6 +22,7 @@ AudioSource = str | Path | Sound | BinaryIO
 OneOrMany: TypeAlias = T | tuple[T, float] | list[T | tuple[T, float]]
 
 DUPLICATE_COSINE = 0.98  # cosine from which on two items are near-duplicates
+MOST_EXPLAINED = 100  # hits, whose fields are fused in all their subsets
 _MINUS = 0.5
 _WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(\d+(?:\.\d*)?|\.\d+)\s*", re.DOTALL)
 
@@ -55,7 +56,8 @@ class QueryParameters(TypedDict, total=False):
         diversity: how much hits must differ from those before them, in [0, 1).
         boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
         facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
-        explain: say of each hit which fields, words and boosts its score comes from, see `Hit.explanation`.
+        explain: say of each hit which fields, words and boosts its score comes from, see `Hit.explanation`; k is at
+            most 100 then.
     """
 
     image: OneOrMany[ImageSource] | None
@@ -101,6 +103,11 @@ class Query:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UserError(f"k must be at least 1, not {self.k}")
+        if self.explain and self.k > MOST_EXPLAINED:
+            raise UserError(
+                f"{MOST_EXPLAINED} hits are explained at once at most: ask for k = {MOST_EXPLAINED} or fewer, then for "
+                "the next page (offset)"
+            )
         if self.offset < 0:
             raise UserError(f"the offset must be at least 0, not {self.offset}")
         if not 0.0 <= self.image_weight <= 1.0:

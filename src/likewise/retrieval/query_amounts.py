@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Literal
 
 import polars as pl
@@ -12,6 +13,7 @@ from likewise.catalog.amounts import find_factor, is_currency, is_unit
 from likewise.catalog.dates import FIRST_YEAR, LAST_YEAR
 from likewise.catalog.filters import Compare, Condition, Operator, Value
 from likewise.catalog.numbers import read_numbers
+from likewise.catalog.text import fold_case
 from likewise.retrieval.filter_columns import FilterColumn
 
 Comparison = Literal["<", "<=", ">", ">="]
@@ -30,6 +32,12 @@ _ENDS_PHRASE = re.compile(
     rf"\s*(?:$|[,;.!?)]|\b(?:{LINKS}|in|by|from|not|without|except|each|only|please|mit|für|ohne|pour|avec|sans)\b)",
     re.IGNORECASE,
 )
+_PRICE_WORDS = frozenset({"price", "prices", "preis", "prix", "precio", "prezzo", "pris"})
+_NO_PRICE_WORDS = frozenset(  # of amounts of money that nobody means who names none
+    {"discount", "discounts", "fee", "fees", "cost", "costs", "amount", "shipping", "delivery", "postage", "tax", "vat"}
+    | {"deposit", "saving", "savings", "rebate", "rabatt", "kosten", "versand", "versandkosten", "remise", "frais"}
+)
+fold_query = lru_cache(maxsize=1_000)(fold_case)  # a query and its parts are looked at for every column
 
 
 @dataclass(frozen=True)
@@ -78,32 +86,51 @@ def choose_number_column(
             factor = _convert(amount.unit, column)
             return None if factor is None else (column, named, amount.end, factor)
     for column in numbers:
-        after = re.compile(rf"\s*{build_name_pattern(column)}\b", re.IGNORECASE).match(text, amount.end)
-        if column.words and after:
+        after = may_name(text, column) and compile_name_patterns(column.words).after.match(text, amount.end)
+        if after:
             factor = _convert(amount.unit, column)
             return None if factor is None else (column, start, after.end(), factor)
     numbers = [column for column in numbers if column.kind == "number"]
-    prices = sorted((column for column in numbers if column.is_price), key=lambda column: len(column.words))
-    if is_currency(amount.unit):
-        fitting = [column for column in prices if _convert(amount.unit, column) == 1.0]
-        return (fitting[0], start, amount.end, 1.0) if fitting else None
-    if amount.unit:
+    if amount.unit and not is_currency(amount.unit):
         for column in numbers:
             if column.unit and (factor := _convert(amount.unit, column)) is not None:
                 return column, start, amount.end, factor
         if amount.unit.lower() == "pounds":  # which are a mass only where the index has one
             return choose_number_column(text, columns, start, replace(amount, unit="£"))
         return None
-    if not _ENDS_PHRASE.match(text, amount.end):  # "over 40 watt" is about what nobody knows
+    if not amount.unit and not _ENDS_PHRASE.match(text, amount.end):  # "over 40 watt" is about what nobody knows
         return None
-    candidates = prices or (numbers if len(numbers) == 1 else [])
-    return (candidates[0], start, amount.end, 1.0) if candidates else None
+    price = _choose_price_column(numbers, amount.unit)
+    return (price, start, amount.end, 1.0) if price else None
+
+
+def _choose_price_column(columns: Sequence[FilterColumn], currency: str) -> FilterColumn | None:
+    """The column of prices that a number is about which names no column; None where several may be meant.
+
+    Args:
+        currency: of the number; "" for none.
+    """
+    prices = [column for column in columns if column.is_price and _NO_PRICE_WORDS.isdisjoint(column.words)]
+    if currency:
+        known = [column for column in prices if _find_currency(column)]
+        fitting = [column for column in known if find_factor(currency, _find_currency(column)) == 1.0]
+        prices = fitting or [column for column in prices if column not in known]
+    named = [column for column in prices if not _PRICE_WORDS.isdisjoint(column.words)]
+    plain = [column for column in named if sum(not is_currency(word) for word in column.words) == 1]
+    best = plain or named or prices
+    return best[0] if len(best) == 1 else None
+
+
+def _find_currency(column: FilterColumn) -> str:
+    """The currency of a column, by its cells or its name; "" where neither says."""
+    return column.unit if is_currency(column.unit) else next(filter(is_currency, column.words), "")
 
 
 def _convert(unit: str, column: FilterColumn) -> float | None:
-    if not unit or not column.unit:
+    own = column.unit or _find_currency(column)
+    if not unit or not own:
         return 1.0 if not unit or not is_currency(unit) or column.is_price else None
-    return find_factor(unit, column.unit)
+    return find_factor(unit, own)
 
 
 def choose_date_column(text: str, columns: Sequence[FilterColumn], start: int) -> tuple[FilterColumn, int] | None:
@@ -118,18 +145,38 @@ def choose_date_column(text: str, columns: Sequence[FilterColumn], start: int) -
 
 def _find_name_before(text: str, start: int, column: FilterColumn) -> int | None:
     """Where the column's name begins, if it stands right before `start`: "price under 50", "a price of under 50"."""
-    if not column.words:
+    if not may_name(text, column):
         return None
-    pattern = (
-        rf"(?:\b(?:with|having|mit|avec)\s+(?:an?\s+|the\s+)?)?\b{build_name_pattern(column)}\s*(?:is|of|:|,)?\s*$"
-    )
-    found = re.search(pattern, text[:start], re.IGNORECASE)
+    found = compile_name_patterns(column.words).before.search(text[:start])
     return found.start() if found else None
 
 
-def build_name_pattern(column: FilterColumn) -> str:
-    """A pattern for the words of a column's name, however they are joined."""
-    return r"[\s_-]*".join(map(re.escape, column.words))
+def may_name(text: str, column: FilterColumn) -> bool:
+    """Whether a query may have a column's name; a quick test, as an index may have hundreds of columns."""
+    return bool(column.words) and column.words[0] in fold_query(text)
+
+
+@dataclass(frozen=True)
+class NamePatterns:
+    """Patterns of a column's name.
+
+    Attributes:
+        name: the words of the name, however they are joined.
+        before: a name that ends where a comparison begins.
+        after: a name that follows a number.
+    """
+
+    name: str
+    before: re.Pattern[str]
+    after: re.Pattern[str]
+
+
+@lru_cache(maxsize=10_000)
+def compile_name_patterns(words: tuple[str, ...]) -> NamePatterns:
+    """Compile the patterns of a name of at least one word."""
+    name = r"[\s_-]*".join(map(re.escape, words))
+    before = rf"(?:\b(?:with|having|mit|avec)\s+(?:an?\s+|the\s+)?)?\b{name}\s*(?:is|of|:|,)?\s*$"
+    return NamePatterns(name, re.compile(before, re.IGNORECASE), re.compile(rf"\s*{name}\b", re.IGNORECASE))
 
 
 def can_match(column: FilterColumn, operator: Comparison, number: float) -> bool:

@@ -20,13 +20,15 @@ from likewise.retrieval.query_amounts import (
     LINKS,
     Amount,
     Comparison,
-    build_name_pattern,
     can_match,
     choose_date_column,
     choose_number_column,
     compare_date,
     compare_number,
+    compile_name_patterns,
     find_unit,
+    fold_query,
+    may_name,
     read_amount,
 )
 
@@ -39,7 +41,8 @@ _NUMBER_CUES: dict[Comparison, str] = {
     r"|unter|weniger als|billiger als|günstiger als|moins de|moins cher que",
     "<=": r"up to|at most|no more than|not more than|not over|not above|maximum of|max\. of|<=|≤|bis zu|bis|höchstens"
     r"|jusqu'à|au plus",
-    ">": r"over|above|more than|greater than|higher than|larger than|heavier than|longer than|>|über|mehr als|plus de",
+    ">": r"over|above|more than|more expensive than|greater than|higher than|larger than|heavier than|longer than|>"
+    r"|über|mehr als|teurer als|plus de|plus cher que",
     ">=": r"at least|no less than|not less than|not under|not below|minimum of|min\. of|starting at|from|>=|≥|ab"
     r"|mindestens|au moins|à partir de",
 }
@@ -49,8 +52,20 @@ _DATE_CUES: dict[Comparison, str] = {
     "<": r"before|older than|earlier than|vor|avant",
     "<=": r"until|till|up to|bis|jusqu'à",
 }
+_IN_YEAR = r"in|im"
+_FROM_YEAR = r"from|aus|von|de"  # "movies from 2010", and "from 2010 on"
+_OPPOSITES: dict[Comparison, Comparison] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _NEGATIONS = r"but not|not|no|without|except|excluding|nicht|ohne|keine?|sauf|sans"
 _PLACES = r"in|by|from|of|made by|in the colou?r|made of|von|aus|de|en"  # "in black", "by Acme"
+
+_NEGATED = re.compile(
+    r"(?<!\w)(?:(?:is|are|ist|sind|est|sont)\s+)?"
+    r"(?:not|no|never|nothing|cannot|without|except|\w{2,7}n['’]t|(?:is|are|does|do|was|must|should)nt"
+    r"|nicht|nichts|nie|kein\w{0,2}|ohne|pas|jamais|rien|sans|sauf)\s+"
+    r"(?:(?:be|being|cost|costs|costing|priced|made|released|anything|coûter)\s+)?$",
+    re.IGNORECASE,
+)
+_FIRST_RECENT_YEAR, _LAST_RECENT_YEAR = 1900, 2100  # four digits behind "from" that are a year rather than a price
 
 _WORD = re.compile(r"[^\s,;()\"“”?!]+")
 _AND = re.compile(r"\s*(?:,|/|\bor\b|\band\b|\boder\b|\bund\b|\bou\b|\bet\b)+\s*", re.IGNORECASE)
@@ -87,11 +102,14 @@ class FilterSuggestion:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A condition, and the part of the query from `start` to `end` that it stands for."""
+    """A condition, and the part of the query from `start` to `end` that it stands for.
+
+    Without a condition, the part is one that no other rule should read: it denies, or no item can meet it.
+    """
 
     start: int
     end: int
-    condition: Condition
+    condition: Condition | None
 
 
 def may_suggest_filter(text: str, columns: Iterable[str]) -> bool:
@@ -122,21 +140,29 @@ def suggest_filter(text: str, columns: Sequence[FilterColumn]) -> FilterSuggesti
     """
     if len(text) > LONGEST_QUERY:
         return None
-    readings: list[_Reading] = []
+    found: list[_Reading] = []
     for find in _RULES:
         for reading in find(text, columns):
-            if all(reading.end <= other.start or other.end <= reading.start for other in readings):
-                readings.append(reading)
+            if all(reading.end <= other.start or other.end <= reading.start for other in found):
+                found.append(reading)
+    readings = [one for one in found if one.condition is not None and _find_negation(text, one.start) is None]
     if not readings:
         return None
     readings.sort(key=lambda reading: reading.start)
     conditions: list[Condition] = []
     for reading in readings:
-        conditions += reading.condition.parts if isinstance(reading.condition, And) else (reading.condition,)
+        if reading.condition is not None:
+            conditions += reading.condition.parts if isinstance(reading.condition, And) else (reading.condition,)
     conditions = list(dict.fromkeys(conditions))
     because = "; ".join(f"“{text[part.start : part.end]}” is read as {part.condition}" for part in readings)
     condition = conditions[0] if len(conditions) == 1 else And(tuple(conditions))
     return FilterSuggestion(str(condition), _cut_out(text, readings) or text.strip(), because)
+
+
+def _find_negation(text: str, start: int) -> int | None:
+    """Where a negation begins that stands right before `start`: "not", "isn't", "pas"; None without one."""
+    found = _NEGATED.search(text[:start])
+    return found.start() if found else None
 
 
 def _find_ranges(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Reading]:
@@ -168,41 +194,66 @@ def _read_range(
     elif chosen_number := choose_number_column(text, columns, start, replace(greatest, end=end)):
         column, start, end, factor = chosen_number
         low, high = (amount.value * factor for amount in (least, greatest))
-        if can_match(column, ">=", low) and can_match(column, "<=", high):
-            yield _Reading(start, end, And((compare_number(column, ">=", low), compare_number(column, "<=", high))))
+        possible = can_match(column, ">=", low) and can_match(column, "<=", high)
+        between = And((compare_number(column, ">=", low), compare_number(column, "<=", high)))
+        yield _Reading(start, end, between if possible else None)
 
 
 def _find_dates(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Reading]:
-    """ "since 2020", "before 2021-05-01", "in 1999"."""
+    """ "since 2020", "before 2021-05-01", "in 1999", "not after 2020"."""
     for found in _DATE.finditer(text):
         day = DAY.match(text, found.end())
-        chosen = choose_date_column(text, columns, found.start("cue")) if day else None
+        operator = _find_operator(found["cue"], _DATE_CUES)
+        negation = _find_negation(text, found.start("cue")) if operator is not None else None
+        begin = found.start("cue") if negation is None else negation
+        chosen = choose_date_column(text, columns, begin) if day else None
         if day is None or chosen is None or find_unit(text, day.end()) is not None:
             continue
         column, start = chosen
-        operator = _find_operator(found["cue"], _DATE_CUES)
+        end = day.end()
+        if re.fullmatch(_FROM_YEAR, found["cue"], re.IGNORECASE):
+            if not _is_year_of(column, int(day[1])):
+                continue
+            if onwards := _ONWARDS.match(text, end):
+                operator, end = ">=", onwards.end()
         if operator is not None:
-            condition = compare_date(column, operator, day)
+            condition = compare_date(column, operator if negation is None else _OPPOSITES[operator], day)
         else:
-            bounds = compare_date(column, ">=", day), compare_date(column, "<=", day)
-            condition = And(bounds) if bounds[0] and bounds[1] else None  # type: ignore[arg-type]
-            if column.kind == "year":
-                condition = Compare(column.name, "==", int(day[1]))
+            condition = _compare_within(column, day)
         if condition is not None:
-            yield _Reading(start, day.end(), condition)
+            yield _Reading(start, end, condition)
+
+
+def _is_year_of(column: FilterColumn, year: int) -> bool:
+    """Whether a column may have a year, as far as its range is known."""
+    if column.kind == "year" and column.least is not None and column.greatest is not None:
+        return column.least <= year <= column.greatest
+    return _FIRST_RECENT_YEAR <= year <= _LAST_RECENT_YEAR
+
+
+def _compare_within(column: FilterColumn, day: re.Match[str]) -> Condition | None:
+    """A comparison with all of a year or a day."""
+    least, greatest = compare_date(column, ">=", day), compare_date(column, "<=", day)
+    if column.kind == "year":
+        return Compare(column.name, "==", int(day[1]))
+    return And((least, greatest)) if least and greatest else None
 
 
 def _find_comparisons(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Reading]:
-    """ "under 50", "at least 2 kg", "rating over 4"."""
+    """ "under 50", "at least 2 kg", "rating over 4", "isn't over 50"."""
     for found in _COMPARISON.finditer(text):
         amount = read_amount(text, found.end())
         operator = _find_operator(found["cue"], _NUMBER_CUES)
         if amount is None or operator is None:
             continue
-        if chosen := choose_number_column(text, columns, found.start("cue"), amount):
+        begin = found.start("cue")
+        if (negation := _find_negation(text, begin)) is not None:
+            begin, operator = negation, _OPPOSITES[operator]
+        if chosen := choose_number_column(text, columns, begin, amount):
             column, start, end, factor = chosen
-            if can_match(column, operator, amount.value * factor):
-                yield _Reading(start, end, compare_number(column, operator, amount.value * factor))
+            number = amount.value * factor
+            possible = can_match(column, operator, number)
+            yield _Reading(start, end, compare_number(column, operator, number) if possible else None)
 
 
 def _find_bare_prices(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Reading]:
@@ -229,13 +280,18 @@ def _find_categories(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Re
         if reading := _read_categories(text, found.start(), found.end(), categories, negated=bool(found["not"])):
             yield reading
     for column in categories:
-        if not column.words:
+        if not may_name(text, column):
             continue
-        prefix = rf"(?:(?P<not>{_NEGATIONS})\s+)?(?:(?:{_PLACES}|with)\s+(?:the\s+|an?\s+)?)?"
-        named = rf"(?<!\w){prefix}{build_name_pattern(column)}\s*(?::|=|\bis\b)?\s+"
-        for found in re.finditer(named, text, re.IGNORECASE):
+        for found in _compile_category_pattern(column.words).finditer(text):
             if reading := _read_categories(text, found.start(), found.end(), [column], negated=bool(found["not"])):
                 yield reading
+
+
+@lru_cache(maxsize=10_000)
+def _compile_category_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    prefix = rf"(?:(?P<not>{_NEGATIONS})\s+)?(?:(?:{_PLACES}|with)\s+(?:the\s+|an?\s+)?)?"
+    name = compile_name_patterns(words).name
+    return re.compile(rf"(?<!\w){prefix}{name}\s*(?::|=|\bis\b)?\s+", re.IGNORECASE)
 
 
 def _read_categories(
@@ -270,7 +326,7 @@ def _match_value(text: str, begin: int, column: FilterColumn) -> tuple[str, int]
         ends.append(word.end())
     for end in reversed(ends):
         for stop in dict.fromkeys((end, begin + len(text[begin:end].rstrip(".:'")))):
-            folded = " ".join(fold_case(text[begin:stop]).split())
+            folded = " ".join(fold_query(text[begin:stop]).split())
             if folded in column.values:
                 return folded, stop
     return None
@@ -279,12 +335,17 @@ def _match_value(text: str, begin: int, column: FilterColumn) -> tuple[str, int]
 def _find_truth_values(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Reading]:
     """ "in stock" where that is the column's name, "only vegan", "not vegan"."""
     for column in columns:
-        if column.kind != "boolean" or not column.words:
+        if column.kind != "boolean" or not may_name(text, column):
             continue
-        certain = "" if column.words[0] == "in" else r"(?:only|in|that are|that is|which are|must be|nur)\s+"
-        pattern = rf"\b(?:(?P<not>{_NEGATIONS})\s+(?:in\s+)?|{certain}){build_name_pattern(column)}\b"
-        for found in re.finditer(pattern, text, re.IGNORECASE):
+        for found in _compile_truth_pattern(column.words).finditer(text):
             yield _Reading(found.start(), found.end(), Compare(column.name, "==", not found["not"]))
+
+
+@lru_cache(maxsize=10_000)
+def _compile_truth_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    certain = "" if words[0] == "in" else r"(?:only|in|that are|that is|which are|must be|nur)\s+"
+    name = compile_name_patterns(words).name
+    return re.compile(rf"\b(?:(?P<not>{_NEGATIONS})\s+(?:in\s+)?|{certain}){name}\b", re.IGNORECASE)
 
 
 def _find_operator(cue: str, cues: dict[Comparison, str]) -> Comparison | None:
@@ -307,7 +368,7 @@ def _cut_out(text: str, readings: Sequence[_Reading]) -> str:
     return re.sub(r"\s+([,;.!?])", r"\1", rest).strip(" ,;")
 
 
-def _any_of(cues: Iterable[str]) -> str:
+def _join_cues(cues: Iterable[str]) -> str:
     """One pattern for all cues, the longest first; blanks may be of any width."""
     words = sorted((word for cue in cues for word in cue.split("|")), key=len, reverse=True)
     return "|".join(word.replace(" ", r"\s+") for word in words)
@@ -315,13 +376,16 @@ def _any_of(cues: Iterable[str]) -> str:
 
 _RANGE = re.compile(r"(?<![\w.,])(?P<cue>(?:between|from|zwischen|von|entre|de)\s+)?(?=[$€£¥₹\dUEGC])", re.IGNORECASE)
 _TO = re.compile(r"\s*(?:-|–|to|and|und|bis|et|à)\s*", re.IGNORECASE)
-_COMPARISON = re.compile(rf"(?<!\w)(?P<cue>{_any_of(_NUMBER_CUES.values())})\s*(?=[$€£¥₹\dUEGC])", re.IGNORECASE)
-_DATE = re.compile(rf"(?<!\w)(?P<cue>{_any_of([*_DATE_CUES.values(), 'in|im'])})\s+(?=\d{{4}})", re.IGNORECASE)
+_COMPARISON = re.compile(rf"(?<!\w)(?P<cue>{_join_cues(_NUMBER_CUES.values())})\s*(?=[$€£¥₹\dUEGC])", re.IGNORECASE)
+_DATE = re.compile(
+    rf"(?<!\w)(?P<cue>{_join_cues([*_DATE_CUES.values(), _IN_YEAR, _FROM_YEAR])})\s+(?=\d{{4}})", re.IGNORECASE
+)
+_ONWARDS = re.compile(r"\s+(?:on|onwards?|upwards?|or later|and later|an)\b", re.IGNORECASE)
 _PLACE = re.compile(
-    rf"(?<!\w)(?:(?P<not>{_any_of([_NEGATIONS])})\s+(?:(?:{_any_of([_PLACES])})\s+)?|(?:{_any_of([_PLACES])})\s+)",
+    rf"(?<!\w)(?:(?P<not>{_join_cues([_NEGATIONS])})\s+(?:(?:{_join_cues([_PLACES])})\s+)?|(?:{_join_cues([_PLACES])})\s+)",
     re.IGNORECASE,
 )
-_ANY_CUE = re.compile(rf"\d|[<>:=]|(?<!\w)(?:{_any_of([_NEGATIONS, _PLACES])})\s", re.IGNORECASE)
+_ANY_CUE = re.compile(rf"\d|[<>:=]|(?<!\w)(?:{_join_cues([_NEGATIONS, _PLACES])})\s", re.IGNORECASE)
 _RULES: tuple[Callable[[str, Sequence[FilterColumn]], Iterator[_Reading]], ...] = (
     _find_ranges,
     _find_dates,

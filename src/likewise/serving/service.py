@@ -6,6 +6,7 @@ like another, goes to the index at once.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -37,6 +38,8 @@ from likewise.serving.query_pictures import (
 from likewise.serving.suggestions import Suggestions
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
@@ -134,6 +137,8 @@ class SearchService:
         self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="write")
         self._writes = 0  # waiting and under way
         self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="search")
+        self._column_readers = ThreadPoolExecutor(1, thread_name_prefix="columns")  # which takes seconds
+        self._reading_columns: asyncio.Future[Any] | None = None
         if metrics is not None:
             metrics.watch(index, self.lanes)
 
@@ -146,6 +151,7 @@ class SearchService:
         self._downloaders.shutdown(wait=False, cancel_futures=True)  # a slow host would hold the end up
         self._decoders.shutdown(cancel_futures=True)
         self._searchers.shutdown(cancel_futures=True)
+        self._column_readers.shutdown(cancel_futures=True)
 
     @property
     def lanes(self) -> dict[str, EncodeLane[Any]]:
@@ -193,11 +199,30 @@ class SearchService:
         self._measure(query, hits)
         return hits
 
-    async def suggest_filter(self, text: str) -> FilterSuggestion | None:
-        """The filter that the words of a query suggest, if any; see `Index.suggest_filter`."""
+    async def suggest_filter(self, text: str, *, wait: bool) -> FilterSuggestion | None:
+        """The filter that the words of a query suggest, if any; see `Index.suggest_filter`.
+
+        The columns are read in a separate thread, so searches never wait for them.
+
+        Args:
+            wait: until the columns have been read; without it, there is no suggestion meanwhile.
+        """
         if not self.index.may_suggest_filter(text):
             return None
+        if not self.index.knows_filter_columns:
+            reading = self._read_columns()
+            if not wait:
+                return None
+            await asyncio.shield(reading)
         return await self.run(self.index.suggest_filter, text)
+
+    def _read_columns(self) -> "asyncio.Future[Any]":
+        """The reading of the columns that is under way, or else a new one."""
+        if self._reading_columns is None or self._reading_columns.done():
+            loop = asyncio.get_running_loop()
+            self._reading_columns = loop.run_in_executor(self._column_readers, self.index.read_filter_columns)
+            self._reading_columns.add_done_callback(_note_failure)
+        return self._reading_columns
 
     async def encode_queries(self, texts: Sequence[str], deadline: float | None = None) -> list[np.ndarray]:
         """(dim,) float32 for each query text."""
@@ -328,6 +353,11 @@ class SearchService:
             if self.metrics is not None:
                 self.metrics.count_refusal("queue")
             raise
+
+
+def _note_failure(reading: "asyncio.Future[Any]") -> None:
+    if not reading.cancelled() and (error := reading.exception()) is not None:
+        log.warning("the columns cannot be read, so no filters are suggested: %s", error)
 
 
 _NO_SOUND = Sound(np.zeros(1, np.float32), 1)  # likewise for a recording

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from retrieval.lexical.test_bm25 import write
 
 from likewise.errors import UserError
+from likewise.files import write_record
 from likewise.retrieval.lexical import synonyms as module
 from likewise.retrieval.lexical.synonyms import Synonyms, SynonymsFile
 from likewise.retrieval.lexical.writer import LexicalIndex
@@ -21,7 +22,7 @@ def test_a_file_says_which_words_find_which(tmp_path: Path) -> None:
     assert read.phrases[("tv",)] == (("television",), ("flat", "screen"))
     assert ("television",) not in read.phrases
     assert read.words == {"sofa", "couch", "settee", "tv", "divan"}
-    assert read.describe_strange(file) is None
+    assert read.describe_skipped(file) is None
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def test_a_file_says_which_words_find_which(tmp_path: Path) -> None:
 )
 def test_lines_that_say_nothing_are_counted(line: str) -> None:
     read = Synonyms.parse(f"sofa, couch\n{line}\n# x\n{line}")
-    assert read.strange == (2, 4)
-    assert read.describe_strange("my.txt") == (
+    assert read.skipped_lines == (2, 4)
+    assert read.describe_skipped("my.txt") == (
         "2 lines of my.txt hold no synonyms and were left out, the first is line 2"
     )
     with pytest.raises(UserError, match="hold none: write lines such as"):
@@ -108,4 +109,23 @@ def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
             assert "index again with --synonyms FILE, or remove it" in str(error)
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"synonyms\.json is damaged"):
+        SynonymsFile(tmp_path).current()
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [[[], [["couch"]]]],
+        [[["sofa"], [[]]]],
+        [[["sofa"], [["a", "b", "c", "d", "e", "f", "g"]]]],
+        [[["sofa"], ["couch"]]],
+        [["sofa", [["couch"]]]],
+        [[["sofa", 1], [["couch"]]]],
+        [[["sofa"], [[""]]]],
+        7,
+    ],
+)
+def test_phrases_that_no_search_can_look_for_are_refused(tmp_path: Path, rules: object) -> None:
+    write_record(tmp_path / "synonyms.json", {"synonyms": rules}, 1)
+    with pytest.raises(UserError, match=r"synonyms\.json holds no synonyms: index again with"):
         SynonymsFile(tmp_path).current()

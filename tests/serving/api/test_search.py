@@ -2,15 +2,20 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
-from retrieval.fakes import FakeModel
+from retrieval.fakes import FakeModel, catalog_of
 from serving.api.examples import png
 from starlette.testclient import TestClient
 
+from likewise.retrieval.column_values import IndexSummary
 from likewise.retrieval.index import Index
+from likewise.serving.api.app import create_api
+from likewise.serving.service import SearchService
 
 
 def search(client: TestClient, **body: Any) -> dict[str, Any]:
@@ -210,22 +215,59 @@ def test_another_media_type_is_refused(client: TestClient) -> None:
 def test_a_suggested_filter_is_named_and_applied_only_when_asked_for(client: TestClient) -> None:
     words = "shirt under 10, not by A"
     answer = search(client, text=words, k=6)
-    assert len(answer["hits"]) == 6
+    assert (len(answer["hits"]), answer["suggested_filter"]) == (6, None)
     suggested = {
         "filter": 'price < 10 and brand != "A"',
         "text": "shirt",
         "because": '“under 10” is read as price < 10; “not by A” is read as brand != "A"',
         "applied": False,
     }
-    assert answer["suggested_filter"] == suggested
     answer = search(client, text=words, k=6, parse_query=True)
     assert answer["suggested_filter"] == suggested | {"applied": True}
     assert sorted(ids(answer)) == ["2", "5"]
+    answer = search(client, text=words, k=6, suggest_filter=True)
+    assert (len(answer["hits"]), answer["suggested_filter"]) == (6, suggested)
     assert ids(search(client, text=words, where="price > 5", parse_query=True)) == ["5"]
     assert client.get("/v1/search", params={"q": "shirt under 10", "parse_query": True}).json()["hits"]
+    found = client.get("/v1/search", params={"q": "shirt under 10", "suggest_filter": True}).json()
+    assert found["suggested_filter"]["filter"] == "price < 10"
     assert search(client, text="red shirt", parse_query=True)["suggested_filter"] is None
-    assert search(client, text=["shirt under 10"])["suggested_filter"] is None
-    assert search(client, like="3")["suggested_filter"] is None
+
+
+@pytest.mark.parametrize("option", ["parse_query", "suggest_filter"])
+def test_a_filter_is_read_from_a_single_text_and_nothing_else(client: TestClient, option: str) -> None:
+    weighted = {"text": "shirt under 10", "weight": 2.0}
+    for text in (weighted, [weighted], ["shirt under 10"]):
+        suggested = search(client, text=text, k=6, parse_query=True)["suggested_filter"]
+        assert (suggested["filter"], suggested["text"]) == ("price < 10", "shirt")
+        assert search(client, text=text, **{option: True})["suggested_filter"]["filter"] == "price < 10"
+    for body in ({"text": ["shirt", "red under 10"]}, {"like": "3"}, {"text": []}):
+        answer = client.post("/v1/search", json=body | {option: True})
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith("parse_query and suggest_filter read one text: give a single one")
+
+
+def test_searches_do_not_wait_until_the_columns_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = Event()
+    with Index.build(FakeModel(), catalog_of("red shirt", "shoe", price=[1, 20])) as index:
+        summarize = index.summarize
+
+        def summarize_slowly() -> IndexSummary:
+            assert go.wait(20)
+            return summarize()
+
+        monkeypatch.setattr(index, "summarize", summarize_slowly)
+        service = SearchService(index)
+        with TestClient(create_api(service)) as client, ThreadPoolExecutor(6) as threads:
+            parsed = [threads.submit(search, client, text=f"shirt under {n}", parse_query=True) for n in range(5, 11)]
+            for number in range(8):
+                answer = search(client, text=f"shirt under {number}", suggest_filter=True)
+                assert (len(answer["hits"]), answer["suggested_filter"]) == (2, None)
+            assert not any(one.done() for one in parsed)
+            go.set()
+            assert [ids(one.result(20)) for one in parsed] == [["0"]] * 6
+            assert search(client, text="shirt under 5", suggest_filter=True)["suggested_filter"] is not None
+        service.close()
 
 
 def test_a_suggestion_is_joined_to_filters_only(client: TestClient) -> None:

@@ -19,6 +19,7 @@ from likewise.serving.thumbnails import thumbnails_in
 
 SECRET = b"the secret of this machine"
 LONG = "a" * 5000
+SEARCH, EXAMPLE, EXACTLY, SIMILAR, APPLY, IN_BROWSER = range(6)  # the page's events, as Gradio numbers them
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +281,7 @@ def test_every_answer_carries_the_headers_that_keep_others_out(client: httpx.Cli
 
 GOOD: dict[str, Any] = {
     "data": ["apple", None, 0.5, 3, "", False],
-    "fn_index": 0,
+    "fn_index": SEARCH,
     "session_hash": "abc",
     "event_data": None,
     "trigger_id": None,
@@ -299,7 +300,7 @@ def with_input(number: int, value: Any) -> list[Any]:
     "body",
     [
         *(b"", b"null", b"[]", b'"x"', b"{", b"{}", b"\xff\xfe", b'{"data":' * 50_000, b"[" * 500_000, b"1" * 900_000),
-        *(event(fn_index=index) for index in (99, -1, 5, None, "0", 0.0, 1.5, True, 10**30, [0], {})),
+        *(event(fn_index=index) for index in (99, -1, IN_BROWSER, None, "0", 0.0, 1.5, True, 10**30, [0], {})),
         *(
             event(session_hash=session)
             for session in (None, "", 5, "../x", "a b", "\ud800", "a" * 65, "é", "a\n", ["x"])
@@ -321,15 +322,15 @@ def test_events_that_gradio_would_stumble_over_are_refused(client: httpx.Client,
         assert answer.text == "This page does not serve that."
 
 
-def ask(client: httpx.Client, **changes: Any) -> str:
-    """What an event shows, as HTML."""
+def ask(client: httpx.Client, *, place: int | None = None, **changes: Any) -> str:
+    """What an event shows, as HTML; `place` is that of the results among its outputs."""
     answer = client.post("/gradio_api/queue/join", json=GOOD | changes)
     assert answer.status_code == 200
     with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": GOOD["session_hash"]}) as stream:
         for line in stream.iter_lines():
             message = json.loads(line.removeprefix("data:")) if line else {}
             if message.get("msg") == "process_completed":
-                return message["output"]["data"][-1 if changes.get("fn_index") in (3, 4) else 0]
+                return message["output"]["data"][(-1 if changes.get("fn_index") else 0) if place is None else place]
     raise AssertionError("no answer")
 
 
@@ -376,12 +377,20 @@ def test_inputs_of_any_kind_give_results_or_one_sentence(
     ids=lambda value: repr(value)[:30],
 )
 def test_applying_a_suggestion_to_inputs_of_any_kind(client: httpx.Client, number: int, value: Any, shown: str) -> None:
-    assert shown in ask(client, fn_index=4, data=with_input(number, value))
+    text, *others = with_input(number, value)
+    assert shown in ask(client, fn_index=APPLY, data=others, event_data={"text": text})
+
+
+@pytest.mark.parametrize("pressed", [None, {}, {"text": None}, {"text": ["x"]}, {"text": "x" * 900_000}])
+@pytest.mark.parametrize(("event", "place"), [(EXACTLY, 1), (APPLY, -1)])
+def test_a_hint_that_is_none_is_one_sentence(client: httpx.Client, event: int, place: int, pressed: Any) -> None:
+    html = ask(client, fn_index=event, data=GOOD["data"][1:], event_data=pressed, place=place)
+    assert 'class="notice' in html
 
 
 @pytest.mark.parametrize("pressed", [None, {}, {"id": None}, {"id": ["x"]}, {"id": "x" * 900_000}, {"id": "\0"}])
 def test_a_card_that_is_none_is_one_sentence(client: httpx.Client, pressed: Any) -> None:
-    assert "notice error" in ask(client, fn_index=3, data=[3, ""], event_data=pressed)
+    assert "notice error" in ask(client, fn_index=SIMILAR, data=[3, ""], event_data=pressed)
 
 
 def multipart(head: bytes, content: bytes = b"x", end: bytes = b"\r\n--a--\r\n") -> bytes:

@@ -26,10 +26,10 @@ def answers() -> Answers:
 
 
 class Pressed:
-    """Stands for Gradio's event of a button on a card."""
+    """Stands for Gradio's event of a button on a card or on a hint."""
 
-    def __init__(self, id: str) -> None:
-        self._data = {"id": id}
+    def __init__(self, id: str | None = None, text: object = None) -> None:
+        self._data = {"id": id, "text": text}
 
 
 def test_words_give_cards(answers: Answers) -> None:
@@ -51,9 +51,11 @@ def test_a_filter_and_exact_words(answers: Answers) -> None:
 def test_misspelt_words_are_corrected_aloud_and_can_be_searched_for_as_they_are(answers: Answers) -> None:
     shown, _ = answers.search("gren tea & <b>", None, 0.5, 5, None, True)
     assert 'role="status">Showing results for <strong>green tea &amp; &lt;b&gt;</strong>. ' in shown
-    assert '<button type="button" data-exact>Search instead for gren tea &amp; &lt;b&gt;</button>' in shown
+    button = '<button type="button" data-exact data-text="gren tea &amp; &lt;b&gt;">'
+    assert f"{button}Search instead for gren tea &amp; &lt;b&gt;</button>" in shown
     assert shown.index("green tea</span>") < shown.index("black tea</span>")
-    shown, _ = answers.search_exactly("gren tea", None, 0.5, 5, None, True)
+    text, shown, _ = answers.search_exactly(Pressed(text="gren tea"), None, 0.5, 5, None, True)
+    assert text == "gren tea"
     assert "Showing results for" not in shown
     assert "3 results: “gren tea”" in shown
     assert "Showing results for" not in answers.search("gren tea", None, 0.5, 5)[0]
@@ -65,15 +67,25 @@ def test_a_suggested_filter_is_a_line_and_applied_by_its_button() -> None:
     shown, _ = answers.search("tea under 3 by <b>", None, 0.5, 4)
     assert "4 results: “tea under 3 by &lt;b&gt;”" in shown
     assert "“under 3” is read as price &lt; 3; “by &lt;b&gt;” is read as brand == &quot;&lt;b&gt;&quot;." in shown
-    assert "data-apply>Apply as a filter</button>" in shown
-    text, where, _, shown = answers.apply("tea under 3", None, 0.5, 4, "price > 1")
+    assert 'data-apply data-text="tea under 3 by &lt;b&gt;">Apply as a filter</button>' in shown
+    text, where, _, shown = answers.apply(Pressed(text="tea under 3"), None, 0.5, 4, "price > 1")
     assert (text, where) == ("tea", "price > 1 and price < 3")
     assert "1 result: “tea” where price &gt; 1 and price &lt; 3" in shown
     assert "data-apply" not in shown
-    text, where, _, shown = answers.apply("tea", None, 0.5, 4, "")  # changed since
+    text, where, _, shown = answers.apply(Pressed(text="tea"), None, 0.5, 4, "")  # the columns have changed since
     assert (text, where, "4 results: “tea” ·" in shown) == ("tea", "", True)
-    assert 'role="alert">syntax error' in answers.apply("tea under 3", None, 0.5, 4, "price >")[-1]
-    assert 'role="alert">the query must be text' in answers.apply(7, None, 0.5, 4)[-1]
+    assert 'role="alert">syntax error' in answers.apply(Pressed(text="tea under 3"), None, 0.5, 4, "price >")[-1]
+    assert 'role="alert">the query must be text' in answers.apply(Pressed(text=7), None, 0.5, 4)[-1]
+
+
+def test_hints_are_shown_where_nothing_is_found() -> None:
+    answers = Answers(
+        Index.build(FakeModel(), catalog_of("green tea", "black tea", "coffee", "tee", price=[1, 2, 3, 4]))
+    )
+    shown, _ = answers.search("gren tea under 3", None, 0.5, 4, "price > 9", True)
+    assert "Nothing found" in shown
+    assert "data-exact" in shown
+    assert 'data-apply data-text="gren tea under 3">Apply as a filter</button>' in shown
 
 
 def test_exact_words_without_words_are_a_search_by_picture(answers: Answers, tmp_path: Path) -> None:

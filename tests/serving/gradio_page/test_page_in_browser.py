@@ -206,15 +206,18 @@ def test_a_misspelt_word_is_corrected_aloud_and_searched_for_as_it_is_by_a_click
     corrected = page.locator(".corrected")
     expect(corrected).to_contain_text("Showing results for green lime.")
     expect(page.locator(".card .title").first).to_have_text("green lime")
+    page.get_by_label("Words").fill("something else")
     page.get_by_role("button", name="Search instead for gren lmie").click()
     expect(corrected).to_have_count(0)
     expect(page.locator(".heading")).to_contain_text("12 results: “gren lmie”")
+    expect(page.get_by_label("Words")).to_have_value("gren lmie")
 
 
 def test_a_suggested_filter_is_applied_by_its_button(page: Page) -> None:
     ask(page, "red fruit under 2")
     expect(page.locator(".heading")).to_contain_text("12 results: “red fruit under 2”")
     expect(page.locator(".suggestion")).to_contain_text("“under 2” is read as price < 2.")
+    page.get_by_label("Words").fill("something else")
     page.get_by_role("button", name="Apply as a filter").click()
     expect(page.locator(".heading")).to_contain_text("2 results: “red fruit” where price < 2")
     expect(page.get_by_label("Words")).to_have_value("red fruit")

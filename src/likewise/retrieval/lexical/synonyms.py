@@ -31,7 +31,7 @@ class Synonyms:
 
     Attributes:
         phrases: phrase → others that will do instead; all as words without case and accents.
-        strange: the numbers of lines, from 1, that say nothing of that kind and were left out.
+        skipped_lines: the numbers of lines, from 1, that hold no synonyms and were left out.
 
     Example:
         >>> import likewise as lw
@@ -42,7 +42,7 @@ class Synonyms:
     """
 
     phrases: Mapping[Phrase, tuple[Phrase, ...]] = field(default_factory=dict)
-    strange: tuple[int, ...] = ()
+    skipped_lines: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, file: str | Path) -> "Synonyms":
@@ -66,7 +66,7 @@ class Synonyms:
 
     @classmethod
     def parse(cls, text: str, name: str = "given") -> "Synonyms":
-        """Parse synonyms, one rule a line; strange lines are left out and their numbers kept.
+        """Parse synonyms, one rule a line; lines without any are left out and their numbers kept.
 
         Args:
             name: of the file, for messages.
@@ -78,13 +78,13 @@ class Synonyms:
         if len(lines) > _MOST_LINES:
             raise UserError(f"the synonyms {name} have {len(lines):,} lines; the limit is {_MOST_LINES:,}")
         phrases: dict[Phrase, dict[Phrase, None]] = {}
-        strange = []
+        skipped = []
         for number, line in enumerate(lines, start=1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             rule = _parse_line(line)
             if rule is None:
-                strange.append(number)
+                skipped.append(number)
                 continue
             for one in rule[0]:
                 phrases.setdefault(one, {}).update((other, None) for other in rule[1] if other != one)
@@ -92,14 +92,14 @@ class Synonyms:
             raise UserError(
                 f"the synonyms {name} hold none: write lines such as 'sofa, couch, settee' or 'tv => television'"
             )
-        return cls({phrase: tuple(others)[:_MOST_PHRASES] for phrase, others in phrases.items()}, tuple(strange))
+        return cls({phrase: tuple(others)[:_MOST_PHRASES] for phrase, others in phrases.items()}, tuple(skipped))
 
-    def describe_strange(self, name: str | Path) -> str | None:
+    def describe_skipped(self, name: str | Path) -> str | None:
         """One sentence about the lines that were left out; None: all were understood."""
-        if not self.strange:
+        if not self.skipped_lines:
             return None
-        count = "1 line" if len(self.strange) == 1 else f"{len(self.strange):,} lines"
-        return f"{count} of {name} hold no synonyms and were left out, the first is line {self.strange[0]:,}"
+        count = "1 line" if len(self.skipped_lines) == 1 else f"{len(self.skipped_lines):,} lines"
+        return f"{count} of {name} hold no synonyms and were left out, the first is line {self.skipped_lines[0]:,}"
 
     def find(self, words: Sequence[str]) -> Iterator[tuple[Phrase, tuple[Phrase, ...]]]:
         """The phrases that stand in some words, from the left and the longest first, each with its synonyms."""
@@ -163,13 +163,26 @@ class SynonymsFile:
     def _read(self) -> Synonyms:
         try:
             rules = read_record(self._file, _FORMAT)["synonyms"]
-            return Synonyms({tuple(phrase): tuple(map(tuple, others)) for phrase, others in rules})
+            return Synonyms({_read_phrase(phrase): tuple(map(_read_phrase, others)) for phrase, others in rules})
         except FileNotFoundError:
             return NO_SYNONYMS
         except (DamageError, FormatError) as error:
             raise UserError(f"{error}: index again with --synonyms FILE, or remove it") from None
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{self._file} holds no synonyms: index again with --synonyms FILE, or remove it") from None
+
+
+def _read_phrase(words: object) -> Phrase:
+    """A phrase as JSON holds it.
+
+    Raises:
+        ValueError: it is none: no list of words, without any word, or too long.
+    """
+    if not isinstance(words, list) or not 0 < len(words) <= _LONGEST_PHRASE:
+        raise ValueError("a phrase is a list of words")
+    if not all(isinstance(word, str) and word for word in words):
+        raise ValueError("a word is a text")
+    return tuple(words)
 
 
 def _parse_line(line: str) -> tuple[list[Phrase], list[Phrase]] | None:

@@ -101,6 +101,7 @@ class SearchRequest(_Strict):
                 {"text": [{"text": "shirt", "weight": 1.0}], "minus": "blue", "hybrid": True, "facets": ["brand"]},
                 {"like": "sku-1003", "group_by": "brand"},
                 {"text": "red shirt under 50", "parse_query": True},
+                {"text": "red shirt under 50", "suggest_filter": True},
             ]
         }
     )
@@ -125,11 +126,16 @@ class SearchRequest(_Strict):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="share of pictures and recordings beside words or items",
+        description="share of pictures and recordings where there are words or items, too",
     )
     where: str | None = Field(default=None, max_length=LONGEST_FILTER, description="filter, such as 'price < 50'")
     parse_query: bool = Field(
-        default=False, description="apply the filter that the words suggest, which the answer names in any case"
+        default=False, description="apply the filter that the words suggest, which the answer names; for one text"
+    )
+    suggest_filter: bool = Field(
+        default=False,
+        description="name the filter that the words suggest, without applying it; for one text. There is none while "
+        "the server reads what the columns hold, after its start and every few minutes",
     )
     hybrid: bool | HybridSettings = Field(default=False, description="also search by keyword (BM25)")
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="number of hits")
@@ -147,7 +153,9 @@ class SearchRequest(_Strict):
     fields: list[ColumnName] | None = Field(
         default=None, max_length=200, description="columns that hits come with; all by default"
     )
-    explain: bool = Field(default=False, description="say which fields, words and boosts each score comes from")
+    explain: bool = Field(
+        default=False, description="say which fields, words and boosts each score comes from; for a k of up to 100"
+    )
 
 
 class BatchRequest(_Strict):
@@ -227,7 +235,8 @@ class SearchAnswer(BaseModel):
         default=[], description="texts that were searched for by other words, as the catalogue does not know theirs"
     )
     suggested_filter: SuggestedFilter | None = Field(
-        default=None, description="of a query that is one text, such as “red shirt under 50”"
+        default=None,
+        description="of a query that is one text, such as “red shirt under 50”; with `suggest_filter` or `parse_query`",
     )
     took_ms: dict[str, float] = Field(description="milliseconds of encode, search, fetch and total")
     index: IndexState

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from likewise.errors import UserError
 from likewise.retrieval.items import Hit, Hits
 from likewise.serving.api.answers import JsonAnswer, describe_index, describe_item, json_body
 from likewise.serving.api.problems import find_problem
@@ -34,6 +35,7 @@ from likewise.serving.api.schemas import (
     SearchAnswer,
     SearchRequest,
     SuggestAnswer,
+    WeightedText,
 )
 from likewise.serving.problems import describe_problem
 from likewise.serving.service import SearchService
@@ -46,9 +48,11 @@ def search_routes(service: SearchService) -> APIRouter:
     router = APIRouter(tags=["search"])
 
     async def answer(asked: SearchRequest, uploads: Uploads = NO_UPLOADS) -> dict[str, Any]:
-        suggestion = await service.suggest_filter(asked.text) if isinstance(asked.text, str) else None
+        suggestion = None
+        if asked.parse_query or asked.suggest_filter:
+            suggestion = await service.suggest_filter(_read_single_text(asked), wait=asked.parse_query)
         if suggestion is not None and asked.parse_query:
-            changes = {"text": suggestion.text, "where": suggestion.join(asked.where)}
+            changes = {"text": _replace_text(asked.text, suggestion.text), "where": suggestion.join(asked.where)}
             hits = await service.search(build_search(asked.model_copy(update=changes), service.limits, uploads))
         else:
             hits = await service.search(build_search(asked, service.limits, uploads))
@@ -77,8 +81,17 @@ def search_routes(service: SearchService) -> APIRouter:
         where: Annotated[str | None, Query(max_length=LONGEST_FILTER, description="filter")] = None,
         hybrid: Annotated[bool, Query(description="also search by keyword (BM25)")] = False,
         parse_query: Annotated[bool, Query(description="apply the filter that the words suggest")] = False,
+        suggest_filter: Annotated[bool, Query(description="name the filter that the words suggest")] = False,
     ) -> Response:
-        asked = SearchRequest(text=q, k=k, offset=offset, where=where, hybrid=hybrid, parse_query=parse_query)
+        asked = SearchRequest(
+            text=q,
+            k=k,
+            offset=offset,
+            where=where,
+            hybrid=hybrid,
+            parse_query=parse_query,
+            suggest_filter=suggest_filter,
+        )
         note_texts(request, asked)
         return JsonAnswer(await until_client_leaves(request, answer(asked)))
 
@@ -133,6 +146,25 @@ def describe_hits(service: SearchService, hits: Hits, fields: list[str] | None) 
         "took_ms": {stage: round(seconds * 1000, 3) for stage, seconds in hits.took.items()},
         "index": describe_index(service.index),
     }
+
+
+def _read_single_text(asked: SearchRequest) -> str:
+    """The words from which a filter is read.
+
+    Raises:
+        UserError: there are none, or several texts.
+    """
+    match asked.text:
+        case str(text) | [str(text)] | WeightedText(text=text) | [WeightedText(text=text)]:
+            return text
+    raise UserError("parse_query and suggest_filter read one text: give a single one as text, or leave them out")
+
+
+def _replace_text(given: Any, text: str) -> Any:
+    """A single text, which may have a weight or be in a list, with other words."""
+    if isinstance(given, list):
+        return [_replace_text(one, text) for one in given]
+    return given.model_copy(update={"text": text}) if isinstance(given, WeightedText) else text
 
 
 def _list_counts(counts: dict[Any, int]) -> list[dict[str, Any]]:

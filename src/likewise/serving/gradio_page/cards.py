@@ -13,27 +13,19 @@ _TITLE_LENGTH = 200  # characters
 _VALUE_LENGTH = 20_000  # a cell may hold far more than anybody reads
 
 
-def results_html(
-    heading: str,
-    hits: Sequence[Hit],
-    corrections: Sequence[Correction] = (),
-    suggestion: FilterSuggestion | None = None,
-) -> str:
-    """A heading, what was searched for in place of misspelt words, the filter that the words suggest, and the hits."""
+def results_html(heading: str, hits: Sequence[Hit], hints: str = "") -> str:
+    """A heading, hints as `hints_html` makes them, and the hits."""
     cards = "".join(_card(hit) for hit in hits)
-    corrected = "".join(_correction(correction) for correction in corrections)
-    status = f'<h2 class="heading" role="status">{escape(heading)}</h2>{corrected}'
-    return f'{status}{suggestion_html(suggestion)}<ul class="cards">{cards}</ul>'
+    return f'<h2 class="heading" role="status">{escape(heading)}</h2>{hints}<ul class="cards">{cards}</ul>'
 
 
-def suggestion_html(suggestion: FilterSuggestion | None) -> str:
-    """A line with a filter that can be applied by its button; nothing without one."""
-    if suggestion is None:
-        return ""
-    return (
-        f'<p class="suggestion">{escape(suggestion.because)}. '
-        f'<button class="apply" type="button" data-apply>Apply as a filter</button></p>'
-    )
+def hints_html(query: str, corrections: Sequence[Correction], suggestion: FilterSuggestion | None) -> str:
+    """What was searched for in place of misspelt words, and the filter that the words suggest, each with a button.
+
+    Args:
+        query: the words that were searched for, which the buttons send, as others may stand in the box by then.
+    """
+    return "".join(_correction(correction, query) for correction in corrections) + _suggestion(suggestion, query)
 
 
 def notice_html(sentence: str, kind: str = "hint") -> str:
@@ -73,11 +65,20 @@ def choose_title(item: Item | Hit) -> str:
     return "Untitled"
 
 
-def _correction(correction: Correction) -> str:
+def _correction(correction: Correction, query: str) -> str:
     given, searched = (escape(_cut(text)) for text in (correction.given, correction.searched))
     return (
         f'<p class="corrected" role="status">Showing results for <strong>{searched}</strong>. '
-        f'<button type="button" data-exact>Search instead for {given}</button></p>'
+        f'<button type="button" data-exact data-text="{escape(query)}">Search instead for {given}</button></p>'
+    )
+
+
+def _suggestion(suggestion: FilterSuggestion | None, query: str) -> str:
+    if suggestion is None:
+        return ""
+    return (
+        f'<p class="suggestion">{escape(suggestion.because)}. '
+        f'<button class="apply" type="button" data-apply data-text="{escape(query)}">Apply as a filter</button></p>'
     )
 
 

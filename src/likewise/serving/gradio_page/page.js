@@ -22,11 +22,11 @@ element.addEventListener("click", (event) => {
   if (event.target === dialog || pressed?.hasAttribute("data-close")) {
     dialog.close();
   } else if (pressed?.hasAttribute("data-apply")) {
-    trigger("apply", {});
+    trigger("apply", { text: pressed.dataset.text });
   } else if (pressed?.hasAttribute("data-open")) {
     showDetails(pressed.closest("[data-id]"));
   } else if (pressed?.hasAttribute("data-exact")) {
-    trigger("retry", {});
+    trigger("retry", { text: pressed.dataset.text });
   } else if (pressed?.hasAttribute("data-like")) {
     dialog.close();
     trigger("like", { id: pressed.closest("[data-id]").dataset.id });

@@ -21,7 +21,7 @@ from likewise.model.run_folder import CONFIG
 from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.items import Hit, Hits, Item
 from likewise.retrieval.query_filters import FilterSuggestion
-from likewise.serving.gradio_page.cards import choose_title, details_html, notice_html, results_html
+from likewise.serving.gradio_page.cards import choose_title, details_html, hints_html, notice_html, results_html
 
 _HERE = Path(__file__).parent
 _MOST_RESULTS = 60
@@ -193,9 +193,9 @@ def create_page(
         for chip in chips:
             shown = [text, picture, results, *sounds]
             chip.click(partial(answers.example, sounds=len(sounds)), [chip, k, where, hybrid], shown, **quick)
-        results.retry(answers.search_exactly, query, [results, picture, *sounds], **quick)
+        results.retry(answers.search_exactly, query[1:], [text, results, picture, *sounds], **quick)
         results.like(answers.similar, [k, where], results, **quick)
-        results.apply(answers.apply, query, [text, where, picture, *sounds, results], **quick)
+        results.apply(answers.apply, query[1:], [text, where, picture, *sounds, results], **quick)
         changes = [text.input, text.change, picture.upload, picture.change, picture.clear]
         changes += [event for sound in sounds for event in (sound.change, sound.clear)]
         given = [text, picture, *sounds]
@@ -283,7 +283,7 @@ class Answers:
                     k=number,
                 ),
                 _description(words, file is not None, sound is not None, condition),
-                lambda: self._index.suggest_filter(words) if words else None,
+                words,
             )
         except PictureError as error:
             return (
@@ -297,15 +297,32 @@ class Answers:
         return shown, *unchanged
 
     def search_exactly(
-        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False, *sounds: Any
+        self,
+        event: gr.EventData,
+        picture: Any,
+        weight: Any,
+        k: Any,
+        where: Any = None,
+        hybrid: Any = False,
+        *sounds: Any,
     ) -> tuple[Any, ...]:
-        """Results for the words as they were typed."""
-        return self.search(text, picture, weight, k, where, hybrid, *sounds, correct=False)
+        """The words of the results whose button was pressed, as they were typed, and the results for these."""
+        text = _read_event(event, "text")
+        shown, *kept = self.search(text, picture, weight, k, where, hybrid, *sounds, correct=False)
+        return text if isinstance(text, str) else gr.skip(), shown, *kept
 
     def apply(
-        self, text: Any, picture: Any, weight: Any, k: Any, where: Any = None, hybrid: Any = False, *sounds: Any
+        self,
+        event: gr.EventData,
+        picture: Any,
+        weight: Any,
+        k: Any,
+        where: Any = None,
+        hybrid: Any = False,
+        *sounds: Any,
     ) -> tuple[Any, ...]:
-        """Words and filter as the words suggest them, what stays of the uploads, and the results for these."""
+        """Words and filter as the words of the results suggest them, what stays of the uploads, and the results."""
+        text = _read_event(event, "text")
         try:
             words, condition = _read_text(text, "query").strip(), _read_text(where, "filter")
             suggestion = self._index.suggest_filter(words) if words else None
@@ -324,7 +341,7 @@ class Answers:
     def similar(self, k: Any, where: Any, event: gr.EventData) -> str:
         """Results that are like the item whose button was pressed."""
         try:
-            id = _read_text(event._data.get("id") if isinstance(event._data, dict) else None, "item's id")
+            id = _read_text(_read_event(event, "id"), "item's id")
             condition = _read_text(where, "filter")
             number = int(_read_number(k, "number of results", 1, _MOST_RESULTS))
             name = choose_title(self._index.item(id))
@@ -339,13 +356,13 @@ class Answers:
         self,
         find: Callable[[], list[Hit]],
         what: str,
-        suggest: Callable[[], FilterSuggestion | None] = lambda: None,
+        words: str = "",
     ) -> str:
         started = perf_counter()
         try:
             hits = find()
             took = perf_counter() - started
-            suggestion = suggest()
+            suggestion = self._index.suggest_filter(words) if words else None
         except SourceError:
             raise
         except UserError as error:
@@ -353,11 +370,16 @@ class Answers:
         except Exception:
             log.exception("the search failed")
             return notice_html("The search failed; the terminal that serves this page says why.", "error")
+        hints = hints_html(words, hits.did_you_mean if isinstance(hits, Hits) else (), suggestion)
         if not hits:
-            return notice_html(f"Nothing found: there are no other items to show ({what}).")
+            return notice_html(f"Nothing found: there are no other items to show ({what}).") + hints
         number = "1 result" if len(hits) == 1 else f"{len(hits)} results"
-        corrections = hits.did_you_mean if isinstance(hits, Hits) else ()
-        return results_html(f"{number}: {what} · {took * 1000:.0f} ms", hits, corrections, suggestion)
+        return results_html(f"{number}: {what} · {took * 1000:.0f} ms", hits, hints)
+
+
+def _read_event(event: gr.EventData, name: str) -> Any:
+    """What the browser has sent under a name with the press of a button; None where it has not."""
+    return event._data.get(name) if isinstance(event._data, dict) else None
 
 
 def _read_text(value: Any, name: str) -> str:

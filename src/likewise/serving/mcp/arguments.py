@@ -52,7 +52,9 @@ class SearchArguments(Arguments):
         description=f"Picture to search with: base64 of a JPEG, PNG or WebP file of at most {LARGEST_PICTURE:,} bytes; "
         "neither a path nor an address.",
     )
-    picture_weight: float = Field(0.5, ge=0, le=1, description="Weight of the picture beside words or items.")
+    picture_weight: float = Field(
+        0.5, ge=0, le=1, description="Weight of the picture where there are words or items, too."
+    )
     like: list[Id] | None = Field(None, max_length=10, description="Ids of items to find similar ones to.")
     minus: list[Text] | None = Field(None, max_length=10, description="Words for what is not wanted.")
     where: Where = None
