@@ -1,9 +1,11 @@
 """Recordings as a field of items and as queries: trained, indexed, and searched in Python, by command and by HTTP."""
 
+import asyncio
 import base64
 import io
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
+from likewise.serving.lanes import DeadlinePassed
+from likewise.serving.query_pictures import PictureSource
 from likewise.serving.service import Limits, SearchService
 from likewise.training.train import train
 
@@ -161,6 +165,15 @@ def test_the_api_takes_base64_and_files(client: TestClient, index: Index) -> Non
 def test_the_api_refuses_what_is_no_recording(client: TestClient, audio: str, status: int, sentence: str) -> None:
     answer = client.post("/v1/search", json={"audio": audio})
     assert (answer.status_code, sentence in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_no_recording_or_picture_is_decoded_behind_the_deadline(index: Index) -> None:
+    service, passed = SearchService(index), time.monotonic()
+    with pytest.raises(DeadlinePassed):
+        asyncio.run(service.encode_recordings([b"no recording"], passed))
+    with pytest.raises(DeadlinePassed):
+        asyncio.run(service.encode_pictures([PictureSource(b"no picture")], passed))
+    service.close()
 
 
 def test_an_uploaded_recording_has_bounds(client: TestClient) -> None:
