@@ -117,5 +117,5 @@ def test_a_blank_name_is_not_the_current_folder(blank: str) -> None:
 
 @pytest.mark.parametrize("source", [Path("s3://shop/x.csv"), "s3:/shop/x.csv"])
 def test_an_address_that_lost_a_slash_is_named(source: Path | str) -> None:
-    with pytest.raises(UserError, match="an address has two slashes, s3://shop/x.csv, of which a Path keeps one"):
+    with pytest.raises(UserError, match=r"an address has two slashes, s3://shop/x\.csv, of which a Path keeps one"):
         read_items(source, None, Report())

@@ -90,7 +90,8 @@ def read_items(
     if (lost := _ADDRESS_OF_ONE_SLASH.match(str(path))) and not os.path.exists(path):  # noqa: PTH110 - as below
         address = f"{lost[1]}://{str(path)[lost.end() :]}"
         raise UserError(
-            f"there is no file {path}: an address has two slashes, {address}, of which a Path keeps one: give it as a text"
+            f"there is no file {path}: an address has two slashes, {address}, of which a Path keeps one, so give it "
+            "as a text"
         )
     if os.path.isdir(path):  # noqa: PTH112 - false where it cannot be seen
         if columns:

@@ -68,9 +68,9 @@ class CatalogOptions:
 
     Attributes:
         map: Use a column of the file as one of ours, such as title=product_name (repeatable).
-        image_root: Read local pictures from this folder only.
-        allow_private_hosts: Allow picture URLs on private and loopback addresses.
-        allow_buckets: Allow s3://, gs:// and hf:// for the catalogue and its pictures, with the credentials of the
+        image_root: Read local pictures and recordings from this folder only.
+        allow_private_hosts: Allow URLs of pictures and recordings on private and loopback addresses.
+        allow_buckets: Allow s3://, gs:// and hf:// for the catalogue and its files, with the credentials of the
             environment.
         images_per_item: Number of pictures per item, whose features are averaged (default: 1).
         retry_failed: Retry downloads that failed in an earlier run.

@@ -4,6 +4,7 @@ What the decoder gets is rebuilt of the parts that it needs: no tags, covers, cu
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,7 +83,8 @@ def read_header(data: bytes, max_channels: int, max_seconds: float) -> Header:
         AudioError: it is no recording, its format is not allowed, or what it says of itself is out of bounds or does
             not hold together.
     """
-    readers = {"WAV": _read_wav, "FLAC": _read_flac, "Ogg": _read_ogg, "MP3": partial(_read_mp3, seconds=max_seconds)}
+    readers: dict[str, Callable[[bytes], Header]] = {"WAV": _read_wav, "FLAC": _read_flac, "Ogg": _read_ogg}
+    readers["MP3"] = partial(_read_mp3, seconds=max_seconds)
     header = readers[sniff(data)](data)
     if not LOWEST_RATE <= header.rate <= HIGHEST_RATE:
         raise AudioError("sample-rate")
