@@ -28,7 +28,7 @@ _WARM_UP = 20
 class LookedUp:
     """A model without an encoder: an item's vector is found by its id."""
 
-    dim, fingerprint, fields = DIM, "looked-up", ("title", "description")
+    dim, fingerprint, fields, recording_fields = DIM, "looked-up", ("title", "description"), ()
 
     def __init__(self, vectors: np.ndarray) -> None:
         self._vectors = vectors

@@ -204,8 +204,8 @@ def add_fields(fields: Any, entries: Sequence[str]) -> dict[str, str]:
 class ModelSettings(Settings):
     """The network: its encoders, its fields and the width of the shared space.
 
-    Fields are columns of the catalogue and their kinds: text, image, number, category, tags, date, boolean, or one that
-    an installed package brings. A list of names stands for texts (and the picture, for image).
+    Fields are columns of the catalogue and their kinds: text, image, audio, number, category, tags, date, boolean, or
+    one that an installed package brings. A list of names stands for texts (and the picture, for image).
 
     Example:
         >>> import likewise as lw

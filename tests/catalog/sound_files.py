@@ -75,10 +75,19 @@ def vorbis_claiming(entries: int, dimensions: int, books: int = 256, rate: int =
         book += [(entries, entries.bit_length()), (1, 4), (0, 32), (0, 32), (0, 4), (0, 1)]
         bits += "".join(f"{value:0{width}b}"[::-1] for value, width in book)
         bits += "0" * int(entries ** (1 / dimensions) + 1e-9)
-    packed = bytes(int(bits[at : at + 8].ljust(8, "0")[::-1], 2) for at in range(0, len(bits), 8))
+    return vorbis_stream(pack_bits(bits), rate, channels)
+
+
+def pack_bits(bits: str) -> bytes:
+    """Bits as Vorbis packs them, the least significant one of a byte first."""
+    return bytes(int(bits[at : at + 8].ljust(8, "0")[::-1], 2) for at in range(0, len(bits), 8))
+
+
+def vorbis_stream(codebooks: bytes, rate: int = RATE, channels: int = 1) -> bytes:
+    """The headers of a Vorbis stream with the given codebooks, and a page of nothing."""
     head = b"\x01vorbis" + struct.pack("<IBIIIIB", 0, channels, rate, 0, 64_000, 0, 0xB8) + b"\x01"
     comments = b"\x03vorbis" + struct.pack("<II", 0, 0) + b"\x01"
-    setup = b"\x05vorbis" + packed
+    setup = b"\x05vorbis" + codebooks
     pages = [ogg_page(head, flags=2)]
     for number, packet in enumerate((comments, setup), start=1):
         while True:

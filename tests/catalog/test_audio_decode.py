@@ -42,7 +42,7 @@ FORMATS = [
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_tone_comes_back(form: str, subtype: str, tolerance: float, channels: int) -> None:
     data = encoded(np.stack([tone()] * channels, axis=1), form, subtype)
-    header = read_header(data, 8)
+    header = read_header(data, 8, 60.0)
     assert (header.rate, header.channels) == (RATE, channels)
     found = decode_bytes(data, RATE)
     assert found.dtype == np.float32

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.signal  # noqa: F401 - its import would count as time
 from catalog.picture_files import PNG
-from catalog.sound_files import RATE, encoded, ogg_page, tone, vorbis_claiming, wav
+from catalog.sound_files import RATE, encoded, ogg_page, pack_bits, tone, vorbis_claiming, vorbis_stream, wav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,12 @@ def ogg_of_hours(hours: int) -> bytes:
 def flac_claiming(samples: int) -> bytes:
     packed = int.from_bytes(FLAC[18:26], "big") >> 36 << 36 | samples
     return FLAC[:18] + packed.to_bytes(8, "big") + FLAC[26:]
+
+
+def endless_lengths(size: int) -> bytes:
+    """A codebook of so many bytes whose entries are listed by their lengths, of which none has any."""
+    book = [(0, 8), (0x564342, 24), (1, 16), (2, 24), (1, 1), (0, 5)]
+    return pack_bits("".join(f"{value:0{width}b}"[::-1] for value, width in book)) + bytes(size)
 
 
 def damaged(data: bytes, seed: int = 3, share: float = 0.02) -> bytes:
@@ -116,6 +123,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str | None]] = {
     "codebooks that unfold to gigabytes": (lambda: vorbis_claiming(2**15, 512), "broken"),
     "an Ogg of one header": (lambda: ogg_page(b"\x01vorbis" + bytes(23), flags=2), "broken"),
     "an Ogg of nothing": (lambda: ogg_page(b"", flags=2), "broken"),
+    "codebooks whose lengths never end": (lambda: vorbis_stream(endless_lengths(60_000)), "broken"),
+    "codebooks larger than any": (lambda: vorbis_stream(endless_lengths(110_000)), "broken"),
+    "an Ogg of tiny pages": (lambda: ogg_page(b"head", flags=2) + ogg_page(b"", segments=b"") * 2_000, "broken"),
+    "an MP3 that is longer than it may be": (lambda: MP3 * 125, "too-many-seconds"),
     "almost a minute of silence": (lambda: wav(bytes(2 * 59 * RATE)), None),
 }
 
@@ -190,6 +201,20 @@ def test_hostile_files_take_no_more_memory_than_allowed_recordings(files: Path) 
         [sys.executable, "-W", "ignore", "-c", _MEASURE, str(files)], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 60  # MB; the largest file has 1.9 MB, and 10 seconds of it are decoded
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC"])
+def test_a_check_holds_a_file_no_more_than_twice(form: str) -> None:
+    noise = np.random.default_rng(0).normal(size=(3_000_000,)).astype(np.float32) / 8
+    file = io.BytesIO(encoded(noise, form, "PCM_16"))
+    size = len(file.getvalue())
+    check_recording(io.BytesIO(WAV))  # imports what it needs
+    tracemalloc.start()
+    try:
+        check_recording(file)
+        assert tracemalloc.get_traced_memory()[1] < 2.2 * size
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=60, deadline=None)

@@ -89,7 +89,7 @@ def test_the_settings_of_pictures_hold_for_recordings(tmp_path: Path, server: st
     catalog = read(tmp_path, *cells, images=ImageSettings(root=tmp_path / "inside"))
     assert find(catalog) == [1, 0, 0, 0]
     assert causes(catalog) == {"audio-outside-root": 2, "audio-address-refused": 1}
-    assert any("lies outside the audio root" in line for line in catalog.report.lines())
+    assert any("lies outside the folder that --image-root names" in line for line in catalog.report.lines())
 
 
 def test_an_endless_answer_ends_at_the_limit(tmp_path: Path, server: str) -> None:

@@ -151,3 +151,22 @@ def test_kinds_of_short_columns(cells: list[object], kind: str) -> None:
         schema_overrides={"description": pl.String, "image": pl.List(pl.String)},
     )
     assert infer_field_kinds(table)["column"].kind == kind
+
+
+def test_recordings_of_a_format_that_is_not_read_are_no_field() -> None:
+    names = [f"sounds/{row}" for row in range(40)]
+    table = pl.DataFrame(
+        {
+            "id": [str(row) for row in range(40)],
+            "title": [f"bell {row}" for row in range(40)],
+            "description": [f"of {row} kg" for row in range(40)],
+            "wave": [f"{name}.wav" for name in names],
+            "phone": [f"{name}.m4a" for name in names],
+            "stream": [f"https://shop.example/{name}.aac" for name in names],
+        }
+    )
+    fields = infer_field_kinds(table)
+    assert fields["wave"].kind == "audio"
+    for column in ("phone", "stream"):
+        assert fields[column].kind is None
+        assert "a format that is not read" in fields[column].evidence

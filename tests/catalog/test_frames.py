@@ -13,6 +13,8 @@ import pandas as pd
 import polars as pl
 import pytest
 from catalog.picture_files import BAD_FILES, JPEG, PNG, encoded, photo
+from catalog.sound_files import encoded as encoded_sound
+from catalog.sound_files import tone
 
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
@@ -219,3 +221,66 @@ def test_what_cannot_be_read_is_one_sentence(make: Callable[[], Any], sentence: 
     with pytest.raises(UserError, match=sentence) as error:
         Catalog.read(make())
     assert "\n" not in str(error.value)
+
+
+BROKEN_LETTER = "half a letter \ud83d"
+
+
+@pytest.mark.parametrize("names", ["sku", ["sku", "stock"]])
+def test_an_index_that_is_a_column_too_is_read_once(names: Any, tmp_path: Path) -> None:
+    catalog = Catalog.read(pd.DataFrame(ROWS).set_index(names, drop=False), columns=COLUMNS, cache=tmp_path)
+    assert catalog.ids == ["a-1", "007", "3", "d", "e"]
+    assert catalog.column("stock") == ROWS["stock"]
+
+
+def test_an_index_with_the_name_of_another_column_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame(ROWS, index=pd.Index(range(5), name="sku"))
+    with pytest.raises(UserError, match='the DataFrame has several columns called "sku"'):
+        Catalog.read(table, columns=COLUMNS, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (pl.scan_csv("nowhere.csv"), "the LazyFrame cannot be read: No such file .*nowhere"),
+        (pl.scan_parquet("nowhere.parquet"), "the LazyFrame cannot be read: No such file .*nowhere"),
+        (TABLE.lazy().select("titel"), 'the LazyFrame cannot be read: .*"titel"'),
+    ],
+)
+def test_a_query_of_polars_that_fails_is_one_sentence(table: pl.LazyFrame, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        Catalog.read(table)
+
+
+def test_half_a_letter_in_a_table_of_pandas_is_replaced(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "title": [BROKEN_LETTER, "b"],
+            "tags": [[BROKEN_LETTER], None],
+            "image": [{"bytes": PNG, "path": BROKEN_LETTER}, None],
+        },
+        dtype=object,
+    )
+    catalog = Catalog.read(table, cache=tmp_path)
+    assert catalog.texts("title")[0] == "half a letter \ufffd"
+    assert catalog.texts("tags")[0] == '["half a letter \ufffd"]'
+    assert len(catalog.pictures[0]) == 1
+
+
+def test_recordings_in_cells_have_to_be_files(tmp_path: Path) -> None:
+    sound = {"bytes": encoded_sound(tone()), "path": "a.wav"}
+    rows = {"title": ["a", "b"], "audio": [None, sound], "code": [b"1", b"2"]}
+    catalog = Catalog.read(pd.DataFrame(rows), cache=tmp_path)
+    said = " ".join(catalog.report.notes)
+    assert 'the column "audio" holds recordings, which have to be files' in said
+    assert 'the column "code" holds bytes and is not used' in said
+
+
+def test_pictures_in_cells_leave_their_names_in_the_column(tmp_path: Path) -> None:
+    files = [{"bytes": PNG, "path": "a.png"}, {"bytes": JPEG, "path": None}, None, {"bytes": b"", "path": "c.png"}]
+    rows = {"title": ["a", "b", None, "c"], "photo": files}
+    catalog = Catalog.read(pd.DataFrame(rows), columns={"image": "photo"}, cache=tmp_path)
+    assert catalog.texts("photo") == ["a.png", None, "c.png"]
+    assert [source[:7] for source in catalog.table["image"].list.first()[:2]] == ["sha256:", "sha256:"]
+    bare = Catalog.read(pl.DataFrame({"title": ["a"], "photo": [PNG]}), columns={"image": "photo"}, cache=tmp_path)
+    assert (bare.texts("photo"), len(bare.pictures[0])) == ([None], 1)

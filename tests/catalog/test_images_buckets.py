@@ -70,12 +70,14 @@ def test_failures_are_counted_by_cause(server: S3Server, tmp_path: Path) -> None
     server.failures = {"shop/late.png": 2}
     names = [*bad, "huge.png", "nowhere.png", "late.png"]
     rows = "\n".join(f"thing {n},s3://shop/{name}" for n, name in enumerate(names))
-    (tmp_path / "products.csv").write_text(f"title,image_url\n{rows}\nsecret,s3://private/a.png\nkeyless,s3://shop\n")
+    (tmp_path / "products.csv").write_text(
+        f"title,image_url\n{rows}\nsecret,s3://private/a.png\nkeyless,s3://shop\nno host,s3://1.2.3.999/a.png\n"
+    )
     settings = ImageSettings(allow_buckets=True, max_bytes=30_000)
     catalog = Catalog.read(tmp_path / "products.csv", images=settings, cache=tmp_path)
     assert [row for row, shown in enumerate(catalog.pictures) if shown] == [len(names) - 1]
     problems = catalog.report.as_dict()["problems"]
-    assert (problems["no-object"], problems["bucket-refused"], problems["malformed-source"]) == (1, 1, 1)
+    assert (problems["no-object"], problems["bucket-refused"], problems["malformed-source"]) == (2, 1, 1)
     for cause in {cause for _, cause in BAD_FILES.values()} | {"too-large"}:
         assert problems[cause] >= 1, cause
     assert server.sent < sum(map(len, server.objects.values())), "no more is read than is allowed"

@@ -67,7 +67,7 @@ def test_a_bad_server_gives_a_cause_and_an_end(server, path, cause, requests):
 def test_a_good_picture_arrives_and_says_that_it_came_from_a_private_host(server):
     url = server.url("/good/1")
     result = fetch(url)[url]
-    assert (result.cause, result.private, result.pixels) == (None, True, 64 * 48)
+    assert (result.cause, result.private, result.measure) == (None, True, 64 * 48)
     assert result.size == len(encoded(photo(seed=sum(b"/good/1"))))
 
 

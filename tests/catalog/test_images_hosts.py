@@ -19,6 +19,21 @@ from likewise.progress import quiet
 ROWS = 10_000
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://shop.example:8443/a.jpg", "shop.example:8443"),
+        ("s3://1.2.3.999/x.jpg", "s3://1.2.3.999"),  # a bucket may be called so, a host may not
+        ("s3://shop/a/b.jpg", "s3://shop"),
+        ("gs://shop/a/b.jpg", "gs://shop"),
+        ("hf://datasets/owner/name/a/b.jpg", "hf://datasets/owner/name"),
+        ("hf://owner/name/a/b.jpg", "hf://owner/name"),
+    ],
+)
+def test_a_bucket_or_a_repository_is_a_host(url: str, name: str) -> None:
+    assert Hosts(ImageSettings()).find(url).name == name
+
+
 @pytest.fixture
 def server():
     with PictureServer() as running:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from likewise.catalog.report import Report
 from likewise.catalog.rows import read_items, sample_rows
+from likewise.errors import UserError
 
 
 def read(folder: Path, text: str, columns: dict[str, str] | None = None) -> tuple[pl.DataFrame, Report]:
@@ -106,3 +107,15 @@ def test_samples_are_spread_over_titles() -> None:
     assert sample_rows(table, 30, seed=0).equals(sample)
     assert not sample_rows(table, 30, seed=1).equals(sample)
     assert sample_rows(table, 5000, seed=0).equals(table)
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_name_is_not_the_current_folder(blank: str) -> None:
+    with pytest.raises(UserError, match="the name of the catalogue is blank"):
+        read_items(blank, None, Report())
+
+
+@pytest.mark.parametrize("source", [Path("s3://shop/x.csv"), "s3:/shop/x.csv"])
+def test_an_address_that_lost_a_slash_is_named(source: Path | str) -> None:
+    with pytest.raises(UserError, match=r"an address has two slashes, s3://shop/x\.csv, of which a Path keeps one"):
+        read_items(source, None, Report())

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from cli.commands import run_command
 
 from likewise.catalog.catalog import Catalog
 from likewise.cli.app import main
-from likewise.cli.photos import _name_run, _open_or_build
+from likewise.cli.photos import _hold_run, _name_run, _open_or_build
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.progress import console
@@ -49,7 +52,7 @@ def test_a_folder_is_searched_in_one_command(album: Path, tmp_path: Path, capsys
     assert "words find pictures only after a training" in first
     assert "3 pictures can be searched" in first
     assert "The page answers on http://127.0.0.1:" in first
-    (run,) = (tmp_path / "cache" / "photos").iterdir()
+    (run,) = (path for path in (tmp_path / "cache" / "photos").iterdir() if path.is_dir())
     assert run.name.startswith("album-")
     before = {path.name for path in album.rglob("*")}
     (album / "blue kite.png").write_bytes(encoded(photo(seed=8)))
@@ -64,6 +67,31 @@ def test_a_folder_is_searched_in_one_command(album: Path, tmp_path: Path, capsys
     (run / "store.json").unlink()  # as after a run that was killed before its index was finished
     catalog = Catalog.read(album, cache=tmp_path / "cache")
     assert len(_open_or_build(run, catalog, "scratch", "cpu", tmp_path / "cache")) == 3
+
+
+def test_two_first_starts_for_the_same_folder_take_turns(
+    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("photos", album, "--preset", "scratch", "--check", "--port", "0", "--cache", tmp_path / "cache")
+    run = tmp_path / "cache" / "photos" / _name_run(str(album), "scratch")
+    capsys.readouterr()
+    console.file = None
+    with ThreadPoolExecutor(1) as second:
+        with _hold_run(run):  # as the first start does, which has not got far yet
+            (run / "encoders").mkdir(parents=True)
+            started = second.submit(run_command, *command)
+            assert "Waiting for another start" in wait_for(lambda: capsys.readouterr().err, "Waiting")
+            assert (run / "encoders").is_dir(), "what the first start is writing stays"
+        started.result(timeout=60)
+    assert (run / "model.safetensors").is_file()
+
+
+def wait_for(read: Callable[[], str], word: str) -> str:
+    said, deadline = "", time.monotonic() + 30
+    while word not in said and time.monotonic() < deadline:
+        said += read()
+        time.sleep(0.02)
+    return said
 
 
 def test_photos_refuses_what_it_cannot_search(album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ class FakeModel:
     dim: int = 64
     fingerprint: str = "fake-model"
     fields: tuple[str, ...] = ("title", "image")
+    recording_fields: tuple[str, ...] = ()
     encoded: list[str] = field(default_factory=list)  # ids of all items that were ever encoded
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:

@@ -1,8 +1,11 @@
 """Recordings as a field of items and as queries: trained, indexed, and searched in Python, by command and by HTTP."""
 
+import asyncio
 import base64
 import io
 import json
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from likewise.model.model import Model
 from likewise.progress import quiet
 from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
+from likewise.serving.lanes import DeadlinePassed
+from likewise.serving.query_pictures import PictureSource
 from likewise.serving.service import Limits, SearchService
 from likewise.training.train import train
 
@@ -162,6 +167,15 @@ def test_the_api_refuses_what_is_no_recording(client: TestClient, audio: str, st
     assert (answer.status_code, sentence in answer.json()["detail"]) == (status, True), answer.text
 
 
+def test_no_recording_or_picture_is_decoded_behind_the_deadline(index: Index) -> None:
+    service, passed = SearchService(index), time.monotonic()
+    with pytest.raises(DeadlinePassed):
+        asyncio.run(service.encode_recordings([b"no recording"], passed))
+    with pytest.raises(DeadlinePassed):
+        asyncio.run(service.encode_pictures([PictureSource(b"no picture")], passed))
+    service.close()
+
+
 def test_an_uploaded_recording_has_bounds(client: TestClient) -> None:
     answer = client.post("/v1/search", files={"audio": ("a.wav", bytes(60_000), "audio/wav")})
     assert answer.status_code == 422 and "at most 50,000 bytes" in answer.json()["detail"]
@@ -170,3 +184,48 @@ def test_an_uploaded_recording_has_bounds(client: TestClient) -> None:
 def test_items_written_singly_read_no_local_files(index: Index) -> None:
     index.upsert([{"id": "new", "title": "a new bell", "spoken": "/etc/passwd"}])
     assert index.item("new").fields["title"] == "a new bell"
+
+
+@pytest.fixture
+def updatable(run: Path, tmp_path: Path) -> Iterator[tuple[Index, Path]]:
+    """An index of its own over a copy of the bells, and their table."""
+    shutil.copytree(run.parent, tmp_path / "bells", ignore=shutil.ignore_patterns("run", "cache"))
+    table = tmp_path / "bells" / "bells.csv"
+    with quiet():
+        catalog = Catalog.read(table, cache=tmp_path / "cache")
+        built = Index.build(Model.load(run, "cpu"), catalog, tmp_path / "index")
+    yield built, table
+    built.close()
+
+
+def update(index: Index, table: Path, cache: Path) -> list[str]:
+    with quiet():
+        catalog = Catalog.read(table, cache=cache)
+        return [catalog.ids[row] for row in index.update(catalog).changed]
+
+
+def test_an_update_reads_the_recordings_of_items_that_were_written_singly(
+    updatable: tuple[Index, Path], tmp_path: Path
+) -> None:
+    index, table = updatable
+    row = pl.read_csv(table).row(by_predicate=pl.col("id") == "delta-1", named=True)
+    index.upsert([row])
+    assert update(index, table, tmp_path / "cache") == ["delta-1"]
+    assert update(index, table, tmp_path / "cache") == []
+
+
+def test_an_update_notices_a_recording_with_other_sounds_under_the_same_name(
+    updatable: tuple[Index, Path], tmp_path: Path
+) -> None:
+    index, table = updatable
+    (table.parent / "delta-1.ogg").write_bytes(encoded(bell(1_700, seed=77), "OGG"))
+    assert update(index, table, tmp_path / "cache") == ["delta-1"]
+
+
+def test_a_patch_of_the_column_of_recordings_changes_what_the_model_sees(
+    updatable: tuple[Index, Path], tmp_path: Path
+) -> None:
+    index, table = updatable
+    assert index.patch("delta-1", {"title": "delta bell 1"}).unchanged == ("delta-1",)
+    assert index.patch("delta-1", {"spoken": "other.ogg"}).changed == ("delta-1",)
+    assert update(index, table, tmp_path / "cache") == ["delta-1"]

@@ -32,7 +32,8 @@ _LEAST_PRICED = 0.75  # share of the cells, where numbers have a currency
 _LEAST_LISTED = 0.3  # share of the cells that hold several tags
 _MOST_DISTINCT = 0.5  # share of the cells; categories recur
 _LONGEST_CATEGORY, _LONGEST_TAG = 60, 40  # characters, on average
-_SOUND = re.compile(r"(?i)\.(?:wav|ogg|oga|opus|mp3|flac|m4a|aac)(?:[?#].*)?$")
+_SOUND = re.compile(r"(?i)\.(?:wav|ogg|oga|opus|mp3|flac)(?:[?#].*)?$")
+_UNREAD_SOUND = re.compile(r"(?i)\.(?:m4a|aac|wma|aiff?|amr)(?:[?#].*)?$")
 _PICTURE = re.compile(r"(?i)\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif)(?:[?#].*)?$")
 _ADDRESS = re.compile(r"(?i)^(?:https?|ftp)://")
 _CODE = r"^0[0-9]+$"
@@ -124,6 +125,8 @@ def _recognize(cells: pl.Series, filled: int) -> tuple[TypedColumn | None, str]:
     texts = [text for text in cells.to_list() if isinstance(text, str)]
     if (named := _count_matches(_SOUND, texts)) >= _LEAST_READ * filled:
         return read_typed_column(cells, "audio"), f"{_share_of(named, filled)} name recordings"
+    if _count_matches(_UNREAD_SOUND, texts) >= _LEAST_READ * filled:
+        return None, "its cells name recordings in a format that is not read: convert them to FLAC or Ogg"
     if _count_matches(_PICTURE, texts) >= _LEAST_READ * filled:
         return None, "its cells name pictures, which are the field image: one column lists all of an item"
     if _count_matches(_ADDRESS, texts) >= _LEAST_READ * filled:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from likewise.catalog.delimited import RawTable
-from likewise.catalog.json_lines import format_cell
+from likewise.catalog.json_lines import format_cell, replace_surrogates
 from likewise.catalog.report import Report
 from likewise.catalog.table import flatten_frame
 from likewise.errors import UserError
@@ -38,7 +38,7 @@ def read_frame(table: Any, report: Report) -> RawTable:
     elif package == "pandas" and kind == "DataFrame":
         frame = _read_pandas(table)
     elif isinstance(table, pl.DataFrame | pl.LazyFrame):
-        frame = table.lazy().collect()
+        frame = _collect(table.lazy(), kind)
     elif hasattr(table, "__arrow_c_stream__"):
         frame = _read_stream(table, kind)
     else:
@@ -46,21 +46,45 @@ def read_frame(table: Any, report: Report) -> RawTable:
     return flatten_frame(frame, f"the {kind}", report)
 
 
+def _collect(table: pl.LazyFrame, kind: str) -> pl.DataFrame:
+    """Run a query of Polars, which may name files and columns that do not exist."""
+    try:
+        frame = table.collect()
+    except Exception as error:  # what Polars and the file systems behind it raise
+        raise UserError(f"the {kind} cannot be read: {_read_first_line(error)}") from None
+    return frame
+
+
+def _read_first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def _read_stream(table: Any, kind: str) -> pl.DataFrame:
     try:
         read = pl.DataFrame(table)
     except Exception as error:  # whatever the library behind the stream raises
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"the {kind} cannot be read as an Arrow table: {first}") from None
+        raise UserError(f"the {kind} cannot be read as an Arrow table: {_read_first_line(error)}") from None
     return read
 
 
 def _read_pandas(table: Any) -> pl.DataFrame:
+    levels = [place for place, name in enumerate(table.index.names) if name in table.columns]
+    repeating = [place for place in levels if _repeats_column(table, place)]
+    if repeating:
+        table = table.reset_index(level=repeating, drop=True)
     if any(name is not None for name in table.index.names):  # an index with a name is a column
+        _check_names([str(name) for name in (*table.index.names, *table.columns)], "DataFrame")
         table = table.reset_index()
-    names = [str(name) for name in table.columns]
+    names = [replace_surrogates(str(name)) for name in table.columns]
     _check_names(names, "DataFrame")
     return pl.DataFrame([_read_pandas_column(name, table.iloc[:, place]) for place, name in enumerate(names)])
+
+
+def _repeats_column(table: Any, level: int) -> bool:
+    """Whether a level of the index is a column too, as after `set_index(…, drop=False)`."""
+    name = table.index.names[level]
+    column, index = table[name], table.index.get_level_values(level)
+    return column.ndim == 1 and bool(column.reset_index(drop=True).equals(index.to_series().reset_index(drop=True)))
 
 
 def _read_pandas_column(name: str, column: Any) -> pl.Series:
@@ -75,7 +99,8 @@ def _read_pandas_column(name: str, column: Any) -> pl.Series:
     if types == {bytes}:
         return pl.Series(name, values, pl.Binary)
     if types and all(isinstance(value, dict) and {"bytes", "path"} >= set(value) for value in filled):
-        return pl.Series(name, values, pl.Struct({"bytes": pl.Binary, "path": pl.String}))
+        files = [None if value is None else {**value, "path": _format_object(value.get("path"))} for value in values]
+        return pl.Series(name, files, pl.Struct({"bytes": pl.Binary, "path": pl.String}))
     if types == {bool}:
         return pl.Series(name, values, pl.Boolean)
     if types == {int} and all(value in _INTEGERS for value in filled):

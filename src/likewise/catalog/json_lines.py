@@ -73,10 +73,10 @@ def format_cell(value: Any) -> str | None:
             return repr(value)
         case _:
             text = json.dumps(value, ensure_ascii=False, default=_convert_value)
-    return _replace_surrogates(text)
+    return replace_surrogates(text)
 
 
-def _replace_surrogates(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Text that UTF-8 can hold: JSON may name halves of a character."""
     return _SURROGATE.sub("\ufffd", text) if not text.isascii() else text
 
@@ -105,6 +105,6 @@ def _iterate_objects(values: Iterable[Any], report: Report) -> Iterator[tuple[in
     for number, value in enumerate(values, start=1):
         report.rows = number
         if isinstance(value, dict):
-            yield number, {_replace_surrogates(key).strip() or "column": cell for key, cell in value.items()}
+            yield number, {replace_surrogates(key).strip() or "column": cell for key, cell in value.items()}
         else:
             report.count("malformed-row", number)

@@ -6,7 +6,7 @@ A name that says nothing, as cameras give them, leaves the title to the folder t
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -27,14 +27,15 @@ _SAFE_PATH = re.compile(
     rf"(?!//|[A-Za-z][A-Za-z0-9+.\-]+:){_EDGE}(?:[^\\%\x00-\x1f\x7f]*{_EDGE})?"
 )  # a path as it stands
 _CAMEL_CASE = re.compile(r"(?<=[a-zß-ÿ]{2})(?=[A-ZÀ-Þ])")
-_COPY_OR_TIME = re.compile(r"\(\d+\)|(?<!\d)\d{4}([-_.])\d\d\1\d\d(?!\d)|(?<!\d)\d\d([-_.])\d\d\2\d\d(?!\d)")
+_COPY = re.compile(r"\(\d+\)")
+_TIME = re.compile(r"(?<!\d)\d{4}([-_.])\d\d\1\d\d(?!\d)|(?<!\d)\d\d([-_.])\d\d\2\d\d(?!\d)")
 _SEPARATORS = re.compile(r"[\W_]+")
-# What cameras, telephones and programs put into names.
-_CAMERA = re.compile(
-    r"(?:img|imag|image|images|pic|pict|picture|pictures|photo|photos|foto|fotos|dsc|dscf|dscn|dsci|sam|pxl|mvimg|mvi|vid|"
-    r"wa|whatsapp|screenshot|screen|shot|scan|copy|edited|edit|burst|pano|hdr|dcim|camera|untitled|download|downloads|"
-    r"unnamed|jpg|jpeg|png|p|wp|cimg|gopr|dji|at|am|pm)"
-    r"\d*",
+# What cameras, telephones and programs put into names: codes, and words that people use in titles, too.
+_CODE = re.compile(r"(?:img|imag|dsc|dscf|dscn|dsci|pxl|mvimg|mvi|dcim|jpg|jpeg|png|cimg|gopr|dji)\d*", re.IGNORECASE)
+_CAMERA_WORD = re.compile(
+    r"(?:image|images|pic|pict|picture|pictures|photo|photos|foto|fotos|sam|vid|wa|whatsapp|screenshot|screen|shot|scan|"
+    r"copy|edited|edit|burst|pano|hdr|camera|untitled|download|downloads|unnamed|p|wp|at|am|pm)"
+    r"(\d*)",
     re.IGNORECASE,
 )
 _COUNTER = re.compile(r"0\d*|\d{5,}|\d+x\d+")  # of a camera, a time or a size; other numbers may be part of a name
@@ -115,18 +116,32 @@ def read_picture_folder(folder: Path, report: Report) -> pl.DataFrame:
 
 def title_from_name(name: str) -> str | None:
     """The words of a file's or folder's name: "IMG_0012_redCar (2)" is "red Car"; None where it has none."""
-    plain = _COPY_OR_TIME.sub(" ", unicodedata.normalize("NFC", name))
-    parts = [part for part in _SEPARATORS.split(plain) if part and not _is_noise(part)]
+    plain = _TIME.sub(" 0 ", _COPY.sub(" ", unicodedata.normalize("NFC", name)))
+    parts = _drop_counted([part for part in _SEPARATORS.split(plain) if part])
     words = [word for part in parts for word in _CAMEL_CASE.split(part) if not _is_noise(word)]
     return " ".join(words) if any(_is_word(word) for word in words) else None
 
 
+def _drop_counted(parts: Sequence[str]) -> list[str]:
+    """Parts of a name without counters and codes, and without the words of cameras that a counter follows."""
+    kept: list[str] = []
+    is_counted = False
+    for part in reversed(parts):
+        word = _CAMERA_WORD.fullmatch(part)
+        is_noise = _is_noise(part) or (word is not None and (is_counted or _COUNTER.fullmatch(word[1]) is not None))
+        is_counted = is_noise and (word is not None or _COUNTER.fullmatch(part) is not None)
+        if not is_noise:
+            kept.append(part)
+    return kept[::-1]
+
+
 def _is_noise(part: str) -> bool:
-    return any(noise.fullmatch(part) for noise in (_CAMERA, _COUNTER, _DIGEST))
+    return any(noise.fullmatch(part) for noise in (_CODE, _COUNTER, _DIGEST))
 
 
 def _is_word(text: str) -> bool:
-    return not text.isdecimal() and (len(text) > 1 or not text.isascii())
+    """Whether a word says something by itself, as neither numbers nor what cameras write do."""
+    return not text.isdecimal() and (len(text) > 1 or not text.isascii()) and _CAMERA_WORD.fullmatch(text) is None
 
 
 def _walk(folder: Path, root: Path, report: Report, depth: int = 0) -> Iterator[Path]:

@@ -45,7 +45,7 @@ PICTURE_CAUSES: dict[str, str] = {
 _ABOUT_PICTURES = ("not-a-picture", "too-many-pixels", "too-small", "too-long")
 AUDIO_CAUSES: dict[str, str] = {
     **{cause: meaning for cause, meaning in PICTURE_CAUSES.items() if cause not in _ABOUT_PICTURES},
-    "outside-root": "lies outside the audio root",
+    "outside-root": "lies outside the folder that --image-root names",
     "address-refused": "leads to an address that recordings may not come from",
     "port-refused": "names a port that recordings do not come from",
     "not-audio": "is not a recording",

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from likewise.catalog.audio.formats import HEADER_BYTES
+from likewise.catalog.audio.formats import sniff as sniff_recording
+from likewise.catalog.audio.recording import AudioError
 from likewise.catalog.columns import COLUMNS, FIELDS, ColumnMap, map_columns
 from likewise.catalog.delimited import RawTable
 from likewise.catalog.frames import read_frame
@@ -34,6 +38,7 @@ _TAG = (
 )
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"
 _ROWS_TRIED_FIRST = 1000
+_ADDRESS_OF_ONE_SLASH = re.compile(r"(s3|gs|hf):[/\\]", re.IGNORECASE)
 _LEAST_DISTINCT = 0.5  # share of distinct values below which a guessed id column is none
 
 
@@ -76,10 +81,18 @@ def read_items(
     """
     if not isinstance(source, str | Path):
         return build_items(read_frame(source, report), Path(), columns, report, images)
+    if not str(source).strip():
+        raise UserError("the name of the catalogue is blank: name a file or a folder, such as . for the current one")
     if is_bucket_url(str(source)):
         url = parse_catalog_url(str(source), images.allow_buckets)
         return build_items(parse_table(read_catalog(url), url, report), parent_url(url), columns, report, images)
     path = Path(source).expanduser()
+    if (lost := _ADDRESS_OF_ONE_SLASH.match(str(path))) and not os.path.exists(path):  # noqa: PTH110 - as below
+        address = f"{lost[1]}://{str(path)[lost.end() :]}"
+        raise UserError(
+            f"there is no file {path}: an address has two slashes, {address}, of which a Path keeps one, so give it "
+            "as a text"
+        )
     if os.path.isdir(path):  # noqa: PTH112 - false where it cannot be seen
         if columns:
             raise UserError(f"{path} is a folder of pictures, which has no columns to map: omit them")
@@ -109,15 +122,16 @@ def build_items(
     images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
 ) -> Items:
     """Turn raw cells into items; see `read_items`."""
-    raw, mapping = _map_columns(raw, columns, report)
+    given, mapping = _map_columns(raw, columns, report)
     embedded = EmbeddedPictures()
-    raw = _embed_pictures(raw, mapping, embedded, images, report)
+    raw = _embed_pictures(given, mapping, embedded, images, report)
     cells = _blank_long_image_cells(raw, mapping, images, report)
     cells = clean_cells(cells, raw.row_numbers, report)
     raw = _drop_empty_rows(RawTable(cells, raw.row_numbers), report)
     items = _extract_columns(raw, mapping, report)
     for note in mapping.notes:
         report.note(note)
+    raw = _restore_names(raw, given, mapping)
     items = pl.concat([items, _extract_metadata(raw, mapping, report)], how="horizontal")
     items = _drop_rows_without_content(items, report)
     items = _assign_ids(items, mapping, report)
@@ -135,9 +149,24 @@ def _map_columns(raw: RawTable, columns: Mapping[str, str] | None, report: Repor
         mapping = map_columns([name for name in raw.cells.columns if name in texts or name == image], columns)
     unused = [name for name in raw.embedded if name != mapping.sources.get("image")]
     for name in unused:
-        report.note(f'the column "{name}" holds bytes and is not used, as it is not the column of pictures')
+        if _holds_recordings(raw.embedded[name]):
+            report.note(
+                f'the column "{name}" holds recordings, which have to be files: write them out and name them there'
+            )
+        else:
+            report.note(f'the column "{name}" holds bytes and is not used, as it is not the column of pictures')
     files = {name: cells for name, cells in raw.embedded.items() if name not in unused}
     return RawTable(raw.cells.drop(unused), raw.row_numbers, files), mapping
+
+
+def _holds_recordings(files: pl.Series) -> bool:
+    """Whether a column of bytes begins with a recording."""
+    filled = (files if files.dtype == pl.Binary else files.explode()).drop_nulls()
+    try:
+        sniff_recording(filled[0][:HEADER_BYTES] if len(filled) else b"")
+    except AudioError:
+        return False
+    return True
 
 
 def _embed_pictures(
@@ -167,6 +196,16 @@ def _add_pictures(
         sources = [next(found) or (own[place] if place < len(own) else None) for place in range(length)]
         cells.append(json.dumps([source for source in sources if source]) if any(sources) else None)
     return pl.Series(cells, dtype=pl.String)
+
+
+def _restore_names(raw: RawTable, given: RawTable, mapping: ColumnMap) -> RawTable:
+    """The cells with the names of pictures, as they were given, in place of the sources of their bytes."""
+    name = mapping.sources.get("image")
+    if name not in given.embedded:
+        return raw
+    kept = given.row_numbers.is_in(raw.row_numbers.implode())
+    names = clean_cells(given.cells.select(name).filter(kept), raw.row_numbers, Report())
+    return RawTable(raw.cells.with_columns(names[name]), raw.row_numbers)
 
 
 def _blank_long_image_cells(raw: RawTable, mapping: ColumnMap, images: ImageSettings, report: Report) -> pl.DataFrame:

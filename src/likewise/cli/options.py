@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from likewise.catalog.catalog import Catalog
-    from likewise.config import ImageSettings
+    from likewise.config import AudioSettings, DataSettings, ImageSettings
     from likewise.evaluation.task import RetrievalTask
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
@@ -68,11 +68,11 @@ class CatalogOptions:
 
     Attributes:
         map: Use a column of the file as one of ours, such as title=product_name (repeatable).
-        image_root: Read local pictures from this folder only.
-        allow_private_hosts: Allow picture URLs on private and loopback addresses.
-        allow_buckets: Allow s3://, gs:// and hf:// for the catalogue and its pictures, with the credentials of the
+        image_root: Read local pictures and recordings from this folder only.
+        allow_private_hosts: Allow URLs of pictures and recordings on private and loopback addresses.
+        allow_buckets: Allow s3://, gs:// and hf:// for the catalogue and its files, with the credentials of the
             environment.
-        images_per_item: Number of pictures per item, whose features are averaged.
+        images_per_item: Number of pictures per item, whose features are averaged (default: 1).
         retry_failed: Retry downloads that failed in an earlier run.
         cache: Folder for downloads, thumbnails and features.
     """
@@ -81,7 +81,7 @@ class CatalogOptions:
     image_root: Path | None = None
     allow_private_hosts: Switch = False
     allow_buckets: Switch = False
-    images_per_item: int = 1
+    images_per_item: int | None = None
     retry_failed: Switch = False
     cache: Path | None = None
 
@@ -91,36 +91,62 @@ class CatalogOptions:
 
         return parse_mapping(self.map or [])
 
-    def build_image_settings(self) -> "ImageSettings":
-        """Build the settings of where pictures may come from."""
+    def build_image_settings(self, settings: "ImageSettings | None" = None) -> "ImageSettings":
+        """Build the settings of where pictures may come from; options override those of a settings file."""
         from likewise.config import ImageSettings
 
-        return ImageSettings.parse(
-            {
-                "root": self.image_root,
-                "allow_private_hosts": self.allow_private_hosts,
-                "allow_buckets": self.allow_buckets,
-                "per_item": self.images_per_item,
-                "retry_failed": self.retry_failed,
-            },
-            source="options",
-        )
+        values = (settings or ImageSettings()).model_dump() | self._list_sources()
+        if self.images_per_item is not None:
+            values["per_item"] = self.images_per_item
+        return ImageSettings.parse(values, source="options")
+
+    def build_audio_settings(self, settings: "AudioSettings | None") -> "AudioSettings | None":
+        """The same for recordings; None: as for pictures."""
+        from likewise.config import AudioSettings
+
+        if settings is None:
+            return None
+        return AudioSettings.parse(settings.model_dump() | self._list_sources(), source="options")
+
+    def _list_sources(self) -> "dict[str, Path | bool]":
+        """The options on where files may come from that were given, as settings."""
+        given = {
+            "root": self.image_root,
+            "allow_private_hosts": self.allow_private_hosts,
+            "allow_buckets": self.allow_buckets,
+            "retry_failed": self.retry_failed,
+        }
+        return {name: value for name, value in given.items() if value}
 
     def find_cache(self) -> Path | None:
         """The cache folder: --cache, or LIKEWISE_CACHE, or None for the user's default."""
         return self.cache or (Path(os.environ["LIKEWISE_CACHE"]) if os.environ.get("LIKEWISE_CACHE") else None)
 
-    def read(self, source: str, where: str | None = None, max_items: int | None = None, seed: int = 0) -> "Catalog":
-        """Read the catalogue and print what was assumed about it."""
-        from likewise.catalog.catalog import Catalog
+    def read(
+        self,
+        source: str,
+        where: str | None = None,
+        max_items: int | None = None,
+        seed: int = 0,
+        settings: "DataSettings | None" = None,
+    ) -> "Catalog":
+        """Read the catalogue and print what was assumed about it.
 
+        Args:
+            settings: those of a settings file, which options override.
+        """
+        from likewise.catalog.catalog import Catalog
+        from likewise.config import DataSettings
+
+        settings = settings or DataSettings()
         catalog = Catalog.read(
             source,
-            columns=self.parse_columns(),
-            where=where,
-            max_items=max_items,
+            columns=settings.columns | self.parse_columns(),
+            where=where if where is not None else settings.where,
+            max_items=max_items if max_items is not None else settings.max_items,
             seed=seed,
-            images=self.build_image_settings(),
+            images=self.build_image_settings(settings.images),
+            audio=self.build_audio_settings(settings.audio),
             cache=self.find_cache(),
         )
         for line in catalog.report.lines():

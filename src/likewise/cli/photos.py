@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from likewise.cli.options import CATALOG_DEFAULTS, CatalogOptions, Device, Switc
 from likewise.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from likewise.catalog.catalog import Catalog
     from likewise.retrieval.index import Index
 
@@ -61,9 +64,10 @@ def photos(
     cache = catalog.find_cache() or default_cache()
     items = catalog.read(folder)
     run = output or cache / "photos" / _name_run(folder, preset)
-    if output is None and run.exists() and not (run / WEIGHTS).is_file():  # left by a start that was killed
-        shutil.rmtree(run)
-    index = _open_or_build(run, items, preset, device, cache)
+    with nullcontext() if output is not None else _hold_run(run):
+        if output is None and run.exists() and not (run / WEIGHTS).is_file():  # left by a start that was killed
+            shutil.rmtree(run)
+        index = _open_or_build(run, items, preset, device, cache)
     say(f"{len(index):,} pictures can be searched; the run is {run}")
     page = create_page(
         index, title=items.name or "likewise", examples=index.example_titles(), thumbnails=thumbnails_in(cache)
@@ -72,6 +76,24 @@ def photos(
         say(f"The page answers on {check_page(page, host, port)}")
     else:
         serve(page, host, port)
+
+
+@contextmanager
+def _hold_run(run: Path) -> "Iterator[None]":
+    """Wait until no other start makes or updates a run of the cache."""
+    from filelock import Timeout
+
+    from likewise.files import hold_lock, make_folder
+
+    make_folder(run.parent)
+    lock = run.with_name(f".{run.name}.lock")
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold_lock(lock, wait=False))
+        except Timeout:
+            say("Waiting for another start of the same command, which is indexing this folder")
+            held.enter_context(hold_lock(lock))
+        yield
 
 
 def _open_or_build(run: Path, items: "Catalog", preset: str, device: Device, cache: Path) -> "Index":

@@ -49,7 +49,7 @@ def train(
     preset
         Encoders to use: lite (default), scratch, multilingual, e5, dinov2, clip or siglip2.
     field
-        Also learn from a column, by its kind: NAME=number, category, tags, date, boolean or text (repeatable).
+        Also learn from a column, by its kind: NAME=number, category, tags, date, boolean, audio or text (repeatable).
     regime
         What to train: frozen (default; heads and fusion), partial (also the last image encoder blocks) or full.
     epochs
@@ -101,9 +101,8 @@ def train(
         budget=budget,
         refit=False if no_refit else None,
     )
-    where = where if where is not None else settings.data.where
-    max_items = max_items if max_items is not None else settings.data.max_items
-    train_run(catalog.read(file, where, max_items, settings.seed), output, settings, restart=restart, started=started)
+    items = catalog.read(file, where, max_items, settings.seed, settings.data)
+    train_run(items, output, settings, restart=restart, started=started)
     say(f"Saved to {output}; report.html in it shows the training and the results")
 
 

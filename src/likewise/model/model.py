@@ -168,6 +168,11 @@ class Model:
         return self.network.fields
 
     @property
+    def recording_fields(self) -> tuple[str, ...]:
+        """The fields of the kind audio."""
+        return tuple(name for name, kind in self.network.kinds.items() if kind == "audio")
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over weights and settings: two models with one fingerprint give the same vectors."""
         version = tuple((tensor.data_ptr(), tensor._version) for tensor in self.network.state_dict().values())
@@ -267,7 +272,7 @@ class Model:
     @property
     def hears(self) -> bool:
         """Whether a field is of the kind audio, so that recordings can be queries."""
-        return "audio" in self.network.kinds.values()
+        return bool(self.recording_fields)
 
     def encode_audio(self, sounds: Sequence[Sound], field: str | None = None) -> Vectors:
         """Embeddings (n, dim) of recordings: each is an item that has only a recording.
@@ -279,7 +284,7 @@ class Model:
         Raises:
             UserError: the model has no such field.
         """
-        fields = [name for name, kind in self.network.kinds.items() if kind == "audio" and field in (None, name)]
+        fields = [name for name in self.recording_fields if field in (None, name)]
         if not fields:
             named = "of recordings" if field is None else f'"{field}" of recordings'
             raise UserError(f"the model has no field {named}: train it with --field COLUMN=audio")

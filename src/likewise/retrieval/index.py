@@ -129,7 +129,7 @@ class Index:
         location = _locate(run, store, credentials, given)
         location.check_writable(model.dim)
         embeddings = ItemEmbeddings.encode(model, catalog, field_vectors=field_vectors)
-        items = IndexItems(CatalogSnapshot.take(catalog, model.fields), embeddings)
+        items = IndexItems(CatalogSnapshot.take(catalog, model), embeddings)
         ingest.build(location, model, items, catalog.fingerprint)
         return cls(model, location)
 
@@ -316,7 +316,7 @@ class Index:
         with self._handle.use() as store:
             if same and store.count(Compare(self._bookkeeping.written, ">", metadata.written)) == 0:
                 return True  # and no update has touched it since
-            snapshot = CatalogSnapshot.take(catalog, cast(ItemModel, self._model).fields)
+            snapshot = CatalogSnapshot.take(catalog, cast(ItemModel, self._model))
             changes = Changes.compare(snapshot, store, self._bookkeeping)
         return not (changes.new or changes.changed or changes.removed)
 

@@ -25,7 +25,11 @@ class ItemModel(QueryModel, Protocol):
 
     @property
     def fields(self) -> Sequence[str]:
-        """The item fields that it encodes: some of title, description and image."""
+        """The item fields that it encodes, such as title and image."""
+
+    @property
+    def recording_fields(self) -> Sequence[str]:
+        """Those that are columns of recordings."""
 
     def encode_items(self, catalog: Catalog) -> np.ndarray:
         """(n, dim) float32, unit norm; NaN rows where an item has nothing to encode."""
@@ -117,11 +121,11 @@ class CatalogSnapshot:
         check_ids(self.table["id"])
 
     @classmethod
-    def take(cls, catalog: Catalog, fields: Sequence[str]) -> "CatalogSnapshot":
-        """Digest a catalogue for a model that encodes some fields; resolves pictures if need be."""
+    def take(cls, catalog: Catalog, model: ItemModel) -> "CatalogSnapshot":
+        """Digest a catalogue for a model; resolves pictures and recordings if need be."""
         pictures = catalog.pictures
         first = [shown[0] if shown else None for shown in pictures]
-        return cls(catalog.table, first, digest_inputs(catalog, fields), digest_rows(catalog.table, first))
+        return cls(catalog.table, first, digest_inputs(catalog, model), digest_rows(catalog.table, first))
 
     def select(self, rows: Sequence[int]) -> "CatalogSnapshot":
         """Some of the rows."""
@@ -137,15 +141,30 @@ class CatalogSnapshot:
         )
 
 
-def digest_inputs(catalog: Catalog, fields: Sequence[str]) -> list[str | None]:
-    """A digest of what a model that encodes some fields sees of each row; None where that is nothing at all."""
-    texts = [_read_cells(catalog, name) for name in fields if name != "image"]
-    pictures = catalog.pictures
-    keys = [[picture.key for picture in shown] for shown in pictures] if "image" in fields else [[]] * len(pictures)
+def digest_inputs(catalog: Catalog, model: ItemModel) -> list[str | None]:
+    """A digest of what a model sees of each row; None where that is nothing at all.
+
+    Pictures and recordings count by their content, and only where they can be used.
+    """
+    recorded = set(model.recording_fields)
+    texts = [
+        _list_recordings(catalog, name) if name in recorded else _read_cells(catalog, name)
+        for name in model.fields
+        if name != "image"
+    ]
+    shown = catalog.pictures if "image" in model.fields else [()] * len(catalog)
+    keys = [[picture.key for picture in pictures] for pictures in shown]
     return [
         digest([*words, shown]) if shown or any(text is not None for text in words) else None
         for *words, shown in zip(*texts, keys, strict=True)
     ]
+
+
+def _list_recordings(catalog: Catalog, field: str) -> list[list[str] | None]:
+    """The keys of each item's usable recordings; None where there are none."""
+    if field not in catalog.table.columns:
+        return [None] * len(catalog)
+    return [[recording.key for recording in found] or None for found in catalog.recordings(field)]
 
 
 def _read_cells(catalog: Catalog, field: str) -> list[Any]:

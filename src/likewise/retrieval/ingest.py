@@ -156,7 +156,7 @@ def update(location: IndexLocation, model: ItemModel, catalog: Catalog, *, prune
     Raises:
         UserError: there is no index, another model made it, or the store cannot be written.
     """
-    snapshot = CatalogSnapshot.take(catalog, model.fields)
+    snapshot = CatalogSnapshot.take(catalog, model)
     with location.lexical.update() as draft, closing(location.open()) as store, ExitStack() as alone:
         metadata = IndexMetadata.from_schema(store.schema)
         metadata.check_model(model.dim, model.fingerprint, location.folder)

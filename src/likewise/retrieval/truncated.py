@@ -45,6 +45,10 @@ class TruncatedModel:
     def fields(self) -> Sequence[str]:
         return cast(ItemModel, self._model).fields
 
+    @property
+    def recording_fields(self) -> Sequence[str]:
+        return cast(ItemModel, self._model).recording_fields
+
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """(n, dim) float32, unit norm."""
         return self.truncate(self._model.encode_queries(texts))

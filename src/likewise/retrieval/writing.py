@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.catalog import Catalog, default_cache
-from likewise.catalog.columns import FIELDS
 from likewise.catalog.given_rows import check_sources, clean_rows
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.catalog.images.resolve import resolve_pictures
@@ -122,6 +121,7 @@ class ItemWriter:
                     column.name: [] if column.name == "image" else None for column in content.schema.columns
                 }
                 items = self._prepare([blank | row for row in given], found, content, rules)
+                self._check_inputs(items)
                 written = self._write(store, items, content)
                 if written is not None:
                     return written
@@ -146,7 +146,9 @@ class ItemWriter:
                 shown = kept if found is None else found
                 row = content.bookkeeping.strip(record.fields) | given
                 items = self._prepare([row], [shown], content, rules)
-                if not _shows_other(record.fields, row, found, kept):
+                if _shows_other(record.fields, row, self._model.fields, found, kept):
+                    self._check_inputs(items)
+                else:
                     items = items.with_input_digest(content.bookkeeping.digests(record.fields)[0])
                 written = self._write(store, items, content, patched=record)
                 if written is not None:
@@ -207,10 +209,7 @@ class ItemWriter:
             [_build_column(column, [row[column.name] for row in rows]) for column in content.schema.columns]
         )
         catalog = Catalog.from_items(table, pictures, images=rules.images, cache=rules.cache)
-        inputs = digest_inputs(catalog, self._model.fields)
-        for row, seen in zip(rows, inputs, strict=True):
-            if seen is None:
-                raise self._nothing_to_encode(row["id"])
+        inputs = digest_inputs(catalog, self._model)
         first = [shown[0] if shown else None for shown in pictures]
         further = [shown[1:] for shown in pictures]
         snapshot = CatalogSnapshot(table, first, inputs, digest_rows(table, first), None, further)
@@ -247,6 +246,11 @@ class ItemWriter:
                 with contextlib.suppress(UserError):  # the items are safe, and a search will say what is wrong
                     self._words.current(store, bookkeeping, content.metadata.build)
             return comparison.name(items.ids)
+
+    def _check_inputs(self, items: "_PreparedItems") -> None:
+        for id, seen in zip(items.ids, items.snapshot.input_digests, strict=True):
+            if seen is None:
+                raise self._nothing_to_encode(id)
 
     def _encode(self, items: "_PreparedItems", rows: Sequence[int]) -> None:
         items.encoded.add(rows)
@@ -373,11 +377,15 @@ def _is_same_writing(record: Record | None, before: Record, bookkeeping: Bookkee
 
 
 def _shows_other(
-    before: Mapping[str, Any], after: Mapping[str, Any], found: tuple[Picture, ...] | None, kept: tuple[Picture, ...]
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    fields: Sequence[str],
+    found: tuple[Picture, ...] | None,
+    kept: tuple[Picture, ...],
 ) -> bool:
-    """Whether an item has other texts or pictures than before."""
-    texts = any(before.get(name) != after.get(name) for name in FIELDS if name != "image")
-    return texts or (found is not None and [one.key for one in found] != [one.key for one in kept])
+    """Whether the model sees something else of an item than before; `fields`: those that it encodes."""
+    cells = any(before.get(name) != after.get(name) for name in fields if name != "image")
+    return cells or (found is not None and [one.key for one in found] != [one.key for one in kept])
 
 
 def _check_upload(id: str, data: bytes, images: ImageSettings) -> str:

@@ -16,19 +16,22 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # answered however busy t
 
 _BODY_BYTES = 1_000_000
 _BULK_BYTES = 64_000_000
-_ENCODED = 1.3  # a picture in base64 is a third larger; rounded down, as no one sends one of exactly the limit
-_PICTURE_ROUTES = frozenset({"/v1/search", "/v1/search/batch", "/v1/embeddings", "/gradio_api/upload"})
+_ENCODED = 1.3  # a file in base64 is a third larger; rounded down, as no one sends one of exactly the limit
+_QUERY_ROUTES = frozenset({"/v1/search", "/v1/search/batch", "/gradio_api/upload"})
 _ITEMS = "/v1/items"
 _EVENT_STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat/")  # open for as long as the page is shown
 
 
-def longest_body(method: str, path: str, image_bytes: int) -> int:
+def longest_body(method: str, path: str, image_bytes: int, audio_bytes: int) -> int:
     """Bytes that the body of a request may have.
 
     Args:
         image_bytes: bytes that a picture may have.
+        audio_bytes: bytes that a recording may have; only queries hold any.
     """
-    if path in _PICTURE_ROUTES or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
+    if path in _QUERY_ROUTES:
+        return max(int(max(image_bytes, audio_bytes) * _ENCODED), _BODY_BYTES)
+    if path == "/v1/embeddings" or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
         return max(int(image_bytes * _ENCODED), _BODY_BYTES)
     if method == "POST" and path == _ITEMS:
         return _BULK_BYTES

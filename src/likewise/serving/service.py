@@ -26,7 +26,7 @@ from likewise.retrieval.items import Correction, Hits, Item
 from likewise.retrieval.query import Query
 from likewise.retrieval.query_filters import FilterSuggestion
 from likewise.serving.encoded_query import EncodedQuery
-from likewise.serving.lanes import EncodeLane, Overloaded
+from likewise.serving.lanes import DeadlinePassed, EncodeLane, Overloaded
 from likewise.serving.metrics import Metrics
 from likewise.serving.query_cache import QueryCache
 from likewise.serving.query_pictures import (
@@ -245,7 +245,7 @@ class SearchService:
         """
         if not sources:
             return np.empty((0, self._dim), np.float32)
-        pictures = await asyncio.gather(*map(self._open_picture, sources))
+        pictures = await asyncio.gather(*(self._open_picture(source, deadline) for source in sources))
         with self._counting_refusals():
             return await self._pictures.encode(pictures, deadline)
 
@@ -258,9 +258,7 @@ class SearchService:
         """
         if not recordings:
             return np.empty((0, self._dim), np.float32)
-        loop = asyncio.get_running_loop()
-        decoding = [loop.run_in_executor(self._decoders, decode_query_recording, data) for data in recordings]
-        sounds = await asyncio.gather(*decoding)
+        sounds = await asyncio.gather(*(self._decode(deadline, decode_query_recording, data) for data in recordings))
         with self._counting_refusals():
             return await self._sounds.encode(sounds, deadline)
 
@@ -310,7 +308,17 @@ class SearchService:
         await self._texts.encode(["ready?"], deadline)
         await self.run(lambda: (len(self.index), self.index.columns))
 
-    async def _open_picture(self, source: PictureSource) -> Image.Image:
+    async def _decode(self, deadline: float | None, decode: Callable[..., T], *arguments: Any) -> T:
+        """Run a decoder in one of the threads for it, unless the deadline has passed when its turn comes."""
+
+        def decode_in_time() -> T:
+            if deadline is not None and monotonic() >= deadline:
+                raise DeadlinePassed("the deadline had passed before the query was decoded")
+            return decode(*arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, decode_in_time)
+
+    async def _open_picture(self, source: PictureSource, deadline: float | None) -> Image.Image:
         loop = asyncio.get_running_loop()
         limits = self.limits
         data = source.data
@@ -319,7 +327,7 @@ class SearchService:
             data = await loop.run_in_executor(
                 self._downloaders, fetch_picture, str(source.url), limits.image_bytes, seconds
             )
-        return await loop.run_in_executor(self._decoders, decode_query_picture, data, limits.image_pixels)
+        return await self._decode(deadline, decode_query_picture, data, limits.image_pixels)
 
     def find_thumbnail(self, id: str) -> tuple[Picture, Path] | None:
         """The picture of an item and the file of its thumbnail; None where it has none.

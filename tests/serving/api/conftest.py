@@ -30,7 +30,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 def service(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchService]:
     model = FakeTextModel()
     service = SearchService(
-        index, model, limits=Limits(image_bytes=100_000), thumbnails=thumbnails_in(tmp_path_factory.mktemp("cache"))
+        index,
+        model,
+        limits=Limits(image_bytes=100_000, audio_bytes=100_000),
+        thumbnails=thumbnails_in(tmp_path_factory.mktemp("cache")),
     )
     yield service
     service.close()

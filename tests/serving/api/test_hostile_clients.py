@@ -37,7 +37,7 @@ SECRET = b"the secret of this machine"
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("fruit")
-    with serving_fruit(folder, image_bytes=IMAGE_BYTES, allow_urls=True) as address:
+    with serving_fruit(folder, image_bytes=IMAGE_BYTES, audio_bytes=IMAGE_BYTES, allow_urls=True) as address:
         yield address
 
 

@@ -29,7 +29,9 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         pl.Series("stock", [1, 2, 3]),
     )
     index = Index.build(FakeTextModel(), catalog, tmp_path / "run")
-    service = SearchService(index, limits=Limits(image_bytes=50_000), thumbnails=thumbnails_in(tmp_path / "cache"))
+    service = SearchService(
+        index, limits=Limits(image_bytes=50_000, audio_bytes=50_000), thumbnails=thumbnails_in(tmp_path / "cache")
+    )
     with TestClient(create_api(service), raise_server_exceptions=False) as client:
         yield client
     service.close()

@@ -36,7 +36,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.
         service = SearchService(
             index,
             FakeTextModel(),
-            limits=Limits(image_bytes=100_000),
+            limits=Limits(image_bytes=100_000, audio_bytes=100_000),
             metrics=Metrics(),
             thumbnails=thumbnails_in(folder / "cache"),
         )

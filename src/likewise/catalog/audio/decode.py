@@ -110,7 +110,8 @@ def check_recording(file: BinaryIO, limits: AudioSettings = _LIMITS) -> int:
     with translate_errors():
         file.seek(0)
         header = _read_checked(file.read(), limits)
-        _decode(header, limits.max_seconds if header.floating else _CHECKED_SECONDS)
+        for _ in _decode_blocks(header, limits.max_seconds if header.floating else _CHECKED_SECONDS):
+            pass
         return 1_000 * (header.samples or 0) // header.rate
 
 
@@ -140,7 +141,7 @@ def translate_errors() -> Iterator[None]:
 
 
 def _read_checked(data: bytes, limits: AudioSettings) -> Header:
-    header = read_header(data, limits.max_channels)
+    header = read_header(data, limits.max_channels, limits.max_seconds)
     if header.samples is not None and header.samples > limits.max_seconds * header.rate:
         seconds = f"{header.samples / header.rate:,.0f} seconds; at most {limits.max_seconds:g} may be read"
         raise AudioError("too-many-seconds", f"the recording lasts {seconds}")
@@ -149,7 +150,12 @@ def _read_checked(data: bytes, limits: AudioSettings) -> Header:
 
 def _decode(header: Header, seconds: float) -> Sound:
     """The first seconds, mixed down to one channel."""
-    parts: list[np.ndarray] = []
+    parts, rates = zip(*_decode_blocks(header, seconds), strict=True)
+    return Sound(np.concatenate(parts), rates[0])
+
+
+def _decode_blocks(header: Header, seconds: float) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Blocks of the first seconds, mixed down to one channel, each with the rate; there is at least one."""
     with _open_decoder(header) as sound:
         rate = sound.samplerate
         if sound.format not in _DECODER_FORMATS[header.format] or sound.channels != header.channels:
@@ -160,7 +166,7 @@ def _decode(header: Header, seconds: float) -> Sound:
         while left > 0 and len(block := _read_block(sound, min(_BLOCK, left), header)):
             if not np.isfinite(block).all():
                 raise AudioError("not-finite")
-            parts.append(np.clip(block, -1.0, 1.0).mean(axis=1, dtype=np.float32))
+            yield np.clip(block, -1.0, 1.0).mean(axis=1, dtype=np.float32), rate
             left -= len(block)
     found = wanted - left
     if not found:
@@ -169,7 +175,6 @@ def _decode(header: Header, seconds: float) -> Sound:
         promised = header.samples * rate / header.rate
         if found < min(wanted, promised) - _MISSING_SECONDS * rate:
             raise AudioError("truncated")
-    return Sound(np.concatenate(parts), rate)
 
 
 def _read_block(sound: Any, samples: int, header: Header) -> np.ndarray:

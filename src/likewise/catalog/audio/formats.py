@@ -4,7 +4,9 @@ What the decoder gets is rebuilt of the parts that it needs: no tags, covers, cu
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from likewise.catalog.audio.mp3 import is_frame, read_frames, skip_tags
 from likewise.catalog.audio.ogg import read_stream
@@ -74,14 +76,15 @@ def sniff(data: bytes) -> str:
     raise AudioError("not-audio")
 
 
-def read_header(data: bytes, max_channels: int) -> Header:
-    """Read the header of a recording, whatever its length.
+def read_header(data: bytes, max_channels: int, max_seconds: float) -> Header:
+    """Read the header of a recording; where only counting says how long one is, no further than allowed.
 
     Raises:
         AudioError: it is no recording, its format is not allowed, or what it says of itself is out of bounds or does
             not hold together.
     """
-    readers = {"WAV": _read_wav, "FLAC": _read_flac, "Ogg": _read_ogg, "MP3": _read_mp3}
+    readers: dict[str, Callable[[bytes], Header]] = {"WAV": _read_wav, "FLAC": _read_flac, "Ogg": _read_ogg}
+    readers["MP3"] = partial(_read_mp3, seconds=max_seconds)
     header = readers[sniff(data)](data)
     if not LOWEST_RATE <= header.rate <= HIGHEST_RATE:
         raise AudioError("sample-rate")
@@ -113,20 +116,21 @@ def _read_wav(data: bytes) -> Header:
     if bits not in _BITS.get(kind, ()):
         raise AudioError("format-not-allowed")
     frame = channels * bits // 8
-    content = data[at + 8 : at + 8 + size] if size < _STREAMED else data[at + 8 :]
-    if size < _STREAMED and len(content) < size:
-        raise AudioError("truncated")
+    content = memoryview(data)[at + 8 :]
+    if size < _STREAMED:
+        if len(content) < size:
+            raise AudioError("truncated")
+        content = content[:size]
     samples = len(content) // frame if frame else 0
     content = content[: samples * frame]
     form = struct.pack("<HHIIHH", kind, channels, rate, (rate * frame) & 0xFFFFFFFF, frame & 0xFFFF, bits)
-    parts = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(content)) + content
-    playable = b"RIFF" + struct.pack("<I", len(parts)) + parts
+    head = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(content))
+    playable = b"".join((b"RIFF", struct.pack("<I", len(head) + len(content)), head, content))
     return Header("WAV", rate, channels, samples, playable, floating=kind == _FLOAT)
 
 
 def _read_flac(data: bytes) -> Header:
-    data = data[skip_tags(data) :]
-    at, last, info = 4, 0, b""
+    at, last, info = skip_tags(data) + 4, 0, b""
     for _ in range(_MOST_CHUNKS):
         if at + 4 > len(data):
             raise AudioError("truncated")
@@ -141,7 +145,7 @@ def _read_flac(data: bytes) -> Header:
         raise AudioError("truncated" if at >= len(data) else "broken")
     packed = int.from_bytes(info[10:18], "big")
     rate, channels, samples = packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
-    playable = b"fLaC" + bytes([128, 0, 0, 34]) + info[:34] + data[at:]
+    playable = b"".join((b"fLaC", bytes([128, 0, 0, 34]), info[:34], memoryview(data)[at:]))
     return Header("FLAC", rate, channels, samples or None, playable)
 
 
@@ -150,6 +154,6 @@ def _read_ogg(data: bytes) -> Header:
     return Header("Ogg", stream.rate, stream.channels, stream.samples, data[: stream.end])
 
 
-def _read_mp3(data: bytes) -> Header:
-    frames = read_frames(data)
+def _read_mp3(data: bytes, seconds: float) -> Header:
+    frames = read_frames(data, seconds)
     return Header("MP3", frames.rate, frames.channels, frames.samples, data[frames.start : frames.end])

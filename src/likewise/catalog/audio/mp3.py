@@ -60,23 +60,27 @@ def is_frame(data: bytes, start: int = 0) -> bool:
     return _read_frame(data, start) is not None
 
 
-def read_frames(data: bytes) -> Frames:
-    """Walk over the frames of a file.
+def read_frames(data: bytes, max_seconds: float) -> Frames:
+    """Walk over the frames of a file, no further than it is known to last too long.
 
     Raises:
-        AudioError: "not-audio", "broken" or "truncated".
+        AudioError: "not-audio", "broken", "truncated" or "too-many-seconds".
     """
     start = _find_first(data, skip_tags(data))
     first = _read_frame(data, start)
     if first is None:
         raise AudioError("not-audio")
     declared = _read_declared(data, start, first)
-    at, frames = start, 0
+    at, frames, most = start, 0, max_seconds * first.rate / first.samples
     while (frame := _read_frame(data, at)) is not None and at + frame.length <= len(data):
         if frame.rate != first.rate:
             raise AudioError("broken")
         at += frame.length
         frames += 1
+        if frames > most:
+            raise AudioError(
+                "too-many-seconds", f"the recording lasts longer than the {max_seconds:g} seconds that may be read"
+            )
     left = len(data) - at
     if (declared is not None and frames < 0.95 * declared) or not frames:
         raise AudioError("truncated")

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from likewise.catalog.audio.recording import AudioError
 
-_MOST_PAGES = 1_000_000
-_MOST_HEADER_BYTES = 4_000_000  # of a Vorbis stream's three headers; covers are in the second
+_MOST_PAGES, _BYTES_OF_PAGE = 1_000, 64  # pages of any file, and bytes for each further one; the usual ones have 4,000
+_MOST_HEADER_BYTES = 4_000_000  # of each of a Vorbis stream's three headers; covers are in the second
+_MOST_SETUP_BYTES = 100_000  # of the third; those of libvorbis have some 10,000
+_LONGEST_CODE = 32  # bits of an entry of a codebook
 _MOST_ENTRIES = 32_768  # of one codebook; the largest of libvorbis has some 7,000
 _MOST_VALUES = 2**22  # entries times dimensions, of all codebooks: a few bytes can ask for gigabytes
 _UNKNOWN = 2**64 - 1  # the position of a page on which no packet ends
@@ -64,7 +66,7 @@ def read_stream(data: bytes) -> Stream:
         if page.position != _UNKNOWN:
             samples = page.position
         end = page.end
-    packets = _read_packets(data[:end])
+    packets = _read_packets(data, end)
     head = next(packets, b"")
     if head.startswith(b"\x01vorbis") and len(head) >= 30:
         _check_setup(next(packets, b""), next(packets, b""))
@@ -76,7 +78,7 @@ def read_stream(data: bytes) -> Stream:
 
 
 def _walk(data: bytes) -> Iterator[_Page]:
-    start, pages = 0, 0
+    start, pages, most = 0, 0, _MOST_PAGES + len(data) // _BYTES_OF_PAGE
     while start < len(data):
         if data[start : start + 4] != b"OggS":
             if pages and not any(data[start:]):  # padding
@@ -89,23 +91,25 @@ def _walk(data: bytes) -> Iterator[_Page]:
         if len(head) < 27 or len(lengths) < head[26] or end > len(data):
             raise AudioError("truncated")
         pages += 1
-        if pages > _MOST_PAGES:
-            raise AudioError("broken")
+        if pages > most:
+            raise AudioError("broken", "the pages of the recording are smaller than those of any recording")
         flags, position, serial = struct.unpack_from("<BQI", head, 5)
         yield _Page(flags, position, serial, lengths, content, end)
         start = end
 
 
-def _read_packets(data: bytes) -> Iterator[bytes]:
-    """The packets of a stream from its start, up to the size that headers may have."""
+def _read_packets(data: bytes, end: int) -> Iterator[bytes]:
+    """The packets of a stream from its start, up to the size that headers may have; `end`: of the last page."""
     packet = bytearray()
     for page in _walk(data):
+        if page.start >= end:
+            return
         at = page.start
         for length in page.lengths:
             packet += data[at : at + length]
             at += length
             if len(packet) > _MOST_HEADER_BYTES:
-                raise AudioError("broken", "the headers of the recording are larger than any recording needs")
+                raise _oversized_headers()
             if length < 255:
                 yield bytes(packet)
                 packet.clear()
@@ -115,6 +119,8 @@ def _check_setup(comments: bytes, setup: bytes) -> None:
     """Refuse codebooks for which a decoder would take far more memory than they have bytes."""
     if not comments.startswith(b"\x03vorbis") or not setup.startswith(b"\x05vorbis"):
         raise AudioError("broken")
+    if len(setup) > _MOST_SETUP_BYTES:
+        raise _oversized_headers()
     bits = _Bits(setup[7:])
     values = 0
     for _ in range(bits.take(8) + 1):
@@ -131,10 +137,12 @@ def _read_codebook(bits: "_Bits") -> int:
     if entries > _MOST_ENTRIES or not dimensions or not entries:
         raise _oversized() if entries else AudioError("broken")
     if bits.take(1):
-        bits.take(5)
-        counted = 0
+        counted, length = 0, bits.take(5) + 1
         while counted < entries:
+            if length > _LONGEST_CODE:
+                raise AudioError("broken")
             counted += bits.take((entries - counted).bit_length())
+            length += 1
         if counted > entries:
             raise AudioError("broken")
     elif bits.take(1):
@@ -158,6 +166,10 @@ def _count_lattice(entries: int, dimensions: int) -> int:
     while root**dimensions > entries:
         root -= 1
     return root
+
+
+def _oversized_headers() -> AudioError:
+    return AudioError("broken", "the headers of the recording are larger than any recording needs")
 
 
 def _oversized() -> AudioError:

@@ -34,7 +34,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEPERS = 4
 _LONGEST_SLEEP = 0.5  # seconds until a pause looks whether its host was given up meanwhile
 
-Keep = Callable[[bytes], tuple[str, int]]  # checks and stores a file: its SHA-256 and its number of pixels (or samples)
+Keep = Callable[[bytes], tuple[str, int]]  # checks and stores a file: its SHA-256 and its measure
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Download:
         url: as it was asked for.
         key: SHA-256 of the picture's bytes in hexadecimal digits; None for a failure.
         size: bytes.
-        pixels: width times height.
+        measure: of a picture its pixels (width times height), of a recording its milliseconds.
         private: whether a private host took part.
         cause: why it failed; None for a success.
     """
@@ -53,7 +53,7 @@ class Download:
     url: str
     key: str | None = None
     size: int = 0
-    pixels: int = 0
+    measure: int = 0
     private: bool = False
     cause: str | None = None
 
@@ -173,8 +173,8 @@ class _Run:
                 await self._sleep(host, host.resumes - time.monotonic())
                 async with self._slots:  # not held while waiting for the next attempt
                     data, private = await self._timed_attempt(client, gate, host, url)
-                    key, pixels = await asyncio.get_running_loop().run_in_executor(self._keepers, self._keep, data)
-        return Download(url, key, len(data), pixels, private)
+                    key, measure = await asyncio.get_running_loop().run_in_executor(self._keepers, self._keep, data)
+        return Download(url, key, len(data), measure, private)
 
     async def _sleep(self, host: Host, seconds: float) -> None:
         """Pause, no longer than until the host is given up."""

@@ -257,7 +257,7 @@ class _Finder(Generic[Found]):
         except (OSError, ValueError):
             return None
         known = self._store.recall_file(str(path), status.st_size, _last_change(status))
-        return None if known is None or known.pixels > self._medium.most else known
+        return None if known is None or known.measure > self._medium.most else known
 
     def _read_file(self, path: Path) -> KnownFile | str:
         try:
@@ -286,7 +286,7 @@ class _Finder(Generic[Found]):
                     bar.advance()
                     outcomes[result.url] = self._build_outcome(result.key, result.cause)
                     known_now = Remembered(
-                        result.key, result.size, result.pixels, result.private, result.cause, self._limits
+                        result.key, result.size, result.measure, result.private, result.cause, self._limits
                     )
                     if result.cause == GIVEN_UP:
                         self.given_up[self._hosts.find(result.url).name] += 1
@@ -310,7 +310,7 @@ class _Finder(Generic[Found]):
             return None
         if known.private and not self._settings.allow_private_hosts:
             return "address-refused"
-        if known.pixels > self._medium.most:
+        if known.measure > self._medium.most:
             return self._medium.exceeds
         if known.cause is not None:
             by_limits = (*_CAUSES_OF_LIMITS, *self._medium.causes_of_limits)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from likewise.catalog.images.buckets import is_bucket_url
 from likewise.config import SourceSettings
 
 GIVEN_UP = "host-given-up"
@@ -22,6 +23,7 @@ _FAILURES = frozenset(
         *(f"http-{status}" for status in STATUSES_THAT_PASS),
     }
 )
+_REPOSITORY_KINDS = ("datasets", "spaces")  # models have none before their owner
 _ALLOWED_SECONDS = 2.0  # for a picture, and a second for each of so many bytes:
 _ALLOWED_BYTES = 50_000
 
@@ -36,7 +38,7 @@ class Host:
     """What is still to be asked of one host, and how it behaves.
 
     Attributes:
-        name: with the port where that is not the usual one.
+        name: with the port where that is not the usual one; of a bucket, with its scheme.
         waiting: URLs that no connection has taken yet.
         connections: how many are used at once.
         failures: downloads that failed in a row.
@@ -77,7 +79,7 @@ class Hosts:
 
     def find(self, url: str) -> Host:
         """The host of a URL."""
-        name = httpx.URL(url).netloc.decode("ascii")
+        name = _name_bucket(url) if is_bucket_url(url) else httpx.URL(url).netloc.decode("ascii")
         return self._hosts.setdefault(name, Host(name))
 
     def queue(self, urls: Iterable[str], per_host: int) -> list[Host]:
@@ -142,6 +144,14 @@ class Hosts:
             left = f"{len(host.waiting):,} other {self._noun}s" if len(host.waiting) > 1 else f"another {self._noun}"
             self._tell(f"Gave up on {host.name}, since {reason}: {left} will not be asked for in this run")
         host.given_up = True
+
+
+def _name_bucket(url: str) -> str:
+    """The part of a bucket's address that stands for one place: "s3://bucket", or the repository for hf://."""
+    scheme, _, place = url.partition("://")
+    parts = place.split("/")
+    depth = 1 if scheme != "hf" else 3 if parts[0] in _REPOSITORY_KINDS else 2
+    return f"{scheme}://{'/'.join(parts[:depth])}"
 
 
 def _format_time(seconds: float) -> str:

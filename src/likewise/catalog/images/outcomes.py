@@ -71,7 +71,7 @@ class Remembered:
     Attributes:
         key: SHA-256 of the bytes in hexadecimal digits; None for a failure.
         size: bytes.
-        pixels: width times height.
+        measure: of a picture its pixels (width times height), of a recording its milliseconds.
         private: whether a private host took part, so that only a run that allows those may use it.
         cause: why it failed; None for a success.
         limits: the limits under which it failed.
@@ -79,7 +79,7 @@ class Remembered:
 
     key: str | None = None
     size: int = 0
-    pixels: int = 0
+    measure: int = 0
     private: bool = False
     cause: str | None = None
     limits: str = ""
@@ -87,13 +87,13 @@ class Remembered:
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A local picture as it was when its bytes were last read."""
+    """A local file as it was when its bytes were last read."""
 
     path: str
     size: int
     modified: int  # nanoseconds; of its bytes or its name, whichever is later
     key: str
-    pixels: int
+    measure: int  # pixels, or milliseconds
 
 
 class Outcomes:
@@ -126,7 +126,7 @@ class Outcomes:
 
     def remember(self, url: str, known: Remembered) -> None:
         """Record the outcome of a download; on disk when this returns."""
-        values = (url, known.key, known.size, known.pixels, int(known.private), known.cause, known.limits)
+        values = (url, known.key, known.size, known.measure, int(known.private), known.cause, known.limits)
         row = (*values, _checksum(*values))
         self._run(lambda index: index.execute("INSERT OR REPLACE INTO urls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
 
@@ -141,7 +141,7 @@ class Outcomes:
 
     def remember_files(self, known: Iterable[KnownFile]) -> None:
         """Record local files, in one transaction."""
-        values = [(os.fsencode(file.path), file.size, file.modified, file.key, file.pixels) for file in known]
+        values = [(os.fsencode(file.path), file.size, file.modified, file.key, file.measure) for file in known]
         rows = [(*row, _checksum(*row)) for row in values]
 
         def write(index: sqlite3.Connection) -> None:

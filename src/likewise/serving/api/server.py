@@ -235,7 +235,8 @@ def protect(
         burst = max(1, round(protection.rate * _BURST_SECONDS))
         app = RateLimit(app, protection.rate, burst, exempt=PROBES, count_refusal=count_refusal)
     app = KeyGuard(app, protection.keys, sessions=sessions, origins=protection.origins)
-    app = RequestBounds(app, partial(longest_body, image_bytes=service.limits.image_bytes))
+    limits = service.limits
+    app = RequestBounds(app, partial(longest_body, image_bytes=limits.image_bytes, audio_bytes=limits.audio_bytes))
     app = SecurityHeaders(app, protection.origins)
     return RequestLog(
         app,
