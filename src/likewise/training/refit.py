@@ -92,7 +92,7 @@ def keep_closed_forms(context: TrainingContext, closed_forms: ClosedForms, start
     if context.processes.leads:
         whole = closed_forms.get("kernel ridge", {})
         maps = {field: whole[field] if fit.share == 1 else fit.build_map() for field, fit in start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: maps})
+        save_closed_forms(context.run, {**closed_forms, START: maps}, context.model.network.fusion.field_logits)
 
 
 def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrained: nn.ModuleDict) -> int:
