@@ -231,6 +231,25 @@ def test_a_field_that_cannot_be_one_is_named(shop, tmp_path, fields, said):
         train(shop[1], tmp_path / "run", TINY.model_copy(update={"model": settings}))
 
 
+@pytest.mark.parametrize("kind", ["text", "category"])
+def test_a_field_that_repeats_the_title_is_refused(shop, tmp_path, kind):
+    shouted = pl.col("title").str.to_uppercase()
+    table = (
+        shop[1].table.drop("image").with_columns(name=pl.when(pl.col("tags").is_null()).then(None).otherwise(shouted))
+    )
+    table.write_csv(tmp_path / "named.csv")
+    settings = TINY.model.model_copy(update={"fields": {"title": "text", "description": "text", "name": kind}})
+    with pytest.raises(UserError, match='the column "name" cannot be a field: it repeats the title in 56 of 56 rows'):
+        train(Catalog.read(tmp_path / "named.csv"), tmp_path / "run", TINY.model_copy(update={"model": settings}))
+
+
+def test_the_column_of_queries_is_no_field(shop, tmp_path):
+    shop[1].table.drop("image").rename({"type": "query"}).write_csv(tmp_path / "asked.csv")
+    settings = TINY.model.model_copy(update={"fields": {"title": "text", "description": "text", "query": "text"}})
+    with pytest.raises(UserError, match='the column "query" cannot be a field: it holds the queries'):
+        train(Catalog.read(tmp_path / "asked.csv"), tmp_path / "run", TINY.model_copy(update={"model": settings}))
+
+
 def test_a_suggested_config_trains_as_it_stands(shop, tmp_path):
     text = suggest_config(shop[0] / "shop.csv")
     assert "    # price: number  # 92 % of 78 cells are numbers, with €; a price is a filter" in text
