@@ -147,7 +147,8 @@ class _Trained:
         frontier: of the interpolation with the start; None where it is not kept either.
         validation: of the shares of a stacked training.
         choice: one sentence on what became of encoders that trained.
-        refit: fits the model again on all rows, saves it and returns how many rows these are; None: it stays as it is.
+        refit: fits the model again on all rows, saves it and returns how many rows these are, or None where it has
+            seen them all; None: it stays as it is.
     """
 
     features: Features
@@ -156,7 +157,7 @@ class _Trained:
     best_epoch: int | None
     frontier: Frontier | None = None
     validation: CrossValidation | None = None
-    refit: Callable[[], int] | None = None
+    refit: Callable[[], int | None] | None = None
     choice: str | None = None
 
 
