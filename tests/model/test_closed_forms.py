@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from likewise.config import ModelSettings
 from likewise.errors import UserError
-from likewise.model.closed_forms import load_closed_forms, save_closed_forms
+from likewise.model.closed_forms import load_closed_forms, load_start_logits, save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.model import Model
 from likewise.model.run_folder import CLOSED_FORMS, check_run, seal_run
@@ -53,6 +53,20 @@ def test_they_come_back_and_what_is_shared_is_kept_once(tmp_path, network, forms
     saved = load_file(tmp_path / CLOSED_FORMS)
     assert len(saved) == 2 + 5 + 5
     assert {tensor.dtype for name, tensor in saved.items() if name.endswith("examples")} == {torch.float16}
+
+
+def test_the_weights_of_the_start_come_back_and_are_checked(tmp_path, network, forms):
+    assert torch.equal(load_start_logits(tmp_path, network), torch.zeros(3))
+    save_closed_forms(tmp_path, forms)
+    assert torch.equal(load_start_logits(tmp_path, network), torch.zeros(3))
+    logits = torch.tensor([0.0, -1.5, -2.0])
+    save_closed_forms(tmp_path, forms, logits)
+    assert torch.equal(load_start_logits(tmp_path, network), logits)
+    assert load_closed_forms(tmp_path, network).keys() == forms.keys()
+    for wrong in (torch.zeros(2), torch.tensor([0.0, 0.0, float("nan")])):
+        save_closed_forms(tmp_path, forms, wrong)
+        with pytest.raises(UserError, match="belongs to another architecture"):
+            load_start_logits(tmp_path, network)
 
 
 def test_a_start_without_maps_differs_from_no_start(tmp_path, network):

@@ -11,6 +11,7 @@ from likewise.errors import UserError
 from likewise.evaluation.ranks import rank_candidates
 from likewise.files import read_record
 from likewise.model.field_encoders import build_encoders
+from likewise.model.fusion import MaskedFusion
 from likewise.model.network import Network
 from likewise.training.field_weights import FILE, read_field_weights, weigh_fields
 from likewise.training.validation import ValidationScores
@@ -52,6 +53,29 @@ def test_a_field_that_helps_counts_and_one_of_noise_hardly(context):
     again = context.model.network.copy_heads()
     read_field_weights(context, again)
     assert torch.equal(again["fusion"].field_logits, heads["fusion"].field_logits)
+
+
+def test_recordings_which_can_be_queries_keep_the_least_of_words(context):
+    network = context.model.network
+    network.fields = ("title", "brand", "spoken", "price")
+    network.kinds |= {"spoken": "audio", "price": "number"}
+    network.reads_words = lambda field: network.kinds[field] == "text"
+    fusion, measured = MaskedFusion(4, 16), iter(range(100))
+    weigh_fields(context, [fusion], lambda: [ValidationScores({"all": np.full(60, 1 - next(measured) / 100)})])
+    assert fusion.field_logits.exp().tolist() == pytest.approx([1.0, 0.25, 0.25, 1e-6])
+
+
+def test_losses_that_buy_nothing_do_not_add_up(context):
+    """Each field loses less than is tolerated, both together more."""
+    heads, luck = context.model.network.copy_heads(), np.random.default_rng(0).normal(0.0, 0.1, (2, 60))
+    changes = luck - luck.mean(axis=1, keepdims=True) - 0.0015
+
+    def measure():
+        counts = heads["fusion"].field_logits.exp()[2:].numpy(force=True) > 0.3
+        return [ValidationScores({"all": 0.5 + counts @ changes})]
+
+    weigh_fields(context, [heads["fusion"]], measure)
+    assert heads["fusion"].field_logits.exp()[2:].tolist() == pytest.approx([1.0, 0.25])
 
 
 def test_without_further_fields_nothing_is_measured(context):

@@ -1,5 +1,8 @@
 """Initialised heads: pictures and descriptions of known rows lie at their titles."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +10,12 @@ from torch.nn import functional
 from training.toy_network import toy_objective, unlike
 
 from likewise.model.heads import KernelMap, PictureMap
+from likewise.training import initialization
 from likewise.training.initialization import (
     collect_regressions,
     collect_titled_pictures,
+    collect_titled_values,
+    cross_fit_start,
     fit_closed_forms,
     fit_picture_map,
     initialise_heads,
@@ -134,3 +140,35 @@ def test_every_closed_form_is_fitted_whatever_training_starts_from(objective):
     assert objective.network.base_map("image") is fitted["ridge"]["image"] is not own
     scores = iter((0.5, 0.6, 0.7))
     assert initialise_heads(objective.network, fitted, lambda: next(scores)) == fitted["kernel ridge"]
+
+
+def with_further(objective, field):
+    """The objective's data, in which every row has a value of a further field."""
+    texts = dataclasses.replace(objective.data.texts, further={field: ROWS})
+    return dataclasses.replace(objective.data, texts=texts)
+
+
+@pytest.mark.parametrize(("fitted", "rows"), [(True, 4), (False, len(ROWS))])
+def test_only_the_few_features_of_fitted_encoders_are_regressed_on_few_rows(objective, monkeypatch, fitted, rows):
+    """Recordings have as many features as texts and pictures."""
+    monkeypatch.setattr(initialization, "_MOST_ROWS_OF_VALUES", 4)
+    network = SimpleNamespace(
+        kinds={"spoken": "audio"},
+        reads_words=lambda field: False,
+        encoder=lambda field: SimpleNamespace(fitted=fitted),
+        query=objective.network.query,
+    )
+    features = SimpleNamespace(texts=objective.features.texts, values=lambda field, numbers: torch.eye(12)[numbers])
+    found = collect_titled_values(network, features, with_further(objective, "spoken"), "spoken", 0)
+    assert len(found.rows) == rows
+
+
+def test_words_start_at_the_same_share_of_kernel_ridge_whether_it_is_cross_fitted_or_not():
+    objective = toy_objective(unlike(len(ROWS)), fields=("title", "brand"))
+    network, features = objective.network.eval(), objective.features
+    regressions = collect_regressions(network, features, with_further(objective, "brand"), seed=0)
+    crossed = cross_fit_start(regressions, ROWS % 3, seed=0)["brand"]
+    alone = fit_closed_forms(regressions, seed=0)["kernel ridge"]["brand"]
+    assert crossed.share == 0.5 and alone.weight.requires_grad, "which trains on where it is not cross-fitted"
+    torch.testing.assert_close(alone.weight, crossed.build_map().weight)
+    torch.testing.assert_close(alone.bias, crossed.build_map().bias)

@@ -44,6 +44,9 @@ def test_what_is_chosen_is_the_model_and_said(catalog, tmp_path, monkeypatch, ch
         run = train(catalog, tmp_path / "run", PARTIAL)
     [sentence] = [note for note in run.metrics.notes if "Validation rows" in note]
     assert f"chose {chosen}" in sentence and sentence in (run.path / "report.html").read_text()
+    card = (run.path / "README.md").read_text()
+    assert ("was kept" in card) == (run.metrics.best_epoch is not None) == (chosen == TRAINED)
+    assert chosen == TRAINED or run.metrics.frontier is None
     model = Model.load(run.path)
     moved = model.encoder("image").fingerprint() != create_untrained(model).encoder("image").fingerprint()
     base = model.network.base_map("image")

@@ -2,8 +2,11 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
+import torch
+from training.toy_network import toy_objective, unlike
 
 from likewise.config import TrainConfig
 from likewise.errors import UserError
@@ -14,6 +17,7 @@ from likewise.progress import quiet
 from likewise.training import planner
 from likewise.training import train as training
 from likewise.training.context import TrainingContext
+from likewise.training.distributed import Processes
 from likewise.training.planner import FILE, CutCost, Stage, choose_affordable_cut, choose_cut
 from likewise.training.train import train
 
@@ -43,6 +47,20 @@ def test_further_seeds_need_time_for_folds_fit_and_refit(tiny, seeds, spent, aff
     stage = Stage("heads", tiny, until_minute=planner._SHARE_OF_ONE_FIT, most_seeds=8)
     assert stage.affords(seeds, spent, folds=3) == affordable
     assert not Stage("heads", tiny).affords(2, 0.0, folds=3), "without an effort there is one"
+
+
+def test_the_leader_estimates_without_the_others(monkeypatch):
+    """They wait until there is a plan, and would never answer."""
+    for name in ("gather", "sum_number", "wait"):
+        monkeypatch.setattr(Processes, name, None)  # calling it fails
+    objective = toy_objective(unlike(12))
+    network, config = objective.network, objective.config
+    model = SimpleNamespace(network=network, device=torch.device("cpu"))
+    context = SimpleNamespace(
+        model=model, cached=objective.features, data=objective.data, config=config, processes=Processes(0, 2)
+    )
+    assert planner._estimate_seconds(context, Stage("heads", config)) > 0
+    assert all(weight.grad is None for weight in network.parameters())
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,18 @@
 """Where validation rows chose, the model in the run is fitted again on all rows, with what they chose."""
 
 import itertools
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
 from safetensors.torch import load_file
 from training.tiny_config import TINY
 
+from likewise.cli.app import main
 from likewise.evaluation.evaluate import create_untrained
+from likewise.evaluation.report import space_map
 from likewise.model.closed_forms import load_closed_forms
 from likewise.model.heads import PictureMap
 from likewise.model.model import Model
@@ -78,6 +82,41 @@ def test_all_rows_are_fitted_and_the_figures_stay_those_of_the_measured_model(re
         assert f"belong to the model that was trained on {metrics.data.training_items} items" in text
         assert sentence in text and sentence not in (before.path / name).read_text()
     assert Model.load(refitted.path).encode_items(catalog).shape == (len(catalog), 64)
+
+
+def test_whoever_evaluates_on_what_the_model_was_fitted_on_is_told(refitted, catalog, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("likewise.cli.evaluate.say", said.append)
+    monkeypatch.setattr(space_map, "_umap_is_installed", lambda: False)
+
+    def told(source):
+        said.clear()
+        page = tmp_path / "page.html"
+        options = ["--data", str(source), "--cache", str(catalog.cache), "--report", str(page), "--json"]
+        with pytest.raises(SystemExit, match="0"):
+            main(["evaluate", str(refitted.path), *options])
+        sentence = f"The model was fitted on {len(catalog)} of these items after its training had measured it"
+        shown = sentence in " ".join(page.read_text().split())
+        assert shown == any(sentence in line for line in said)
+        return shown
+
+    assert told(catalog.source)
+    lines = catalog.source.read_text().splitlines()
+    fewer = catalog.source.with_name("fewer.csv")
+    fewer.write_text("\n".join(lines[:-1]))
+    assert not told(fewer)
+
+
+def test_where_all_rows_have_trained_already_nothing_is_fitted_again():
+    rows = np.arange(5)
+    context = SimpleNamespace(
+        model=SimpleNamespace(network=None),
+        processes=None,
+        split=SimpleNamespace(unreserved=rows),
+        data=SimpleNamespace(rows=rows),
+    )
+    assert refit.refit_stacked(context, None, None, None) is None
+    assert refit.refit_heads(context, None, None, None) is None
 
 
 def test_it_trains_as_many_epochs_as_were_chosen_from_the_same_start(catalog, tmp_path, fitted, monkeypatch):

@@ -50,6 +50,11 @@ def test_threads_and_tensorboard_may_change_and_the_first_threads_count(run, cat
         ({"split": "part"}, r"split was None and is part now"),
         ({"data": {"where": "a == 1"}}, r"data\.where was None and is a == 1 now"),
         ({"data": {"columns": {"title": "name"}}}, r"data\.columns was \{\} and is \{'title': 'name'\} now"),
+        ({"model": {"fields": {"title": "text", "price": "number"}}}, r"model\.fields was .* 'price': 'number'\} now"),
+        ({"model": {"fields": ["image", "title", "description"]}}, r"model\.fields was .* is \{'image': .*\} now"),
+        ({"model": {"encoders": {"audio": "other"}}}, r"model\.encoders was not set and is \{'audio': 'other'\} now"),
+        ({"data": {"audio": {}}}, r"data\.audio\.root was not set and is None now"),
+        ({"lr_scales": {"heads.*": 0.5}}, r"lr_scales was \{\} and is \{'heads\.\*': 0\.5\} now"),
     ],
 )
 def test_a_changed_setting_is_named(run, catalogue, change, message):
@@ -61,8 +66,45 @@ def test_a_changed_setting_is_named(run, catalogue, change, message):
 
 def test_a_changed_catalogue_is_named(run, catalogue):
     resume.open_run(run, CONFIG, catalogue)
-    with pytest.raises(UserError, match="the catalogue's rows have changed since"):
+    with pytest.raises(UserError, match="the catalogue's rows, or its queries, have changed since"):
         resume.open_run(run, CONFIG, catalogue.select([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("column", "settings"),
+    [
+        ("price", {"model": {"fields": {"title": "text", "price": "number"}}}),
+        ("query", {}),
+        ("part", {"split": "part"}),
+        ("thing", {"identity": "column:thing"}),
+    ],
+)
+def test_a_changed_column_that_training_reads_is_noticed_and_another_is_not(run, tmp_path, column, settings):
+    def read(folder, value):
+        rows = [{"title": name, column: value, "stock": value} for name in ("red", "green")]
+        return catalogue_of(tmp_path / folder, rows)
+
+    config = TrainConfig.parse({**CONFIG.model_dump(exclude_unset=True), **settings})
+    before, after = read("before", "1"), read("after", "2")
+    assert before.fingerprint == after.fingerprint
+    resume.open_run(run, config, before)
+    resume.open_run(run, config, read("again", "1"))
+    with pytest.raises(UserError, match="the catalogue's rows, or its queries, have changed since"):
+        resume.open_run(run, config, after)
+    plain = TrainConfig.parse({**CONFIG.model_dump(exclude_unset=True), "queries": tmp_path / "log.csv"})
+    resume.open_run(tmp_path / "plain", plain, before)
+    resume.open_run(tmp_path / "plain", plain, after)
+
+
+def test_a_changed_log_of_queries_is_noticed(run, catalogue, tmp_path):
+    log = tmp_path / "log.csv"
+    config = CONFIG.model_copy(update={"queries": log})
+    log.write_text("query,id\nwarm,0\n")
+    resume.open_run(run, config, catalogue)
+    resume.open_run(run, config, catalogue)
+    log.write_text("query,id\nwarm,1\n")
+    with pytest.raises(UserError, match="the catalogue's rows, or its queries, have changed since"):
+        resume.open_run(run, config, catalogue)
 
 
 @pytest.mark.parametrize("name", ["holiday.txt", "config.yaml", "training/notes.txt"])

@@ -12,13 +12,16 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.field_inference import suggest_config
 from likewise.config import ModelSettings, TrainConfig
 from likewise.errors import UserError
-from likewise.evaluation.evaluate import evaluate_run
+from likewise.evaluation.evaluate import embed_start, evaluate_run
+from likewise.evaluation.run_comparison import compare_runs
 from likewise.evaluation.task import TaskOptions
+from likewise.files import read_record
 from likewise.model.field_encoders import name_module
 from likewise.model.model import Model
 from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.model.run_folder import seal_run
 from likewise.retrieval.index import Index
+from likewise.training import field_weights
 from likewise.training.features import LiveFeatures, cache_features
 from likewise.training.train import train
 from likewise.training.views import RowTexts
@@ -176,6 +179,31 @@ def test_a_run_folder_with_a_damaged_vocabulary_is_refused(shop, tmp_path):
         Model.load(run, "cpu")
 
 
+def test_the_start_is_measured_again_with_the_weights_of_fields_that_it_had(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr(field_weights, "_WEIGHTS", (0.1,))
+    table = shop[1].table.drop("image").with_columns(part=pl.Series((["train"] * 4 + ["test"]) * 17).head(84))
+    lots = pl.Series([f"lot {37 * row % 84}" for row in range(84)])
+    table = table.with_columns(description=lots)  # no two items are equally good
+    table.write_csv(tmp_path / "parted.csv")
+    catalog = Catalog.read(tmp_path / "parted.csv", cache=tmp_path / "cache")
+    run = train(catalog, tmp_path / "run", TINY.model_copy(update={"split": "part", "refit": False}))
+    weights = read_record(run.path / field_weights.FILE, 1)["weights"]
+    assert max(weights.values()) < 1, "or else they would be equal"
+    again, held_out = Model.load(run.path, "cpu"), catalog.where('part == "test"')
+    task = TaskOptions(held_out, again.fields).build()
+    evaluated = evaluate_run(run.path, again, task).comparison.subsets[0]
+    measured = run.metrics.comparison.subsets[0]
+    for name in ("untrained", "kernel ridge", "trained", "start"):
+        for metric in ("mrr", "map"):
+            theirs = measured.system(name).metrics[metric].mean
+            assert evaluated.system(name).metrics[metric].mean == pytest.approx(theirs, abs=1e-6), (name, metric)
+    begun = embed_start(run.path, again, task, task.fields)
+    kept = dict(zip(again.fields, begun.network.fusion.field_logits.exp().tolist(), strict=True))
+    assert {field: kept[field] for field in weights} == pytest.approx(weights)
+    compared = compare_runs(task, (run.path, again), (run.path, again)).starts[0].systems[-1]
+    assert compared.metrics["mrr"].mean == pytest.approx(measured.system("start").metrics["mrr"].mean, abs=1e-6)
+
+
 def test_titles_that_repeat_train_all_heads(shop, tmp_path):
     table = shop[1].table.with_columns(title=pl.col("title").str.replace(r" \d+$", "")).drop("image")
     table = table.with_columns(part=pl.Series((["train"] * 6 + ["val"] * 3 + ["test"] * 3) * 7))
@@ -201,6 +229,25 @@ def test_a_field_that_cannot_be_one_is_named(shop, tmp_path, fields, said):
     settings = TINY.model.model_copy(update={"fields": fields})
     with pytest.raises(UserError, match=said):
         train(shop[1], tmp_path / "run", TINY.model_copy(update={"model": settings}))
+
+
+@pytest.mark.parametrize("kind", ["text", "category"])
+def test_a_field_that_repeats_the_title_is_refused(shop, tmp_path, kind):
+    shouted = pl.col("title").str.to_uppercase()
+    table = (
+        shop[1].table.drop("image").with_columns(name=pl.when(pl.col("tags").is_null()).then(None).otherwise(shouted))
+    )
+    table.write_csv(tmp_path / "named.csv")
+    settings = TINY.model.model_copy(update={"fields": {"title": "text", "description": "text", "name": kind}})
+    with pytest.raises(UserError, match='the column "name" cannot be a field: it repeats the title in 56 of 56 rows'):
+        train(Catalog.read(tmp_path / "named.csv"), tmp_path / "run", TINY.model_copy(update={"model": settings}))
+
+
+def test_the_column_of_queries_is_no_field(shop, tmp_path):
+    shop[1].table.drop("image").rename({"type": "query"}).write_csv(tmp_path / "asked.csv")
+    settings = TINY.model.model_copy(update={"fields": {"title": "text", "description": "text", "query": "text"}})
+    with pytest.raises(UserError, match='the column "query" cannot be a field: it holds the queries'):
+        train(Catalog.read(tmp_path / "asked.csv"), tmp_path / "run", TINY.model_copy(update={"model": settings}))
 
 
 def test_a_suggested_config_trains_as_it_stands(shop, tmp_path):

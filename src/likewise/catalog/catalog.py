@@ -201,6 +201,20 @@ class Catalog:
             digest.update(json.dumps(part.to_dict(as_series=False)).encode())
         return digest.hexdigest()
 
+    def compute_fingerprint(self, columns: Sequence[str]) -> str:
+        """SHA-256 over what `fingerprint` covers and further columns, in hexadecimal digits.
+
+        Args:
+            columns: by their names; those that `fingerprint` covers, and those that there are not, add nothing.
+        """
+        further = [name for name in columns if name in self.table.columns and name not in ("id", *FIELDS)]
+        if not further:
+            return self.fingerprint
+        digest = hashlib.sha256(self.fingerprint.encode())
+        for part in self.table.select(sorted(set(further))).iter_slices(_ROWS_PER_DIGEST):
+            digest.update(json.dumps(part.to_dict(as_series=False), default=repr).encode())
+        return digest.hexdigest()
+
     def texts(self, field: str) -> list[str | None]:
         """A column as text, one for each item, stripped; None where it is blank.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from likewise.catalog.identity import Codes, number_values
+from likewise.catalog.text import normalize_text
 from likewise.catalog.typed_values import FieldKind
 from likewise.errors import UserError
 
@@ -45,6 +46,26 @@ def check_field_leakage(column: str, values: Sequence[Any], kind: FieldKind, ide
         raise UserError(
             f'the column "{column}" cannot be a field: {found}, so training would learn by heart which item has which '
             "value; leave it out of model.fields (filters and hybrid search still find it)"
+        )
+
+
+def check_repeated_titles(column: str, values: Sequence[str | None], titles: Sequence[str | None]) -> None:
+    """See that a column does not say what the title says, which is what training and evaluation ask for.
+
+    Args:
+        column: its name, for the message.
+        values: of the rows, in their order; None where there is none.
+        titles: of the same rows.
+
+    Raises:
+        UserError: most rows that have both have the same in both, apart from case and spaces.
+    """
+    both = [(value, title) for value, title in zip(values, titles, strict=True) if value and title]
+    same = sum(normalize_text(value) == normalize_text(title) for value, title in both)
+    if len(both) >= _LEAST_ITEMS and same > len(both) / 2:
+        raise UserError(
+            f'the column "{column}" cannot be a field: it repeats the title in {same:,} of {len(both):,} rows, and '
+            "titles are what is asked for; leave it out of model.fields"
         )
 
 

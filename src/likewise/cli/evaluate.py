@@ -55,8 +55,10 @@ def evaluate(
     from likewise.evaluation.evaluate import evaluate_run
     from likewise.evaluation.quality_gate import parse_gates
     from likewise.evaluation.report.evaluation_report import write_evaluation
+    from likewise.evaluation.report.report import FILE_NAME
     from likewise.evaluation.report.table import comparison_table
     from likewise.retrieval.export import prepare_target
+    from likewise.training.refit import count_learned_items
 
     gates = parse_gates(fail_under or [])
     if report is not None:
@@ -64,8 +66,15 @@ def evaluate(
     model = load_model(run, device)
     task = options.build_task(data, catalog, where, model.fields)
     evaluation = evaluate_run(run, model, task, ablations=ablations, zero_shot=baseline or [])
+    learned, notes = count_learned_items(run, task.catalog), []
+    if learned is not None:
+        notes.append(
+            f"The model was fitted on {learned:,} of these items after its training had measured it, so these figures "
+            f"show what it remembers, and those in {run / FILE_NAME} what it finds among items that it has not seen."
+        )
+        say(notes[0])
     if report is not None:
-        say(f"The report is {write_evaluation(report, run, model, evaluation)}")
+        say(f"The report is {write_evaluation(report, run, model, evaluation, notes)}")
     if as_json:
         print_json(evaluation.as_dict())
     else:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from likewise.evaluation.comparison import SystemMetrics
 from likewise.evaluation.embeddings import TaskEmbeddings
-from likewise.evaluation.results import UNTRAINED, ZERO_SHOT
+from likewise.evaluation.results import START, UNTRAINED, ZERO_SHOT
 from likewise.evaluation.subsets import FieldSubset, draw_text_items
 from likewise.model.closed_forms import BaseMaps
 from likewise.model.network import Network
@@ -28,6 +30,7 @@ def measure_baselines(
     embed: Callable[[Sequence[str]], TaskEmbeddings],
     fields: Sequence[str],
     closed_forms: Mapping[str, BaseMaps],
+    start_logits: Tensor | None = None,
 ) -> Baselines:
     """Measure the untrained model, BM25 and closed forms on a retrieval task.
 
@@ -37,6 +40,8 @@ def measure_baselines(
         embed: runs the network's towers of some fields, as they are when it is called, over the task.
         fields: of the task's items.
         closed_forms: by their names in the tables, the maps that take the place of the network's own, by field.
+        start_logits: (fields,) of the fusion with which the closed form called `START` is measured; None: those of the
+            network, like all others.
 
     Returns:
         By the name of the system, the metrics by the key of the subset; BM25 has none where a subset shows no text.
@@ -44,13 +49,16 @@ def measure_baselines(
     """
     untrained, called = embed(fields), name_untrained(network)
     measured = {called: untrained.evaluate(called, subsets), "BM25": _evaluate_bm25(untrained, subsets)}
-    known = {frozenset[tuple[str, int]](): called}
+    own_logits = network.fusion.field_logits.detach()
+    known = {(frozenset[tuple[str, int]](), False): called}
     for name, maps in closed_forms.items():
-        same = known.setdefault(frozenset((field, id(base)) for field, base in maps.items()), name)
+        logits = own_logits if name != START or start_logits is None else start_logits.to(own_logits.device)
+        weighted = not torch.equal(logits, own_logits)
+        same = known.setdefault((frozenset((field, id(base)) for field, base in maps.items()), weighted), name)
         if same != name:
             measured[name] = {key: replace(metrics, name=name) for key, metrics in measured[same].items()}
             continue
-        with network.with_base_maps(maps):
+        with network.with_base_maps(maps), network.fusion.with_field_logits(logits.clone()):
             moved = [field for field in fields if field in maps]
             if not moved and "image" in maps and any(untrained.task.pictures):
                 moved = list(fields)  # queries are seen through the picture tower, too

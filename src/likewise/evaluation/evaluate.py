@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from likewise.evaluation.baselines import measure_baselines, name_untrained
 from likewise.evaluation.comparison import SystemMetrics, compare
@@ -18,7 +19,7 @@ from likewise.evaluation.task import RetrievalTask
 from likewise.evaluation.threshold import calibrate_threshold, measure_threshold
 from likewise.evaluation.zero_shot import load_zero_shot, name_zero_shot
 from likewise.model.cached_features import cache_pictures
-from likewise.model.closed_forms import load_closed_forms
+from likewise.model.closed_forms import load_closed_forms, load_start_logits
 from likewise.model.model import Model
 from likewise.model.run_folder import METRICS
 
@@ -136,11 +137,12 @@ def evaluate_run(
     published = [load_zero_shot(name, model, task.catalog.cache) for name in zero_shot]
     untrained = create_untrained(model)
     closed_forms = load_closed_forms(run, untrained.network)
+    start_logits = load_start_logits(run, untrained.network)
     if "image" in task.fields:
         cache_pictures(untrained, task.catalog)  # for closed forms, too, and for the model where its encoder is frozen
     subsets = task.list_subsets(ablations=ablations)
     baselines = measure_baselines(
-        subsets, untrained.network, _build_embedding(untrained, task), task.fields, closed_forms
+        subsets, untrained.network, _build_embedding(untrained, task), task.fields, closed_forms, start_logits
     )
     for name, other in zip(zero_shot, published, strict=True):
         shown = name_zero_shot(name, {TRAINED, *baselines})
@@ -179,6 +181,8 @@ def embed_start(run: Path, model: Model, task: RetrievalTask, fields: Sequence[s
         return None
     for field, base in start.items():
         untrained.network.set_base_map(field, base)
+    with torch.no_grad():
+        untrained.network.fusion.field_logits.copy_(load_start_logits(run, untrained.network))
     return embed_task(untrained, task, fields)
 
 

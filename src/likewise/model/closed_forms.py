@@ -20,15 +20,17 @@ BaseMaps = Mapping[str, PictureMap | KernelMap]  # field → what `Network.set_b
 
 CLOSED_FORM_NAMES = ("ridge", "kernel ridge", "start")
 _LINEAR, _KERNEL = {"weight", "bias"}, {"centre", "scale", "examples", "weight", "bias"}
+_START_LOGITS = "start.field_logits"
 _PLACES = TypeAdapter(dict[str, dict[str, str]])  # name → field → the number of its map
 
 
-def save_closed_forms(run: Path, closed_forms: Mapping[str, BaseMaps]) -> None:
+def save_closed_forms(run: Path, closed_forms: Mapping[str, BaseMaps], start_logits: Tensor | None = None) -> None:
     """Keep closed forms in a run: float32, a kernel's examples float16; a map that several of them use is kept once.
 
     Args:
         run: the run folder.
         closed_forms: maps by field, by a name of `CLOSED_FORM_NAMES`.
+        start_logits: (fields,) the logarithms of the weights with which the start fuses fields; None: equal ones.
     """
     numbers: dict[int, str] = {}
     tensors: dict[str, Tensor] = {}
@@ -38,6 +40,8 @@ def save_closed_forms(run: Path, closed_forms: Mapping[str, BaseMaps]) -> None:
         for name, tensor in own.items():
             dtype = torch.float16 if name == "examples" else torch.float32
             tensors[f"{number}.{name}"] = tensor.detach().to("cpu", dtype).contiguous()
+    if start_logits is not None:
+        tensors[_START_LOGITS] = start_logits.detach().to("cpu", torch.float32).contiguous()
     places = {name: {field: numbers[id(base)] for field, base in maps.items()} for name, maps in closed_forms.items()}
     make_folder((run / CLOSED_FORMS).parent)
     with replace_file(run / CLOSED_FORMS, SafetensorError) as temporary:
@@ -55,16 +59,7 @@ def load_closed_forms(run: Path, network: Network) -> dict[str, dict[str, Pictur
         UserError: the file is damaged, or belongs to another architecture.
     """
     path = run / CLOSED_FORMS
-    if not path.is_file():
-        return {}
-    if not lies_within(path, run):
-        raise UserError(f"{path} is a link that points outside the run: put the file itself there")
-    try:
-        with safe_open(path, "pt") as file:
-            places = _PLACES.validate_json(file.metadata()["closed_forms"], strict=True)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):  # pydantic's own are such
-        raise UserError(f"{path} is damaged: train the model again") from None
+    places, tensors = _read(path, run)
     built: dict[tuple[str, str], PictureMap | KernelMap] = {}
     for name, maps in places.items():
         for field, number in maps.items():
@@ -73,6 +68,39 @@ def load_closed_forms(run: Path, network: Network) -> dict[str, dict[str, Pictur
                 raise UserError(f"{path} belongs to another architecture: train the model again")
             built[field, number] = base
     return {name: {field: built[field, number] for field, number in maps.items()} for name, maps in places.items()}
+
+
+def load_start_logits(run: Path, network: Network) -> Tensor:
+    """(fields,) the logarithms of the weights with which the start of a run fuses fields; zeros where none are kept.
+
+    Args:
+        run: the run folder.
+        network: with as many fields as the run's.
+
+    Raises:
+        UserError: the file is damaged, or belongs to another architecture.
+    """
+    path = run / CLOSED_FORMS
+    logits = _read(path, run)[1].get(_START_LOGITS)
+    if logits is None:
+        return torch.zeros(len(network.fields))
+    if logits.dtype != torch.float32 or logits.shape != (len(network.fields),) or not logits.isfinite().all():
+        raise UserError(f"{path} belongs to another architecture: train the model again")
+    return logits
+
+
+def _read(path: Path, run: Path) -> tuple[dict[str, dict[str, str]], dict[str, Tensor]]:
+    """The places of the maps, and all tensors; empty where there is no file."""
+    if not path.is_file():
+        return {}, {}
+    if not lies_within(path, run):
+        raise UserError(f"{path} is a link that points outside the run: put the file itself there")
+    try:
+        with safe_open(path, "pt") as file:
+            places = _PLACES.validate_json(file.metadata()["closed_forms"], strict=True)
+            return places, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):  # pydantic's own are such
+        raise UserError(f"{path} is damaged: train the model again") from None
 
 
 def _build_map(

@@ -3,7 +3,8 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from likewise.catalog.catalog import Catalog
 from likewise.config import OWN_FIELDS, ModelSettings
 from likewise.encoders.base import Encoder
-from likewise.encoders.modalities import find_reader
+from likewise.encoders.modalities import ModalityReader, UnusableValueError, find_reader
 from likewise.encoders.registry import find_fitted, load_encoder, restore_encoder
 from likewise.errors import UserError
 
@@ -134,12 +135,19 @@ def _fit_encoder(
     reader = find_reader(kind, field)
     read = reader.read(catalog, field)  # all of it, as how cells are written decides what they mean
     shown = read if rows is None else [read[row] for row in rows]
-    values: list[Any] = [reader.open(catalog, each[0]) for each in shown if each]
+    values = [value for each in shown if each for value in _open(reader, catalog, each[0])]
     if not values:
+        where = "has no cell" if rows is None or not any(read) else "has, in the rows that train, no cell"
         raise UserError(
-            f'the column "{field}" has no cell that can be read as {kind}: leave the field out, or declare another kind'
+            f'the column "{field}" {where} that can be read as {kind}: leave the field out, or declare another kind'
         )
     return encoder_class.fit(values, seed)
+
+
+def _open(reader: ModalityReader, catalog: Catalog, value: Any) -> Iterator[Any]:
+    """What the encoder takes, or nothing; the report counts what cannot be used when all values are encoded."""
+    with suppress(UnusableValueError):
+        yield reader.open(catalog, value)
 
 
 def _check_pooled(encoder: Encoder) -> None:

@@ -1,5 +1,8 @@
 """Fusion: the towers of the fields that an item has become one item embedding."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +19,18 @@ class MaskedFusion(nn.Module):
         super().__init__()
         self.field_logits = nn.Parameter(torch.zeros(fields))
         self.gates = nn.Parameter(torch.zeros(fields, dim))
+
+    @contextmanager
+    def with_field_logits(self, logits: Tensor) -> Iterator[None]:
+        """Weigh fields by the exponentials of these logits (fields,) inside the block."""
+        own = self.field_logits.detach().clone()
+        with torch.no_grad():
+            self.field_logits.copy_(logits)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                self.field_logits.copy_(own)
 
     def forward(self, towers: Tensor, present: Tensor) -> Tensor:
         """Fuse.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.field_kinds import check_field_leakage
+from likewise.catalog.field_kinds import check_field_leakage, check_repeated_titles
 from likewise.catalog.identity import Codes, Identity
 from likewise.catalog.typed_values import FIELD_KINDS
 from likewise.config import TrainConfig
@@ -173,11 +173,19 @@ def prepare_training(
 
 
 def _check_leakage(model: Model, texts: RowTexts, identity: Identity) -> None:
-    """Raises UserError where a column that is declared as a field identifies items by itself."""
+    """Raises UserError where a column that is declared as a field identifies items by itself, or is the answer."""
+    titles = [texts.texts[code] if code >= 0 else None for code in texts.title]
     for field, codes in texts.further.items():
         kind, values = model.network.kinds[field], texts.values.get(field, texts.texts)
+        if field == "query":
+            raise UserError(
+                'the column "query" cannot be a field: it holds the queries that training learns to answer; leave it '
+                "out of model.fields, or rename it"
+            )
         if kind in FIELD_KINDS:
             shown = [values[code] if code >= 0 else None for code in codes]
+            if kind in ("text", "category"):
+                check_repeated_titles(field, shown, titles)
             check_field_leakage(field, shown, kind, identity.thing)
 
 

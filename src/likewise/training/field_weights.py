@@ -2,8 +2,8 @@
 
 Their towers begin at a closed form like those of other fields, but a column may say nothing about what people ask for,
 and a mean of fields is only as good as its worst. So each of them gets the greatest weight with which no query loses
-beyond chance. Those that hold words keep a quarter in any case, for queries that mention them, which titles may never
-do.
+beyond chance, neither by this field nor by all of them together. Those that hold words keep a quarter in any case, for
+queries that mention them, which titles may never do, and so do recordings, which can be queries themselves.
 """
 
 import math
@@ -24,7 +24,8 @@ from likewise.training.validation import ValidationScores, loses
 FILE = Path("training") / "field_weights.json"
 _FORMAT = 1
 _WEIGHTS = (1.0, 0.5, 0.25, 0.1)  # against 1 of title, description and picture; tried in this order
-_LEAST_OF_WORDS = 0.25
+_ASKED_BY = ("audio",)  # kinds without words whose values can be queries
+_LEAST_OF_ASKED = 0.25
 _LEAST_OF_OTHERS = 1e-6  # such a field counts only where an item has nothing else
 _TOLERANCE = 0.002  # mean loss of the metric that buys nothing but answers to those who ask for the column
 
@@ -42,14 +43,15 @@ def weigh_fields(
     fields = network.further_fields
     if not fields:
         return
-    chosen = {field: _LEAST_OF_WORDS if network.reads_words(field) else _LEAST_OF_OTHERS for field in fields}
+    asked = [field for field in fields if network.reads_words(field) or network.kinds[field] in _ASKED_BY]
+    chosen = {field: _LEAST_OF_ASKED if field in asked else _LEAST_OF_OTHERS for field in fields}
     _set_weights(network.fields, fusions, chosen)
-    before = measure()
+    first = before = measure()
     for field in fields:
         for weight in _WEIGHTS:
             _set_weights(network.fields, fusions, chosen | {field: weight})
             after = measure()
-            if not loses(zip(after, before, strict=True), _TOLERANCE):
+            if not any(loses(zip(after, other, strict=True), _TOLERANCE) for other in (first, before)):
                 chosen[field], before = weight, after
                 break
     _set_weights(network.fields, fusions, chosen)

@@ -19,7 +19,7 @@ from likewise.training.batches import TrainingSet
 from likewise.training.cross_fitting import cross_fit_kernel_ridge
 from likewise.training.features import Features, read_field
 from likewise.training.kernel_ridge import fit_kernel_ridge
-from likewise.training.left_out import StartFit
+from likewise.training.left_out import StartFit, scale_kernel
 from likewise.training.views import RowTexts
 
 Rows = NDArray[np.int64]
@@ -28,7 +28,7 @@ ClosedForms = dict[str, dict[str, PictureMap | KernelMap]]  # by name, then by f
 
 _MOST_ROWS = 20_000  # more rows than that change a map of a thousand features very little
 _SHARE_OF_WORDS = 0.5  # of kernel ridge in categories and the like: all of it would unlearn what no title mentions
-_MOST_ROWS_OF_VALUES = 2_000  # of a few features, such as those of numbers
+_MOST_ROWS_OF_VALUES = 2_000  # of the few features of an encoder that is fitted to a column, such as of numbers
 _CHUNK = 256
 
 
@@ -78,7 +78,8 @@ def collect_titled_values(
 
     Of a field that holds words, the target is how the title differs from what the text encoder makes of them.
     """
-    most = _MOST_ROWS if network.reads_words(field) else _MOST_ROWS_OF_VALUES
+    few_features = network.encoder(field).fitted and not network.reads_words(field)
+    most = _MOST_ROWS_OF_VALUES if few_features else _MOST_ROWS
     complete = _sample(data.rows[data.has_field(field, data.rows) & data.has_field("title", data.rows)], seed, most)
     if len(complete) < 2:
         return None
@@ -117,7 +118,7 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
     return {
         field: StartFit(
             *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed),
-            share=_SHARE_OF_WORDS if pairs.adds and field != "description" else 1.0,
+            share=_find_share(field, pairs),
         )
         for field, pairs in _fitting(regressions)
     }
@@ -138,7 +139,8 @@ def fit_closed_forms(
     """
     if kernels is None:
         kernels = {
-            field: fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed) for field, pairs in _fitting(regressions)
+            field: scale_kernel(fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed), _find_share(field, pairs))
+            for field, pairs in _fitting(regressions)
         }
     replacing = {field: pairs for field, pairs in regressions.items() if pairs is not None and not pairs.adds}
     ridge: dict[str, PictureMap | KernelMap] = {
@@ -152,6 +154,11 @@ def _fitting(regressions: Regressions) -> Iterator[tuple[str, RegressionData]]:
     for field, pairs in track(regressions.items(), "Fitting kernel ridge"):
         if pairs is not None and _differ(pairs):
             yield field, pairs
+
+
+def _find_share(field: str, pairs: RegressionData) -> float:
+    """How much of kernel ridge enters the tower of a field."""
+    return _SHARE_OF_WORDS if pairs.adds and field != "description" else 1.0
 
 
 def _differ(pairs: RegressionData) -> bool:

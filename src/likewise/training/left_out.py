@@ -48,11 +48,16 @@ class StartFit:
 
     def build_map(self) -> KernelMap:
         """A copy of the kernel, weighted with its share."""
-        scaled = copy.deepcopy(self.kernel)
-        with torch.no_grad():
-            scaled.weight.mul_(self.share)
-            scaled.bias.mul_(self.share)
-        return scaled.requires_grad_(False)
+        return scale_kernel(self.kernel, self.share).requires_grad_(False)
+
+
+def scale_kernel(kernel: KernelMap, share: float) -> KernelMap:
+    """A copy of a kernel, weighted with a share."""
+    scaled = copy.deepcopy(kernel)
+    with torch.no_grad():
+        scaled.weight.mul_(share)
+        scaled.bias.mul_(share)
+    return scaled
 
 
 class LeftOutTowers:

@@ -33,7 +33,7 @@ def stack_moved_features(
     untrained: nn.ModuleDict,
     start: Maps,
     validation: HeldOutTask,
-) -> tuple[Features, str]:
+) -> tuple[Features, str, str]:
     """Leave in the network what scores best on the validation rows; of equals, what trained least.
 
     What loses to the start beyond chance on any field subset is not chosen.
@@ -46,7 +46,8 @@ def stack_moved_features(
         validation: the rows that choose.
 
     Returns:
-        The features of the encoders that are left, and one sentence on what was chosen.
+        The features of the encoders that are left, what was chosen (`START`, `AGAIN` or `TRAINED`), and one sentence
+        on it.
     """
     network = context.model.network
     encoders = {name: weight for name, weight in copy_weights(network).items() if name.startswith(_ENCODERS)}
@@ -64,9 +65,9 @@ def stack_moved_features(
     sentence = f"Validation rows chose {chosen}, by their mAP: {measured}."
     say(sentence)
     if chosen == START:
-        return context.cached, sentence
+        return context.cached, chosen, sentence
     load_weights(dict(network.named_parameters()), encoders)
-    return features, sentence
+    return features, chosen, sentence
 
 
 def choose(scores: Mapping[str, ValidationScores]) -> str:

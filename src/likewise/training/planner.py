@@ -30,6 +30,7 @@ from likewise.files import read_record, write_record
 from likewise.model.model import Model
 from likewise.progress import say
 from likewise.training.context import Clock, TrainingContext
+from likewise.training.distributed import Processes
 from likewise.training.objective import Objective
 from likewise.training.sampler import steps_per_epoch
 from likewise.training.split_features import forward_from_cut
@@ -145,8 +146,8 @@ def _plan(context: TrainingContext, effort: Effort, elapsed: float) -> list[Stag
 
 
 def _estimate_seconds(context: TrainingContext, heads: Stage) -> float:
-    """An estimate of what training the heads takes, from a few steps."""
-    objective = Objective(context.model.network, context.cached, context.data, heads.config, context.processes)
+    """An estimate of what training the heads takes, from a few steps; the leader's alone, for which no other waits."""
+    objective = Objective(context.model.network, context.cached, context.data, heads.config, Processes.ALONE)
     objective.to(context.model.device).train()
     batch = context.data.rows[: heads.config.rows_per_batch]
     objective.backward(batch, 0)

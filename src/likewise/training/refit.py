@@ -9,12 +9,17 @@ where encoders train, that would take as long as the training did.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
-from likewise.evaluation.results import START
+from likewise.catalog.catalog import Catalog
+from likewise.config import TrainConfig
+from likewise.errors import UserError
+from likewise.evaluation.results import START, RunMetrics
 from likewise.model.closed_forms import save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
+from likewise.model.run_folder import CONFIG, METRICS
 from likewise.training.batches import TrainingSet
 from likewise.training.context import TrainingContext
 from likewise.training.hard_negatives import build_mining
@@ -25,6 +30,7 @@ from likewise.training.loop import fit
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
+from likewise.training.resume import Environment, compute_catalogue_fingerprint
 from likewise.training.stacking import (
     Stacking,
     build_left_out_towers,
@@ -57,19 +63,36 @@ def name_start(start: Mapping[str, PictureMap | KernelMap]) -> dict[str, str]:
     return {field: "ridge" if isinstance(base, PictureMap) else "kernel ridge" for field, base in start.items()}
 
 
-def refit_stacked(context: TrainingContext, stage: Stage, stacking: Stacking, untrained: nn.ModuleDict) -> int:
+def count_learned_items(run: Path, catalog: Catalog) -> int | None:
+    """How many items of a catalogue the model of a run was fitted on after it was measured; None: not that we know.
+
+    Args:
+        run: the run folder, or a file of weights.
+        catalog: the same as that of the training, or another one.
+    """
+    try:
+        recorded = Environment.read(run)
+        if recorded is None or not (run / METRICS).is_file():
+            return None
+        same = recorded.catalogue == compute_catalogue_fingerprint(catalog, TrainConfig.read(run / CONFIG))
+        return RunMetrics.read(run).refit_items if same else None
+    except UserError:  # a run that cannot be read as a whole can be measured all the same
+        return None
+
+
+def refit_stacked(context: TrainingContext, stage: Stage, stacking: Stacking, untrained: nn.ModuleDict) -> int | None:
     """Fit the model again on all rows, with the shares that were chosen, and save it in place of the measured one.
 
     Args:
         untrained: heads (`Network.copy_heads`).
 
     Returns:
-        The number of rows that it was fitted on.
+        The number of rows that it was fitted on; None where they are those that it was trained on already.
     """
     network = context.model.network
     rows = context.split.unreserved
     if len(rows) == len(context.data.rows):
-        return len(rows)
+        return None
     data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
     network.restore_heads(untrained)
     regressions = collect_start(context, data)
@@ -92,10 +115,10 @@ def keep_closed_forms(context: TrainingContext, closed_forms: ClosedForms, start
     if context.processes.leads:
         whole = closed_forms.get("kernel ridge", {})
         maps = {field: whole[field] if fit.share == 1 else fit.build_map() for field, fit in start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: maps})
+        save_closed_forms(context.run, {**closed_forms, START: maps}, context.model.network.fusion.field_logits)
 
 
-def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrained: nn.ModuleDict) -> int:
+def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrained: nn.ModuleDict) -> int | None:
     """Train the heads again on all rows that may train, and save the model in place of the measured one.
 
     Args:
@@ -103,11 +126,11 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
         untrained: heads (`Network.copy_heads`).
 
     Returns:
-        The number of rows that it was fitted on.
+        The number of rows that it was fitted on; None where they are those that it was trained on already.
     """
     network, processes, rows = context.model.network, context.processes, context.split.unreserved
     if len(rows) == len(context.data.rows):
-        return len(rows)
+        return None
     data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
     network.restore_heads(untrained)
     _start_again(context, data, choices)

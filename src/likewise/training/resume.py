@@ -1,5 +1,6 @@
 """Resuming a killed training: same settings, data, threads and precision, or a sentence that says what differs."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from likewise.training.training_state import FILE as STATE
 ENVIRONMENT = Path("training") / "environment.json"
 _FORMAT = 1
 _LOCK = ".lock"
+_ORDERED, _UNORDERED = ("fields", "lr_scales"), ("columns", "encoders")  # settings whose keys people choose
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Environment:
     Attributes:
         threads: of torch, on the CPU.
         precision: "text" and "image" → "float32" or "bfloat16"; None until the model has measured it.
-        catalogue: the fingerprint of the data.
+        catalogue: the fingerprint of the data, with all columns and the log of queries that training reads.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
@@ -99,16 +101,16 @@ def open_run(run: Path, config: TrainConfig, catalog: Catalog) -> Environment:
     Raises:
         UserError: the folder holds something else, or a training with other settings or data.
     """
-    recorded = Environment.read(run)
+    recorded, catalogue = Environment.read(run), compute_catalogue_fingerprint(catalog, config)
     if recorded is None or not (run / CONFIG).is_file():  # the latter where the next lines were interrupted
         threads = config.threads or torch.get_num_threads()
-        environment = Environment(threads, _fixed(config), catalog.fingerprint)
+        environment = Environment(threads, _fixed(config), catalogue)
         environment.write(run)
         config.write(run / CONFIG)
         return environment
     difference = _difference(TrainConfig.read(run / CONFIG), config)
-    if difference is None and recorded.catalogue != catalog.fingerprint:
-        difference = "the catalogue's rows have changed since"
+    if difference is None and recorded.catalogue != catalogue:
+        difference = "the catalogue's rows, or its queries, have changed since"
     if difference is not None:
         raise UserError(
             f"{run} holds another training ({difference}): choose another folder, or --restart to replace it"
@@ -163,27 +165,50 @@ def finish(run: Path) -> None:
         remove_leftovers(path)
 
 
+def compute_catalogue_fingerprint(catalog: Catalog, config: TrainConfig) -> str:
+    """SHA-256 of what a training reads: fields, queries, split and identities.
+
+    A log of queries counts with its bytes; one that is missing is reported by who reads it.
+    """
+    columns = [*config.model.fields, *([config.split] if config.split else [])]
+    columns += [config.identity.removeprefix("column:")] if config.identity.startswith("column:") else []
+    if config.queries is None:
+        return catalog.compute_fingerprint([*columns, "query"])
+    fingerprint = catalog.compute_fingerprint(columns)
+    if not config.queries.is_file():
+        return fingerprint
+    return hashlib.sha256(fingerprint.encode() + config.queries.read_bytes()).hexdigest()
+
+
 def _fixed(config: TrainConfig) -> dict[str, str] | None:
     return None if config.precision == "auto" else {"text": config.precision, "image": config.precision}
 
 
 def _difference(before: TrainConfig, now: TrainConfig) -> str | None:
     """The first setting that differs, in words."""
-    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    for key in old:
-        if old[key] != new.get(key) and key not in ("data.file", "threads", "tensorboard"):
-            return f"{key} was {old[key]} and is {new.get(key)} now"
+    old, new = _flat(before), _flat(now)
+    for key in dict.fromkeys([*old, *new]):
+        was, now_is = (settings.get(key, "not set") for settings in (old, new))
+        if was != now_is and key not in ("data.file", "threads", "tensorboard"):
+            return f"{key} was {was} and is {now_is} now"
     return None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(config: TrainConfig) -> dict[str, str]:
+    """Settings by their dotted names, as text, in which the order of fields and of `lr_scales` counts."""
+    values = config.model_dump(mode="json")
+    values["model"]["fields"] = config.model.fields  # whether they are written as a list or with their kinds
+    return {key: str(value) for key, value in _flatten(values)}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if isinstance(value, dict) and key != "columns":
-            flat |= _flat(value, f"{prefix}{key}.")
+        if isinstance(value, dict) and key in _UNORDERED:
+            yield prefix + key, dict(sorted(value.items()))
+        elif isinstance(value, dict) and key not in _ORDERED:
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            yield prefix + key, value
 
 
 def list_software() -> dict[str, str]:

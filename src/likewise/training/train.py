@@ -47,7 +47,7 @@ from likewise.training.hard_negatives import build_mining, draw_suspects, find_s
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.loop import fit, restore_weights
-from likewise.training.moved_features import stack_moved_features
+from likewise.training.moved_features import TRAINED, stack_moved_features
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
@@ -143,18 +143,21 @@ class _Trained:
     Attributes:
         features: of the encoders as they are now.
         threshold: the score below which nothing fits; None where there was no query.
-        frontier: of the interpolation with the start.
+        best_epoch: whose checkpoint is kept; None where nothing that an epoch learned is.
+        frontier: of the interpolation with the start; None where it is not kept either.
         validation: of the shares of a stacked training.
         choice: one sentence on what became of encoders that trained.
-        refit: fits the model again on all rows, saves it and returns how many rows these are; None: it stays as it is.
+        refit: fits the model again on all rows, saves it and returns how many rows these are, or None where it has
+            seen them all; None: it stays as it is.
     """
 
     features: Features
     baselines: Baselines
     threshold: Threshold | None
+    best_epoch: int | None
     frontier: Frontier | None = None
     validation: CrossValidation | None = None
-    refit: Callable[[], int] | None = None
+    refit: Callable[[], int | None] | None = None
     choice: str | None = None
 
 
@@ -223,7 +226,9 @@ def _train_stacked(
     stacking.stack(context, fits)
     network.eval()
     refit = partial(refit_stacked, context, stage, stacking, untrained) if context.refits else None
-    return _Trained(context.cached, baselines, stacking.threshold, validation=stacking.validation, refit=refit)
+    return _Trained(
+        context.cached, baselines, stacking.threshold, state.best_epoch, validation=stacking.validation, refit=refit
+    )
 
 
 def _train_staged(
@@ -258,19 +263,22 @@ def _train_staged(
             _fit_stage(context, stage, features, validation, state, log)
     merge_lora_maps(model)
     choice: str | None = None
+    best_epoch: int | None = state.best_epoch
     with clock.stage("evaluating"):
         validate = _build_validation(context, features, validation)
         frontier = interpolate(model.network, before, lambda: processes.from_leader(validate()))
         moved = features is not context.cached and not context.titles_repeat and not model.network.aligned
         if moved and validation.subsets:
             kernels = closed_forms.get("kernel ridge", {})
-            features, choice = stack_moved_features(context, features, before, untrained, kernels, validation)
+            features, chosen, choice = stack_moved_features(context, features, before, untrained, kernels, validation)
+            if chosen != TRAINED:
+                best_epoch = frontier = None
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
     refit = None
     if context.refits:
         [stage], alpha = stages, 1.0 if frontier is None else frontier.chosen
         refit = partial(refit_heads, context, stage, Choices(start, state.best_epoch, alpha), untrained)
-    return _Trained(features, baselines, threshold, frontier, refit=refit, choice=choice)
+    return _Trained(features, baselines, threshold, best_epoch, frontier, refit=refit, choice=choice)
 
 
 def _build_task(context: TrainingContext, rows: Rows) -> HeldOutTask:
@@ -397,7 +405,7 @@ def _build_metrics(
         comparison=comparison,
         validation_metric=f"{task.metric}, averaged over the field subsets",
         history=[Epoch(**entry) for entry in state.history],
-        best_epoch=state.best_epoch,
+        best_epoch=trained.best_epoch,
         frontier=trained.frontier,
         cross_validation=trained.validation,
         refit_items=refit_items,

@@ -1,5 +1,6 @@
 """The report of `likewise evaluate`: the figures, the queries that went worst and a map of the space, on one page."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from likewise.evaluation.results import DataNote, RunMetrics, describe_encoders
 from likewise.model.model import Model
 
 
-def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation) -> Path:
+def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation, notes: Sequence[str] = ()) -> Path:
     """Write the HTML report of `likewise evaluate --report`.
 
     Args:
         file: where it goes.
         run: the run folder.
         model: the run's model.
+        notes: what a reader of the figures must know, one sentence each.
 
     Raises:
         UserError: the file cannot be written.
@@ -40,6 +42,7 @@ def write_evaluation(file: Path, run: Path, model: Model, evaluation: Evaluation
         threshold=evaluation.threshold,
         catalogue=task.catalog.report.as_dict(),
         encoders=describe_encoders(model),
+        notes=list(notes),
     )
     space = draw_map(evaluation.embeddings.fuse_by_modality(evaluation.subset))
     return write_report(run, metrics, analyse_errors(evaluation), space, file=file)
