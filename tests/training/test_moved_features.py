@@ -46,7 +46,11 @@ def test_what_is_chosen_is_the_model_and_said(catalog, tmp_path, monkeypatch, ch
     assert f"chose {chosen}" in sentence and sentence in (run.path / "report.html").read_text()
     card = (run.path / "README.md").read_text()
     assert ("was kept" in card) == (run.metrics.best_epoch is not None) == (chosen == TRAINED)
-    assert chosen == TRAINED or run.metrics.frontier is None
+    if chosen == TRAINED:
+        assert [point.alpha for point in run.metrics.frontier.points] == [0.0, 0.25, 0.5, 0.75, 1.0]
+        assert {"all", "image"} <= set(run.metrics.frontier.points[0].metrics)
+    else:
+        assert run.metrics.frontier is None
     model = Model.load(run.path)
     moved = model.encoder("image").fingerprint() != create_untrained(model).encoder("image").fingerprint()
     base = model.network.base_map("image")

@@ -120,7 +120,7 @@ def test_another_setting_is_refused_and_restart_replaces(trained, shapes, tiny, 
     changed = brief(tiny, epochs=1)
     with pytest.raises(UserError, match=r"epochs was 12 and is 1 now.*--restart"):
         train(shapes, run, changed)
-    with pytest.raises(UserError, match=r"the catalogue's rows have changed|data"):
+    with pytest.raises(UserError, match=r"the catalogue's rows, or its queries, have changed"):
         train(shapes.select(range(50)), run, tiny)
     assert (run / "metrics.json").read_bytes() == (trained.path / "metrics.json").read_bytes()
     assert len(train(shapes, run, changed, restart=True).metrics.history) == 2
