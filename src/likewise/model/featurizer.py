@@ -1,7 +1,5 @@
 """Values to features in batches: encoders at their best speed, in memory that does not grow with the stream."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from torch import Tensor
 from likewise.catalog.images.picture import Picture, PictureError
 from likewise.encoders.base import Encoder
 from likewise.encoders.feature_cache import FeatureCache
+from likewise.model.recent_vectors import RecentVectors
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,31 +61,6 @@ class PictureBatch:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-class _RecentFeatures:
-    """The features of the texts that were asked for last; safe to use from several threads."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._features: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def find(self, prompt: str, texts: Iterable[str]) -> dict[str, Tensor]:
-        """Those of the texts that are known; they are now the last to be dropped."""
-        with self._lock:
-            found = {text: self._features[prompt, text] for text in texts if (prompt, text) in self._features}
-            for text in found:
-                self._features.move_to_end((prompt, text))
-        return found
-
-    def remember(self, prompt: str, features: dict[str, Tensor]) -> None:
-        """Keep features, and drop those that nobody has asked for the longest."""
-        copies = {(prompt, text): row.clone() for text, row in islice(features.items(), self._most)}
-        with self._lock:
-            self._features.update(copies)
-            while len(self._features) > self._most:
-                self._features.popitem(last=False)
-
-
 class Featurizer:
     """One encoder on one device with one precision; texts can be asked for from several threads.
 
@@ -109,7 +83,7 @@ class Featurizer:
         self._run = run or encoder
         self.device = device
         self.dtype = dtype
-        self._recent = _RecentFeatures(remembered)
+        self._recent = RecentVectors(remembered)
 
     def forward(self, inputs: dict[str, Tensor], cut: int | None = None) -> Tensor:
         """Prepared inputs → float32 features on the device, or activations before block `cut`; without gradients."""
@@ -134,7 +108,8 @@ class Featurizer:
     def texts(self, texts: Sequence[str], prompt: str = "document") -> Tensor:
         """Features (n, width) float32 of n texts; equal texts are encoded once, in batches of similar length."""
         distinct = dict.fromkeys(texts)
-        known = self._recent.find(prompt, distinct)
+        recent = self._recent.find([(prompt, text) for text in distinct])
+        known = {text: torch.from_numpy(row) for text, row in zip(distinct, recent, strict=True) if row is not None}
         # equal lengths by the alphabet: another order would change the last bits
         unknown = sorted(distinct.keys() - known, key=lambda text: (len(text), text))
         fresh: dict[str, Tensor] = {}
@@ -144,7 +119,8 @@ class Featurizer:
         found = torch.empty(len(texts), self.encoder.width)
         for row, text in enumerate(texts):
             found[row] = fresh[text] if text in fresh else known[text]
-        self._recent.remember(prompt, fresh)
+        if fresh:
+            self._recent.remember([(prompt, text) for text in fresh], torch.stack([*fresh.values()]).numpy())
         return found.to(self.device)
 
     def pictures(

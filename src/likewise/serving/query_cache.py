@@ -1,12 +1,13 @@
 """Recent query vectors, kept in memory: what many ask for is encoded once."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from likewise.model.recent_vectors import RecentVectors
 
 MOST_ENTRIES = 10_000  # vectors of 512 dimensions take 20 MB
 _KEYS_KEPT = 1_024
@@ -35,8 +36,8 @@ class QueryCache:
         self.hits = 0
         self.misses = 0
         self._key = key or _text
-        self._vectors: OrderedDict[Hashable, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._vectors = RecentVectors(most_entries)
+        self._counting = threading.Lock()
 
     @classmethod
     def for_model(cls, model: Any, *, most_entries: int = MOST_ENTRIES) -> "QueryCache":
@@ -48,30 +49,19 @@ class QueryCache:
 
     def find(self, texts: Sequence[str]) -> list[np.ndarray | None]:
         """The read-only vector (dim,) float32 of each text, or None where it is not known."""
-        keys = [self._key(text) for text in texts]
-        with self._lock:
-            found = [self._vectors.get(key) for key in keys]
-            for key, vector in zip(keys, found, strict=True):
-                if vector is not None:
-                    self._vectors.move_to_end(key)
-            known = sum(vector is not None for vector in found)
+        found = self._vectors.find([self._key(text) for text in texts])
+        for vector in found:
+            if vector is not None:
+                vector.setflags(write=False)
+        known = sum(vector is not None for vector in found)
+        with self._counting:
             self.hits += known
             self.misses += len(texts) - known
         return found
 
     def remember(self, texts: Sequence[str], vectors: np.ndarray) -> None:
         """Keep copies of the vectors (len(texts), dim) of texts."""
-        copies = {}
-        for text, vector in zip(texts, vectors, strict=True):
-            copy = np.array(vector, np.float32)
-            copy.setflags(write=False)
-            copies[self._key(text)] = copy
-        with self._lock:
-            for key, copy in copies.items():
-                self._vectors[key] = copy
-                self._vectors.move_to_end(key)
-            while len(self._vectors) > self.most_entries:
-                self._vectors.popitem(last=False)
+        self._vectors.remember([self._key(text) for text in texts], vectors)
 
 
 def _text(text: str) -> Hashable:
