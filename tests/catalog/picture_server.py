@@ -4,12 +4,13 @@ import gzip
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
+from catalog.loopback_server import LoopbackServer
 from catalog.picture_files import PNG, encoded, photo
 
 
-class PictureServer:
+class PictureServer(LoopbackServer):
     """Start it as a context manager; `url(path)` gives addresses, `asked` counts requests by path."""
 
     def __init__(self) -> None:
@@ -17,24 +18,7 @@ class PictureServer:
         self.headers: list[dict[str, str]] = []
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
-        outer = self
-
-        class Handler(_Handler):
-            server_of_tests = outer
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-
-    def __enter__(self) -> "PictureServer":
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        return self._server.server_address[1]
+        super().__init__(_Handler)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -51,11 +35,6 @@ class PictureServer:
         with self._lock:
             self.at_once += change
             self.most_at_once = max(self.most_at_once, self.at_once)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):

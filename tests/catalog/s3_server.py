@@ -2,15 +2,16 @@
 
 import hashlib
 import hmac
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from catalog.loopback_server import LoopbackServer
 
 ACCESS_KEY, SECRET_KEY = "AKIATESTTESTTEST", "the/secret+of+tests"
 
 
-class S3Server:
+class S3Server(LoopbackServer):
     """Start it as a context manager; `environment` is what a client needs, `objects` maps "bucket/key" to bytes."""
 
     def __init__(self) -> None:
@@ -18,24 +19,11 @@ class S3Server:
         self.asked: Counter[str] = Counter()
         self.sent = 0
         self.failures: dict[str, int] = {}  # "bucket/key" → how often it still answers with 503
-        outer = self
-
-        class Handler(_Handler):
-            server_of_tests = outer
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-
-    def __enter__(self) -> "S3Server":
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -46,11 +34,6 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": "us-east-1",
         }
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,31 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from catalog.product_words import WORDS
 
 from likewise.catalog.field_kinds import check_field_leakage, compute_information
 from likewise.catalog.typed_values import FieldKind
 from likewise.errors import UserError
 
 ITEMS = 400
-WORDS = [
-    "red",
-    "blue",
-    "green",
-    "circle",
-    "square",
-    "shirt",
-    "shoes",
-    "hat",
-    "bag",
-    "cotton",
-    "leather",
-    "linen",
-    "summer",
-    "winter",
-    "small",
-    "large",
-    "kids",
-]
 DRAW = random.Random(0)
 START = datetime(2024, 1, 1)
 

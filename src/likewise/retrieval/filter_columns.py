@@ -1,8 +1,10 @@
 """What the columns of an index mean to the words of a query: prices and other numbers, years, dates, categories."""
 
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Literal
 
 import polars as pl
@@ -18,6 +20,7 @@ from likewise.retrieval.column_values import ColumnSummary, IndexSummary
 FilterColumnKind = Literal["number", "year", "date", "day", "category", "boolean"]
 
 LONGEST_VALUE = 60  # characters of a category that a query may name
+_SECONDS_KEPT = 600.0  # until suggestions see the values of items that others wrote
 _LEAST_READ = 0.95  # share of the cells that a kind has to fit
 _MOST_DISTINCT = 0.8  # share of the cells; codes and titles do not recur
 _ISO_DATE = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2}(?:[T ].*)?)?)?", re.ASCII)
@@ -58,6 +61,37 @@ def read_filter_columns(summary: IndexSummary) -> tuple[FilterColumn, ...]:
     """
     found = (_read_column(column) for column in summary.columns if column.column.name not in COLUMNS and column.filled)
     return tuple(column for column in found if column is not None)
+
+
+class KnownFilterColumns:
+    """The columns of an index as they were read last, for as long as that holds; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._known: tuple[str, float, tuple[FilterColumn, ...]] | None = None  # build, when, columns
+        self._reading = threading.Lock()
+
+    def forget(self) -> None:
+        """Read them anew when they are asked for."""
+        self._known = None
+
+    def hold(self, build: str) -> bool:
+        """Whether they need not be read for this build of the index."""
+        known = self._known
+        return known is not None and known[0] == build and monotonic() - known[1] < _SECONDS_KEPT
+
+    def read(self, build: str, summarize: Callable[[], IndexSummary]) -> tuple[FilterColumn, ...]:
+        """The columns of a build, which are read where they are unknown or some minutes old.
+
+        One thread reads them; meanwhile others take what was known before, and wait only where nothing was.
+        """
+        known = self._known
+        if known is not None and (self.hold(build) or (known[0] == build and self._reading.locked())):
+            return known[2]
+        with self._reading:
+            latest = self._known
+            if latest is None or latest is known:
+                self._known = latest = (build, monotonic(), read_filter_columns(summarize()))
+            return latest[2]
 
 
 def _read_column(summary: ColumnSummary) -> FilterColumn | None:

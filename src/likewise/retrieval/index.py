@@ -1,11 +1,9 @@
 """A searchable catalogue: a store of its items, their words, and the model that turns queries into vectors."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any, Self, Unpack, cast
 
 import numpy as np
@@ -18,7 +16,7 @@ from likewise.config import ImageSettings
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
-from likewise.retrieval.filter_columns import FilterColumn, read_filter_columns
+from likewise.retrieval.filter_columns import FilterColumn, KnownFilterColumns
 from likewise.retrieval.index_items import CatalogSnapshot, IndexItems, ItemEmbeddings, ItemModel
 from likewise.retrieval.ingest import Changes
 from likewise.retrieval.items import BookkeepingColumns, Correction, Hits, Item, UnknownItemError, digest_rows
@@ -43,7 +41,6 @@ from likewise.stores.uri import Credentials
 
 _NOBODY = Credentials()
 _NO_PICTURES: Mapping[str, Sequence[bytes]] = {}
-_COLUMNS_KEPT = 600.0  # seconds until suggestions see the values of items that others wrote
 
 
 class Index:
@@ -76,8 +73,7 @@ class Index:
         self._known_metadata: tuple[Schema, IndexMetadata] | None = None
         self._words = IndexWords(location.lexical)
         self._synonyms = SynonymsFile(location.folder)
-        self._known_columns: tuple[str, float, tuple[FilterColumn, ...]] | None = None
-        self._reading_columns = threading.Lock()
+        self._filter_columns = KnownFilterColumns()
         try:
             dim = self.metadata.dim
             self._model = TruncatedModel(model, dim) if dim < model.dim else model
@@ -234,7 +230,7 @@ class Index:
         changes = ingest.update(self._location, cast(ItemModel, self._model), catalog, prune=prune)
         self._handle.replace(self._location.open())  # the old handle would follow a new store only a moment later
         self._words.note_update()
-        self._known_columns = None
+        self._filter_columns.forget()
         return changes
 
     def upsert(
@@ -476,22 +472,11 @@ class Index:
     @property
     def knows_filter_columns(self) -> bool:
         """Whether `suggest_filter` answers at once, without summarizing the columns first."""
-        known = self._known_columns
-        return known is not None and known[0] == self.metadata.build and monotonic() - known[1] < _COLUMNS_KEPT
+        return self._filter_columns.hold(self.metadata.build)
 
     def read_filter_columns(self) -> tuple[FilterColumn, ...]:
-        """What `suggest_filter` knows of the columns, which are summarized where that is unknown or some minutes old.
-
-        One thread reads them; meanwhile others take what was known before, and wait only where nothing was.
-        """
-        known, build = self._known_columns, self.metadata.build
-        if known is not None and (self.knows_filter_columns or (known[0] == build and self._reading_columns.locked())):
-            return known[2]
-        with self._reading_columns:
-            latest = self._known_columns
-            if latest is None or latest is known:
-                self._known_columns = latest = (build, monotonic(), read_filter_columns(self.summarize()))
-            return latest[2]
+        """What `suggest_filter` knows of the columns; see `KnownFilterColumns.read`."""
+        return self._filter_columns.read(self.metadata.build, self.summarize)
 
     def may_suggest_filter(self, text: str) -> bool:
         """Whether `suggest_filter` might find anything; a quick test."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Generic, Protocol, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from likewise.catalog.images.cache import PictureCache
 from likewise.catalog.images.decode import open_regular_file
@@ -19,7 +19,7 @@ from likewise.catalog.images.download import download
 from likewise.catalog.images.embedded import EmbeddedPictures
 from likewise.catalog.images.hosts import GIVEN_UP, Hosts, is_failure_of_host
 from likewise.catalog.images.outcomes import KnownFile, Remembered
-from likewise.catalog.images.picture import PictureError, SourceError
+from likewise.catalog.images.picture import FoundFile, PictureError, SourceError
 from likewise.catalog.images.sources import BucketObject, InlinePicture, LocalFile, WebAddress, parse_source
 from likewise.catalog.report import Report
 from likewise.config import SourceSettings
@@ -32,16 +32,6 @@ _FILES_A_TRANSACTION = 1000
 _CAUSES_OF_LIMITS = ("address-refused", "too-large", "timeout")
 # Nothing was asked for, or other credentials may do, so there is nothing to spare by not trying again.
 _FORGOTTEN = ("host-not-found", "bucket-refused")
-
-
-class FoundFile(Protocol):
-    """A checked file on this machine: a `Picture`, for example."""
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def path(self) -> Path: ...
 
 
 Found = TypeVar("Found", bound=FoundFile)

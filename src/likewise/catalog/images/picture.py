@@ -13,8 +13,8 @@ _KEY = re.compile(KEY_PATTERN)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture on this machine.
+class FoundFile:
+    """A checked file on this machine that a catalogue names.
 
     Attributes:
         key: SHA-256 of the file's bytes in hexadecimal digits.
@@ -29,6 +29,10 @@ class Picture:
 
     def __post_init__(self) -> None:
         check_key(self.key)
+
+
+class Picture(FoundFile):
+    """A picture on this machine."""
 
 
 class SourceError(UserError):
