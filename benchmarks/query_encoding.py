@@ -70,7 +70,7 @@ def _stages(model: Model, packed: PackedText, texts: Sequence[str]) -> dict[str,
     """The parts of `encode_queries`, each on its own, and all of it."""
     encoder, times = model.encoder("text"), dict[str, list[float]]()
     both = {"encode_queries": model, "encode_queries, packed": Model.create("lite", device="cpu", precision=_FLOAT32)}
-    both["encode_queries, packed"].pack_queries()
+    both["encode_queries, packed"].pack_texts()
     for text in texts[:100]:
         inputs = encoder.prepare([text], prompt="query")
         with torch.inference_mode():
@@ -109,7 +109,7 @@ def _agreement(texts: Sequence[str]) -> dict[str, float]:
     model = Model.create("lite", device="cpu", precision=_FLOAT32)
     others = model.encode_queries(texts[_TEXTS:])
     plain = model.encode_queries(texts[:_TEXTS])
-    model.pack_queries()
+    model.pack_texts()
     packed = model.encode_queries(texts[:_TEXTS])
     cosines = (plain * packed).sum(axis=1)
     top = [np.argsort(-vectors @ others.T, axis=1, kind="stable")[:, :10] for vectors in (plain, packed)]

@@ -186,7 +186,7 @@ def _answer_rates(run: Path) -> None:
     from load.queries import five_words
 
     model = Model.load(run)
-    model.pack_queries()  # as the server does
+    model.pack_texts()  # as the server does
     for line in sys.stdin:
         batch, threads, seconds, seed = line.split()
         torch.set_num_threads(int(threads))

@@ -112,22 +112,24 @@ def test_a_processor_without_bfloat16_has_nothing_packed(encoder: Encoder, monke
     assert PackedText.build(encoder) is None
 
 
-def test_a_model_packs_queries_on_demand_and_nothing_else(encoder: Encoder) -> None:
+def test_a_model_packs_texts_on_demand(encoder: Encoder) -> None:
     model = Model.create("lite", device="cpu", precision=FLOAT32)
     texts = ["red shoes", "green tea", "a warm waterproof jacket with two pockets"]
     before, fingerprint = model.encode_queries(texts), model.fingerprint
-    documents = model.featurizer("text").texts(texts)
-    assert model.pack_queries()
-    assert model.pack_queries()  # again is no harm
+    items = model.encode_field_texts("description", texts)
+    assert model.pack_texts()
+    assert model.pack_texts()  # again is no harm
     after = model.encode_queries(texts)
     assert not np.array_equal(before, after)  # it was packed
     assert (before * after).sum(axis=1).min() >= LEAST_COSINE
-    np.testing.assert_array_equal(model.featurizer("text").texts(texts), documents)
+    items_after = model.encode_field_texts("description", texts)
+    assert not np.array_equal(items, items_after)
+    assert (items * items_after).sum(axis=1).min() >= LEAST_COSINE
     assert model.fingerprint == fingerprint
 
 
 def test_a_model_that_cannot_pack_says_so_and_answers_as_before() -> None:
     model = Model.create("scratch", device="cpu", precision=FLOAT32)
     before = model.encode_queries(["red shoes"])
-    assert not model.pack_queries()
+    assert not model.pack_texts()
     np.testing.assert_array_equal(model.encode_queries(["red shoes"]), before)

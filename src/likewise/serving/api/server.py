@@ -100,7 +100,7 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
         UserError: the run has no model or no index, or they do not fit together.
     """
     model = Model.load(settings.run, settings.device)
-    model.pack_queries()
+    model.pack_texts()
     index = Index.open(settings.run, model, store=settings.store, credentials=settings.credentials)
     thumbnails = thumbnails_in(settings.cache)
     page = None
