@@ -60,7 +60,7 @@ def read_table(path: Path, item_ids: Container[str]) -> tuple[Iterator[Judgement
 
 
 def read_rows(path: Path, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, row) of a table; its suffix says which kind it is, and `example` shows what a line of JSON should look like.
+    """(number, row) of a table, whose suffix says which kind it is; `example` shows what a line of JSON looks like.
 
     Raises:
         UserError: the file is missing, or a row cannot be read.

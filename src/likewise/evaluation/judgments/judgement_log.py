@@ -1,13 +1,13 @@
-"""Judgements that people make while they search: a file of JSON lines that only grows, and of which the last one counts.
+"""Judgements that people make while they search: a file of JSON lines that only grows.
 
 A line is an object such as
 
     {"query": "red shoes", "image": null, "id": "sku-1", "relevance": 1, "time": "2026-01-31T12:30:00.000Z",
      "judge": "anna", "note": null}
 
-where `judge` may be null, `image` is a path from the file's folder, and a `relevance` of null withdraws what the judge has
-said of this item before. Of the same query, item and judge the last line counts; what several judges say of an item is
-averaged.
+where `judge` may be null, `image` is a path from the file's folder, and a `relevance` of null withdraws what the judge
+has said of this item before. Of the same query, item and judge the last line counts; what several judges say of an item
+is averaged.
 """
 
 import json

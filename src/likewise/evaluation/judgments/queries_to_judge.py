@@ -15,8 +15,8 @@ def read_queries_to_judge(path: Path) -> dict[str, int]:
     """Read queries and how often each was asked.
 
     Args:
-        path: a .txt file with a query in each line, or a table (CSV, TSV, JSON Lines or Parquet) with the column query and
-            perhaps count. A query log and a catalogue with a column query are such tables; rows without a count count once.
+        path: a .txt file with a query in each line, or a table (CSV, TSV, JSON Lines or Parquet) with the column query
+            and perhaps count, such as a query log or a catalogue with queries. Rows without a count count once.
 
     Raises:
         UserError: the file cannot be read, has no such column, or no query.
