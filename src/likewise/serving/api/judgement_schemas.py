@@ -58,13 +58,15 @@ class ListedJudgement(BaseModel):
     """A judgement that counts."""
 
     judgement: Name
-    query: str | None = Field(description="words of the query")
-    image: str | None = Field(description="file of the query's picture, beside the file of the judgements")
+    query: str | None = Field(default=None, description="words of the query")
+    image: str | None = Field(
+        default=None, description="file of the query's picture, beside the file of the judgements"
+    )
     id: str = Field(description="of the item")
     relevance: float
     time: str = Field(description="ISO 8601")
-    judge: str | None = Field(description="name of the key that made it")
-    note: str | None
+    judge: str | None = Field(default=None, description="name of the key that made it")
+    note: str | None = None
 
 
 class JudgementsAnswer(BaseModel):
@@ -101,7 +103,7 @@ class AskedQueryAnswer(BaseModel):
 
     text: str
     asked: int = Field(description="how often")
-    last_asked: str | None = Field(description="ISO 8601; null where it is not known")
+    last_asked: str | None = Field(default=None, description="ISO 8601; null where it is not known")
 
 
 class QueriesToJudgeAnswer(BaseModel):

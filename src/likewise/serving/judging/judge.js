@@ -141,14 +141,14 @@ function render() {
 
 function picture(hit) {
   if (!hit.thumbnail) return null;
-  return element("img", { src: hit.thumbnail, alt: "", loading: "lazy", decoding: "async" });
+  return element("img", { src: hit.thumbnail, alt: "", loading: "lazy", decoding: "async", onerror: ({ target }) => target.replaceWith("no picture") });
 }
 
 function card(hit, place) {
   const thumb = (relevance, sign, name) =>
     element(
       "button",
-      { type: "button", "aria-label": `${name}: ${titleOf(hit)}`, title: name, "aria-pressed": "false", "data-relevance": relevance, onclick: () => trying(() => judge(hit, relevance)) },
+      { type: "button", "aria-label": `${name}: ${titleOf(hit)}`, title: name, "aria-pressed": "false", "data-relevance": relevance, onclick: () => queue(() => judge(hit, relevance)) },
       sign,
     );
   const made = element(
