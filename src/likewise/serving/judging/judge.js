@@ -7,6 +7,7 @@
 const HITS = 12;
 const QUERIES = 200;
 const WAIT = 150; // milliseconds after the last key until items are looked for
+const SVG = "http://www.w3.org/2000/svg";
 const FITS = 1, MISSES = 0, RIGHT = 2;
 
 const byId = (id) => document.getElementById(id);
@@ -144,12 +145,23 @@ function picture(hit) {
   return element("img", { src: hit.thumbnail, alt: "", loading: "lazy", decoding: "async", onerror: ({ target }) => target.replaceWith("no picture") });
 }
 
+/** A thumb that points up; drawn, as not every system has a font with one. */
+function drawThumb() {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", "M3 11h4v10H3z M7 11l4-8c1.7 0 2.8 1.2 2.6 2.9L13 9h6.2a2 2 0 0 1 2 2.4l-1.5 7.9A2 2 0 0 1 17.7 21H7");
+  svg.append(path);
+  return svg;
+}
+
 function card(hit, place) {
-  const thumb = (relevance, sign, name) =>
+  const thumb = (relevance, name) =>
     element(
       "button",
       { type: "button", "aria-label": `${name}: ${titleOf(hit)}`, title: name, "aria-pressed": "false", "data-relevance": relevance, onclick: () => queue(() => judge(hit, relevance)) },
-      sign,
+      drawThumb(),
     );
   const made = element(
     "li",
@@ -157,7 +169,7 @@ function card(hit, place) {
     element("span", { class: "number", "aria-hidden": "true" }, String(place + 1)),
     element("div", { class: "picture" }, picture(hit) ?? "no picture"),
     element("div", { class: "about" }, element("p", { class: "title" }, titleOf(hit)), element("p", { class: "muted" }, hit.id), element("p", { class: "said" })),
-    element("div", { class: "thumbs" }, thumb(FITS, "👍", "It fits"), thumb(MISSES, "👎", "It does not fit")),
+    element("div", { class: "thumbs" }, thumb(FITS, "It fits"), thumb(MISSES, "It does not fit")),
   );
   mark(made, state.current.said.get(hit.id), place);
   return made;
