@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -216,3 +217,21 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(UserError, match="is no plain file"):
         JudgementStore(tmp_path / "folder.jsonl")
+
+
+def open_as_nobody(path: Path) -> None:
+    os.setuid(65_534)
+    with pytest.raises(UserError, match=r"Permission denied; use a folder that you may write to"):
+        JudgementStore(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_is_read_only_is_a_sentence() -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        writer = multiprocessing.get_context("fork").Process(
+            target=open_as_nobody, args=(Path(folder, "judgements.jsonl"),)
+        )
+        writer.start()
+        writer.join(60)
+        assert writer.exitcode == 0
