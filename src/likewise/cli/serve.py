@@ -182,6 +182,8 @@ def serve(
     with listen(host, port) as listener:
         url = url_of(listener)
         sentence = f"Serving the API on {url}/v1, its documentation on {url}/docs (Ctrl+C stops)"
+        if page and settings.judging is not None and settings.judging.judge:
+            sentence = f"{sentence}; hits are judged on {url}/judge"
         if workers > 1:
             run_workers(workers, serve_as_worker, settings, listener, settings.drain_seconds, lambda: say(sentence))
         else:
