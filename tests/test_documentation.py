@@ -22,6 +22,7 @@ from retrieval.shop_catalogue import write_shop
 import likewise as lw
 from likewise.cli.app import app, main
 from likewise.encoders import registry
+from likewise.serving.judging.store import JudgementStore
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -104,6 +105,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         run("train", "products.csv", "--output", "runs/products", "--config", "quick.yaml")
         run("index", "runs/products", "--data", "products.csv")
+        judgements = JudgementStore(folder / "runs" / "products" / "judgements.jsonl")
+        judgements.add("red circle", None, "sku-1000", 2)
         for copy in ("runs/old", "runs/new", "demo/run"):
             shutil.copytree("runs/products", copy)
         yield folder

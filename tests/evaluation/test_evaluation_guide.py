@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from evaluation.example_run import example_comparison
 
+from likewise.evaluation.judgments.judgement_log import is_judgement_log
 from likewise.evaluation.judgments.qrels import read_queries
 from likewise.evaluation.report.table import subset_table
 from likewise.progress import Terminal
@@ -30,6 +31,17 @@ def test_the_queries_can_be_read(tmp_path):
     queries = read_queries(path, ["sku-118", "sku-204", "sku-77", "sku-78"])
     assert queries.texts == ["red shoes for running", "something for a picnic"]
     assert [row.tolist() for row in queries.gains] == [[2, 1], [1, 1]]
+
+
+def test_the_judgements_can_be_read(tmp_path):
+    path = tmp_path / "judgements.jsonl"
+    path.write_text(block("json"))
+    assert is_judgement_log(path)
+    queries = read_queries(path, ["sku-1001", "sku-1003", "sku-1009"])
+    assert queries.texts == ["red shirt"]
+    assert [(row.tolist(), grades.tolist()) for row, grades in zip(queries.relevant, queries.gains, strict=True)] == [
+        ([0, 1], [1, 2])
+    ]
 
 
 def test_the_python_runs():

@@ -25,6 +25,9 @@ from likewise.catalog.images.decode import decode_bytes
 from likewise.catalog.images.picture import PictureError
 from likewise.config import AudioSettings, ModelSettings, TrainConfig
 from likewise.errors import UserError
+from likewise.evaluation.judgments.judgement_log import LoggedJudgement
+from likewise.evaluation.judgments.qrels import read_queries
+from likewise.evaluation.judgments.queries_to_judge import read_queries_to_judge
 from likewise.evaluation.results import FILE_NAME, DataNote, RunMetrics
 from likewise.files import DamageError
 from likewise.model.checkpoint import count_weights
@@ -35,6 +38,7 @@ from likewise.model.run_folder import CLOSED_FORMS
 from likewise.parsing import parse_json
 from likewise.progress import quiet
 from likewise.retrieval.boost import parse_boost
+from likewise.serving.judging.store import JudgementStore
 from likewise.stores.faiss import wal
 from likewise.stores.faiss.segment import Segment, SegmentWriter
 from likewise.stores.inputs import prepare_items
@@ -136,6 +140,32 @@ def _read_segment(data: bytes, folder: Path) -> object:
         segment.fields.many(np.arange(segment.count)),
         segment.vectors.sum(),
     )
+
+
+def _read_judgements(data: bytes, folder: Path) -> object:
+    """By the server, and by evaluation, which understands whatever the server has kept."""
+    path = folder / "judgements.jsonl"
+    path.write_bytes(data)
+    store = JudgementStore(path)
+    if not len(store):
+        return None
+    return read_queries(path, ["a", *(judged.item for _, judged in store.all())])
+
+
+def _read_asked(data: bytes, folder: Path) -> object:
+    (folder / "asked.csv").write_bytes(data)
+    return read_queries_to_judge(folder / "asked.csv")
+
+
+def _judgements() -> list[bytes]:
+    said = [
+        LoggedJudgement("red ball", None, "a", 1, "2026-01-31T12:30:00.000Z", "anna", "nice"),
+        LoggedJudgement("red ball", None, "b", 0, "2026-01-31T12:30:01.000Z"),
+        LoggedJudgement(None, "judgements-pictures/x.jpg", "a", 2, "2026-01-31T12:30:02.000Z"),
+        LoggedJudgement("red ball", None, "a", None, "2026-01-31T12:30:03.000Z", "anna"),
+    ]
+    lines = b"".join(judged.to_line() for judged in said)
+    return [lines, lines[:-20]]
 
 
 def _tables() -> list[bytes]:
@@ -259,6 +289,8 @@ READERS = {
     "csv": Reader(_read_table("table.csv"), _tables),
     "jsonl": Reader(_read_table("table.jsonl"), _lines),
     "filter": Reader(_read_filter, _filters),
+    "judgements": Reader(_read_judgements, _judgements),
+    "queries to judge": Reader(_read_asked, lambda: [b"query,count\nred ball,7\nnail,\n", b"q;clicks\nnail;1e3\n"]),
     "boost": Reader(_read_boost, _boosts),
     "config": Reader(_read_config, _configs),
     "metrics": Reader(_read_metrics, _metrics),

@@ -83,6 +83,10 @@ def serve(
     workers: int = 1,
     log_requests: Switch = False,
     log_queries: Switch = False,
+    judge: Switch = False,
+    judgements: Path | None = None,
+    collect_queries: Switch = False,
+    queries_to_judge: Path | None = None,
     store: StoreUri = None,
     device: Device = "auto",
     cache: Path | None = None,
@@ -115,6 +119,15 @@ def serve(
         Write a JSON line on stderr for each request, without what it searches for.
     log_queries
         Write what is searched for in these lines, too.
+    judge
+        Let people judge hits, at /judge and over the API; with keys, it takes one with write access.
+    judgements
+        File of the judgements, which ends in .jsonl (default: judgements.jsonl in the run folder); turns --judge on.
+    collect_queries
+        Keep the texts that people search for and how often, beside the judgements, as queries to judge.
+    queries_to_judge
+        File of queries to judge: a text file with one in each line, or a table with the column query and perhaps
+        count; turns --judge on.
     cache
         Folder for downloads and thumbnails.
     """
@@ -124,6 +137,7 @@ def serve(
     from likewise.catalog.catalog import default_cache
     from likewise.serving.api.server import Protection, ServerSettings, serve_as_worker, serving_run
     from likewise.serving.http_server import ending_on_signal
+    from likewise.serving.judging.judging import FILE_NAME, JudgingSettings
     from likewise.serving.keys import check_binding
     from likewise.serving.listening import listen, url_of
     from likewise.serving.security_headers import check_origins
@@ -158,10 +172,18 @@ def serve(
         page,
         Limits(seconds=timeout, allow_urls=allow_urls),
         protection,
+        JudgingSettings(
+            judgements or run / FILE_NAME,
+            judge=judge or judgements is not None or queries_to_judge is not None,
+            collect=collect_queries,
+            queries=queries_to_judge,
+        ),
     )
     with listen(host, port) as listener:
         url = url_of(listener)
         sentence = f"Serving the API on {url}/v1, its documentation on {url}/docs (Ctrl+C stops)"
+        if page and settings.judging is not None and settings.judging.judge:
+            sentence = f"{sentence}; hits are judged on {url}/judge"
         if workers > 1:
             run_workers(workers, serve_as_worker, settings, listener, settings.drain_seconds, lambda: say(sentence))
         else:

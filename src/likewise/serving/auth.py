@@ -13,8 +13,11 @@ from likewise.serving.sessions import Sessions, tokens_of
 
 SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
+JUDGING = "judge"  # query of the address for signing in, which then leads to the page for judging
 PUBLIC = frozenset({"/livez", "/readyz", SIGN_IN, SIGN_OUT})  # health checks know no key
 _PAGE = "/"
+JUDGE = "/judge"
+JUDGEMENTS = "/v1/judgements"
 _ITEMS = "/v1/items"
 _READS = ("GET", "HEAD", "OPTIONS")
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
@@ -22,9 +25,9 @@ _REALM = 'Bearer realm="likewise"'
 
 
 def is_write(method: str, path: str) -> bool:
-    """Whether a request changes the index, so that it needs a key with write access."""
+    """Whether a request changes the index or the judgements, so that it needs a key with write access."""
     if method == "POST":
-        return path == _ITEMS or path.startswith((f"{_ITEMS}/", f"{_ITEMS}:"))
+        return path in (JUDGEMENTS, _ITEMS) or path.startswith((f"{_ITEMS}/", f"{_ITEMS}:"))
     return method not in _READS
 
 
@@ -83,7 +86,8 @@ class KeyGuard:
         if not presented and self._sessions is not None:
             key = next(filter(None, map(self._sessions.find, tokens_of(scope))), None)
             if key is None and _is_visit(scope):
-                return RedirectResponse(SIGN_IN, 303, {"Cache-Control": "no-store"})
+                to = f"{SIGN_IN}?{JUDGING}" if scope["path"] == JUDGE else SIGN_IN
+                return RedirectResponse(to, 303, {"Cache-Control": "no-store"})
             if key is not None and not _comes_from_own_page(scope):
                 return problem(scope, 403, "Other sites may not ask for someone who is signed in here.")
         if key is None:
@@ -121,9 +125,9 @@ def _refuse(scope: Scope, presented: list[bytes]) -> Response:
 
 
 def _is_visit(scope: Scope) -> bool:
-    """Whether a person opens the page in a browser."""
+    """Whether a person opens a page in a browser."""
     accepted = b",".join(value for name, value in scope["headers"] if name == b"accept")
-    return scope["method"] == "GET" and scope["path"] == _PAGE and b"text/html" in accepted.lower()
+    return scope["method"] == "GET" and scope["path"] in (_PAGE, JUDGE) and b"text/html" in accepted.lower()
 
 
 def _comes_from_own_page(scope: Scope) -> bool:

@@ -31,7 +31,7 @@ def longest_body(method: str, path: str, image_bytes: int, audio_bytes: int) -> 
     """
     if path in _QUERY_ROUTES:
         return max(int(max(image_bytes, audio_bytes) * _ENCODED), _BODY_BYTES)
-    if path == "/v1/embeddings" or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
+    if path in ("/v1/embeddings", "/v1/judgements") or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
         return max(int(image_bytes * _ENCODED), _BODY_BYTES)
     if method == "POST" and path == _ITEMS:
         return _BULK_BYTES

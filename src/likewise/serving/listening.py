@@ -72,7 +72,7 @@ def names_this_machine(scope: Scope) -> bool:
 
 
 def comes_from_same_origin(scope: Scope) -> bool:
-    """Whether no other site asks, as far as a browser tells; other sites may link to the page, and nothing else."""
+    """Whether no other site asks, as far as a browser tells; other sites may link to the pages, and nothing else."""
     headers = Headers(scope=scope)
     host = headers.get("host", "").lower()
     origins = [origin.partition("://")[2].lower() for origin in headers.getlist("origin")]
@@ -81,4 +81,4 @@ def comes_from_same_origin(scope: Scope) -> bool:
     if set(headers.getlist("sec-fetch-site")) <= {"same-origin", "none"}:
         return True
     is_visit = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
-    return is_visit and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
+    return is_visit and scope["path"] in ("/", "/judge") and scope["method"] in ("GET", "HEAD")

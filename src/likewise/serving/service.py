@@ -321,6 +321,15 @@ class SearchService:
 
         return await asyncio.get_running_loop().run_in_executor(self._decoders, decode_in_time)
 
+    async def open_query_picture(self, source: PictureSource) -> Image.Image:
+        """Decode the picture of a query, which is downloaded first where a URL names it.
+
+        Raises:
+            PictureError: it cannot be used.
+            DeadlinePassed: there was no time left to decode it.
+        """
+        return await self._open_picture(source, monotonic() + self.limits.seconds)
+
     async def _open_picture(self, source: PictureSource, deadline: float | None) -> Image.Image:
         loop = asyncio.get_running_loop()
         limits = self.limits

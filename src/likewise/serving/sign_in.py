@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from likewise.serving.auth import SIGN_IN, SIGN_OUT
+from likewise.serving.auth import JUDGE, JUDGING, SIGN_IN, SIGN_OUT
 from likewise.serving.keys import LONGEST_KEY, Keys
 from likewise.serving.listening import comes_from_same_origin
 from likewise.serving.problems import problem
@@ -52,14 +52,14 @@ def sign_in_routes(
     attempts = TokenBuckets(_ATTEMPTS_PER_SECOND, _ATTEMPTS, clock=clock)
 
     async def show(request: Request) -> Response:
-        return _form()
+        return _form(request)
 
     async def sign_in(request: Request) -> Response:
         if not comes_from_same_origin(request.scope):
             return problem(request.scope, 403, "Other sites may not sign anyone in.")
         wait = attempts.take(client_of(request.scope))
         if wait > 0:
-            return _form("Too many attempts; wait a minute, then try again.", 429, retry_after(wait))
+            return _form(request, "Too many attempts; wait a minute, then try again.", 429, retry_after(wait))
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
             return problem(request.scope, 415, f"Send the form as {_FORM}.")
         body = await _read_body(request)
@@ -67,8 +67,8 @@ def sign_in_routes(
             return problem(request.scope, 413, f"The form has at most {_LONGEST_FORM:,} bytes.")
         key = keys.find(_key_in(body))
         if key is None:
-            return _form("The key is not known here.", 401)
-        answer = RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+            return _form(request, "The key is not known here.", 401)
+        answer = RedirectResponse(JUDGE if _comes_to_judge(request) else address, 303, {"Cache-Control": "no-store"})
         answer.set_cookie(
             COOKIE,
             sessions.begin(key),
@@ -95,8 +95,15 @@ def sign_in_routes(
     ]
 
 
-def _form(mistake: str | None = None, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    page = _template().render(mistake=mistake, action=SIGN_IN, longest=LONGEST_KEY, style=_STYLE)
+def _comes_to_judge(request: Request) -> bool:
+    return bool(request.scope["query_string"] == JUDGING.encode())
+
+
+def _form(
+    request: Request, mistake: str | None = None, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    action = f"{SIGN_IN}?{JUDGING}" if _comes_to_judge(request) else SIGN_IN
+    page = _template().render(mistake=mistake, action=action, longest=LONGEST_KEY, style=_STYLE)
     return HTMLResponse(page, status, {**_HEADERS, **(headers or {})})
 
 

@@ -12,6 +12,7 @@ from serving.api.examples import TITLES, FakeTextModel
 from likewise.retrieval.index import Index
 from likewise.serving.api.server import Protection, building_app
 from likewise.serving.http_server import serving_app
+from likewise.serving.judging.judging import JudgingSettings, opening_judging
 from likewise.serving.listening import listen
 from likewise.serving.metrics import Metrics
 from likewise.serving.service import Limits, SearchService
@@ -20,7 +21,12 @@ from likewise.serving.thumbnails import thumbnails_in
 
 @contextmanager
 def serving_fruit(
-    folder: Path, protection: Protection | None = None, *, model: FakeModel | None = None, **limits: Any
+    folder: Path,
+    protection: Protection | None = None,
+    *,
+    model: FakeModel | None = None,
+    judging: JudgingSettings | None = None,
+    **limits: Any,
 ) -> Iterator[str]:
     """Serve an index of fruit and shirts while the block runs; yields the address."""
     catalog = catalog_of(*TITLES)
@@ -37,7 +43,8 @@ def serving_fruit(
         try:
             with (
                 listen("127.0.0.1", 0) as listener,
-                building_app(service, None, protection or Protection()) as app,
+                opening_judging(judging) as opened,
+                building_app(service, None, protection or Protection(), opened) as app,
                 serving_app(app, listener) as url,
             ):
                 yield url

@@ -14,6 +14,8 @@ from serving.api.examples import TITLES, FakeTextModel
 
 from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
+from likewise.serving.judging.judging import Judging
+from likewise.serving.judging.store import JudgementStore
 from likewise.serving.metrics import Metrics
 from likewise.serving.service import Limits, SearchService
 from likewise.serving.thumbnails import thumbnails_in
@@ -40,7 +42,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.
             metrics=Metrics(),
             thumbnails=thumbnails_in(folder / "cache"),
         )
-        yield schemathesis.openapi.from_asgi("/openapi.json", create_api(service))
+        judging = Judging(JudgementStore(folder / "judgements.jsonl"), None, {"red apple": 3, "blue": 1})
+        yield schemathesis.openapi.from_asgi("/openapi.json", create_api(service, judging))
         service.close()
 
 
@@ -49,6 +52,7 @@ OPERATIONS = [
     *("GET /v1/search", "POST /v1/search", "POST /v1/search/batch", "GET /v1/suggest", "GET /v1/facets"),
     *("GET /v1/items/{id}", "GET /v1/items/{id}/similar", "GET /v1/items/{id}/thumbnail"),
     *("PUT /v1/items/{id}", "PATCH /v1/items/{id}", "DELETE /v1/items/{id}", "POST /v1/items"),
+    *("POST /v1/judgements", "GET /v1/judgements", "GET /v1/judgements/queries", "DELETE /v1/judgements/{judgement}"),
 ]
 
 

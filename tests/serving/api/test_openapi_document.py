@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from likewise.serving import problems
-from likewise.serving.api import schemas
+from likewise.serving.api import judgement_schemas, schemas
 
 OPERATIONS = {
     "search",
@@ -19,6 +19,10 @@ OPERATIONS = {
     "read_item",
     "find_similar",
     "read_thumbnail",
+    "add_judgement",
+    "list_judgements",
+    "list_queries_to_judge",
+    "remove_judgement",
     "embed",
     "list_models",
     "check_live",
@@ -93,7 +97,7 @@ def test_items_that_are_not_there_are_documented(document: dict[str, Any], clien
 def test_bodies_have_examples_that_are_understood(document: dict[str, Any]) -> None:
     shown = 0
     for name, schema in document["components"]["schemas"].items():
-        model = getattr(schemas, name, None) or getattr(problems, name)
+        model = getattr(schemas, name, None) or getattr(judgement_schemas, name, None) or getattr(problems, name)
         for example in schema.get("examples", []):
             model.model_validate(example)
             shown += 1

@@ -51,18 +51,24 @@ def read_table(path: Path, item_ids: Container[str]) -> tuple[Iterator[Judgement
     Raises:
         UserError: the file or a column is missing, or a row cannot be read.
     """
-    suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        rows = json_objects(path, '{"query": "…", "id": "…"}')
-    elif suffix in (".parquet", ".pq"):
-        rows = _parquet_rows(path)
-    else:
-        rows = _delimited_rows(path)
+    rows = read_rows(path, '{"query": "…", "id": "…"}')
     first = next(rows, None)
     if first is None:
         return iter(()), False
     columns = _Columns.find(path, first[1])
     return _judgements(path, first, rows, columns, item_ids), columns.grade is not None
+
+
+def read_rows(path: Path, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, row) of a table, whose suffix says which kind it is; `example` shows what a line of JSON looks like.
+
+    Raises:
+        UserError: the file is missing, or a row cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        return json_objects(path, example)
+    return _parquet_rows(path) if suffix in (".parquet", ".pq") else _delimited_rows(path)
 
 
 def _judgements(
@@ -90,18 +96,19 @@ class _Columns:
 
     @classmethod
     def find(cls, path: Path, row: dict[str, Any]) -> "_Columns":
-        image = _find_first(row, IMAGE_NAMES)
-        query = _find_first(row, QUERY_NAMES)
+        image = find_column(row, IMAGE_NAMES)
+        query = find_column(row, QUERY_NAMES)
         if query is None and image is None:
             raise _missing(path, row, "query", "the words of the query (nor one 'image' for its picture)")
         rest = [name for name in row if name not in (query, image)]
-        ids = _find_first(rest, ID_NAMES)
+        ids = find_column(rest, ID_NAMES)
         if ids is None:
             raise _missing(path, rest, "id", "the ids of the answers")
-        return cls(query, image, ids, _find_first([name for name in rest if name != ids], GRADE_NAMES))
+        return cls(query, image, ids, find_column([name for name in rest if name != ids], GRADE_NAMES))
 
 
-def _find_first(columns: Sequence[str] | dict[str, Any], names: Sequence[str]) -> str | None:
+def find_column(columns: Sequence[str] | dict[str, Any], names: Sequence[str]) -> str | None:
+    """The column that has the first of these names, in any case."""
     by_folded_name = {name.strip().casefold(): name for name in reversed(list(columns))}
     return next((by_folded_name[name] for name in names if name in by_folded_name), None)
 

@@ -9,6 +9,7 @@ import numpy as np
 from likewise.errors import UserError
 from likewise.evaluation.judgments.beir import find_judged_files, is_beir
 from likewise.evaluation.judgments.judged_table import Judgement, read_table
+from likewise.evaluation.judgments.judgement_log import is_judgement_log, read_judgement_log
 from likewise.evaluation.judgments.trec import looks_like_qrels, read_qrels
 
 
@@ -32,7 +33,8 @@ def read_queries(path: str | Path, item_ids: Sequence[str], *, topics: Path | No
     Args:
         path: a table (CSV, TSV, JSON Lines or Parquet) with the columns query or image, id, and perhaps relevance; a
             folder in BEIR's layout; or TREC qrels. In a table several ids may stand in one cell, as a JSON list, as an
-            object of id and grade, or joined by "|". A grade of zero or less means "not relevant"; a blank one is 1.
+            object of id and grade, or joined by "|". A grade of zero or less means "not relevant"; a blank one is 1. Or
+            the judgements that `likewise serve --judge` keeps, of which the last one of each judge counts.
         item_ids: the catalogue's ids, in its order.
         topics: the words of the queries, for qrels that name them by id.
 
@@ -49,6 +51,9 @@ def read_queries(path: str | Path, item_ids: Sequence[str], *, topics: Path | No
         return _group_judgments(path, judged, position_of, False, notes)  # 0 and 1 alone are a list of answers
     if looks_like_qrels(path):
         raise UserError(f"{path} is a TREC qrels file, which has no words: name the file that has them with --topics")
+    if is_judgement_log(path):
+        judged, notes = read_judgement_log(path)
+        return _group_judgments(path, judged, position_of, False, notes)
     judgements, graded = read_table(path, position_of)
     return _group_judgments(path, judgements, position_of, graded, [])
 

@@ -66,10 +66,22 @@ class QueryLog:
 def read_query_log(path: Path, ids: Sequence[str]) -> JudgedQueries:
     """A log of queries, the ids of their answers and how relevant these are, in any layout that `evaluate` reads.
 
+    Queries with a picture are left out, as training learns from texts; a note counts them.
+
     Raises:
-        UserError: it cannot be read, or has pictures as queries.
+        UserError: it cannot be read, or all queries have pictures.
     """
     log = read_queries(path, ids)
-    if any(image is not None for image in log.images):
+    texts = [place for place, image in enumerate(log.images) if image is None]
+    if not texts:
         raise UserError(f"{path} has pictures as queries: training needs texts, in a column query")
-    return log
+    left_out = len(log) - len(texts)
+    if not left_out:
+        return log
+    return JudgedQueries(
+        texts=[log.texts[place] for place in texts],
+        images=[None] * len(texts),
+        relevant=[log.relevant[place] for place in texts],
+        gains=log.gains and [log.gains[place] for place in texts],
+        notes=[*log.notes, f"{left_out:,} queries have a picture and are left out: training learns from texts"],
+    )

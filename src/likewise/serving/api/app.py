@@ -14,15 +14,18 @@ from likewise.serving.api.embeddings import embedding_routes
 from likewise.serving.api.health import health_routes
 from likewise.serving.api.item_writes import item_write_routes
 from likewise.serving.api.items import item_routes
+from likewise.serving.api.judgement_schemas import JudgementRequest
+from likewise.serving.api.judgements import judgement_routes
 from likewise.serving.api.problems import PROBLEM_RESPONSES, add_problems
 from likewise.serving.api.schemas import BatchRequest, EmbeddingRequest, SearchRequest
 from likewise.serving.api.search import search_routes
+from likewise.serving.judging.judging import NO_JUDGING, Judging
 from likewise.serving.problems import Problem
 from likewise.serving.service import SearchService
 
 _ITEMS = b"/v1/items/"
 _DESCRIPTION = "Search a catalogue by words, pictures and items; see the guide on serving."
-_BY_HAND = (SearchRequest, BatchRequest, EmbeddingRequest, Problem)  # models that no route declares
+_BY_HAND = (SearchRequest, BatchRequest, EmbeddingRequest, JudgementRequest, Problem)  # models that no route declares
 _TAGS = [
     {
         "name": "search",
@@ -30,11 +33,12 @@ _TAGS = [
     },
     {"name": "items", "description": "What the index keeps of an item."},
     {"name": "embeddings", "description": "The vectors behind a search, for clients that speak OpenAI's API."},
+    {"name": "judging", "description": "What people say of hits, for evaluation and training."},
     {"name": "health", "description": "For those who run the server."},
 ]
 
 
-def create_api(service: SearchService) -> FastAPI:
+def create_api(service: SearchService, judging: Judging = NO_JUDGING) -> FastAPI:
     """Everything under /v1, the health checks and /docs."""
     app = FastAPI(
         title="likewise",
@@ -54,6 +58,7 @@ def create_api(service: SearchService) -> FastAPI:
         item_routes(service),
         item_write_routes(service),
         embedding_routes(service, created),
+        judgement_routes(service, judging),
     )
     for router in routers:
         app.include_router(router, prefix="/v1", responses=PROBLEM_RESPONSES)

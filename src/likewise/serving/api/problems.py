@@ -33,6 +33,7 @@ _EXAMPLES = {
     422: 'there is no column "prise"; did you mean price?',
     429: "too much is waiting here: try again later",
     500: "the server failed; its log says why",
+    507: "judgements.jsonl is full, with 50,000,000 bytes: move it away, or name another file with --judgements",
     503: "there was no time to answer: try again later",
 }
 

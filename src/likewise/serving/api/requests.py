@@ -21,6 +21,7 @@ from likewise.serving.api.schemas import (
     WeightedImage,
     WeightedText,
 )
+from likewise.serving.judging.collecting import PLAIN_TEXT
 from likewise.serving.query_pictures import PictureSource, parse_picture, parse_recording
 from likewise.serving.service import Limits
 
@@ -132,6 +133,15 @@ def note_texts(request: Request, *searches: SearchRequest) -> None:
     """Leave the words of searches where the request log finds them, which writes them only where it is asked to."""
     terms = [term for asked in searches for term in (*_terms(asked.text), *_terms(asked.minus))]
     request.scope.setdefault("state", {})["texts"] = [term[0] if isinstance(term, tuple) else term for term in terms]
+
+
+def note_plain_text(request: Request, asked: SearchRequest, uploads: Uploads = NO_UPLOADS) -> None:
+    """Leave the words of a search by words alone where `CollectQueries` finds them, which the operator may ask for."""
+    match asked.text:
+        case str(text) | [str(text)]:
+            others = (asked.image, asked.audio, asked.like, asked.minus, *uploads.pictures, *uploads.recordings)
+            if not any(others) and asked.offset == 0:
+                request.scope.setdefault("state", {})[PLAIN_TEXT] = text
 
 
 def build_search(asked: SearchRequest, limits: Limits, uploads: Uploads = NO_UPLOADS) -> Query:

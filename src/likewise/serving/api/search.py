@@ -18,6 +18,7 @@ from likewise.serving.api.requests import (
     SEARCH_PART,
     Uploads,
     build_search,
+    note_plain_text,
     note_texts,
     read_json,
     read_search,
@@ -70,6 +71,7 @@ def search_routes(service: SearchService) -> APIRouter:
     async def search(request: Request) -> Response:
         asked, uploads = await read_search(request)
         note_texts(request, asked)
+        note_plain_text(request, asked, uploads)
         return JsonAnswer(await until_client_leaves(request, answer(asked, uploads)))
 
     @router.get("/search", summary="Search by words", response_model=SearchAnswer)
@@ -93,6 +95,7 @@ def search_routes(service: SearchService) -> APIRouter:
             suggest_filter=suggest_filter,
         )
         note_texts(request, asked)
+        note_plain_text(request, asked)
         return JsonAnswer(await until_client_leaves(request, answer(asked)))
 
     @router.post(

@@ -20,8 +20,11 @@ from likewise.errors import MissingExtraError
 from likewise.model.model import Model
 from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
-from likewise.serving.auth import SIGN_IN, SIGN_OUT, KeyGuard, is_write
+from likewise.serving.auth import JUDGE, SIGN_IN, SIGN_OUT, KeyGuard, is_write
 from likewise.serving.http_server import serving_app
+from likewise.serving.judging.collecting import CollectQueries
+from likewise.serving.judging.judging import NO_JUDGING, Judging, JudgingSettings, opening_judging
+from likewise.serving.judging.page import FILES, judge_page_routes
 from likewise.serving.keys import Keys
 from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, RequestBounds, TimeLimit, longest_body
 from likewise.serving.listening import comes_from_same_origin, comes_from_this_machine
@@ -39,9 +42,9 @@ from likewise.stores.uri import Credentials
 if TYPE_CHECKING:
     from likewise.serving.gradio_page.page import Page
 
-_OF_API = re.compile(r"/(?:v1|docs)(?:/.*)?|/(?:openapi\.json|livez|readyz|metrics|sign-in|sign-out)", re.DOTALL)
+_OF_API = re.compile(r"/(?:v1|docs|judge)(?:/.*)?|/(?:openapi\.json|livez|readyz|metrics|sign-in|sign-out)", re.DOTALL)
 _SPARE_SECONDS = 1.0  # for an answer that names the deadline which has passed
-_UNDESCRIBED = ("/", "/docs", "/openapi.json", SIGN_IN, SIGN_OUT)
+_UNDESCRIBED = ("/", "/docs", "/openapi.json", SIGN_IN, SIGN_OUT, JUDGE, *FILES)
 _BURST_SECONDS = 2.0  # requests of so many seconds may come at once
 
 
@@ -74,7 +77,8 @@ class ServerSettings:
         run: the run folder.
         store: the URI of another store than the one that the run remembers.
         cache: the folder of downloads and thumbnails.
-        page: show the search page at /.
+        page: show the search page at /, and the page for judging at /judge where people may judge.
+        judging: None: nobody judges, and no query is collected.
     """
 
     run: Path
@@ -85,6 +89,7 @@ class ServerSettings:
     page: bool = True
     limits: Limits = Limits()  # noqa: RUF009
     protection: Protection = Protection()
+    judging: JudgingSettings | None = None
 
     @property
     def drain_seconds(self) -> int:
@@ -121,7 +126,8 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
     try:
         _warm_up(service)
         with (
-            building_app(service, page, settings.protection) as app,
+            opening_judging(settings.judging) as judging,
+            building_app(service, page, settings.protection, judging) as app,
             serving_app(app, listener, drain_seconds=settings.drain_seconds) as url,
         ):
             yield url
@@ -189,25 +195,29 @@ def building_app(
     service: SearchService,
     page: "Page | None",
     protection: Protection = Protection(),
+    judging: Judging = NO_JUDGING,
 ) -> Iterator[ASGIApp]:
     """The whole application, while the block runs.
 
     Args:
         page: shown at /; None: the API alone.
+        judging: whether people may judge, and queries are collected.
     """
     keys = protection.keys
     is_allowed: Callable[[Scope], bool] = comes_from_same_origin if keys else comes_from_this_machine
     sessions = Sessions(keys) if keys and page is not None else None
     with _mounting(page, is_allowed) as shown:
-        app = create_api(service)
+        app = create_api(service, judging)
+        if page is not None and judging.store is not None:
+            app.router.routes.extend(judge_page_routes())
         templates = RouteTemplates([*app.openapi()["paths"], *_UNDESCRIBED])
         if sessions is not None:
             app.router.routes.extend(sign_in_routes(keys, sessions))
         if shown is None:
-            yield protect(app, service, protection, templates, sessions)
+            yield protect(app, service, protection, templates, sessions, judging)
         else:
             app.router.lifespan_context = _lifespan_of(shown)
-            yield protect(BesidePage(app, shown), service, protection, templates, sessions)
+            yield protect(BesidePage(app, shown), service, protection, templates, sessions, judging)
 
 
 @contextmanager
@@ -228,6 +238,7 @@ def protect(
     protection: Protection,
     templates: RouteTemplates,
     sessions: Sessions | None = None,
+    judging: Judging = NO_JUDGING,
 ) -> ASGIApp:
     """An application behind its guards: the log, headers, bounds, keys, rate, concurrency, time.
 
@@ -237,6 +248,8 @@ def protect(
     """
     metrics = service.metrics
     count_refusal = None if metrics is None else metrics.count_refusal
+    if judging.asked is not None and judging.asked.collects:
+        app = CollectQueries(app, judging.asked)
     app = TimeLimit(app, service.limits.seconds + _SPARE_SECONDS, is_write)
     app = ConcurrencyLimit(app, protection.max_concurrent, count_refusal)
     if protection.rate is not None:
