@@ -83,6 +83,15 @@ def test_a_public_bucket_needs_no_account(server: GCSServer, monkeypatch: pytest
     assert Catalog.read("gs://public/open.csv", images=ALLOWED).texts("title") == ["cup"]
 
 
+def test_the_account_may_be_a_file(server: GCSServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOOGLE_SERVICE_ACCOUNT_KEY")
+    (tmp_path / "account.json").write_text(server.build_account())
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    monkeypatch.setenv("GOOGLE_BASE_URL", f"http://127.0.0.1:{server.port}")
+    open_bucket.cache_clear()
+    assert len(Catalog.read("gs://shop/spring/products.csv", images=ALLOWED, cache=tmp_path)) == 7
+
+
 def test_nothing_of_the_account_is_kept(server: GCSServer, tmp_path: Path) -> None:
     catalog = Catalog.read("gs://shop/spring/products.csv", images=ALLOWED, cache=tmp_path)
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

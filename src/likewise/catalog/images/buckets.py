@@ -193,7 +193,7 @@ def _read_repository(files: Any, repository: Any, size: int) -> bytes:
 
 
 def _explain(error: Exception) -> str:
-    if type(error).__name__ == "RepositoryNotFoundError":  # the hub does not say which
+    if "RepositoryNotFoundError" in (type(error).__name__, type(error.__cause__).__name__):  # it does not say which
         return "there is no such repository, or the token of the environment (HF_TOKEN) does not open it"
     match find_cause(error):
         case "no-object":
