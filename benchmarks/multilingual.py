@@ -14,12 +14,14 @@ from typing import Any
 
 import emoji
 import numpy as np
+import torch
 from measuring import HERE, record
 from numpy.typing import NDArray
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.samples import write_openmoji
 from likewise.evaluation.significance import bootstrap_interval
+from likewise.model.cached_features import cache_pictures
 from likewise.model.model import Model
 
 PRESETS = ("multilingual-lite", "lite")
@@ -66,7 +68,8 @@ def measure_preset(preset: str, catalog: Catalog, queries: dict[str, list[str]],
     """By what is looked through (title, picture) and language: recall with its interval, and its share of English."""
     model = Model.create(preset, "cpu", {"text": "float32", "image": "float32"}, cache=cache)
     began = time.perf_counter()
-    items = {"title": model.encode_field_texts("title", catalog.texts("title")), "picture": encode(model, catalog)}
+    titles = model.encode_field_texts("title", catalog.texts("title"))
+    items = {"title": titles, "picture": encode_pictures(model, catalog)}
     figures: dict[str, Any] = {kind: {} for kind in items}
     for language, names in queries.items():
         asked = np.flatnonzero([bool(name) for name in names])
@@ -79,13 +82,14 @@ def measure_preset(preset: str, catalog: Catalog, queries: dict[str, list[str]],
     return figures | {"seconds": round(time.perf_counter() - began)}
 
 
-def encode(model: Model, catalog: Catalog) -> NDArray[np.float32]:
-    """(n, dim) the vectors of all pictures."""
-    shown = [pictures[0] for pictures in catalog.pictures]
+def encode_pictures(model: Model, catalog: Catalog) -> NDArray[np.float32]:
+    """(n, dim) the vectors of all pictures; the features of both presets are the same, and computed once."""
+    cached = cache_pictures(model, catalog)
     parts = []
-    for first in range(0, len(shown), _BATCH):
-        opened = [catalog.open_picture(picture) for picture in shown[first : first + _BATCH]]
-        parts.append(model.encode_images(opened))
+    for first in range(0, len(cached.slots), _BATCH):
+        features = torch.from_numpy(cached.features[cached.slots[first : first + _BATCH]]).float()
+        with torch.inference_mode():
+            parts.append(model.network.tower("image", features).numpy())
     return np.concatenate(parts)
 
 
