@@ -71,12 +71,16 @@ def measure_preset(preset: str, catalog: Catalog, queries: dict[str, list[str]],
     titles = model.encode_field_texts("title", catalog.texts("title"))
     items = {"title": titles, "picture": encode_pictures(model, catalog)}
     figures: dict[str, Any] = {kind: {} for kind in items}
+    named_twice = np.array([bool(alias) for alias in queries[ALIASES]])
     for language, names in queries.items():
         asked = np.flatnonzero([bool(name) for name in names])
         vectors = model.encode_queries([names[row] for row in asked])
         for kind, candidates in items.items():
             ranks = rank(vectors, candidates, asked, catalog.texts("title"))
-            figures[kind][language] = summarize(ranks, [catalog.texts("title")[row] for row in asked])
+            wanted = np.array(catalog.texts("title"))[asked]
+            figures[kind][language] = summarize(ranks, wanted)
+            same = named_twice[asked]  # the items that English is asked by other names for
+            figures[kind][language]["items with another English name"] = summarize(ranks[same], wanted[same])
     for by_language in figures.values():
         add_shares(by_language)
     return figures | {"seconds": round(time.perf_counter() - began)}
@@ -105,7 +109,7 @@ def rank(
     return ranks
 
 
-def summarize(ranks: NDArray[np.int64], titles: list[str]) -> dict[str, Any]:
+def summarize(ranks: NDArray[np.int64], titles: NDArray[np.str_]) -> dict[str, Any]:
     """Recall with 95 % intervals over titles."""
     found: dict[str, Any] = {"queries": len(ranks)}
     for places in _PLACES:
