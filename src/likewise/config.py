@@ -254,6 +254,7 @@ class ModelSettings(Settings):
 _SIGLIP2 = "google/siglip2-base-patch16-256"
 PRESETS: dict[str, ModelSettings] = {
     "lite": ModelSettings(),
+    "multilingual-lite": ModelSettings(text_encoder="multilingual-lite-text"),
     "scratch": ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image"),
     "multilingual": ModelSettings(text_encoder="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"),
     "e5": ModelSettings(text_encoder="intfloat/multilingual-e5-small"),

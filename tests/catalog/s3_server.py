@@ -3,10 +3,9 @@
 import hashlib
 import hmac
 from collections import Counter
-from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from catalog.loopback_server import LoopbackServer
+from catalog.loopback_server import LoopbackServer, ObjectHandler
 
 ACCESS_KEY, SECRET_KEY = "AKIATESTTESTTEST", "the/secret+of+tests"
 
@@ -36,54 +35,25 @@ class S3Server(LoopbackServer):
         }
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ObjectHandler):
     server_of_tests: S3Server
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         outer, place = self.server_of_tests, unquote(urlsplit(self.path).path).lstrip("/")
         outer.asked[place] += 1
         if place.startswith("public/"):
             pass
         elif not self._is_signed():
-            return self._refuse(403, "SignatureDoesNotMatch")
+            return self.refuse(403, "SignatureDoesNotMatch")
         elif place.startswith("private/"):
-            return self._refuse(403, "AccessDenied")
+            return self.refuse(403, "AccessDenied")
         if outer.failures.get(place, 0) > 0:
             outer.failures[place] -= 1
-            return self._refuse(503, "SlowDown")
+            return self.refuse(503, "SlowDown")
         if place not in outer.objects:
-            return self._refuse(404, "NoSuchKey")
-        return self._send(outer.objects[place])
-
-    def _send(self, data: bytes) -> None:
-        wanted = self.headers.get("Range")
-        if wanted is None:
-            start, end, status = 0, len(data), 200
-        else:
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
-            start, end, status = int(first), min(int(last or len(data)) + 1, len(data)), 206
-            if start >= len(data):
-                return self._refuse(416, "InvalidRange")
-        part = data[start:end]
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(part)))
-        self.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')
-        self.send_header("Last-Modified", "Wed, 01 May 2024 10:00:00 GMT")
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
-        self.end_headers()
-        self.server_of_tests.sent += len(part)
-        self.wfile.write(part)
+            return self.refuse(404, "NoSuchKey")
+        outer.sent += self.send_object(outer.objects[place])
         return None
-
-    def _refuse(self, status: int, code: str) -> None:
-        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def _is_signed(self) -> bool:
         """Whether the request bears the signature that the secret key gives it."""
@@ -112,6 +82,3 @@ class _Handler(BaseHTTPRequestHandler):
         for part in (day, region, service, "aws4_request", text):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
         return hmac.compare_digest(key.hex(), parts["Signature"])
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass

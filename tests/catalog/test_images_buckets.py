@@ -4,16 +4,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 from catalog.picture_files import BAD_FILES, JPEG, PNG, encoded, photo
 from catalog.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
-from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.images import buckets
 from likewise.catalog.images.buckets import is_bucket_url, join_bucket_url, normalize_bucket_url, open_bucket
 from likewise.catalog.images.picture import PictureError
 from likewise.config import ImageSettings
@@ -149,21 +146,6 @@ def test_paths_of_a_catalogue_in_a_bucket_stay_in_the_bucket(server: S3Server, t
     problems = catalog.report.as_dict()["problems"]
     assert problems["outside-root"] + problems.get("unknown-scheme", 0) == 4
     assert not server.asked["other/a.png"]
-
-
-def test_other_schemes_are_read_through_their_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = fsspec.filesystem("memory")
-    assert isinstance(files, MemoryFileSystem)
-    files.pipe(
-        {"/shop/products.csv": b"title,image_url\ncup,gs://shop/cup.png\nbag,hf://shop/bag.png\n", "/shop/cup.png": PNG}
-    )
-    monkeypatch.setattr(buckets, "open_bucket", lambda scheme: files)
-    try:
-        catalog = Catalog.read("gs://shop/products.csv", images=ALLOWED, cache=tmp_path)
-        assert [bool(shown) for shown in catalog.pictures] == [True, False]
-        assert catalog.report.as_dict()["problems"]["no-object"] == 1
-    finally:
-        files.rm("/shop", recursive=True)
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

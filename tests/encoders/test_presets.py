@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from encoders.packed_bert import save_packed_bert
 from encoders.tiny_models import TEXTS, pictures, save_clip, save_dinov2, save_e5, save_sentence_model, save_siglip
 from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.config import PRESETS, find_preset
-from likewise.encoders import clip, hub, registry, text, vision
+from likewise.encoders import clip, hub, packaged, registry, text, vision
 from likewise.encoders.hub import read_licence
 from likewise.encoders.registry import load_encoder
 from likewise.errors import UserError
@@ -22,6 +24,7 @@ from likewise.progress import console
 MODELS: dict[str, tuple[Callable[[Path], Path], str | None]] = {
     "intfloat/multilingual-e5-small": (save_e5, "mit"),
     "facebook/dinov2-small": (save_dinov2, "apache-2.0"),
+    "multilingual-lite-text": (save_packed_bert, "mit"),
     "openai/clip-vit-base-patch32": (save_clip, None),
     "google/siglip2-base-patch16-256": (save_siglip, "apache-2.0"),
     "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": (
@@ -50,6 +53,8 @@ def downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (hub, clip, text, vision):
         monkeypatch.setattr(module, "model_folder", model_folder)
+    packed = SimpleNamespace(locate=lambda: save_packed_bert(tmp_path / "packed"), licence="mit")
+    monkeypatch.setattr(packaged, "MULTILINGUAL_E5", packed)
     registry._tell_licence.cache_clear()
 
 
@@ -95,7 +100,7 @@ def test_e5_reads_queries_and_passages_as_its_card_asks(downloaded: None) -> Non
 def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(UserError, match="did you mean siglip2"):
         find_preset("siglip")
-    with pytest.raises(UserError, match="presets are lite, scratch"):
+    with pytest.raises(UserError, match="presets are lite, multilingual-lite, scratch"):
         find_preset("x" * 30)
 
 

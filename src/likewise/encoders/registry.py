@@ -42,6 +42,7 @@ _KNOWN: dict[str, KnownEncoder] = {}
 # Where the classes are that `Encoder.family` names; imported on demand, since some of them load heavy libraries.
 _FAMILIES = {
     "text": "likewise.encoders.text:TextEncoder",
+    "quantized-text": "likewise.encoders.quantized_text:QuantizedTextEncoder",
     "vision": "likewise.encoders.vision:VisionEncoder",
     "dual-text": "likewise.encoders.clip:DualTextEncoder",
     "dual-image": "likewise.encoders.clip:DualImageEncoder",
@@ -266,7 +267,7 @@ def _with_licence(encoder: Encoder, licence: str | None) -> Encoder:
 
 @cache
 def _tell_licence(name: str, licence: str | None) -> None:
-    """Print, once in a process, under which licence downloaded weights may be used."""
+    """Print, once in a process, under which licence weights of others may be used."""
     named = f"have the licence {licence}" if licence is not None else "name no licence: their model card may say more"
     say(f"The weights of {name} {named}")
 
@@ -287,6 +288,15 @@ def _lite_text(seed: int) -> Encoder:
     encoder = TextEncoder.from_pretrained("lite-text", source=str(MINILM.locate().parent))
     encoder.licence = MINILM.licence
     return encoder
+
+
+@_known("multilingual-lite-text", "text")  # multilingual-e5-small in 4 bits
+def _multilingual_lite_text(seed: int) -> Encoder:
+    from likewise.encoders.packaged import MULTILINGUAL_E5
+    from likewise.encoders.quantized_text import QuantizedTextEncoder
+
+    encoder = QuantizedTextEncoder.from_file("multilingual-lite-text", MULTILINGUAL_E5.locate())
+    return _with_licence(encoder, MULTILINGUAL_E5.licence)
 
 
 @_known("lite-image", "image")

@@ -23,9 +23,9 @@ _OLD_NAMES = {"cls_token": "cls", "max_tokens": "max", "mean_tokens": "mean", "w
 
 
 # Prompts that a model was trained with, and that its card asks for, but that its files do not hold.
-_E5_PROMPTS = {"prompts": {"query": "query: ", "passage": "passage: "}, "default_prompt_name": "passage"}
+E5_PROMPTS = {"prompts": {"query": "query: ", "passage": "passage: "}, "default_prompt_name": "passage"}
 DOCUMENTED_PROMPTS: dict[str, dict[str, Any]] = {
-    f"{language}e5-{size}{version}": _E5_PROMPTS
+    f"{language}e5-{size}{version}": E5_PROMPTS
     for language, version in (("multilingual-", ""), ("", ""), ("", "-v2"))
     for size in ("small", "base", "large")
 }

@@ -97,7 +97,7 @@ def read_catalog(url: str) -> bytes:
     """
     try:
         scheme, _, place = url.partition("://")
-        data: bytes = open_bucket(scheme).cat_file(place, start=0, end=_MOST_CATALOG_BYTES + 1)
+        data = _read_start(open_bucket(scheme), place, _MOST_CATALOG_BYTES + 1)
     except UserError:
         raise
     except Exception as error:  # each library has its own
@@ -144,7 +144,7 @@ async def read_object(url: str, max_bytes: int) -> bytes:
             task = asyncio.run_coroutine_threadsafe(files._cat_file(place, start=0, end=max_bytes + 1), files.loop)
             data: bytes = await asyncio.wrap_future(task)
         else:
-            data = await asyncio.to_thread(files.cat_file, place, start=0, end=max_bytes + 1)
+            data = await asyncio.to_thread(_read_start, files, place, max_bytes + 1)
     except Exception as error:
         cause = find_cause(error)
         if cause is None:
@@ -157,7 +157,44 @@ async def read_object(url: str, max_bytes: int) -> bytes:
     return data
 
 
+def _read_start(files: Any, place: str, size: int) -> bytes:
+    """The first bytes of an object, at most `size` of them."""
+    repository = files.resolve_path(place) if files.protocol == "hf" else None
+    if repository is None or not hasattr(repository, "path_in_repo"):
+        data: bytes = files.cat_file(place, start=0, end=size)
+        return data
+    return _read_repository(files, repository, size)
+
+
+def _read_repository(files: Any, repository: Any, size: int) -> bytes:
+    """The first bytes of a file in a repository of Hugging Face, by one request.
+
+    `HfFileSystem.cat_file` lists the file's folder first, twice: 10,000 pictures would cost 20,000 such listings.
+    """
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url = hf_hub_url(
+        repository.repo_id,
+        repository.path_in_repo,
+        repo_type=repository.repo_type,
+        revision=repository.revision,
+        endpoint=files.endpoint,
+    )
+    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    data = bytearray()
+    with get_session().stream("GET", url, headers=build_hf_headers(), timeout=timeout) as response:
+        hf_raise_for_status(response)
+        for part in response.iter_bytes():
+            data += part
+            if len(data) >= size:
+                break
+    return bytes(data[:size])
+
+
 def _explain(error: Exception) -> str:
+    if "RepositoryNotFoundError" in (type(error).__name__, type(error.__cause__).__name__):  # it does not say which
+        return "there is no such repository, or the token of the environment (HF_TOKEN) does not open it"
     match find_cause(error):
         case "no-object":
             return "there is no such object"
@@ -170,7 +207,8 @@ def _explain(error: Exception) -> str:
 def find_cause(error: Exception) -> str | None:
     """The cause behind what a file system raises; None where another attempt may succeed."""
     names = [ancestor.__name__ for ancestor in type(error).__mro__]
-    if isinstance(error, PermissionError) or any(name in _REFUSED for name in names):
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, PermissionError) or status == 403 or any(name in _REFUSED for name in names):
         return "bucket-refused"
     if isinstance(error, FileNotFoundError | IsADirectoryError) or any(name in _MISSING for name in names):
         return "no-object"
