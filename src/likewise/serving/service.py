@@ -224,6 +224,10 @@ class SearchService:
             self._reading_columns.add_done_callback(_note_failure)
         return self._reading_columns
 
+    async def read_columns(self, read: Callable[[], T]) -> T:
+        """Run a call that walks through the items, in the separate thread for that; it ends even if nobody waits."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._column_readers, read))
+
     async def encode_queries(self, texts: Sequence[str], deadline: float | None = None) -> list[np.ndarray]:
         """(dim,) float32 for each query text."""
         known = dict(zip(texts, self._cache.find(texts), strict=True))

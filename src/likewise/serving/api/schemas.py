@@ -300,6 +300,48 @@ class FacetsAnswer(BaseModel):
     counted: int = Field(description="of these, the items whose values were counted")
 
 
+class ColumnAnswer(BaseModel):
+    """What a column holds."""
+
+    name: str
+    kind: Literal["text", "integer", "number", "boolean", "list", "other"]
+    filter: Literal["number", "year", "date", "day", "category", "boolean"] | None = Field(
+        description="as what `where` compares it with; null where that makes no sense, as for titles and codes"
+    )
+    filled: int = Field(description="cells that are not blank")
+    least: float | None = Field(description="of its numbers")
+    greatest: float | None
+    distinct: int | None = Field(description="different texts; null where there are too many")
+    values: list[FacetCount] = Field(description="of a category, the most frequent first")
+
+
+class ColumnsAnswer(BaseModel):
+    """What the columns hold."""
+
+    model_config = _shown(
+        {
+            "columns": [
+                {
+                    "name": "brand",
+                    "kind": "text",
+                    "filter": "category",
+                    "filled": 30,
+                    "least": None,
+                    "greatest": None,
+                    "distinct": 3,
+                    "values": [{"value": "Acme", "count": 12}],
+                }
+            ],
+            "items": 30,
+            "counted": 30,
+        }
+    )
+
+    columns: list[ColumnAnswer]
+    items: int = Field(description="of the index")
+    counted: int = Field(description="of these, the items that were looked at")
+
+
 class EmbeddingRequest(BaseModel):
     """OpenAI's request for embeddings."""
 

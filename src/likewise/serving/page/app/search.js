@@ -1,0 +1,84 @@
+/**
+ * Searching as one types: the latest state wins, and what is shown stays until something newer is there.
+ */
+
+import { ask, latest } from "./api.js";
+import { neededFields } from "./columns.js";
+import { buildSearch } from "./query.js";
+import { asksForSomething, writeHash } from "./state.js";
+
+const PAUSE = 60; // ms after a key: typists are slower, so that few searches are begun in vain
+const LONGEST_WAIT = 10; // seconds until a server that is busy is asked again
+
+export class Search {
+  /**
+   * @param {import("./state.js").Store} store
+   * @param {{columns: Map<string, Object>, facts: string[], features: Object}} catalogue
+   * @param {{begin: function, show: function, fail: function, clear: function}} view
+   */
+  constructor(store, catalogue, view) {
+    this.store = store;
+    this.catalogue = catalogue;
+    this.view = view;
+    this.replace = latest();
+    store.listen((state, how) => {
+      if (!how.shown) this.schedule(how.typing ? PAUSE : 0);
+    });
+    addEventListener("online", () => this.failed?.status === 0 && this.run());
+  }
+
+  /** Search after some milliseconds, unless something changes before. */
+  schedule(pause) {
+    clearTimeout(this.timer);
+    if (pause) this.timer = setTimeout(() => this.run(), pause);
+    else this.run();
+  }
+
+  /** Search for what the state says now. */
+  async run() {
+    clearTimeout(this.timer);
+    const state = this.store.state;
+    if (!asksForSomething(state)) {
+      this.replace(async () => {});
+      this.failed = null;
+      return this.view.clear(state);
+    }
+    this.view.begin();
+    const began = performance.now();
+    try {
+      const answer = await this.replace((signal) => this.#ask(state, signal));
+      this.failed = null;
+      this.view.show(state, answer, performance.now() - began);
+    } catch (problem) {
+      if (problem.name === "AbortError") return;
+      this.#fail(problem);
+    }
+  }
+
+  async #ask(state, signal) {
+    const { columns, facts, features } = this.catalogue;
+    const body = { ...buildSearch(state, columns, features), fields: neededFields(state, facts, columns) };
+    try {
+      return await ask("/v1/search", { body, signal });
+    } catch (problem) {
+      if (problem.status !== 422 || (!("min_score" in body) && !body.explain)) throw problem;
+      const answer = await ask("/v1/search", { body: { ...body, min_score: undefined, explain: undefined }, signal });
+      if (body.explain) answer.unexplained = problem.message; // this index cannot, or the filter would have failed again
+      features.likely = false;
+      return answer;
+    }
+  }
+
+  #fail(problem) {
+    this.failed = problem;
+    if (problem.status === 401) {
+      sessionStorage.setItem("after sign-in", writeHash(this.store.state));
+      location.assign("/sign-in");
+      return;
+    }
+    const passing = [0, 429, 503].includes(problem.status);
+    const wait = passing ? Math.min(Math.max(problem.retryAfter, 2), LONGEST_WAIT) : 0;
+    if (wait) this.timer = setTimeout(() => this.run(), wait * 1000);
+    this.view.fail(problem, wait, () => this.run());
+  }
+}
