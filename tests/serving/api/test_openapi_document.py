@@ -16,6 +16,7 @@ OPERATIONS = {
     "search_batch",
     "suggest",
     "count_facets",
+    "list_columns",
     "read_item",
     "find_similar",
     "read_thumbnail",

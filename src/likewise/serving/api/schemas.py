@@ -306,12 +306,13 @@ class ColumnAnswer(BaseModel):
     name: str
     kind: Literal["text", "integer", "number", "boolean", "list", "other"]
     filter: Literal["number", "year", "date", "day", "category", "boolean"] | None = Field(
-        description="as what `where` compares it with; null where that makes no sense, as for titles and codes"
+        default=None,
+        description="as what `where` compares it with; null where that makes no sense, as for titles and codes",
     )
     filled: int = Field(description="cells that are not blank")
-    least: float | None = Field(description="of its numbers")
-    greatest: float | None
-    distinct: int | None = Field(description="different texts; null where there are too many")
+    least: float | None = Field(default=None, description="of its numbers")
+    greatest: float | None = None
+    distinct: int | None = Field(default=None, description="different texts; null where there are too many")
     values: list[FacetCount] = Field(description="of a category, the most frequent first")
 
 

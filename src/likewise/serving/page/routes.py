@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from likewise.retrieval.explanation import FusionModel
 from likewise.retrieval.index import Index
 from likewise.serving.page.assets import load_assets, tag_of
 from likewise.serving.problems import problem
@@ -61,6 +62,7 @@ class SearchPage:
             "audio": self.audio,
             "image_bytes": self.image_bytes,
             "audio_bytes": self.audio_bytes,
+            "explains": self.index.metadata.field_vector_bytes > 0 and isinstance(self.index.model, FusionModel),
         }
 
 

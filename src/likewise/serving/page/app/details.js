@@ -45,7 +45,7 @@ export async function openDetails(hit, rank, store, catalogue, more) {
   }
   const why = h("section.reasons", { hidden: true });
   fill(about, why, ...describe(item.fields), actions);
-  if (rank >= 0) explain(why, side, frame, hit, rank, state, catalogue);
+  if (rank >= 0 && catalogue.features.explain) explain(why, side, frame, hit, rank, state, catalogue);
 }
 
 function describe(fields) {

@@ -17,7 +17,8 @@ import { Store, asksForSomething } from "./state.js";
 
 const settings = JSON.parse(document.querySelector("meta[name=settings]").content);
 const store = new Store();
-const catalogue = { columns: new Map(), facts: [], features: settings.features, signedIn: settings.signed_in };
+const features = { ...settings.features, explain: settings.explains };
+const catalogue = { columns: new Map(), facts: [], features, signedIn: settings.signed_in };
 
 new Composer(store, settings);
 new Completions(store, settings);

@@ -93,7 +93,7 @@ export function buildSearch(state, columns, features) {
   if (typeof search.text === "string" && !search.image && !search.audio && !search.like) search.suggest_filter = true;
   if (state.group) search.group_by = state.group;
   if (features.likely) search.min_score = "auto";
-  if (state.why) search.explain = true;
+  if (state.why && features.explain) search.explain = true;
   search.k = state.count;
   return search;
 }

@@ -185,7 +185,7 @@ export class Results {
     return [
       h("label.choice", {}, "Sort by", sort),
       groups.length ? h("label.choice", {}, "One of each", group) : null,
-      toggle("why-button", "Why?", "Show what each result owes its place to", "why"),
+      this.catalogue.features.explain ? toggle("why-button", "Why?", "Show what each result owes its place to", "why") : null,
       toggle("exact-button", "Exact words", "Search by the very words and numbers, too", "exact"),
       copyMenu(this.store, this.catalogue),
     ];
