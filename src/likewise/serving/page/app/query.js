@@ -89,8 +89,10 @@ export function buildSearch(state, columns, features) {
   const search = buildQuery(state);
   const where = writeFilter(state, columns);
   if (where) search.where = where;
-  if (search.text && state.exact) search.hybrid = state.correct ? true : { correct: false };
-  if (typeof search.text === "string" && !search.image && !search.audio && !search.like) search.suggest_filter = true;
+  // Beside a picture, words such as "in blue" say what should be different; the very words would outweigh the picture.
+  const onlyWords = search.text && !search.image && !search.audio && !search.like;
+  if (onlyWords && state.exact) search.hybrid = state.correct ? true : { correct: false };
+  if (onlyWords && typeof search.text === "string") search.suggest_filter = true;
   if (state.group) search.group_by = state.group;
   if (features.likely) search.min_score = "auto";
   if (state.why && features.explain) search.explain = true;

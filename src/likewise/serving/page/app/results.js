@@ -51,7 +51,12 @@ export class Results {
     if (likely.length) lists.push(this.#list(likely, "results"));
     if (unlikely.length) lists.push(h("h3.divider", {}, "Less likely"), this.#list(unlikely, "less likely results"));
     if (answer.hits.length >= state.count && state.count < 240 && !state.group) lists.push(this.#more());
+    const focused = this.found.contains(document.activeElement) ? document.activeElement : null;
     fill(this.found, ...lists);
+    if (focused) { // which it loses while it is moved, or drawn anew
+      const place = focused.isConnected ? focused : this.cards.get(focused.closest(".card")?.dataset.id)?.querySelector(".open");
+      place?.focus({ preventScroll: true });
+    }
     const kept = new Set(hits.map((hit) => hit.id));
     for (const id of this.cards.keys()) if (!kept.has(id)) this.cards.delete(id);
     this.#showBar(state, answer, took);
@@ -142,10 +147,10 @@ export class Results {
     const bar = byId("bar");
     if (bar.hidden || bar.dataset.ready !== "yes") {
       bar.dataset.ready = "yes";
-      this.heading = h("h2.heading", { role: "status" });
+      this.heading = h("h2.heading");
       this.timing = h("details.timing", {}, h("summary"), h("dl"));
       this.tools = h("div.view");
-      fill(bar, this.heading, this.timing, this.tools);
+      fill(bar, h("div", { role: "status" }, this.heading), this.timing, this.tools);
       bar.hidden = false;
     }
     const count = answer.hits.length;
