@@ -17,7 +17,7 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # answered however busy t
 _BODY_BYTES = 1_000_000
 _BULK_BYTES = 64_000_000
 _ENCODED = 1.3  # a file in base64 is a third larger; rounded down, as no one sends one of exactly the limit
-_QUERY_ROUTES = frozenset({"/v1/search", "/v1/search/batch"})
+_QUERY_ROUTES = frozenset({"/v1/search", "/v1/search/batch", "/v1/compare"})
 _ITEMS = "/v1/items"
 
 

@@ -25,6 +25,7 @@ from likewise.retrieval.index import Index
 from likewise.retrieval.items import Correction, Hits, Item
 from likewise.retrieval.query import Query
 from likewise.retrieval.query_filters import FilterSuggestion
+from likewise.serving.comparison import Comparison
 from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import DeadlinePassed, EncodeLane, Overloaded
 from likewise.serving.metrics import Metrics
@@ -88,6 +89,7 @@ class SearchService:
         model: encodes texts that are not queries; None: only queries can be encoded.
         encode_queries: n texts → (n, dim), in place of the model's own; only ever called by one thread.
         thumbnails: item → the file of a small picture.
+        comparison: with the untrained model; None: nothing is compared.
     """
 
     def __init__(
@@ -99,11 +101,13 @@ class SearchService:
         metrics: Metrics | None = None,
         encode_queries: Callable[[list[str]], np.ndarray] | None = None,
         thumbnails: Callable[[Item], Path | None] = lambda item: None,
+        comparison: Comparison | None = None,
     ) -> None:
         self.index = index
         self.limits = limits
         self.metrics = metrics
         self.thumbnails = thumbnails
+        self.comparison = comparison
         self.suggestions = Suggestions(index)
         self._model = model
         self._dim = index.model.dim
@@ -144,6 +148,8 @@ class SearchService:
 
     def close(self) -> None:
         """Stop encoding and searching."""
+        if self.comparison is not None:
+            self.comparison.close()
         self._texts.close()
         self._pictures.close()
         self._sounds.close()
@@ -252,6 +258,15 @@ class SearchService:
         pictures = await asyncio.gather(*(self._open_picture(source, deadline) for source in sources))
         with self._counting_refusals():
             return await self._pictures.encode(pictures, deadline)
+
+    async def decode_pictures(self, sources: Sequence[PictureSource]) -> list[Image.Image]:
+        """Decode pictures for another model than that of the index.
+
+        Raises:
+            PictureError: one cannot be used.
+        """
+        deadline = monotonic() + self.limits.seconds
+        return await asyncio.gather(*(self._open_picture(source, deadline) for source in sources))
 
     async def encode_recordings(self, recordings: Sequence[bytes], deadline: float | None = None) -> np.ndarray:
         """(recordings, dim) float32.

@@ -111,4 +111,6 @@ def page(address: str, context: BrowserContext, witness: Witness) -> Iterator[Pa
     strangers = {url for url in witness.asked if not url.startswith((address, "data:", "blob:"))}
     assert len(witness.asked) > 5
     assert strangers == set(), "the page asked another host"
-    assert [error for error in witness.errors if not any(part in error for part in witness.allowed + witness.always)] == []
+    assert [
+        error for error in witness.errors if not any(part in error for part in witness.allowed + witness.always)
+    ] == []

@@ -297,7 +297,7 @@ def test_the_link_brings_everything_back_but_pictures(page: Page, tmp_path: Path
 
 def test_what_is_copied_finds_the_same(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require(shutil.which("curl"), "the command that the page gives needs curl")
-    search(page, "it's \"red\" $HOME `x`")
+    search(page, 'it\'s "red" $HOME `x`')
     page.get_by_role("checkbox", name="Acme").check()
     expect(page.locator("#found .card")).to_have_count(3)
     shown = "cards => cards.map((card) => card.dataset.id)"

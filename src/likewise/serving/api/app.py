@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.serving.api.columns import column_routes
+from likewise.serving.api.comparison import comparison_routes
 from likewise.serving.api.direct_routes import DirectRoutes, find_endpoints
 from likewise.serving.api.documentation import documentation_routes
 from likewise.serving.api.embeddings import embedding_routes
@@ -53,6 +54,7 @@ def create_api(service: SearchService) -> FastAPI:
     routers = (
         searches,
         column_routes(service),
+        comparison_routes(service),
         item_routes(service),
         item_write_routes(service),
         embedding_routes(service, created),

@@ -343,6 +343,53 @@ class ColumnsAnswer(BaseModel):
     counted: int = Field(description="of these, the items that were looked at")
 
 
+class ComparisonAnswer(BaseModel):
+    """How far the comparison with the untrained model is."""
+
+    model_config = _shown({"state": "building", "encoded": 640, "items": 1900, "of": 1900, "detail": None})
+
+    state: Literal["absent", "building", "ready", "failed"]
+    encoded: int = Field(description="items that the untrained model has seen")
+    items: int = Field(description="items that it will have seen; of a large index, a sample")
+    of: int = Field(description="items of the index")
+    detail: str | None = Field(default=None, description="why it failed")
+
+
+class ComparedHit(ItemAnswer):
+    """A hit of one system."""
+
+    score: float
+    trained_rank: int | None = Field(
+        default=None, description="its rank with the trained model; null: beyond the 200th"
+    )
+
+
+class ComparedSystem(BaseModel):
+    """What one system finds."""
+
+    system: Literal["trained", "untrained", "bm25"]
+    hits: list[ComparedHit]
+
+
+class ComparedAnswer(BaseModel):
+    """One query answered by several systems, all over the same items."""
+
+    model_config = _shown(
+        {
+            "systems": [
+                {
+                    "system": "bm25",
+                    "hits": [{"id": "sku-1", "fields": _FIELDS, "thumbnail": None, "score": 0.8, "trained_rank": 3}],
+                }
+            ],
+            "comparison": {"state": "absent", "encoded": 0, "items": 0, "of": 0, "detail": None},
+        }
+    )
+
+    systems: list[ComparedSystem]
+    comparison: ComparisonAnswer
+
+
 class EmbeddingRequest(BaseModel):
     """OpenAI's request for embeddings."""
 

@@ -21,6 +21,7 @@ from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
 from likewise.serving.auth import SIGN_IN, SIGN_OUT, KeyGuard, is_write
 from likewise.serving.catalog_name import find_catalog_name
+from likewise.serving.comparison import Comparison
 from likewise.serving.http_server import serving_app
 from likewise.serving.keys import Keys
 from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, RequestBounds, TimeLimit, longest_body
@@ -111,6 +112,7 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
         metrics=_find_metrics(),
         encode_queries=_encoding_with_one_thread(index.model.encode_queries),
         thumbnails=thumbnails,
+        comparison=Comparison(index, model, settings.cache),
     )
     try:
         _warm_up(service)
@@ -183,7 +185,8 @@ def build_app(service: SearchService, page: SearchPage | None, protection: Prote
     if sessions is not None:
         app.router.routes.extend(sign_in_routes(keys, sessions))
     if page is not None:
-        app.router.routes.extend(page_routes(page, service.run, find_features(document)))
+        features = find_features(document) | {"comparison": service.comparison is not None}
+        app.router.routes.extend(page_routes(page, service.run, features))
     return protect(app, service, protection, templates, sessions)
 
 

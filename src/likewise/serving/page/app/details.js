@@ -51,7 +51,7 @@ export async function openDetails(hit, rank, store, catalogue, more) {
 function describe(fields) {
   const parts = [];
   if (fields.description) parts.push(h("p.description", {}, cut(showValue(fields.description))));
-  const rows = Object.entries(fields).filter(([name, value]) => !["title", "description"].includes(name) && value !== null && value !== "" && !(Array.isArray(value) && !value.length));
+  const rows = Object.entries(fields).filter(([name, value]) => !["title", "description", "image"].includes(name) && value !== null && value !== "" && !(Array.isArray(value) && !value.length));
   if (rows.length) parts.push(h("dl.fields", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, showName(name)), h("dd", {}, ...values(value))])));
   return parts;
 }

@@ -3,6 +3,7 @@
  */
 
 import { showName, showValue, sortable, titleOf } from "./columns.js";
+import { compareButton } from "./compare.js";
 import { byId, fill, h, icon } from "./elements.js";
 import { fieldChips } from "./explanations.js";
 import { activeFilters } from "./filters.js";
@@ -192,6 +193,7 @@ export class Results {
       groups.length ? h("label.choice", {}, "One of each", group) : null,
       this.catalogue.features.explain ? toggle("why-button", "Why?", "Show what each result owes its place to", "why") : null,
       toggle("exact-button", "Exact words", "Search by the very words and numbers, too", "exact"),
+      this.catalogue.features.comparison ? compareButton(this.store, this.catalogue) : null,
       copyMenu(this.store, this.catalogue),
     ];
   }
