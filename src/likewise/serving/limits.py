@@ -161,7 +161,8 @@ class ConcurrencyLimit:
 class TimeLimit:
     """ASGI middleware: answers 503 where an answer takes too long, and breaks off one that is not taken.
 
-    The time for the body to arrive is not counted, as connections have a bound on that. A write goes on, as it must not be done in half.
+    The time for the body to arrive is not counted, as connections have a bound on that. A write goes on, as it must
+    not be done in half.
 
     Args:
         seconds: from when a request has arrived until it is answered.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, expect
-from retrieval.fakes import FakeModel
+from retrieval.fakes import FakeCatalog, FakeModel
 
 
 class FusingModel(FakeModel):
@@ -22,6 +22,18 @@ class FusingModel(FakeModel):
         sums = np.nansum(vectors, axis=1)
         with np.errstate(invalid="ignore"):
             return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+
+class TitleModel(FakeModel):
+    """A fake model that sees titles alone, and for which all words but the first count four times."""
+
+    fields = ("title",)
+
+    def encode_items(self, catalog: FakeCatalog) -> np.ndarray:
+        return self.encode_queries([str(title) for title in catalog.table["title"]])
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return super().encode_queries([f"{text} {' '.join(text.split()[1:] * 3)}" for text in texts])
 
 
 def titles(page: Page) -> list[str]:

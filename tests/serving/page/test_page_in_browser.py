@@ -5,12 +5,13 @@ import re
 import shutil
 import subprocess
 import wave
+from html import escape, unescape
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import require
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from serving.documented_requests import run_python
 from serving.page.conftest import HOSTILE, Witness
 from serving.page.shop import draw, search, titles, upload
@@ -35,7 +36,7 @@ def test_results_come_as_one_types_and_old_ones_stay_until_then(page: Page) -> N
 def test_an_answer_that_comes_late_is_not_shown(page: Page) -> None:
     held = []
 
-    def hold(route) -> None:
+    def hold(route: Route) -> None:
         if '"green' in (route.request.post_data or "") and not held:
             held.append(route)
         else:
@@ -43,7 +44,6 @@ def test_an_answer_that_comes_late_is_not_shown(page: Page) -> None:
 
     page.route("**/v1/search", hold)
     page.get_by_label("Search words").fill("green pear")
-    expect.set_options(timeout=5_000)
     page.wait_for_timeout(200)
     search(page, "red cherry", "red cherry")
     held[0].abort()
@@ -433,3 +433,118 @@ def test_a_busy_server_is_asked_again_and_a_lost_one_too(page: Page, witness: Wi
     page.context.set_offline(False)
     expect(page.locator("#found .card .title").first).to_have_text("green pear", timeout=5_000)
     expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_search_side_by_side_with_untrained_encoders_and_the_very_words(page: Page) -> None:
+    search(page, "red cherry", "red cherry")
+    page.get_by_role("button", name="Compare").click()
+    dialog = page.get_by_role("dialog", name="Side by side")
+    expect(dialog.get_by_role("list", name="BM25").locator("li").first).to_contain_text("red cherry")
+    dialog.get_by_role("button", name="Build it now").click()
+    untrained = dialog.get_by_role("list", name="Untrained")
+    expect(untrained.locator("li").first).to_contain_text("red cherry")
+    expect(untrained.locator(".change").first).to_have_text("=")
+    expect(dialog.get_by_role("list", name="This model").locator("li")).to_have_count(10)
+    assert Axe().run(page).generate_report().strip() == _NO_VIOLATIONS
+
+
+def test_what_is_less_likely_is_dimmed_and_not_left_out(page: Page) -> None:
+    def add_threshold(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        for rank, hit in enumerate(found["hits"]):
+            hit["likely"] = rank < 2
+        route.fulfill(response=answer, json=found)
+
+    page.route("**/v1/search", add_threshold)
+    search(page, "red apple", "red apple")
+    expect(page.get_by_role("list", name="results", exact=True).locator(".card")).to_have_count(2)
+    expect(page.get_by_role("heading", name="Less likely")).to_be_visible()
+    expect(page.get_by_role("list", name="less likely results").locator(".card")).to_have_count(12)
+    assert Axe().run(page).generate_report().strip() == _NO_VIOLATIONS
+
+
+def with_features(page: Page, **features: bool) -> None:
+    """Open the page of a server that also has these features."""
+
+    def add(route: Route) -> None:
+        answer = route.fetch()
+        found = re.search(r'name="settings" content="([^"]*)"', answer.text())
+        assert found
+        settings = json.loads(unescape(found[1]))
+        settings["features"] |= features
+        route.fulfill(response=answer, body=answer.text().replace(found[1], escape(json.dumps(settings))))
+
+    page.route(re.compile(r"^http://[^/]+/$"), add)
+    page.reload()
+    expect(page.locator(".gallery .card").first).to_be_visible()
+
+
+def test_thumbs_and_the_right_answer_are_saved(page: Page) -> None:
+    saved = []
+
+    def save(route: Route) -> None:
+        saved.append(route.request.post_data_json)
+        route.fulfill(json={"judgements": len(saved)})
+
+    page.route("**/v1/judgements", save)
+    with_features(page, judgements=True)
+    search(page, "red apple", "red apple")
+    card = page.locator("#found .card").nth(1)
+    card.get_by_role("button", name="This does not fit").click()
+    expect(card.get_by_role("button", name="This does not fit")).to_have_attribute("aria-pressed", "true")
+    card.locator(".open").click()
+    page.get_by_role("button", name="The right answer was…").click()
+    page.get_by_label("Words of the right answer").fill("green lime")
+    page.get_by_role("list", name="Items to choose from").get_by_role("button", name="green lime").click()
+    expect(page.get_by_role("dialog", name="The right answer was…")).to_be_hidden()
+    query = {"text": "red apple", "image": None}
+    assert saved == [
+        {"query": query, "id": "1", "relevance": 0, "note": None},
+        {"query": query, "id": "3", "relevance": 2, "note": None},
+    ]
+
+
+def test_where_no_judgements_are_taken_the_thumbs_go(page: Page, witness: Witness) -> None:
+    witness.allowed = ("/v1/judgements",)
+    with_features(page, judgements=True)
+    search(page, "red apple", "red apple")
+    page.locator("#found .card").first.get_by_role("button", name="This is what I was looking for").click()
+    expect(page.locator(".thumbs")).to_have_count(0)
+    expect(page.locator(".said")).to_have_text("This server takes no judgements.")
+
+
+def test_words_are_shaded_and_a_map_lies_over_the_picture(page: Page) -> None:
+    def explain(route: Route) -> None:
+        asked = route.request.post_data_json
+        if asked.get("explain") != "words":
+            return route.continue_()
+        words = [{"start": 0, "end": 3, "share": 0.4}, {"start": 4, "end": 9, "share": -0.2}]
+        why = {
+            "fields": {"title": 0.5, "image": 0.4},
+            "query_words": [{"word": "apple", "share": 0.3}],
+            "words": [{"field": "title", "text": "red apple", "words": words}],
+        }
+        hit = {"id": "0", "score": 0.9, "fields": {"title": "red apple"}, "thumbnail": None, "explanation": why}
+        return route.fulfill(json={"hits": [hit], "facets": {}, "took_ms": {}})
+
+    heat = {"rows": 2, "columns": 2, "values": [[1, 0], [0, -1]], "width": 500, "height": 400}
+    page.route("**/v1/search", explain)
+    page.route("**/v1/items/0/heatmap", lambda route: route.fulfill(json=heat))
+    with_features(page, explain_words=True, heatmap=True)
+    search(page, "red apple", "red apple")
+    page.locator("#found .card .open").first.click()
+    dialog = page.get_by_role("dialog", name="red apple")
+    expect(dialog.locator("mark").first).to_have_text("red")
+    expect(dialog.locator("mark.against")).to_have_text("apple")
+    with page.expect_request("**/heatmap") as sent:
+        dialog.get_by_role("button", name="Where in the picture?").click()
+    assert sent.value.post_data_json["text"] == "red apple"
+    assert len(sent.value.post_data_json["picture"]) == 64
+    map = dialog.get_by_role("img", name="Map of what in the picture fits the search")
+    expect(map).to_be_visible()
+    shown = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 2, 2).data]"
+    warm, _, _, cold = [map.evaluate(shown)[start : start + 4] for start in (0, 4, 8, 12)]
+    assert warm[0] > warm[2] and cold[2] > cold[0] and warm[3] == cold[3] > 100
+    dialog.get_by_role("button", name="Where in the picture?").click()
+    expect(map).to_be_hidden()

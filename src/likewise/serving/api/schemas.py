@@ -355,10 +355,13 @@ class ComparisonAnswer(BaseModel):
     detail: str | None = Field(default=None, description="why it failed")
 
 
-class ComparedHit(ItemAnswer):
+class ComparedHit(BaseModel):
     """A hit of one system."""
 
+    id: str
     score: float
+    fields: dict[str, Any]
+    thumbnail: str | None = None
     trained_rank: int | None = Field(
         default=None, description="its rank with the trained model; null: beyond the 200th"
     )
