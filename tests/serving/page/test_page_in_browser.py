@@ -12,9 +12,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import require
 from playwright.sync_api import Page, Route, expect
-from serving.documented_requests import run_python
+from serving.documented_requests import ROOT, run_python
 from serving.page.conftest import HOSTILE, Witness
 from serving.page.shop import draw, search, titles, upload
+
+from likewise.serving.page.routes import POLICY
 
 
 def test_results_come_as_one_types_and_old_ones_stay_until_then(page: Page) -> None:
@@ -325,6 +327,7 @@ def test_everything_by_the_keyboard(page: Page) -> None:
     page.keyboard.press("/")
     expect(page.get_by_label("Search words")).to_be_focused()
     page.keyboard.type("red apple")
+    expect(page.locator(".heading")).to_be_visible()
     expect(page.locator("#found .card .title").first).to_have_text("red apple")
     page.keyboard.press("ArrowDown")
     cards = page.locator("#found .card .open")
@@ -514,7 +517,9 @@ def test_where_no_judgements_are_taken_the_thumbs_go(page: Page, witness: Witnes
     expect(page.locator(".said")).to_have_text("This server takes no judgements.")
 
 
-def test_words_are_shaded_and_a_map_lies_over_the_picture(page: Page) -> None:
+def test_words_are_shaded_and_a_map_lies_over_the_picture(page: Page, witness: Witness) -> None:
+    witness.allowed = ("willReadFrequently",)  # this test reads the map; the page does not
+
     def explain(route: Route) -> None:
         asked = route.request.post_data_json
         if asked.get("explain") != "words":
@@ -548,3 +553,21 @@ def test_words_are_shaded_and_a_map_lies_over_the_picture(page: Page) -> None:
     assert warm[0] > warm[2] and cold[2] > cold[0] and warm[3] == cold[3] > 100
     dialog.get_by_role("button", name="Where in the picture?").click()
     expect(map).to_be_hidden()
+
+
+def test_the_link_of_the_guide_is_understood(page: Page) -> None:
+    guide = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    [link] = re.findall(r"^http://127\.0\.0\.1:8000/(#\S+)$", guide, flags=re.M)
+    page.goto(page.url.partition("#")[0] + link)
+    expect(page.get_by_label("Search words")).to_have_value("red shirt")
+    expect(page.get_by_role("checkbox", name="Acme")).to_be_checked()
+    expect(page.locator("#found .card .title")).to_have_text(["red apple", "red cherry", "lost fig"])  # by price
+    parts = guide.partition("A link can be written by hand")[2].partition("What the page asks")[0]
+    for part in ("q", "words", "minus", "like", "filter", "where", "sort", "group", "exact", "correct", "why", "show"):
+        assert re.search(rf"`{part}\b", parts), part
+
+
+def test_the_policy_of_the_guide_is_that_of_the_page() -> None:
+    guide = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").partition("## The page of serve")[2]
+    [policy] = re.findall(r"```text\n(.*?)```", guide.partition("\n## ")[0], flags=re.DOTALL)
+    assert " ".join(policy.split()) == POLICY

@@ -39,7 +39,7 @@ export function watchKeys(store) {
     } else if (event.key === "Escape" && !writing) {
       text.focus();
     } else if (card && event.key === "m") {
-      card.querySelector(".more-like").click();
+      card.querySelector(".more-like")?.click();
     } else if (card && event.key.startsWith("Arrow")) {
       const next = neighbour(card, event.key);
       if (next || event.key === "ArrowUp") event.preventDefault();
