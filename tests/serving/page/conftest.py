@@ -65,14 +65,14 @@ def serving_shop(folder: Path, protection: Protection | None = None) -> Iterator
             service.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     require(shutil.which("chromium"), "the page's own tests need chromium")
     with serving_shop(tmp_path_factory.mktemp("shop")) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context(address: str) -> Iterator[BrowserContext]:
     """One browser for all tests, so that it fetches the page's scripts only once."""
     with sync_playwright() as playwright:
