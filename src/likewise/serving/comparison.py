@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from likewise.catalog.catalog import Catalog
-from likewise.config import OWN_FIELDS
+from likewise.config import OWN_FIELDS, Device
 from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.retrieval.index import Index
@@ -156,5 +156,5 @@ def create_untrained(model: Model) -> Model:
     if not fields:
         raise UserError("the model reads neither title, description nor image, so there is nothing to compare it with")
     settings = model.settings.model_copy(update={"fields": fields})
-    device = "cpu" if model.device.type == "cpu" else "auto"
+    device: Device = "cpu" if model.device.type == "cpu" else "auto"
     return Model.create(settings, device, precision=model.precision)

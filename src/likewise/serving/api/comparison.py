@@ -1,7 +1,7 @@
 """One query answered by the model, by the same encoders untrained, and by BM25, with how the ranks differ."""
 
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from likewise.serving.api.problems import ProblemError, describe_problems
 from likewise.serving.api.requests import SEARCH_PART, build_search, note_texts, read_search, until_client_leaves
 from likewise.serving.api.schemas import ComparedAnswer, ComparisonAnswer, SearchRequest
 from likewise.serving.comparison import Comparison, UntrainedIndex
+from likewise.serving.query_pictures import PictureSource
 from likewise.serving.service import SearchService
 
 MOST_COMPARED = 50  # hits of each
@@ -87,7 +88,7 @@ async def _compare(service: SearchService, query: Query, untrained: UntrainedInd
 
 async def _search_untrained(service: SearchService, query: Query, untrained: UntrainedIndex) -> list[Hit] | None:
     """The hits of the untrained model; None where it knows nothing of what is asked for."""
-    pictures = await service.decode_pictures([term.value for term in query.images])
+    pictures = await service.decode_pictures([cast(PictureSource, term.value) for term in query.images])
     images = tuple(replace(term, value=picture) for term, picture in zip(query.images, pictures, strict=True))
     if not (query.texts or images or query.likes):
         return None  # it does not hear

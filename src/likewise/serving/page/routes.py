@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from pydantic_core import to_json
@@ -16,8 +16,6 @@ from likewise.retrieval.index import Index
 from likewise.serving.page.assets import load_assets, tag_of
 from likewise.serving.problems import problem
 from likewise.serving.sessions import tokens_of
-
-T = TypeVar("T")
 
 PAGE = "/"
 ASSET = "/page/{version}/{name}"
@@ -67,7 +65,9 @@ class SearchPage:
 
 
 def page_routes(
-    page: SearchPage, run: Callable[[Callable[[], T]], Awaitable[T]], features: Mapping[str, bool]
+    page: SearchPage,
+    run: Callable[[Callable[[], dict[str, Any]]], Awaitable[dict[str, Any]]],
+    features: Mapping[str, bool],
 ) -> list[Route]:
     """The routes `/` and `/page/…`.
 
