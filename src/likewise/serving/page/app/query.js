@@ -74,6 +74,15 @@ export function buildQuery(state) {
   return query;
 }
 
+/**
+ * Whether a search is by words and nothing else, so that the very words may count, too: beside a picture, words such as
+ * "in blue" say what should be different, and would outweigh it.
+ */
+export function usesWordsAlone(state) {
+  const words = [{ text: state.text }, ...state.words].some((one) => one.text.trim());
+  return words && !state.pictures.length && !state.sounds.length && !state.like.length;
+}
+
 /** One term of weight 1 is written as itself, so that what is copied reads well. */
 function terms(all, part) {
   return all.length === 1 && all[0].weight === 1 ? all[0][part] : all;
@@ -89,8 +98,7 @@ export function buildSearch(state, columns, features) {
   const search = buildQuery(state);
   const where = writeFilter(state, columns);
   if (where) search.where = where;
-  // Beside a picture, words such as "in blue" say what should be different; the very words would outweigh the picture.
-  const onlyWords = search.text && !search.image && !search.audio && !search.like;
+  const onlyWords = usesWordsAlone(state);
   if (onlyWords && state.exact) search.hybrid = state.correct ? true : { correct: false };
   if (onlyWords && typeof search.text === "string") search.suggest_filter = true;
   if (state.group) search.group_by = state.group;

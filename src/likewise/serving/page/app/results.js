@@ -8,6 +8,7 @@ import { byId, fill, h, icon } from "./elements.js";
 import { fieldChips } from "./explanations.js";
 import { activeFilters } from "./filters.js";
 import { thumbs } from "./judgements.js";
+import { usesWordsAlone } from "./query.js";
 import { copyMenu } from "./snippets.js";
 import { picture } from "./thumbnail.js";
 
@@ -157,7 +158,7 @@ export class Results {
     const count = answer.hits.length;
     fill(this.heading, count === 1 ? "1 result" : `${count} results`);
     this.#showTiming(answer.took_ms, took);
-    const look = JSON.stringify([state.sort, state.group, state.exact, state.why]);
+    const look = JSON.stringify([state.sort, state.group, state.exact, state.why, usesWordsAlone(state)]);
     if (this.tools.dataset.look !== look) {
       this.tools.dataset.look = look;
       const key = this.tools.contains(document.activeElement) ? document.activeElement.id : "";
@@ -192,7 +193,7 @@ export class Results {
       h("label.choice", {}, "Sort by", sort),
       groups.length ? h("label.choice", {}, "One of each", group) : null,
       this.catalogue.features.explain ? toggle("why-button", "Why?", "Show what each result owes its place to", "why") : null,
-      toggle("exact-button", "Exact words", "Search by the very words and numbers, too", "exact"),
+      usesWordsAlone(state) ? toggle("exact-button", "Exact words", "Search by the very words and numbers, too", "exact") : null,
       this.catalogue.features.comparison ? compareButton(this.store, this.catalogue) : null,
       copyMenu(this.store, this.catalogue),
     ];
