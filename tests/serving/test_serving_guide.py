@@ -67,6 +67,12 @@ def test_a_curl_command_is_answered(command: str, address: str, shop: Path) -> N
         assert ("facets" not in command) or answer["facets"]["brand"]
 
 
+def test_the_page_is_there_and_titled_by_the_catalogue(address: str) -> None:
+    answer = httpx.get(address, trust_env=False)
+    assert "<title>products</title>" in answer.text
+    assert "gradio" not in answer.text
+
+
 def test_the_untrained_model_is_built_beside_the_trained_one(address: str) -> None:
     with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
         state = client.post("/v1/comparison").json()

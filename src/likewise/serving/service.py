@@ -6,6 +6,7 @@ like another, goes to the index at once.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
+_PICTURES_KEPT = 256  # vectors of pictures that were sent last: words beside one are typed letter by letter
 _PROSE = ("title", "description")
 _SEARCHES_AT_ONCE = 4
 _WRITES_AT_ONCE, _MOST_WRITES = 2, 128
@@ -113,6 +115,7 @@ class SearchService:
         self._dim = index.model.dim
         self._fingerprint = index.model.fingerprint  # a model looks at all its weights each time
         self._cache = QueryCache.for_model(model or index.model)
+        self._seen_pictures = QueryCache(self._fingerprint, most_entries=_PICTURES_KEPT)
         self._texts: EncodeLane[str] = EncodeLane(
             encode_queries or index.model.encode_queries,
             name="texts",
@@ -255,9 +258,19 @@ class SearchService:
         """
         if not sources:
             return np.empty((0, self._dim), np.float32)
-        pictures = await asyncio.gather(*(self._open_picture(source, deadline) for source in sources))
-        with self._counting_refusals():
-            return await self._pictures.encode(pictures, deadline)
+        keys = [None if source.data is None else hashlib.sha256(source.data).hexdigest() for source in sources]
+        known = dict(zip(keys, self._seen_pictures.find([key or "" for key in keys]), strict=True))
+        vectors = [known[key] if key is not None else None for key in keys]
+        missing = [place for place, vector in enumerate(vectors) if vector is None]
+        if missing:
+            pictures = await asyncio.gather(*(self._open_picture(sources[place], deadline) for place in missing))
+            with self._counting_refusals():
+                encoded = await self._pictures.encode(pictures, deadline)
+            for place, vector in zip(missing, encoded, strict=True):
+                vectors[place] = vector
+                if (key := keys[place]) is not None:
+                    self._seen_pictures.remember([key], vector[None])
+        return np.stack([cast(np.ndarray, vector) for vector in vectors])
 
     async def decode_pictures(self, sources: Sequence[PictureSource]) -> list[Image.Image]:
         """Decode pictures for another model than that of the index.
