@@ -466,6 +466,40 @@ def test_what_is_less_likely_is_dimmed_and_not_left_out(page: Page) -> None:
     assert Axe().run(page).generate_report().strip() == _NO_VIOLATIONS
 
 
+def test_an_index_without_thresholds_or_reasons_still_answers(page: Page, witness: Witness) -> None:
+    witness.allowed = ("/v1/search",)
+    asked = []
+
+    def refuse(route: Route) -> None:
+        sent = route.request.post_data_json
+        asked.append(sorted({"min_score", "explain"} & sent.keys()))
+        if asked[-1]:
+            detail = f"this index has no {asked[-1][0]}"
+            return route.fulfill(status=422, json={"status": 422, "detail": detail})
+        return route.continue_()
+
+    page.route("**/v1/search", refuse)
+    with_features(page, likely=True)
+    search(page, "red apple", "red apple")
+    page.get_by_role("button", name="Why?").click()
+    expect(page.locator(".hint")).to_have_text("There are no reasons to show: this index has no explain.")
+    assert asked[0] == ["min_score"]
+    assert asked.count(["min_score"]) == 1  # it is not asked for again
+
+
+def test_details_play_a_recording(page: Page) -> None:
+    def add_recording(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"recording": "/v1/items/0/recording?recording=ab"})
+
+    page.route("**/v1/items/0", add_recording)
+    search(page, "red apple", "red apple")
+    page.locator("#found .card .open").first.click()
+    player = page.get_by_label("Recording of red apple")
+    expect(player).to_be_visible()
+    expect(player).to_have_attribute("src", "/v1/items/0/recording?recording=ab")
+
+
 def with_features(page: Page, **features: bool) -> None:
     """Open the page of a server that also has these features."""
 

@@ -44,6 +44,7 @@ export async function openDetails(hit, rank, store, catalogue, more) {
     return;
   }
   const why = h("section.reasons", { hidden: true });
+  if (item.recording) side.append(h("audio", { controls: true, preload: "none", src: item.recording, "aria-label": `Recording of ${title}` }));
   fill(about, why, ...describe(item.fields), actions);
   if (rank >= 0 && catalogue.features.explain) explain(why, side, frame, hit, rank, state, catalogue);
 }

@@ -58,15 +58,22 @@ export class Search {
   async #ask(state, signal) {
     const { columns, facts, features } = this.catalogue;
     const body = { ...buildSearch(state, columns, features), fields: neededFields(state, facts, columns) };
-    try {
-      return await ask("/v1/search", { body, signal });
-    } catch (problem) {
-      if (problem.status !== 422 || (!("min_score" in body) && !body.explain)) throw problem;
-      const answer = await ask("/v1/search", { body: { ...body, min_score: undefined, explain: undefined }, signal });
-      if (body.explain) answer.unexplained = problem.message; // this index cannot, or the filter would have failed again
-      features.likely = false;
-      return answer;
+    const attempts = [body]; // not every index has thresholds and reasons
+    if (body.min_score) attempts.push({ ...body, min_score: undefined });
+    if (body.explain) attempts.push({ ...attempts.at(-1), explain: undefined });
+    let refusal;
+    for (const attempt of attempts) {
+      try {
+        const answer = await ask("/v1/search", { body: attempt, signal });
+        if (body.explain && !attempt.explain) answer.unexplained = refusal.message;
+        else if (body.min_score && !attempt.min_score) features.likely = false;
+        return answer;
+      } catch (problem) {
+        if (problem.status !== 422) throw problem;
+        refusal ??= problem;
+      }
     }
+    throw refusal;
   }
 
   #fail(problem) {
