@@ -216,7 +216,7 @@ def test_results_are_sorted_and_grouped(page: Page) -> None:
     page.get_by_label("Sort by").select_option("price ↓")
     expect(page.locator("#found .card .fact").first).to_have_text("13")
     page.get_by_label("Sort by").select_option("relevance")
-    page.get_by_label("One of each").select_option("brand")
+    page.get_by_label("Group by").select_option("brand")
     expect(page.locator("#found .card")).to_have_count(4)  # Acme, Bravo, Charlie, and the one without a brand
 
 

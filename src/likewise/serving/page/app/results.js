@@ -184,14 +184,14 @@ export class Results {
       ...columns.flatMap(({ name }) => [option(name, `${showName(name)} ↑`, state.sort), option(`-${name}`, `${showName(name)} ↓`, state.sort)]));
     const groups = columns.filter((column) => column.name !== "title" && ["category", "boolean", "year"].includes(column.filter));
     const group = h("select", { id: "group", onchange: () => this.store.change({ group: group.value }, { push: true }) },
-      option("", "nothing", state.group), ...groups.map(({ name }) => option(name, showName(name), state.group)));
+      option("", "no group", state.group), ...groups.map(({ name }) => option(name, showName(name), state.group)));
     const toggle = (id, name, title, part) => {
       const button = h("button.toggle", { id, type: "button", title, "aria-pressed": String(state[part]), onclick: () => this.store.change({ [part]: !this.store.state[part], count: this.store.state.count }, { push: true }) }, name);
       return button;
     };
     return [
       h("label.choice", {}, "Sort by", sort),
-      groups.length ? h("label.choice", {}, "One of each", group) : null,
+      groups.length ? h("label.choice", {}, "Group by", group) : null,
       this.catalogue.features.explain ? toggle("why-button", "Why?", "Show what each result owes its place to", "why") : null,
       usesWordsAlone(state) ? toggle("exact-button", "Exact words", "Search by the very words and numbers, too", "exact") : null,
       this.catalogue.features.comparison ? compareButton(this.store, this.catalogue) : null,
