@@ -55,7 +55,7 @@ def run_python(example: str, address: str, names: dict[str, object]) -> str:
 def served_run(run: str, folder: Path, *options: str) -> Iterator[str]:
     """The address of `likewise serve`, in a process of its own that SIGTERM ends at the end."""
     code = "import sys; from likewise.cli.app import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "serve", run, "--port", "0", "--no-page", *options]
+    command = [sys.executable, "-c", code, "serve", run, "--port", "0", *options]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "src"),
         "LIKEWISE_CACHE": str(folder / "cache"),

@@ -26,7 +26,7 @@ async def answer_length(scope: Scope, receive: Receive, send: Send) -> None:
                 break
     except Exception:
         length = -1
-    if scope["path"].startswith(("/slow", "/gradio_api")):
+    if scope["path"].startswith("/slow"):
         await asyncio.sleep(0.6)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": str(length).encode()})
@@ -93,8 +93,8 @@ def test_a_length_has_one_meaning(headers: list[tuple[bytes, bytes]]) -> None:
         ("PUT", "/v1/items/0", 26_000_000),
         ("PATCH", "/v1/items/0", 26_000_000),
         ("POST", "/v1/items", 64_000_000),
-        ("POST", "/gradio_api/upload", 39_000_000),
-        ("POST", "/gradio_api/queue/join", 1_000_000),
+        ("POST", "/v1/compare", 39_000_000),
+        ("POST", "/page/search", 1_000_000),
         ("DELETE", "/v1/items/0", 1_000_000),
         ("POST", "/sign-in", 1_000_000),
     ],
@@ -114,7 +114,6 @@ def test_what_comes_while_too_many_are_answered_is_told_to_wait() -> None:
             thread.start()
         time.sleep(0.2)
         assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
-        assert httpx.get(f"{url}/gradio_api/queue/data", trust_env=False).status_code == 200
         for thread in asking:
             thread.join()
         assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429, 429]
@@ -129,7 +128,6 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
         refused = httpx.get(f"{url}/slow", trust_env=False)
         assert (refused.status_code, refused.json()["status"]) == (503, 503)
         assert httpx.put(f"{url}/slow", trust_env=False).status_code == 200  # a change has more time
-        assert httpx.get(f"{url}/gradio_api/heartbeat/x", trust_env=False).status_code == 200
         assert httpx.get(f"{url}/", trust_env=False).status_code == 200
 
 

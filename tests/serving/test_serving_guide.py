@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,10 +57,35 @@ def test_a_curl_command_is_answered(command: str, address: str, shop: Path) -> N
         }
     elif "/v1/judgements" in command:
         assert answer.get("judgement") or "queries" in answer or answer["total"] == 2
+    elif "/v1/columns" in command:
+        assert {"brand", "price"} <= {column["name"] for column in answer["columns"] if column["filter"]}
+    elif "/v1/comparison" in command:
+        assert answer["state"] in ("building", "ready")
+    elif "/v1/compare" in command:
+        assert {"trained", "bm25"} <= {system["system"] for system in answer["systems"]}
     else:
         assert 1 <= len(answer["hits"]) <= 10
         assert all(hit["id"].startswith("sku-") for hit in answer["hits"])
         assert ("facets" not in command) or answer["facets"]["brand"]
+
+
+def test_the_page_is_there_and_titled_by_the_catalogue(address: str) -> None:
+    answer = httpx.get(address, trust_env=False)
+    assert "<title>products</title>" in answer.text
+    assert "gradio" not in answer.text
+
+
+def test_the_untrained_model_is_built_beside_the_trained_one(address: str) -> None:
+    with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
+        state = client.post("/v1/comparison").json()
+        while state["state"] == "building":
+            time.sleep(0.1)
+            state = client.get("/v1/comparison").json()
+        assert (state["state"], state["encoded"], state["detail"]) == ("ready", 30, None)
+        systems = client.post("/v1/compare", json={"text": "red shirt", "k": 5}).json()["systems"]
+        assert [system["system"] for system in systems] == ["trained", "untrained", "bm25"]
+        scores = [[hit["score"] for hit in system["hits"]] for system in systems]
+        assert scores[0] != scores[1]
 
 
 @pytest.mark.parametrize("page", ["serving.md", "README.md"])

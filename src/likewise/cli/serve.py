@@ -47,7 +47,8 @@ def demo(
         Folder for downloads and thumbnails.
     """
     from likewise.catalog.catalog import default_cache
-    from likewise.serving.gradio_page.page import create_page, find_catalog_name
+    from likewise.serving.catalog_name import find_catalog_name
+    from likewise.serving.gradio_page.page import create_page
     from likewise.serving.gradio_page.server import check_page, serve
     from likewise.serving.thumbnails import thumbnails_in
 
@@ -181,7 +182,8 @@ def serve(
     )
     with listen(host, port) as listener:
         url = url_of(listener)
-        sentence = f"Serving the API on {url}/v1, its documentation on {url}/docs (Ctrl+C stops)"
+        shown = f", the search page on {url}/" if page else ""
+        sentence = f"Serving the API on {url}/v1, its documentation on {url}/docs{shown} (Ctrl+C stops)"
         if page and settings.judging is not None and settings.judging.judge:
             sentence = f"{sentence}; hits are judged on {url}/judge"
         if workers > 1:

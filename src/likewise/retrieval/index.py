@@ -28,6 +28,7 @@ from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_qu
 from likewise.retrieval.query_filters import FilterSuggestion, may_suggest_filter, suggest_filter
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.recommend import recommend
+from likewise.retrieval.sampled_items import SampledItems, sample_items
 from likewise.retrieval.search import answer
 from likewise.retrieval.spelling import WordModel, correct_query
 from likewise.retrieval.store_handle import StoreHandle
@@ -485,6 +486,11 @@ class Index:
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
         """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""
         return sample_evenly([title for title in self.metadata.examples if len(title) <= longest], count)
+
+    def sample(self, most: int) -> SampledItems:
+        """At most `most` items from all over the index, which another model can encode for a comparison."""
+        with self._handle.use() as store:
+            return sample_items(store, self._bookkeeping, most)
 
     def titles(self, most: int) -> list[str]:
         """The titles of all items that have one, in any order; of a larger index, `most` of them."""

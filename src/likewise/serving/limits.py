@@ -17,9 +17,8 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # answered however busy t
 _BODY_BYTES = 1_000_000
 _BULK_BYTES = 64_000_000
 _ENCODED = 1.3  # a file in base64 is a third larger; rounded down, as no one sends one of exactly the limit
-_QUERY_ROUTES = frozenset({"/v1/search", "/v1/search/batch", "/gradio_api/upload"})
+_QUERY_ROUTES = frozenset({"/v1/search", "/v1/search/batch", "/v1/compare"})
 _ITEMS = "/v1/items"
-_EVENT_STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat/")  # open for as long as the page is shown
 
 
 def longest_body(method: str, path: str, image_bytes: int, audio_bytes: int) -> int:
@@ -128,7 +127,7 @@ class _Body:
 class ConcurrencyLimit:
     """ASGI middleware: answers 429 to what comes while as many requests as the server bears are under way.
 
-    Probes and the page's event streams are not counted.
+    Probes are not counted.
 
     Args:
         most: requests that are answered at once.
@@ -143,7 +142,7 @@ class ConcurrencyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or count it until it is answered."""
-        if scope["type"] != "http" or scope["path"] in PROBES or is_event_stream(scope):
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
         if self._running >= self._most:
@@ -162,8 +161,8 @@ class ConcurrencyLimit:
 class TimeLimit:
     """ASGI middleware: answers 503 where an answer takes too long, and breaks off one that is not taken.
 
-    The time for the body to arrive is not counted, as connections have a bound on that; the page's event streams have
-    no limit. A write goes on, as it must not be done in half.
+    The time for the body to arrive is not counted, as connections have a bound on that. A write goes on, as it must
+    not be done in half.
 
     Args:
         seconds: from when a request has arrived until it is answered.
@@ -177,7 +176,7 @@ class TimeLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and cancel it when its time is over."""
-        if scope["type"] != "http" or is_event_stream(scope):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
@@ -206,8 +205,3 @@ class TimeLimit:
             if is_write:
                 detail = f"The change takes longer than {seconds:g} seconds, and goes on."
             await problem(scope, 503, detail, {"Retry-After": "1"})(scope, receive, send)
-
-
-def is_event_stream(scope: Scope) -> bool:
-    """Whether a request is for one of the streams that the page keeps open."""
-    return bool(scope["path"].startswith(_EVENT_STREAMS))

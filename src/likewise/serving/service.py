@@ -6,6 +6,7 @@ like another, goes to the index at once.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from likewise.retrieval.index import Index
 from likewise.retrieval.items import Correction, Hits, Item
 from likewise.retrieval.query import Query
 from likewise.retrieval.query_filters import FilterSuggestion
+from likewise.serving.comparison import Comparison
 from likewise.serving.encoded_query import EncodedQuery
 from likewise.serving.lanes import DeadlinePassed, EncodeLane, Overloaded
 from likewise.serving.metrics import Metrics
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _TEXTS_PER_BATCH, _MOST_TEXTS = 64, 1_024
 _PICTURES_PER_BATCH, _MOST_PICTURES = 8, 64
+_PICTURES_KEPT = 256  # vectors of pictures that were sent last: words beside one are typed letter by letter
 _PROSE = ("title", "description")
 _SEARCHES_AT_ONCE = 4
 _WRITES_AT_ONCE, _MOST_WRITES = 2, 128
@@ -89,6 +92,7 @@ class SearchService:
         encode_queries: n texts → (n, dim), in place of the model's own.
         encode_threads: batches of texts that are encoded at the same time.
         thumbnails: item → the file of a small picture.
+        comparison: with the untrained model; None: nothing is compared.
     """
 
     def __init__(
@@ -101,16 +105,19 @@ class SearchService:
         encode_queries: Callable[[list[str]], np.ndarray] | None = None,
         encode_threads: int = 1,
         thumbnails: Callable[[Item], Path | None] = lambda item: None,
+        comparison: Comparison | None = None,
     ) -> None:
         self.index = index
         self.limits = limits
         self.metrics = metrics
         self.thumbnails = thumbnails
+        self.comparison = comparison
         self.suggestions = Suggestions(index)
         self._model = model
         self._dim = index.model.dim
         self._fingerprint = index.model.fingerprint  # a model looks at all its weights each time
         self._cache = QueryCache.for_model(model or index.model)
+        self._seen_pictures = QueryCache(self._fingerprint, most_entries=_PICTURES_KEPT)
         self._texts: EncodeLane[str] = EncodeLane(
             encode_queries or index.model.encode_queries,
             name="texts",
@@ -147,6 +154,8 @@ class SearchService:
 
     def close(self) -> None:
         """Stop encoding and searching."""
+        if self.comparison is not None:
+            self.comparison.close()
         self._texts.close()
         self._pictures.close()
         self._sounds.close()
@@ -227,6 +236,10 @@ class SearchService:
             self._reading_columns.add_done_callback(_note_failure)
         return self._reading_columns
 
+    async def read_columns(self, read: Callable[[], T]) -> T:
+        """Run a call that walks through the items, in the separate thread for that; it ends even if nobody waits."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._column_readers, read))
+
     async def encode_queries(self, texts: Sequence[str], deadline: float | None = None) -> list[np.ndarray]:
         """(dim,) float32 for each query text."""
         known = dict(zip(texts, self._cache.find(texts), strict=True))
@@ -248,9 +261,28 @@ class SearchService:
         """
         if not sources:
             return np.empty((0, self._dim), np.float32)
-        pictures = await asyncio.gather(*(self._open_picture(source, deadline) for source in sources))
-        with self._counting_refusals():
-            return await self._pictures.encode(pictures, deadline)
+        keys = [None if source.data is None else hashlib.sha256(source.data).hexdigest() for source in sources]
+        known = dict(zip(keys, self._seen_pictures.find([key or "" for key in keys]), strict=True))
+        vectors = [known[key] if key is not None else None for key in keys]
+        missing = [place for place, vector in enumerate(vectors) if vector is None]
+        if missing:
+            pictures = await asyncio.gather(*(self._open_picture(sources[place], deadline) for place in missing))
+            with self._counting_refusals():
+                encoded = await self._pictures.encode(pictures, deadline)
+            for place, vector in zip(missing, encoded, strict=True):
+                vectors[place] = vector
+                if (key := keys[place]) is not None:
+                    self._seen_pictures.remember([key], vector[None])
+        return np.stack([cast(np.ndarray, vector) for vector in vectors])
+
+    async def decode_pictures(self, sources: Sequence[PictureSource]) -> list[Image.Image]:
+        """Decode pictures for another model than that of the index.
+
+        Raises:
+            PictureError: one cannot be used.
+        """
+        deadline = monotonic() + self.limits.seconds
+        return await asyncio.gather(*(self._open_picture(source, deadline) for source in sources))
 
     async def encode_recordings(self, recordings: Sequence[bytes], deadline: float | None = None) -> np.ndarray:
         """(recordings, dim) float32.

@@ -10,7 +10,7 @@ from retrieval.fakes import FakeModel, catalog_of, save_picture
 from serving.api.examples import TITLES, FakeTextModel
 
 from likewise.retrieval.index import Index
-from likewise.serving.api.server import Protection, building_app
+from likewise.serving.api.server import Protection, build_app
 from likewise.serving.http_server import serving_app
 from likewise.serving.judging.judging import JudgingSettings, opening_judging
 from likewise.serving.listening import listen
@@ -44,8 +44,7 @@ def serving_fruit(
             with (
                 listen("127.0.0.1", 0) as listener,
                 opening_judging(judging) as opened,
-                building_app(service, None, protection or Protection(), opened) as app,
-                serving_app(app, listener) as url,
+                serving_app(build_app(service, None, protection or Protection(), opened), listener) as url,
             ):
                 yield url
         finally:

@@ -276,3 +276,23 @@ def test_a_suggestion_is_joined_to_filters_only(client: TestClient) -> None:
     batch = {"searches": [{"text": "shirt under 3", "parse_query": True}, {"text": "shirt"}]}
     answers = client.post("/v1/search/batch", json=batch).json()["answers"]
     assert [bool(answer["suggested_filter"]) for answer in answers] == [True, False]
+
+
+def test_a_picture_that_comes_again_is_encoded_once(
+    client: TestClient, service: SearchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    lane = service.lanes["pictures"]
+    encode = lane.encode
+
+    async def count(pictures: Any, deadline: float | None = None) -> Any:
+        seen.append(len(pictures))
+        return await encode(pictures, deadline)
+
+    monkeypatch.setattr(lane, "encode", count)
+    picture, other = (base64.b64encode(png(colour)).decode() for colour in ((1, 254, 3), (254, 1, 3)))
+    first = search(client, text="shirt", image=picture)["hits"]
+    assert search(client, text="shirt", image=picture)["hits"] == first
+    assert seen == [1]
+    assert ids(search(client, image=[picture, other], k=6)) == ids(search(client, image=[other, picture], k=6))
+    assert seen == [1, 1]

@@ -14,8 +14,9 @@ from likewise.config import TrainConfig
 from likewise.errors import UserError
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import BookkeepingColumns, Hit, Item
+from likewise.serving.catalog_name import find_catalog_name
 from likewise.serving.gradio_page.cards import details_html
-from likewise.serving.gradio_page.page import Answers, create_page, find_catalog_name
+from likewise.serving.gradio_page.page import Answers, create_page
 from likewise.serving.thumbnails import thumbnails_in
 from likewise.stores.base import Record
 

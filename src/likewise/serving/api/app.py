@@ -8,6 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from likewise.serving.api.columns import column_routes
+from likewise.serving.api.comparison import comparison_routes
 from likewise.serving.api.direct_routes import DirectRoutes, find_endpoints
 from likewise.serving.api.documentation import documentation_routes
 from likewise.serving.api.embeddings import embedding_routes
@@ -55,6 +57,8 @@ def create_api(service: SearchService, judging: Judging = NO_JUDGING) -> FastAPI
     searches = search_routes(service)
     routers = (
         searches,
+        column_routes(service),
+        comparison_routes(service),
         item_routes(service),
         item_write_routes(service),
         embedding_routes(service, created),

@@ -300,6 +300,99 @@ class FacetsAnswer(BaseModel):
     counted: int = Field(description="of these, the items whose values were counted")
 
 
+class ColumnAnswer(BaseModel):
+    """What a column holds."""
+
+    name: str
+    kind: Literal["text", "integer", "number", "boolean", "list", "other"]
+    filter: Literal["number", "year", "date", "day", "category", "boolean"] | None = Field(
+        default=None,
+        description="as what `where` compares it with; null where that makes no sense, as for titles and codes",
+    )
+    filled: int = Field(description="cells that are not blank")
+    least: float | None = Field(default=None, description="of its numbers")
+    greatest: float | None = None
+    distinct: int | None = Field(default=None, description="different texts; null where there are too many")
+    values: list[FacetCount] = Field(description="of a category, the most frequent first")
+
+
+class ColumnsAnswer(BaseModel):
+    """What the columns hold."""
+
+    model_config = _shown(
+        {
+            "columns": [
+                {
+                    "name": "brand",
+                    "kind": "text",
+                    "filter": "category",
+                    "filled": 30,
+                    "least": None,
+                    "greatest": None,
+                    "distinct": 3,
+                    "values": [{"value": "Acme", "count": 12}],
+                }
+            ],
+            "items": 30,
+            "counted": 30,
+        }
+    )
+
+    columns: list[ColumnAnswer]
+    items: int = Field(description="of the index")
+    counted: int = Field(description="of these, the items that were looked at")
+
+
+class ComparisonAnswer(BaseModel):
+    """How far the comparison with the untrained model is."""
+
+    model_config = _shown({"state": "building", "encoded": 640, "items": 1900, "of": 1900, "detail": None})
+
+    state: Literal["absent", "building", "ready", "failed"]
+    encoded: int = Field(description="items that the untrained model has seen")
+    items: int = Field(description="items that it will have seen; of a large index, a sample")
+    of: int = Field(description="items of the index")
+    detail: str | None = Field(default=None, description="why it failed")
+
+
+class ComparedHit(BaseModel):
+    """A hit of one system."""
+
+    id: str
+    score: float
+    fields: dict[str, Any]
+    thumbnail: str | None = None
+    trained_rank: int | None = Field(
+        default=None, description="its rank with the trained model; null: beyond the 200th"
+    )
+
+
+class ComparedSystem(BaseModel):
+    """What one system finds."""
+
+    system: Literal["trained", "untrained", "bm25"]
+    hits: list[ComparedHit]
+
+
+class ComparedAnswer(BaseModel):
+    """One query answered by several systems, all over the same items."""
+
+    model_config = _shown(
+        {
+            "systems": [
+                {
+                    "system": "bm25",
+                    "hits": [{"id": "sku-1", "fields": _FIELDS, "thumbnail": None, "score": 0.8, "trained_rank": 3}],
+                }
+            ],
+            "comparison": {"state": "absent", "encoded": 0, "items": 0, "of": 0, "detail": None},
+        }
+    )
+
+    systems: list[ComparedSystem]
+    comparison: ComparisonAnswer
+
+
 class EmbeddingRequest(BaseModel):
     """OpenAI's request for embeddings."""
 

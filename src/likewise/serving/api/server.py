@@ -1,19 +1,18 @@
 """The server of `likewise serve`: the API, the search page at /, and what guards both."""
 
 import asyncio
-import re
+import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from likewise.config import Device
 from likewise.errors import MissingExtraError
@@ -21,14 +20,16 @@ from likewise.model.model import Model
 from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
 from likewise.serving.auth import JUDGE, SIGN_IN, SIGN_OUT, KeyGuard, is_write
+from likewise.serving.catalog_name import find_catalog_name
+from likewise.serving.comparison import Comparison
 from likewise.serving.http_server import serving_app
 from likewise.serving.judging.collecting import CollectQueries
 from likewise.serving.judging.judging import NO_JUDGING, Judging, JudgingSettings, opening_judging
 from likewise.serving.judging.page import FILES, judge_page_routes
 from likewise.serving.keys import Keys
 from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, RequestBounds, TimeLimit, longest_body
-from likewise.serving.listening import comes_from_same_origin, comes_from_this_machine
 from likewise.serving.metrics import Metrics
+from likewise.serving.page.routes import ASSET, PAGE, SearchPage, page_routes
 from likewise.serving.rate_limit import RateLimit
 from likewise.serving.request_log import RequestLog
 from likewise.serving.route_templates import RouteTemplates
@@ -39,12 +40,8 @@ from likewise.serving.sign_in import sign_in_routes
 from likewise.serving.thumbnails import thumbnails_in
 from likewise.stores.uri import Credentials
 
-if TYPE_CHECKING:
-    from likewise.serving.gradio_page.page import Page
-
-_OF_API = re.compile(r"/(?:v1|docs|judge)(?:/.*)?|/(?:openapi\.json|livez|readyz|metrics|sign-in|sign-out)", re.DOTALL)
 _SPARE_SECONDS = 1.0  # for an answer that names the deadline which has passed
-_UNDESCRIBED = ("/", "/docs", "/openapi.json", SIGN_IN, SIGN_OUT, JUDGE, *FILES)
+_UNDESCRIBED = (PAGE, ASSET, "/docs", "/openapi.json", SIGN_IN, SIGN_OUT, JUDGE, *FILES)
 _BURST_SECONDS = 2.0  # requests of so many seconds may come at once
 
 
@@ -108,29 +105,27 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
     model.pack_texts()
     index = Index.open(settings.run, model, store=settings.store, credentials=settings.credentials)
     thumbnails = thumbnails_in(settings.cache)
+    limits = settings.limits
     page = None
     if settings.page:
-        from likewise.serving.gradio_page.page import create_page, find_catalog_name  # Gradio takes seconds to import
-
-        title, examples = find_catalog_name(settings.run), index.example_titles()
-        page = create_page(index, title=title, examples=examples, thumbnails=thumbnails, audio=model.hears)
+        title = find_catalog_name(settings.run)
+        page = SearchPage(index, title, model.hears, limits.image_bytes, limits.audio_bytes)
     service = SearchService(
         index,
         model,
-        limits=settings.limits,
+        limits=limits,
         metrics=_find_metrics(),
         encode_queries=_encoding_with_one_thread(index.model.encode_queries),
         encode_threads=_count_encode_threads(),
         thumbnails=thumbnails,
+        comparison=Comparison(index, model, settings.cache),
     )
     try:
         _warm_up(service)
-        with (
-            opening_judging(settings.judging) as judging,
-            building_app(service, page, settings.protection, judging) as app,
-            serving_app(app, listener, drain_seconds=settings.drain_seconds) as url,
-        ):
-            yield url
+        with opening_judging(settings.judging) as judging:
+            app = build_app(service, page, settings.protection, judging)
+            with serving_app(app, listener, drain_seconds=settings.drain_seconds) as url:
+                yield url
     finally:
         service.close()
         index.close()
@@ -190,46 +185,45 @@ def _find_metrics() -> Metrics | None:
         return None
 
 
-@contextmanager
-def building_app(
+def build_app(
     service: SearchService,
-    page: "Page | None",
+    page: SearchPage | None,
     protection: Protection = Protection(),
     judging: Judging = NO_JUDGING,
-) -> Iterator[ASGIApp]:
-    """The whole application, while the block runs.
+) -> ASGIApp:
+    """The whole application.
 
     Args:
         page: shown at /; None: the API alone.
         judging: whether people may judge, and queries are collected.
     """
     keys = protection.keys
-    is_allowed: Callable[[Scope], bool] = comes_from_same_origin if keys else comes_from_this_machine
     sessions = Sessions(keys) if keys and page is not None else None
-    with _mounting(page, is_allowed) as shown:
-        app = create_api(service, judging)
-        if page is not None and judging.store is not None:
+    app = create_api(service, judging)
+    document = app.openapi()
+    templates = RouteTemplates([*document["paths"], *_UNDESCRIBED])
+    if sessions is not None:
+        app.router.routes.extend(sign_in_routes(keys, sessions))
+    if page is not None:
+        features = find_features(document) | {
+            "comparison": service.comparison is not None,
+            "judgements": judging.store is not None,
+        }
+        app.router.routes.extend(page_routes(page, service.run, features))
+        if judging.store is not None:
             app.router.routes.extend(judge_page_routes())
-        templates = RouteTemplates([*app.openapi()["paths"], *_UNDESCRIBED])
-        if sessions is not None:
-            app.router.routes.extend(sign_in_routes(keys, sessions))
-        if shown is None:
-            yield protect(app, service, protection, templates, sessions, judging)
-        else:
-            app.router.lifespan_context = _lifespan_of(shown)
-            yield protect(BesidePage(app, shown), service, protection, templates, sessions, judging)
+    return protect(app, service, protection, templates, sessions, judging)
 
 
-@contextmanager
-def _mounting(page: "Page | None", is_allowed: Callable[[Scope], bool]) -> Iterator[FastAPI | None]:
-    """The page as an application, while the block runs."""
-    if page is None:
-        yield None
-        return
-    from likewise.serving.gradio_page.server import mounting
-
-    with mounting(page, is_allowed) as shown:
-        yield shown
+def find_features(document: dict[str, Any]) -> dict[str, bool]:
+    """What an OpenAPI document offers of that which the page does without where there is none."""
+    search = document["components"]["schemas"]["SearchRequest"]["properties"]
+    return {
+        "explain_words": '"words"' in json.dumps(search["explain"]),
+        "likely": '"auto"' in json.dumps(search["min_score"]),
+        "heatmap": "/v1/items/{id}/heatmap" in document["paths"],
+        "judgements": "/v1/judgements" in document["paths"],
+    }
 
 
 def protect(
@@ -266,27 +260,3 @@ def protect(
         with_queries=protection.log_queries,
         count=None if metrics is None else metrics.count_request,
     )
-
-
-class BesidePage:
-    """ASGI application: the API answers its own paths, also those that it lacks; the page has all others."""
-
-    def __init__(self, api: ASGIApp, page: ASGIApp) -> None:
-        self._api = api
-        self._page = page
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-        is_for_page = scope["type"] == "http" and _OF_API.fullmatch(scope["path"]) is None
-        await (self._page if is_for_page else self._api)(scope, receive, send)
-
-
-def _lifespan_of(mounted: FastAPI) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """A mounted application's start and end, which only the outermost one hears of."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with mounted.router.lifespan_context(mounted):
-            yield
-
-    return lifespan

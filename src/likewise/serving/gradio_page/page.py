@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from pathlib import Path, PurePath
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -15,9 +15,7 @@ import gradio as gr
 from likewise.catalog.audio.recording import AudioError
 from likewise.catalog.images.picture import PictureError, SourceError
 from likewise.catalog.report import describe_audio_cause, describe_picture_cause
-from likewise.config import TrainConfig
 from likewise.errors import UserError
-from likewise.model.run_folder import CONFIG
 from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.items import Hit, Hits, Item
 from likewise.retrieval.query_filters import FilterSuggestion
@@ -28,7 +26,6 @@ _MOST_RESULTS = 60
 _MOST_WAITING = 64  # searches
 _LONGEST_TEXT = 10_000  # characters
 _TEMPLATE = '<div class="results"></div><dialog class="details" aria-labelledby="details-title"></dialog>'
-_GENERIC_NAMES = {"catalog", "catalogue", "data", "items"}  # of files; their folder says more
 _INVITATION = "Type a few words, add a picture, or click an example."
 
 log = logging.getLogger(__name__)
@@ -73,23 +70,6 @@ class Page:
     details: Callable[[str, float | None], str]
 
 
-def find_catalog_name(run: Path) -> str:
-    """The name of the catalogue that a run was trained on, for the title of its page.
-
-    It is the name of the catalogue's file, or of its folder if the file is called items.csv or the like. A run that
-    does not know its catalogue has the name of its own folder.
-
-    Raises:
-        UserError: the run's configuration cannot be read.
-    """
-    file = TrainConfig.read(run / CONFIG).data.file
-    if file is None:
-        return run.resolve().name
-    path = PurePath(file)
-    name = path.name.partition(".")[0]
-    return (path.parent.name if name.lower() in _GENERIC_NAMES else name) or path.name
-
-
 def create_page(
     index: Searchable,
     *,
@@ -102,7 +82,7 @@ def create_page(
 
     Args:
         index: an Index, or anything that searches like one.
-        title: the heading, and the title of the browser's tab; see `find_catalog_name`.
+        title: the heading, and the title of the browser's tab; see `likewise.serving.catalog_name`.
         examples: queries to click on.
         thumbnails: item → small picture. Only what this returns is ever served.
         audio: let visitors record or upload a sound to search with.
