@@ -182,9 +182,9 @@ def find_processed_box(processor: Any, width: int, height: int) -> tuple[float, 
 
     Found out by sending the picture's coordinates through it, between black and white, so it holds for any processor.
     """
-    across = Image.linear_gradient("L").rotate(90)  # 0 at the left, 255 at the right
+    down = Image.linear_gradient("L")  # 0 at the top, 255 at the bottom
     samples = [Image.new("L", (width, height), 0), Image.new("L", (width, height), 255)]
-    samples += [ramp.resize((width, height), Image.Resampling.BILINEAR) for ramp in (across, across.rotate(-90))]
+    samples += [ramp.resize((width, height), Image.Resampling.BILINEAR) for ramp in (down.rotate(90), down)]
     black, white, horizontal, vertical = process(processor, samples)["pixel_values"][:, 0].double()
     columns = ((horizontal - black) / (white - black)).mean(dim=0)
     rows = ((vertical - black) / (white - black)).mean(dim=1)
