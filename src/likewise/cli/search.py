@@ -239,7 +239,7 @@ def _describe_hit(hit: "Hit") -> dict[str, Any]:
 
 
 def _format_explanation(explanation: "Explanation") -> str:
-    """The shares: fields, found words in quotation marks and the boost in one line, then the words that add the most."""
+    """The shares of fields, found words (in quotation marks) and the boost, then the words that add the most."""
     about = explanation.to_json()
     shares = [f"{name} {share:+.3f}" for name, share in about["fields"].items()]
     shares += [f'"{term["term"]}" {term["share"]:+.3f}' for term in about.get("terms", [])]

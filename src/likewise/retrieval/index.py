@@ -378,9 +378,7 @@ class Index:
         opened = open_picture(picture.path, minimum_side=SHOWN_SIDE, key=picture.key)
         return self.measure_heat_map(id, opened, build_query(text, **parameters))
 
-    def measure_heat_map(
-        self, id: str, picture: Image.Image, query: Query, model: QueryModel | None = None
-    ) -> HeatMap:
+    def measure_heat_map(self, id: str, picture: Image.Image, query: Query, model: QueryModel | None = None) -> HeatMap:
         """The heat map of a picture of an item, in RGB; see `explain_picture`.
 
         Args:
