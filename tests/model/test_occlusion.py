@@ -140,7 +140,5 @@ def test_lite_sees_some_patches_of_a_picture_in_its_classes_too() -> None:
 
 def test_an_encoder_without_patches_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.encoder("image"), "grid", None)
-    with pytest.raises(
-        UserError, match="picture encoder scratch-image keeps no patches that a heat map could show"
-    ):
+    with pytest.raises(UserError, match="picture encoder scratch-image keeps no patches that a heat map could show"):
         model.measure_patches(Image.new("RGB", (8, 8)), unit(0), {})

@@ -18,6 +18,7 @@ from likewise.retrieval.query_vector import QueryModel, QueryParts
 from likewise.stores.base import Record, Store
 
 MOST_QUERY_WORDS = 32
+_NOTHING = ""  # the text of a query of which nothing is left; it has no direction
 MOST_WORDS = 256  # of one text of an item
 
 
@@ -41,7 +42,7 @@ class QueryWithout:
             parts: the encoded query.
         """
         variants = list(_leave_out(query))[:MOST_QUERY_WORDS]
-        known = dict(parts.texts)
+        known = {_NOTHING: np.zeros(parts.dim, np.float32)} | dict(parts.texts)
         unknown = {term.value for _, one in variants for term in (*one.texts, *one.minus)} - known.keys()
         if unknown:
             texts = sorted(unknown)
@@ -126,7 +127,7 @@ def _leave_out(query: Query) -> Iterator[tuple[str, Query]]:
             if texts or query.images or query.sounds or query.likes:
                 yield word, replace(query, texts=texts, hybrid=None)
             else:
-                yield word, replace(query, texts=(Term("", 1.0),), hybrid=None)
+                yield word, replace(query, texts=(Term(_NOTHING, 1.0),), hybrid=None)
     for place, term in enumerate(query.minus):
         for word, rest in _shorten(term):
             yield word, replace(query, minus=(*query.minus[:place], *rest, *query.minus[place + 1 :]), hybrid=None)
