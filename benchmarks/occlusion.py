@@ -2,9 +2,9 @@
 
 python benchmarks/occlusion.py [--run RUN] [--quick]
 
-Times are those of an index of 100,000 items with the texts of clustered.py, whose hits are explained by the model of the
-run; words are encoded by its text encoder, pictures by its picture encoder. The rest is measured on the Grocery Store
-Dataset, with a run that `likewise train products.csv --split split` made (it is trained here unless --run names one):
+Times are those of an index of 100,000 items with the texts of clustered.py, whose hits are explained by the model of
+the run; words are encoded by its text encoder, pictures by its picture encoder. The rest is measured on the Grocery
+Store Dataset, with a run of `likewise train products.csv --split split`, which is trained here unless --run names it:
 
 * the rank correlation of the words' shares with those of encoding each text again without the word, in single
   precision, for query–item pairs; beside it, the correlation that masking pooled token states reaches;
@@ -263,13 +263,16 @@ def _main() -> None:
     test = table.filter(pl.col("split") == "test")
     few = arguments.quick
     photos = [Path(path) for path in test["path"].gather_every(len(test) // (6 if few else 22))]
-    figures = {
-        "words": measure_words(model, table, 4 if few else 200 // _QUERIES_OF_AN_ITEM),
-        "deletion": measure_deletion(model, test, 6 if few else 150),
-        "collages": measure_collages(model, test, 6 if few else 100),
-        "times": measure_times(model, 2_000 if few else 100_000, 2 if few else 10, photos),
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "words": lambda: measure_words(model, table, 4 if few else 200 // _QUERIES_OF_AN_ITEM),
+        "deletion": lambda: measure_deletion(model, test, 6 if few else 150),
+        "collages": lambda: measure_collages(model, test, 6 if few else 100),
+        "times": lambda: measure_times(model, 2_000 if few else 100_000, 2 if few else 10, photos),
     }
-    record("occlusion", figures)
+    figures: dict[str, Any] = {}
+    for name, measure in parts.items():  # kept one by one, as the whole takes minutes
+        figures[name] = measure()
+        record("occlusion", figures)
 
 
 if __name__ == "__main__":
