@@ -56,6 +56,8 @@ def test_a_curl_command_is_answered(command: str, address: str, shop: Path) -> N
         }
     elif "/v1/judgements" in command:
         assert answer.get("judgement") or "queries" in answer or answer["total"] == 2
+    elif "heatmap" in command:
+        assert max(abs(value) for row in answer["values"] for value in row) == 1.0
     else:
         assert 1 <= len(answer["hits"]) <= 10
         assert all(hit["id"].startswith("sku-") for hit in answer["hits"])
