@@ -77,7 +77,7 @@ def _run(network: Any, inputs: dict[str, Tensor], weights: Tensor) -> Tensor:
     for layer in network.encoder.layer:
         query, key, value, mix, widen, narrow = linears(layer)
         split = [linear(states).unflatten(-1, (heads, -1)).transpose(1, 2) for linear in (query, key, value)]
-        attended = functional.scaled_dot_product_attention(*split, attn_mask=bias.to(split[0].dtype))
+        attended = functional.scaled_dot_product_attention(*split, bias.to(split[0].dtype))
         states = layer.attention.output.LayerNorm(mix(attended.transpose(1, 2).flatten(2)) + states)
         states = layer.output.LayerNorm(narrow(functional.gelu(widen(states))) + states)
     return states
