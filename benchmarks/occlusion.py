@@ -259,7 +259,7 @@ def _main() -> None:
             likewise("train", arguments.data, "--output", run, "--split", "split")
         model = Model.load(run)
     assert model.dim == DIM
-    model.pack_queries()  # as a server does
+    model.pack_texts()  # as a server does
     table = pl.read_csv(arguments.data).with_columns(path=pl.lit(f"{arguments.data.parent}/") + pl.col("image_url"))
     test = table.filter(pl.col("split") == "test")
     few = arguments.quick

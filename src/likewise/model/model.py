@@ -291,7 +291,7 @@ class Model:
             (words,) float32.
         """
         score = FieldScore(self.network, field, query, others)
-        return measure_words(self.network, self._text_variants, text, spans, field, score, self._packed_queries)
+        return measure_words(self.network, self._text_variants, text, spans, field, score, self._packed_texts)
 
     @cached_property
     def _text_variants(self) -> Featurizer:
