@@ -76,8 +76,10 @@ def _run(network: Any, inputs: dict[str, Tensor], weights: Tensor) -> Tensor:
     heads = network.config.num_attention_heads
     for layer in network.encoder.layer:
         query, key, value, mix, widen, narrow = linears(layer)
-        split = [linear(states).unflatten(-1, (heads, -1)).transpose(1, 2) for linear in (query, key, value)]
-        attended = functional.scaled_dot_product_attention(*split, bias.to(split[0].dtype))
+        asked, keys, values = (
+            linear(states).unflatten(-1, (heads, -1)).transpose(1, 2) for linear in (query, key, value)
+        )
+        attended = functional.scaled_dot_product_attention(asked, keys, values, bias.to(asked.dtype))
         states = layer.attention.output.LayerNorm(mix(attended.transpose(1, 2).flatten(2)) + states)
         states = layer.output.LayerNorm(narrow(functional.gelu(widen(states))) + states)
     return states
