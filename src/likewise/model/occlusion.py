@@ -21,7 +21,7 @@ from likewise.model.network import Network
 
 Vectors = NDArray[np.float32]
 
-_COPIES = 4  # of a text, among which its words are divided for the derivatives
+_COPIES = 3  # of a text, among which its words are divided for the derivatives
 _PASSES = 3  # that a derivative takes as long as
 _MOST_TOKENS = 1_024  # of all copies or variants of a text together, about 60 ms on two cores
 _BLOCK_SHARE = 2 / 7  # of the picture's side is hidden at once
