@@ -16,6 +16,7 @@ from encoders.tiny_models import (
 )
 
 from likewise.encoders.registry import load_encoder, restore_encoder
+from likewise.encoders.vision import find_processed_box
 from likewise.errors import UserError
 
 
@@ -122,3 +123,31 @@ def test_pictures_without_a_fixed_size_are_refused(tmp_path):
     free.save_pretrained(tmp_path)
     with pytest.raises(UserError, match="to a fixed size"):
         load_encoder(str(tmp_path), "image")
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "picture", "box"),
+    [
+        ({"height": 32, "width": 32}, None, (90, 60), (0, 0, 90, 60)),
+        ({"shortest_edge": 36}, 28, (72, 108), (8, 26, 64, 82)),
+        ({"shortest_edge": 36}, 28, (300, 100), (111, 11, 189, 89)),
+    ],
+)
+def test_the_part_of_a_picture_that_the_grid_covers(
+    size: dict, crop: int | None, picture: tuple[int, int], box: tuple[int, ...]
+) -> None:
+    """Whatever the processor does: its size, its crop."""
+    settings = {} if crop is None else {"do_center_crop": True, "crop_size": {"height": crop, "width": crop}}
+    kind = transformers.ViTImageProcessorPil if crop is None else transformers.BitImageProcessorPil
+    assert find_processed_box(kind(size=size, **settings), *picture) == pytest.approx(box, abs=2.5)
+
+
+def test_a_vit_shows_a_heat_map_of_its_patches(tmp_path) -> None:
+    encoder = load_encoder(str(save_vit(tmp_path)), "image")
+    inputs = encoder.prepare(pictures()[:1])
+    with torch.inference_mode():
+        whole = encoder(inputs)
+        seen = encoder.forward_seen(inputs, torch.ones(3, 16, dtype=torch.bool))
+    assert seen.shape == (3, 17, 32)
+    torch.testing.assert_close(seen[2], whole[0])
+    assert encoder.find_box(80, 40) == pytest.approx((0, 0, 80, 40), abs=1.0)

@@ -63,6 +63,8 @@ def test_a_curl_command_is_answered(command: str, address: str, shop: Path) -> N
         assert answer["state"] in ("building", "ready")
     elif "/v1/compare" in command:
         assert {"trained", "bm25"} <= {system["system"] for system in answer["systems"]}
+    elif "heatmap" in command:
+        assert max(abs(value) for row in answer["values"] for value in row) == 1.0
     else:
         assert 1 <= len(answer["hits"]) <= 10
         assert all(hit["id"].startswith("sku-") for hit in answer["hits"])

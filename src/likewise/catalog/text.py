@@ -11,6 +11,7 @@ NOTHING_WORDS = frozenset(
 )  # what programs write into blank cells
 # Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_JOINT = re.compile("[-‐‑'’.&/_]")  # between the parts of one word
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
@@ -38,6 +39,25 @@ def split_words(text: str) -> list[str]:
 def find_spaced_words(text: str) -> Iterator[re.Match[str]]:
     """The words of a text in scripts that have spaces between words, where they stand; NFC texts only."""
     return (run for run in _word_pattern().finditer(text) if run.lastgroup != "unspaced")
+
+
+def find_word_spans(text: str, most: int) -> list[tuple[int, int]]:
+    """Where the first words of a text stand, as a reader sees them: (start, end).
+
+    "t-shirt", "don't" and "XJ-917B" are one word each; scripts without spaces between words give pairs of characters.
+    """
+    spans: list[tuple[int, int]] = []
+    for run in _word_pattern().finditer(text):
+        start, end = run.span()
+        if run.lastgroup == "unspaced":
+            spans += [(place, min(place + 2, end)) for place in range(start, end, 2)]
+        elif spans and _JOINT.fullmatch(text, spans[-1][1], start):
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+        if len(spans) > most:
+            break
+    return spans[:most]
 
 
 def is_spaced(word: str) -> bool:

@@ -1,6 +1,7 @@
 """Commands that search an index."""
 
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -57,7 +58,8 @@ class QueryOptions:
         diversity: How strongly hits must differ from each other, from 0 up to 1 (MMR).
         boost: Arithmetic over numeric columns to add to the score, such as 'popularity * 0.1'.
         facet: Column whose values are counted among the best 1,000 items (repeatable).
-        explain: Show which fields, words and boosts the score of each hit comes from; for up to 100 hits.
+        explain: Show which fields, words and boosts the score of each hit comes from; for up to 100 hits. For up to 20,
+            also what single words of the query and of the item's texts add.
     """
 
     text: Several = None
@@ -114,8 +116,36 @@ class QueryOptions:
             diversity=self.diversity,
             boost=self.boost,
             facet=self.facet or (),
-            explain=self.explain,
+            explain=self._explained(k),
         )
+
+    def _explained(self, k: int) -> "bool | Literal['words']":
+        """Words are shown of as many hits as are explained word by word."""
+        from likewise.retrieval.query import MOST_EXPLAINED_BY_WORDS
+
+        return "words" if self.explain and k <= MOST_EXPLAINED_BY_WORDS else self.explain
+
+    def draw_heat_map(self, index: "Index", words: str | None, id: str, file: Path) -> None:
+        """Write the picture of a hit with the heat map of the query over it."""
+        from likewise.files import write_file
+        from likewise.retrieval.query import parse_weighted
+
+        def weighted(given: list[str] | None) -> list[Any]:
+            return [parse_weighted(one) for one in given or []]
+
+        heat_map = index.explain_picture(
+            id,
+            weighted([*([words] if words is not None else []), *(self.text or [])]),
+            image=weighted(self.image),
+            audio=weighted(self.audio),
+            like=weighted(self.like),
+            minus=weighted(self.minus),
+            image_weight=self.image_weight,
+        )
+        encoded = BytesIO()
+        heat_map.draw().save(encoded, "PNG")
+        write_file(file, encoded.getvalue())
+        say(f"Wrote the picture of {id} to {file}: red adds to the score, blue takes from it")
 
     def _follow_suggestion(self, index: "Index", words: str | None) -> tuple[str | None, str | None]:
         """The words and the filter to search with; prints the filter that the words suggest."""
@@ -129,6 +159,7 @@ class QueryOptions:
         return words, self.where
 
 
+_WORDS_SHOWN = 6  # of a query or an item, those that add or take the most
 QUERY_DEFAULTS = QueryOptions()
 
 
@@ -139,6 +170,7 @@ def search(
     *,
     k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
     query: QueryOptions = QUERY_DEFAULTS,
+    heatmap: Path | None = None,
     as_json: AsJson = False,
     store: StoreUri = None,
     device: Device = "auto",
@@ -153,9 +185,17 @@ def search(
         What to search for.
     k
         Number of hits.
+    heatmap
+        PNG to write: the picture of the best hit that has one, with red over what adds to the score and blue over what
+        takes from it.
     """
     with opened_index(run, device, store) as (index, _, _):
         hits = query.ask(index, words, k)
+        if heatmap is not None:
+            shown = next((hit.id for hit in hits if hit.picture is not None), None)
+            if shown is None:
+                raise UserError("--heatmap needs a hit with a picture, and none of these has one")
+            query.draw_heat_map(index, words, shown, heatmap)
     for correction in hits.did_you_mean:
         say(
             f'Searched for "{correction.searched}", as the catalogue does not have all of "{correction.given}" '
@@ -199,13 +239,20 @@ def _describe_hit(hit: "Hit") -> dict[str, Any]:
 
 
 def _format_explanation(explanation: "Explanation") -> str:
-    """The shares in one line: fields, then words in quotation marks, then the boost."""
+    """The shares of fields, found words (in quotation marks) and the boost, then the words that add the most."""
     about = explanation.to_json()
     shares = [f"{name} {share:+.3f}" for name, share in about["fields"].items()]
     shares += [f'"{term["term"]}" {term["share"]:+.3f}' for term in about.get("terms", [])]
     if "boost" in about:
         shares.append(f"boost {about['boost']:+.3f}")
-    return ", ".join(shares)
+    lines = [", ".join(shares)]
+    asked = [(one.word, one.share) for one in explanation.query_words or ()]
+    found = [(text.text[one.start : one.end], one.share) for text in explanation.words or () for one in text.words]
+    for name, words in (("query words", asked), ("item words", found)):
+        strongest = sorted(words, key=lambda pair: -abs(pair[1]))[:_WORDS_SHOWN]
+        if strongest:
+            lines.append(f"{name}: " + ", ".join(f"{word} {share:+.3f}" for word, share in strongest))
+    return "; ".join(lines)
 
 
 def recommend(

@@ -147,6 +147,23 @@ class Encoder(nn.Module):
         """Features: (batch, *feature_shape) float32."""
         raise NotImplementedError
 
+    def forward_seen(self, inputs: dict[str, Tensor], seen: Tensor) -> Tensor:
+        """Features of one picture for heads that see some of its patches, from one pass.
+
+        Args:
+            inputs: of one picture.
+            seen: (n, rows · columns) bool, at least one of each row.
+
+        Returns:
+            (n, prefix + rows · columns, width) float32: the patches are those of the whole picture, which the head
+            masks; prefix tokens that are a plain function of patches are made of those that are seen.
+        """
+        return self(inputs).expand(len(seen), -1, -1)
+
+    def find_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture that the grid covers (left, top, right, bottom), in pixels; all of it by default."""
+        return 0.0, 0.0, float(width), float(height)
+
     def pool(self, features: Tensor) -> Tensor:
         """The encoder's own pooled embedding (of a grid: the mean): (batch, *feature_shape) → (batch, width)."""
         return features if self.grid is None else features[:, self.prefix :].mean(dim=1)

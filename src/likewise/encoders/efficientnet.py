@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from likewise.encoders.base import Encoder, Modality
 from likewise.encoders.class_names import IMAGENET_CLASSES, read_imagenet_names
 from likewise.encoders.packaged import EFFICIENTNET_LITE0
-from likewise.encoders.pixels import SquareDescription, count_patches, square_pixels
+from likewise.encoders.pixels import SquareDescription, count_patches, find_centre, square_pixels
 
 SIDE = 224
 _STRIDE = 32  # pixels of a patch
@@ -126,6 +126,17 @@ class EfficientNetLite0(Encoder):
         middle = _run(network._blocks[:_TAP], _stem(network, inputs["pixels"]))
         return self._join(network, middle, _run(network._blocks[_TAP:], middle))
 
+    def forward_seen(self, inputs: dict[str, Tensor], seen: Tensor) -> Tensor:
+        """The logits are those of the seen patches alone, whose states the classifier averages."""
+        network = self._fold_network()
+        middle = _run(network._blocks[:_TAP], _stem(network, inputs["pixels"]))
+        last = _run(network._blocks[_TAP:], middle)
+        patches = _patches(middle, last).expand(len(seen), -1, -1)
+        return torch.cat([_class_tokens(network, last, seen), patches], dim=1) if self.classes else patches
+
+    def find_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        return find_centre(width, height, MOST_CROPPED)
+
     @property
     def blocks(self) -> int:
         """A cut lies before one of the first 12 inverted bottlenecks: behind them, the map of 14 × 14 would be lost."""
@@ -181,16 +192,26 @@ def _run(blocks: Any, maps: Tensor) -> Tensor:
     return maps
 
 
-def _class_tokens(network: Any, last: Tensor) -> Tensor:
-    """(n, 320, h, w) → (n, 2, 768): the logits of the classes, then zeros; gradients reach the map, not the weights."""
+def _class_tokens(network: Any, last: Tensor, seen: Tensor | None = None) -> Tensor:
+    """(n, 320, h, w) → (n, 2, 768): the logits of the classes, then zeros; gradients reach the map, not the weights.
+
+    Args:
+        seen: (m, h · w) bool, for one picture: the patches that the classifier averages, for m rows of logits.
+    """
     weights = {name: weight.detach() for name, weight in network.named_parameters() if not name.startswith("_blocks.")}
     maps = functional.conv2d(last, weights["_conv_head.weight"], weights.get("_conv_head.bias"))
     if "_bn1.weight" in weights:  # not folded
         norm = network._bn1
         statistics = norm.running_mean, norm.running_var
         maps = functional.batch_norm(maps, *statistics, weights["_bn1.weight"], weights["_bn1.bias"], eps=norm.eps)
-    pooled = functional.relu6(maps).mean(dim=(2, 3))
-    logits = functional.linear(pooled, weights["_fc.weight"], weights["_fc.bias"]).float()
+    maps = functional.relu6(maps)
+    if seen is None:
+        logits = functional.linear(maps.mean(dim=(2, 3)), weights["_fc.weight"], weights["_fc.bias"]).float()
+    else:
+        shares = seen.float() / seen.sum(dim=1, keepdim=True)
+        with torch.autocast(last.device.type, enabled=False):  # one patch changes the mean by a fiftieth
+            pooled = shares @ maps[0].float().flatten(1).T
+            logits = functional.linear(pooled, weights["_fc.weight"].float(), weights["_fc.bias"].float())
     return functional.pad(logits, (0, _CLASS_TOKENS * WIDTH - logits.shape[1])).unflatten(1, (_CLASS_TOKENS, WIDTH))
 
 

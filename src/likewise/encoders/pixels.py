@@ -47,13 +47,13 @@ def square_pixels(pictures: Sequence[Image.Image], side: int, most_cropped: floa
     pixels = np.empty((len(pictures), side, side, 3), dtype=np.uint8)
     for row, picture in zip(pixels, pictures, strict=True):
         # reducing_gap shrinks huge pictures by whole factors first: much quicker, and no visible difference.
-        box = _centre(picture.width, picture.height, most_cropped)
+        box = find_centre(picture.width, picture.height, most_cropped)
         square = as_rgb(picture).resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
         row[:] = np.asarray(square)
     return torch.from_numpy(pixels)
 
 
-def _centre(width: int, height: int, most_cropped: float) -> tuple[float, float, float, float]:
+def find_centre(width: int, height: int, most_cropped: float) -> tuple[float, float, float, float]:
     """The middle of a picture (left, top, right, bottom), as near to a square as cropping may come."""
     kept_width = max(min(width, height), width * (1 - most_cropped)) if width > height else width
     kept_height = max(min(width, height), height * (1 - most_cropped)) if height > width else height

@@ -120,6 +120,14 @@ class TextEncoder(HuggingFaceEncoder):
             states = self.network(**tokens).last_hidden_state
         return self.head(states.float(), inputs.get("pooling_mask", inputs["attention_mask"]))
 
+    def find_offsets(self, text: str, prompt: str) -> list[tuple[int, int]] | None:
+        """Where each token that the model reads of a text stands in prompt and text (start, end).
+
+        None where the tokenizer does not say, or where the text changes its length before it is cut into tokens.
+        """
+        whole = self.prompt(prompt) + text
+        return self.tokenizer.find_offsets(self._clean(whole)) if len(self._clean(whole)) == len(whole) else None
+
     def count_truncated(self, texts: Sequence[str]) -> int:
         return self.tokenizer.count_truncated([self._clean(text) for text in texts])
 

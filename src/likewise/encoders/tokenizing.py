@@ -71,6 +71,13 @@ class BatchTokenizer:
                 return True
         return False
 
+    def find_offsets(self, text: str) -> list[tuple[int, int]] | None:
+        """Where each token of a text stands in it (start, end), equal for special ones; None where it does not say."""
+        if self._backend is None:
+            return None
+        offsets: list[tuple[int, int]] = self._backend.encode(text).offsets
+        return offsets
+
     def length(self, text: str) -> int:
         """Tokens of `text`, without those that end a sequence (a prompt that more text follows)."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TypeVar
@@ -87,14 +88,21 @@ class Featurizer:
 
     def forward(self, inputs: dict[str, Tensor], cut: int | None = None) -> Tensor:
         """Prepared inputs → float32 features on the device, or activations before block `cut`; without gradients."""
-        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
-        enabled = self.dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled):
+        moved = self.move(inputs)
+        with torch.inference_mode(), self.autocast():
             parts = [
                 (self._run(part) if cut is None else self.encoder.forward_to(part, cut)).float()
                 for part in self._parts(moved)
             ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def move(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Prepared inputs on the device."""
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute with this precision inside the block."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
     def _parts(self, inputs: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         """Inputs in batches as the encoder likes them best."""

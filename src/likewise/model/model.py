@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from likewise.model.featurizer import Featurizer, batches, prefetch
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.network import Network
+from likewise.model.occlusion import FieldScore, measure_patches, measure_words
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
 from likewise.model.value_features import append_words, open_value
 from likewise.parsing import read_json
@@ -268,6 +269,52 @@ class Model:
                 vectors = torch.stack([self.network.tower("image", side) for side in features]).sum(dim=0)
                 parts.append(functional.normalize(vectors, dim=-1).cpu())
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
+
+    @property
+    def prose_fields(self) -> tuple[str, ...]:
+        """The fields of the kind text."""
+        return tuple(name for name, kind in self.network.kinds.items() if kind == "text")
+
+    def measure_words(
+        self, field: str, text: str, spans: Sequence[tuple[int, int]], query: Vectors, others: Mapping[str, Vectors]
+    ) -> Vectors:
+        """What the cosine of a query with an item loses without each of some words of one of its texts.
+
+        Args:
+            field: of the kind text.
+            text: without blanks at its ends.
+            spans: where the words stand in it (start, end), in order.
+            query: (dim,), or its first dimensions.
+            others: the vectors of the item's other fields, of as many dimensions.
+
+        Returns:
+            (words,) float32.
+        """
+        score = FieldScore(self.network, field, query, others)
+        return measure_words(self.network, self._text_variants, text, spans, field, score, self._packed_texts)
+
+    @cached_property
+    def _text_variants(self) -> Featurizer:
+        """The text encoder for texts that nobody asks for again."""
+        dtype = getattr(torch, self.precision.get("text", "float32"))
+        return Featurizer(self.encoder("text"), self.device, dtype, remembered=0)
+
+    def measure_patches(self, picture: Image.Image, query: Vectors, others: Mapping[str, Vectors]) -> Vectors:
+        """What the cosine of a query with an item loses without each patch of its picture; see `measure_words`.
+
+        Returns:
+            (rows, columns) float32; `find_picture_box` says which part of the picture they cover.
+
+        Raises:
+            UserError: the picture encoder keeps no patches.
+        """
+        self.network.check_fields(["image"])
+        score = FieldScore(self.network, "image", query, others)
+        return measure_patches(self.network, self.featurizer("image"), picture, score)
+
+    def find_picture_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture that its patches cover (left, top, right, bottom), in pixels."""
+        return self.encoder("image").find_box(width, height)
 
     @property
     def hears(self) -> bool:

@@ -8,15 +8,18 @@ from typing import Any, Self, Unpack, cast
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare, Condition, parse_filter
+from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import Picture
 from likewise.config import ImageSettings
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
 from likewise.retrieval.filter_columns import FilterColumn, KnownFilterColumns
+from likewise.retrieval.heat_map import HeatMap, measure_heat_map
 from likewise.retrieval.index_items import CatalogSnapshot, IndexItems, ItemEmbeddings, ItemModel
 from likewise.retrieval.ingest import Changes
 from likewise.retrieval.items import BookkeepingColumns, Correction, Hits, Item, UnknownItemError, digest_rows
@@ -24,9 +27,10 @@ from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.synonyms import Synonyms, SynonymsFile
 from likewise.retrieval.location import NO_AIMS, IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
+from likewise.retrieval.occluding import check_occluding
 from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_query, parse_duplicate_threshold
 from likewise.retrieval.query_filters import FilterSuggestion, may_suggest_filter, suggest_filter
-from likewise.retrieval.query_vector import QueryModel
+from likewise.retrieval.query_vector import QueryModel, query_vector
 from likewise.retrieval.recommend import recommend
 from likewise.retrieval.sampled_items import SampledItems, sample_items
 from likewise.retrieval.search import answer
@@ -40,6 +44,7 @@ from likewise.stores.conditions import normal_form
 from likewise.stores.schema import Column, Schema
 from likewise.stores.uri import Credentials
 
+SHOWN_SIDE = 1_024  # pixels of a picture that is drawn with its heat map
 _NOBODY = Credentials()
 _NO_PICTURES: Mapping[str, Sequence[bytes]] = {}
 
@@ -351,6 +356,43 @@ class Index:
             hits = answer(query, model or self._model, store, self._bookkeeping, words, self._model)
         hits.did_you_mean = corrections
         return hits
+
+    def explain_picture(
+        self, id: str, text: OneOrMany[str] | None = None, **parameters: Unpack[QueryParameters]
+    ) -> HeatMap:
+        """Measure what each region of an item's picture adds to its cosine with a query: a heat map.
+
+        The item's first picture counts as its only one. Other fields have their part in the cosine if the index keeps
+        their vectors.
+
+        Args:
+            text, parameters: the query, as of `search`; only its words, pictures, recordings and items count.
+
+        Raises:
+            UnknownItemError: there is no such item.
+            UserError: the item has no picture, or the model's picture encoder keeps no patches.
+            PictureError: the picture cannot be read any more.
+        """
+        picture = self.item(id).picture
+        if picture is None:
+            raise UserError(f"the item {id!r} has no picture")
+        opened = open_picture(picture.path, minimum_side=SHOWN_SIDE, key=picture.key)
+        return self.measure_heat_map(id, opened, build_query(text, **parameters))
+
+    def measure_heat_map(self, id: str, picture: Image.Image, query: Query, model: QueryModel | None = None) -> HeatMap:
+        """The heat map of a picture of an item, in RGB; see `explain_picture`.
+
+        Args:
+            model: gives the vectors of the query's words and pictures; see `answer`.
+        """
+        self._check_model()
+        occluding = check_occluding(self._model)
+        with self._handle.use() as store:
+            vector = query_vector(query, model or self._model, store)[0]
+            (record,) = store.fetch([id], field_vectors=bool(store.schema.field_vectors))
+        if record is None:
+            raise UnknownItemError(id)
+        return measure_heat_map(occluding, picture, vector, record.field_vectors or {})
 
     def correct_spelling(self, query: Query) -> tuple[Query, tuple[Correction, ...]]:
         """A hybrid query with misspelt words replaced by words of the catalogue, and which texts that changed.

@@ -34,18 +34,50 @@ class Item:
 
 
 @dataclass(frozen=True)
+class QueryWord:
+    """A word of the query, and what the cosine loses without it."""
+
+    word: str
+    share: float
+
+
+@dataclass(frozen=True)
+class TextWord:
+    """A word of an item's text, from character `start` to before `end`, and what the cosine loses without it."""
+
+    start: int
+    end: int
+    share: float
+
+
+@dataclass(frozen=True)
+class WordsOfText:
+    """A text of an item and its words; those that the model does not read, and signs, are not among them."""
+
+    field: str
+    text: str
+    words: tuple[TextWord, ...]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The shares of an item's fields, of the query's words and of the boost in a score; they add up to it.
+
+    What single words add to the cosine comes on top, with `explain="words"`; these shares do not add up.
 
     Attributes:
         fields: of each field that the item has; a share below 0 says that the item would be nearer without the field.
         terms: of each word that keyword search has found in the item; None where the search was no hybrid one.
         boost: what the boost has added; None without one.
+        query_words: of the query's texts, in order; None where they were not asked for.
+        words: of the item's texts; None where they were not asked for.
     """
 
     fields: dict[str, float]
     terms: dict[str, float] | None = None
     boost: float | None = None
+    query_words: tuple[QueryWord, ...] | None = None
+    words: tuple[WordsOfText, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the command line and the API; the largest shares come first."""
@@ -54,6 +86,19 @@ class Explanation:
             about["terms"] = [{"term": term, "share": round(share, 6)} for term, share in _by_size(self.terms)]
         if self.boost is not None:
             about["boost"] = round(self.boost, 6)
+        if self.query_words is not None:
+            about["query_words"] = [{"word": one.word, "share": round(one.share, 6)} for one in self.query_words]
+        if self.words is not None:
+            about["words"] = [
+                {
+                    "field": of_text.field,
+                    "text": of_text.text,
+                    "words": [
+                        {"start": word.start, "end": word.end, "share": round(word.share, 6)} for word in of_text.words
+                    ],
+                }
+                for of_text in self.words
+            ]
         return about
 
 

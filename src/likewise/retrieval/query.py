@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, BinaryIO, Generic, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 from PIL import Image
 
@@ -23,6 +23,7 @@ OneOrMany: TypeAlias = T | tuple[T, float] | list[T | tuple[T, float]]
 
 DUPLICATE_COSINE = 0.98  # cosine from which on two items are near-duplicates
 MOST_EXPLAINED = 100  # hits, whose fields are fused in all their subsets
+MOST_EXPLAINED_BY_WORDS = 20  # hits, each of which takes a few passes through the text encoder
 _MINUS = 0.5
 _WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(\d+(?:\.\d*)?|\.\d+)\s*", re.DOTALL)
 
@@ -57,7 +58,8 @@ class QueryParameters(TypedDict, total=False):
         boost: arithmetic over numeric columns that is added to the score, such as 'popularity * 0.1'.
         facet: columns whose values are counted among the best 1,000 items, see `Hits.facets`.
         explain: say of each hit which fields, words and boosts its score comes from, see `Hit.explanation`; k is at
-            most 100 then.
+            most 100 then. "words" also says what each word of the query and of the item's texts adds; k is at most 20
+            then.
     """
 
     image: OneOrMany[ImageSource] | None
@@ -75,7 +77,7 @@ class QueryParameters(TypedDict, total=False):
     diversity: float
     boost: str | None
     facet: str | Sequence[str]
-    explain: bool
+    explain: bool | Literal["words"]
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,18 @@ class Query:
     boost: Boost | None = None
     min_score: float | None = None
     facets: tuple[str, ...] = field(default=())
-    explain: bool = False
+    explain: bool | Literal["words"] = False
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UserError(f"k must be at least 1, not {self.k}")
-        if self.explain and self.k > MOST_EXPLAINED:
+        if self.explain not in (False, True, "words"):
+            raise UserError(f'explain is True, False or "words", not {self.explain!r}')
+        most, how = (MOST_EXPLAINED_BY_WORDS, " word by word") if self.explain == "words" else (MOST_EXPLAINED, "")
+        if self.explain and self.k > most:
             raise UserError(
-                f"{MOST_EXPLAINED} hits are explained at once at most: ask for k = {MOST_EXPLAINED} or fewer, then for "
-                "the next page (offset)"
+                f"{most} hits are explained{how} at once at most: ask for k = {most} or fewer, then for the next page "
+                "(offset)"
             )
         if self.offset < 0:
             raise UserError(f"the offset must be at least 0, not {self.offset}")

@@ -1,6 +1,7 @@
 """A query → the one vector that items are compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from likewise.catalog.report import describe_audio_cause, describe_picture_cause
 from likewise.config import AudioSettings
 from likewise.encoders.sounds import LONGEST_SECONDS
 from likewise.retrieval.items import UnknownItemError
-from likewise.retrieval.query import AudioSource, ImageSource, Query
+from likewise.retrieval.query import AudioSource, ImageSource, Query, Term
 from likewise.stores.base import Store
 from likewise.stores.inputs import normalise_vectors
 
@@ -42,38 +43,71 @@ class QueryModel(Protocol):
         """(n, dim) float32, unit norm."""
 
 
-def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
-    """(1, dim) float32 of unit norm, or zero where the parts of the query cancel each other out.
+@dataclass(frozen=True)
+class QueryParts:
+    """The encoded parts of a query, of which `mix` makes its vector.
 
-    Words and liked items are averaged by their weights, and so are pictures and recordings; the two are mixed by
-    `image_weight`, and what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
-
-    Raises:
-        UnknownItemError: a liked item is not in the index.
-        PictureError, AudioError: a picture or a recording cannot be read.
-        UserError: a recording, and the model has no field for it.
+    Attributes:
+        texts: text → (dim,) of unit norm, of the words that are wanted and those that are not.
+        perceived: (pictures and recordings, dim) of unit norm.
+        liked: (liked items, dim).
     """
-    sounds = [_read_sound(term.value) for term in query.sounds]
-    pictures = [_read_image(term.value) for term in query.images]
-    liked = fetch_liked_vectors(query, store)
-    encoded = np.empty((0, model.dim), np.float32)
-    if query.texts or query.minus:
-        encoded = model.encode_queries([term.value for term in (*query.texts, *query.minus)])
-    words, unwanted = encoded[: len(query.texts)], encoded[len(query.texts) :]
-    mixed = _average(np.concatenate([words, liked]), [term.weight for term in (*query.texts, *query.likes)])
-    if pictures or sounds:
-        perceived = [model.encode_images(pictures)] if pictures else []
+
+    dim: int
+    texts: Mapping[str, np.ndarray]
+    perceived: np.ndarray
+    liked: np.ndarray
+
+    @classmethod
+    def encode(cls, query: Query, model: QueryModel, store: Store) -> "QueryParts":
+        """Encode what a query names.
+
+        Raises:
+            UnknownItemError: a liked item is not in the index.
+            PictureError, AudioError: a picture or a recording cannot be read.
+            UserError: a recording, and the model has no field for it.
+        """
+        sounds = [_read_sound(term.value) for term in query.sounds]
+        pictures = [_read_image(term.value) for term in query.images]
+        liked = fetch_liked_vectors(query, store)
+        texts = [term.value for term in (*query.texts, *query.minus)]
+        encoded = model.encode_queries(texts) if texts else np.empty((0, model.dim), np.float32)
+        perceived = [np.empty((0, model.dim), np.float32)]
+        perceived += [model.encode_images(pictures)] if pictures else []
         perceived += [model.encode_audio(sounds)] if sounds else []
-        weights = [term.weight for term in query.images] + [term.weight for term in query.sounds]
-        seen = _average(np.concatenate(perceived), weights)
-        share = query.image_weight if query.texts or query.likes else 1.0
-        mixed = (1.0 - share) * mixed + share * seen
-    wanted = normalise_vectors(mixed[None], model.dim)
-    if not query.minus:
-        return wanted
-    for term, vector in zip(query.minus, unwanted, strict=True):
-        wanted = wanted - term.weight * vector
-    return normalise_vectors(wanted, model.dim)
+        return cls(model.dim, dict(zip(texts, encoded, strict=True)), np.concatenate(perceived), liked)
+
+    def mix(self, query: Query) -> np.ndarray:
+        """(1, dim) float32 of unit norm, or zero where the parts of the query cancel each other out.
+
+        Words and liked items are averaged by their weights, and so are pictures and recordings; the two are mixed by
+        `image_weight`, and what is not wanted is subtracted (as Rocchio's relevance feedback does, 1971).
+
+        Args:
+            query: whose texts are among the encoded ones, and whose other parts are those that were encoded.
+        """
+        words = self._stack(query.texts)
+        mixed = _average(np.concatenate([words, self.liked]), [term.weight for term in (*query.texts, *query.likes)])
+        if len(self.perceived):
+            weights = [term.weight for term in query.images] + [term.weight for term in query.sounds]
+            seen = _average(self.perceived, weights)
+            share = query.image_weight if query.texts or query.likes else 1.0
+            mixed = (1.0 - share) * mixed + share * seen
+        wanted = normalise_vectors(mixed[None], self.dim)
+        if not query.minus:
+            return wanted
+        for term, vector in zip(query.minus, self._stack(query.minus), strict=True):
+            wanted = wanted - term.weight * vector
+        return normalise_vectors(wanted, self.dim)
+
+    def _stack(self, terms: Sequence[Term[str]]) -> np.ndarray:
+        vectors = [self.texts[term.value] for term in terms]
+        return np.stack(vectors) if vectors else np.empty((0, self.dim), np.float32)
+
+
+def query_vector(query: Query, model: QueryModel, store: Store) -> np.ndarray:
+    """The vector of a query, (1, dim); see `QueryParts`."""
+    return QueryParts.encode(query, model, store).mix(query)
 
 
 def fetch_liked_vectors(query: Query, store: Store) -> np.ndarray:

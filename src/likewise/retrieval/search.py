@@ -20,7 +20,8 @@ from likewise.retrieval.items import BookkeepingColumns, Explanation, Hit, Hits
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.synonyms import NO_SYNONYMS
 from likewise.retrieval.query import Query
-from likewise.retrieval.query_vector import QueryModel, fetch_liked_vectors, query_vector
+from likewise.retrieval.query_vector import QueryModel, QueryParts, fetch_liked_vectors
+from likewise.retrieval.word_shares import explain_words
 from likewise.stores.base import Record, Store
 from likewise.stores.conditions import normal_form
 from likewise.stores.schema import Schema
@@ -68,7 +69,8 @@ def answer(
     """
     check_columns(query, bookkeeping.user_schema(store.schema))
     began = perf_counter()
-    vector = query_vector(query, model, store)
+    parts = QueryParts.encode(query, model, store)
+    vector = parts.mix(query)
     encoded = perf_counter()
     source: Source = vector_candidates(store, vector)
     if query.hybrid is not None:
@@ -84,6 +86,8 @@ def answer(
     explained: dict[str, Explanation] = {}
     if query.explain:
         explained = explain_hits(query, vector, fusion, store, source, [(one.id, one.score) for one in page])
+        if query.explain == "words":
+            explained = explain_words(query, parts, vector[0], fusion, store, explained)
     hits = [
         Hit(one.id, one.score, items[one.id].fields, items[one.id].picture, explained.get(one.id))
         for one in page

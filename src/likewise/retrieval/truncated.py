@@ -1,6 +1,6 @@
 """A model whose vectors are cut short: the first dimensions of each, at unit norm again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +12,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
 from likewise.retrieval.explanation import FusionModel
 from likewise.retrieval.index_items import ItemModel
+from likewise.retrieval.occluding import OccludingModel, check_occluding
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.spelling import WordModel
 
@@ -68,6 +69,33 @@ class TruncatedModel:
         whole = np.zeros((*vectors.shape[:2], self._model.dim), np.float32)
         whole[..., : self.dim] = vectors
         return self.truncate(self._model.fuse_fields(whole, fields))
+
+    @property
+    def prose_fields(self) -> Sequence[str]:
+        return self._occluding.prose_fields
+
+    def measure_words(
+        self,
+        field: str,
+        text: str,
+        spans: Sequence[tuple[int, int]],
+        query: np.ndarray,
+        others: Mapping[str, np.ndarray],
+    ) -> np.ndarray:
+        """What the cosine loses without each word of a text; see `Model.measure_words`."""
+        return self._occluding.measure_words(field, text, spans, query, others)
+
+    def measure_patches(self, picture: Image.Image, query: np.ndarray, others: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the cosine loses without each patch of a picture; see `Model.measure_patches`."""
+        return self._occluding.measure_patches(picture, query, others)
+
+    def find_picture_box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture that its patches cover."""
+        return self._occluding.find_picture_box(width, height)
+
+    @property
+    def _occluding(self) -> OccludingModel:
+        return check_occluding(self._model)
 
     def knows_word(self, word: str) -> bool:
         """Whether a word is one piece for the model's tokenizer; False for a model that does not say."""

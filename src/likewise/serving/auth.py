@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from likewise.serving.keys import Keys
+from likewise.serving.limits import HEAT_MAP
 from likewise.serving.listening import comes_from_same_origin, names_this_machine
 from likewise.serving.problems import problem
 from likewise.serving.sessions import Sessions, tokens_of
@@ -25,9 +26,14 @@ _REALM = 'Bearer realm="likewise"'
 
 
 def is_write(method: str, path: str) -> bool:
-    """Whether a request changes the index or the judgements, so that it needs a key with write access."""
+    """Whether a request changes the index or the judgements, so that it needs a key with write access.
+
+    A heat map is asked for by POST, as the question may hold a picture.
+    """
     if method == "POST":
-        return path in (JUDGEMENTS, _ITEMS) or path.startswith((f"{_ITEMS}/", f"{_ITEMS}:"))
+        asks = path.startswith(f"{_ITEMS}/") and path.endswith(HEAT_MAP)
+        writes = path in (JUDGEMENTS, _ITEMS) or path.startswith((f"{_ITEMS}/", f"{_ITEMS}:"))
+        return writes and not asks
     return method not in _READS
 
 

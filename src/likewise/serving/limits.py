@@ -14,6 +14,8 @@ MAX_CONCURRENT = 64
 WRITE_SECONDS = 600.0  # many items are encoded and written in one request
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # answered however busy the server is
 
+HEAT_MAP = "/heatmap"  # behind an item's path
+
 _BODY_BYTES = 1_000_000
 _BULK_BYTES = 64_000_000
 _ENCODED = 1.3  # a file in base64 is a third larger; rounded down, as no one sends one of exactly the limit
@@ -28,7 +30,7 @@ def longest_body(method: str, path: str, image_bytes: int, audio_bytes: int) -> 
         image_bytes: bytes that a picture may have.
         audio_bytes: bytes that a recording may have; only queries hold any.
     """
-    if path in _QUERY_ROUTES:
+    if path in _QUERY_ROUTES or (path.startswith(f"{_ITEMS}/") and path.endswith(HEAT_MAP)):
         return max(int(max(image_bytes, audio_bytes) * _ENCODED), _BODY_BYTES)
     if path in ("/v1/embeddings", "/v1/judgements") or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
         return max(int(image_bytes * _ENCODED), _BODY_BYTES)

@@ -21,7 +21,9 @@ import numpy as np
 from PIL import Image
 
 from likewise.catalog.audio.decode import Sound
+from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import Picture
+from likewise.retrieval.heat_map import HeatMap
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Correction, Hits, Item
 from likewise.retrieval.query import Query
@@ -189,6 +191,37 @@ class SearchService:
         corrections: tuple[Correction, ...] = ()
         if query.hybrid is not None and query.hybrid.correct:
             query, corrections = await self.run(self.index.correct_spelling, query)
+        query, encoded = await self._encode(query, deadline)
+        encoded_at = perf_counter()
+        hits = await self.run(self.index.answer, query, encoded)
+        hits.did_you_mean = corrections
+        hits.took |= {"encode": encoded_at - began, "total": perf_counter() - began}
+        self._measure(query, hits)
+        return hits
+
+    async def measure_heat_map(self, id: str, query: Query, picture: str | None = None) -> HeatMap | None:
+        """Measure the heat map of an item's thumbnail for a query; see `Index.explain_picture`.
+
+        Args:
+            query: as of `search`.
+            picture: the key that the item's picture must have; None: any.
+
+        Returns:
+            None where the item has no picture, or another one.
+
+        Raises:
+            UserError: as of `search`; or there is no such item, or the model gives no heat maps.
+        """
+        deadline = monotonic() + self.limits.seconds
+        found = await self.run(self.find_thumbnail, id)
+        if found is None or picture not in (None, found[0].key):
+            return None
+        query, encoded = await self._encode(query, deadline)
+        shown = await self._decode(deadline, open_picture, found[1])
+        return await self.run(self.index.measure_heat_map, id, shown, query, encoded)
+
+    async def _encode(self, query: Query, deadline: float) -> tuple[Query, EncodedQuery]:
+        """Encode a query's texts, pictures and recordings; in the query that comes back, the latter are stand-ins."""
         texts = [term.value for term in (*query.texts, *query.minus)]
         sources = [cast(PictureSource, term.value) for term in query.images]
         if texts and sources:
@@ -200,16 +233,11 @@ class SearchService:
             images = await self.encode_pictures(sources, deadline)
         sounds = await self.encode_recordings([cast(bytes, term.value) for term in query.sounds], deadline)
         encoded = EncodedQuery(self._dim, self._fingerprint, dict(zip(texts, vectors, strict=True)), images, sounds)
-        encoded_at = perf_counter()
         if query.images:
             query = replace(query, images=tuple(replace(term, value=_NO_PICTURE) for term in query.images))
         if query.sounds:
             query = replace(query, sounds=tuple(replace(term, value=_NO_SOUND) for term in query.sounds))
-        hits = await self.run(self.index.answer, query, encoded)
-        hits.did_you_mean = corrections
-        hits.took |= {"encode": encoded_at - began, "total": perf_counter() - began}
-        self._measure(query, hits)
-        return hits
+        return query, encoded
 
     async def suggest_filter(self, text: str, *, wait: bool) -> FilterSuggestion | None:
         """The filter that the words of a query suggest, if any; see `Index.suggest_filter`.

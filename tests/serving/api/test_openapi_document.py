@@ -27,6 +27,7 @@ OPERATIONS = {
     "list_judgements",
     "list_queries_to_judge",
     "remove_judgement",
+    "measure_heat_map",
     "embed",
     "list_models",
     "check_live",

@@ -14,12 +14,13 @@ from likewise.serving.api.direct_routes import DirectRoutes, find_endpoints
 from likewise.serving.api.documentation import documentation_routes
 from likewise.serving.api.embeddings import embedding_routes
 from likewise.serving.api.health import health_routes
+from likewise.serving.api.heat_maps import heat_map_routes
 from likewise.serving.api.item_writes import item_write_routes
 from likewise.serving.api.items import item_routes
 from likewise.serving.api.judgement_schemas import JudgementRequest
 from likewise.serving.api.judgements import judgement_routes
 from likewise.serving.api.problems import PROBLEM_RESPONSES, add_problems
-from likewise.serving.api.schemas import BatchRequest, EmbeddingRequest, SearchRequest
+from likewise.serving.api.schemas import BatchRequest, EmbeddingRequest, HeatMapRequest, SearchRequest
 from likewise.serving.api.search import search_routes
 from likewise.serving.judging.judging import NO_JUDGING, Judging
 from likewise.serving.problems import Problem
@@ -27,7 +28,9 @@ from likewise.serving.service import SearchService
 
 _ITEMS = b"/v1/items/"
 _DESCRIPTION = "Search a catalogue by words, pictures and items; see the guide on serving."
-_BY_HAND = (SearchRequest, BatchRequest, EmbeddingRequest, JudgementRequest, Problem)  # models that no route declares
+_BY_HAND = (  # models that no route declares
+    *(SearchRequest, BatchRequest, HeatMapRequest, EmbeddingRequest, JudgementRequest, Problem),
+)
 _TAGS = [
     {
         "name": "search",
@@ -60,6 +63,7 @@ def create_api(service: SearchService, judging: Judging = NO_JUDGING) -> FastAPI
         column_routes(service),
         comparison_routes(service),
         item_routes(service),
+        heat_map_routes(service),
         item_write_routes(service),
         embedding_routes(service, created),
         judgement_routes(service, judging),

@@ -153,8 +153,34 @@ class SearchRequest(_Strict):
     fields: list[ColumnName] | None = Field(
         default=None, max_length=200, description="columns that hits come with; all by default"
     )
-    explain: bool = Field(
-        default=False, description="say which fields, words and boosts each score comes from; for a k of up to 100"
+    explain: bool | Literal["words"] = Field(
+        default=False,
+        description="say which fields, words and boosts each score comes from, for a k of up to 100; “words” also says "
+        "what each word of the query and of the item's texts adds, for a k of up to 20",
+    )
+
+
+class HeatMapRequest(_Strict):
+    """The parts of a query whose score a picture explains."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "red circle"}]})
+
+    text: Words | Annotated[list[Words], Field(max_length=MOST_TERMS)] | None = Field(default=None, description="words")
+    image: Pictures | Annotated[list[Pictures], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="pictures that were looked for"
+    )
+    audio: Recordings | Annotated[list[Recordings], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="recordings that were looked for"
+    )
+    like: Ids | Annotated[list[Ids], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="ids of items"
+    )
+    minus: Words | Annotated[list[Words], Field(max_length=MOST_TERMS)] | None = Field(
+        default=None, description="words for what is not wanted"
+    )
+    image_weight: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False, description="as in a search")
+    picture: str | None = Field(
+        default=None, max_length=64, description="the hash in the thumbnail's path: 404 if the item has another one"
     )
 
 
@@ -175,12 +201,37 @@ class TermShare(BaseModel):
     share: float
 
 
+class QueryWordShare(BaseModel):
+    """A word of the query, and what the cosine loses without it."""
+
+    word: str
+    share: float
+
+
+class TextWordShare(BaseModel):
+    """A word of a text, from the character `start` to before `end`, and what the cosine loses without it."""
+
+    start: int
+    end: int
+    share: float
+
+
+class TextWordShares(BaseModel):
+    """The words of one of an item's texts."""
+
+    field: str
+    text: str
+    words: list[TextWordShare]
+
+
 class ExplanationAnswer(BaseModel):
-    """The shares that add up to a score."""
+    """The shares that add up to a score, and those of single words, which do not."""
 
     fields: dict[str, float] = Field(description="of the item's fields (Shapley values)")
     terms: list[TermShare] | None = Field(default=None, description="of the words that keyword search has found")
     boost: float | None = Field(default=None, description="what the boost has added")
+    query_words: list[QueryWordShare] | None = Field(default=None, description="with “words”, in the query's order")
+    words: list[TextWordShares] | None = Field(default=None, description="with “words”")
 
 
 class HitAnswer(BaseModel):
@@ -258,6 +309,20 @@ class ItemAnswer(BaseModel):
     id: str
     fields: dict[str, Any]
     thumbnail: str | None = None
+
+
+class HeatMapAnswer(BaseModel):
+    """What each region of a picture adds to the cosine, as a grid over the whole picture."""
+
+    model_config = _shown({"rows": 2, "columns": 2, "values": [[1.0, 0.2], [-0.1, 0.0]], "width": 320, "height": 240})
+
+    rows: int
+    columns: int
+    values: list[list[float]] = Field(
+        description="row by row from the top left, divided by the largest size: in [-1, 1]"
+    )
+    width: int = Field(description="of the thumbnail, in pixels")
+    height: int
 
 
 class WrittenAnswer(BaseModel):
