@@ -1,4 +1,4 @@
-"""Negations in a query: "isn't over 50" turns a comparison round, and "no shoes over 50" asks for no filter that we know.
+"""Negations in a query: "isn't over 50" turns a comparison round, and "no shoes over 50" names no filter.
 
 A rule sees a comparison or a value, and not what the words before it deny. "No shoes over 50" may mean shoes up to 50
 or anything but shoes, so nothing is suggested; "shoes without laces under 50" denies the laces alone.

@@ -154,6 +154,6 @@ def _start_again(context: TrainingContext, data: TrainingSet, choices: Choices) 
         regressions = collect_regressions(network.eval(), context.cached, data, seed)
         closed_forms: ClosedForms = fit_closed_forms(regressions, seed)
         start = {field: closed_forms[name][field] for field, name in choices.start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: start})
+        save_closed_forms(context.run, {**closed_forms, START: start}, network.fusion.field_logits)
     for field, base in context.processes.from_leader(start).items():
         network.set_base_map(field, base)
