@@ -48,6 +48,7 @@ from likewise.training.freezing import build_saved_model, cut_encoders, merge_lo
 from likewise.training.hard_negatives import build_mining, draw_suspects, find_suspects
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
+from likewise.training.learned_items import write_learned_items
 from likewise.training.loop import fit, restore_weights
 from likewise.training.moved_features import TRAINED, stack_moved_features
 from likewise.training.objective import Objective
@@ -184,6 +185,8 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
     if trained.refit is not None:
         with clock.stage("refitting"):
             refit_items = trained.refit()
+            if refit_items is not None and processes.leads:
+                write_learned_items(run, context.catalog.select(context.split.unreserved))
     if processes.leads:
         comparison = None if evaluation is None else evaluation.comparison
         metrics = _build_metrics(context, test.task, state, comparison, trained, refit_items, clock.seconds)
