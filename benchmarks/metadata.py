@@ -72,28 +72,40 @@ def main() -> None:
     parser.add_argument("--catalogues", nargs="+", default=list(_SOURCES), choices=list(_SOURCES))
     parser.add_argument("--folds", type=int, default=FOLDS)
     parser.add_argument("--systems", nargs="+", default=_SYSTEMS[:2], choices=_SYSTEMS)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="every query is averaged over their trainings"
+    )
     parser.add_argument("--runs", type=Path, help="a folder for the runs; those that it holds are not trained again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.runs or Path(name)
         figures = {
-            catalogue: _measure_catalogue(_SOURCES[catalogue], folder / catalogue, arguments.systems, arguments.folds)
+            catalogue: _measure_catalogue(
+                _SOURCES[catalogue], folder / catalogue, arguments.systems, arguments.folds, arguments.seeds
+            )
             for catalogue in arguments.catalogues
         }
     record("metadata", figures)
 
 
-def _measure_catalogue(source: _Source, folder: Path, systems: list[str], folds: int) -> dict[str, Any]:
+def _measure_catalogue(
+    source: _Source, folder: Path, systems: list[str], folds: int, seeds: list[int]
+) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, list[_Measured]]] = {}
     seconds: dict[str, list[float]] = {system: [] for system in systems}
     for fold, table in enumerate(source.read(folder)[:folds]):
         table = _make_up_columns(table)
         for system in systems if fold % 2 else systems[::-1]:  # in turns
-            model, catalog, spent = _train(source, table, system, folder / f"{system}-{fold}")
-            seconds[system].append(spent)
-            for question, measured in _ask(source, model, catalog, system).items():
-                found.setdefault(question, {}).setdefault(system, []).append(measured)
+            asked: dict[str, list[_Measured]] = {}
+            for seed in seeds:
+                model, catalog, spent = _train(source, table, system, folder / f"{system}-{fold}-{seed}", seed)
+                seconds[system].append(spent)
+                for question, measured in _ask(source, model, catalog, system).items():
+                    asked.setdefault(question, []).append(measured)
+            for question, parts in asked.items():
+                mean = _Measured(np.mean([part.values for part in parts], axis=0), parts[0].titles)
+                found.setdefault(question, {}).setdefault(system, []).append(mean)
         print(fold, json.dumps(_summarize(found, seconds), ensure_ascii=False), flush=True)
     return _summarize(found, seconds)
 
@@ -162,7 +174,7 @@ def _hash(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest(), 16)
 
 
-def _train(source: _Source, table: pl.DataFrame, system: str, folder: Path) -> tuple[Model, Catalog, float]:
+def _train(source: _Source, table: pl.DataFrame, system: str, folder: Path, seed: int) -> tuple[Model, Catalog, float]:
     """The trained model, its catalogue, and the processor seconds of the training, pictures apart."""
     if system == "words":
         said = [
@@ -179,7 +191,7 @@ def _train(source: _Source, table: pl.DataFrame, system: str, folder: Path) -> t
     if not times.exists():
         cache_pictures(Model.create(cache=catalog.cache), catalog)
         fields = _OWN | source.columns if system == "fields" else _OWN
-        config = TrainConfig(model=ModelSettings(fields=fields), split="split", refit=False)
+        config = TrainConfig(model=ModelSettings(fields=fields), split="split", refit=False, seed=seed)
         began = time.process_time()
         finished = train(catalog, folder / "run", config, restart=(folder / "run").exists())
         spent = time.process_time() - began
