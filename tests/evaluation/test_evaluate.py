@@ -104,6 +104,9 @@ def test_ablations_show_each_field_alone_and_each_left_out(catalog, models, tmp_
     figures = result.as_dict()
     assert figures["view"] == "all"
     assert len(figures["ablations"]) == 6
+    assert [worth["field"] for worth in figures["worths"]] == ["title", "description", "image"]
+    whole, without = (by_key[key].trained.metrics[result.comparison.metric].mean for key in ("all", "without-image"))
+    assert figures["worths"][2]["gain"]["mean"] == pytest.approx(whole - without)
 
 
 def test_two_fields_need_only_two_ablations(catalog):

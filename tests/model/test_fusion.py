@@ -84,3 +84,14 @@ def test_weights_and_gates_change_what_counts():
         fusion.field_logits.zero_()
         fusion.gates[2] = 50 * towers[0, 2]
     assert torch.allclose(fusion(towers, present)[0], towers[0, 2], atol=1e-4)
+
+
+def test_fields_that_are_summed_up_already_count_the_same():
+    towers = towers_of(4, fields=4)
+    present = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)
+    fusion = trained_fusion(fields=4)
+    torch.nn.init.zeros_(fusion.gates[1::2])
+    weights = fusion.field_logits.exp() * present
+    others = (weights[:, 1::2, None] * towers[:, 1::2]).sum(dim=1)
+    fused = fusion.fuse_some([0, 2], towers[:, ::2], present[:, ::2], others)
+    assert torch.allclose(fused, fusion(towers, present), atol=1e-6)

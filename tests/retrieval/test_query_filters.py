@@ -120,6 +120,15 @@ READ = [
     ("shoes without laces under 50", "price < 50", "shoes without laces"),
     ("shoes, not red, under 50", 'colour not in ["Red", "red"] and price < 50', "shoes"),
     ("coats from 2020 on", 'released >= "2020"', "coats"),
+    ("shoes not red under 50", 'colour not in ["Red", "red"] and price < 50', "shoes"),
+    ("shoes with no laces and under 50", "price < 50", "shoes with no laces"),
+    ("shoes, no laces, under 50", "price < 50", "shoes, no laces"),
+    ("not today, shoes under 50", "price < 50", "not today, shoes"),
+    ("not too heavy boots under 50", "price < 50", "not too heavy boots"),
+    ("non-slip, no-iron shoes under 50", "price < 50", "non-slip, no-iron shoes"),
+    ("chaussures pas chères à moins de 50 euros", "price < 50", "chaussures pas chères à"),
+    ("no boots but shoes under 50", "price < 50", "no boots but shoes"),
+    ("no heels, shoes by Acme", 'brand == "Acme"', "no heels, shoes"),
 ]
 
 LEFT_ALONE = [
@@ -149,6 +158,21 @@ LEFT_ALONE = [
     "coats not in 2020",
     "coat that isn't in black",
     "shoes that aren't in stock",
+    "no shoes over 50",
+    "no shoes under €50",
+    "nothing by Acme over 50",
+    "no shoes, boots or coats over 50",
+    "shoes but no boots over 50",
+    "don't show me coats in black",
+    "everything except shoes by Acme",
+    "without shoes over 50",
+    "no coats since 2020",
+    "no coats from 2020",
+    "no shoes between 20 and 50 euros",
+    "no shoes for 50 euros",
+    "no shoes with a rating over 4",
+    "keine Schuhe über 50",
+    "pas de chaussures à plus de 50 euros",
 ]
 
 

@@ -6,7 +6,7 @@ import torch
 
 from likewise.evaluation.baselines import fit_ridge
 from likewise.training import kernel_ridge
-from likewise.training.kernel_ridge import fit_kernel_ridge
+from likewise.training.kernel_ridge import fit_kernel_ridge, solve_kernel_ridge
 
 
 def mapped(fitted, x):
@@ -81,3 +81,15 @@ def test_all_rows_as_examples_give_the_exact_solution_either_way():
 def test_one_input_is_not_enough():
     with pytest.raises(ValueError, match="two distinct"):
         fit_kernel_ridge(np.ones((5, 3), np.float32), np.ones((5, 2), np.float32), seed=0)
+
+
+def test_rows_that_are_known_to_be_equal_need_no_comparison():
+    draws = np.random.default_rng(3)
+    distinct = draws.standard_normal((9, 5)).astype(np.float32)
+    distinct[8] = distinct[0]  # two codes of one input
+    codes = draws.integers(0, 9, 60)
+    x, y = distinct[codes], draws.standard_normal((60, 4)).astype(np.float32)
+    compared, known = (solve_kernel_ridge(x, y, seed=0, codes=given) for given in (None, codes * 7))
+    assert (compared.places == known.places).all() and len(compared.targets) == 8
+    for name, value in compared.fitted.state_dict().items():
+        assert torch.equal(known.fitted.state_dict()[name], value)

@@ -1,5 +1,7 @@
 """Training sees what a closed form says of a row without the row's group."""
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -110,3 +112,28 @@ def test_a_picture_begins_at_the_names_of_its_classes_and_kernel_ridge_adds_to_t
     assert torch.allclose(fitted, functional.normalize(own + kernel, dim=-1), atol=1e-5)
     titles = network.query(objective.features.texts(data.texts.title[rows], "query"))
     assert (fitted * titles).sum(-1).mean() > (functional.normalize(own, dim=-1) * titles).sum(-1).mean() + 0.02
+
+
+def test_further_fields_are_summed_up_as_their_towers_would_be():
+    """Their vectors do not train, so that a step needs none of their towers."""
+    objective = toy_objective(unlike(24), fields=("title", "brand", "description", "shape"))
+    brands, shapes = np.arange(24) % 5, np.where(np.arange(24) % 3, np.arange(24) % 4 + 24, -1)
+    texts = dataclasses.replace(objective.data.texts, further={"brand": brands, "shape": shapes})
+    objective.data = dataclasses.replace(objective.data, texts=texts)
+    with torch.no_grad():
+        objective.network.fusion.field_logits.copy_(torch.tensor([0.0, -1.0, 0.0, -2.0]))
+    fits, groups, towers = left_out_towers(objective)
+    assert towers.further_fields == ("brand", "shape") and towers.per_row_fields == ("description",)
+    objective.left_out = towers
+    batch = objective.draw(np.arange(24), 0)
+    assert {each.tower for each in batch.inputs} == {"query", "title", "description"}
+    network, items = objective.network, batch.items
+    expected = torch.zeros(len(items.row), network.dim)
+    for field, weight in (("brand", 1.0), ("shape", 2.0)):
+        shown = np.flatnonzero(items.further[field] >= 0)
+        features = objective.features.texts(items.further[field][shown], "document")
+        left_out = fits[field].left_out.predict(features, torch.from_numpy(groups[items.row[shown]]))
+        own = network.head(field).base.base(features) + fits[field].share * left_out
+        expected[shown] += np.exp(-weight) * functional.normalize(own, dim=-1)
+    assert torch.allclose(towers.sum_further(items), expected, atol=1e-5)
+    assert objective.backward(np.arange(24), 0).isfinite()

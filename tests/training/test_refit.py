@@ -17,7 +17,7 @@ from likewise.model.closed_forms import load_closed_forms
 from likewise.model.heads import PictureMap
 from likewise.model.model import Model
 from likewise.progress import quiet
-from likewise.training import refit, train
+from likewise.training import learned_items, refit, train
 
 BRIEF = TINY.model_copy(update={"split": None, "epochs": 4, "refit": True})
 
@@ -89,13 +89,13 @@ def test_whoever_evaluates_on_what_the_model_was_fitted_on_is_told(refitted, cat
     monkeypatch.setattr("likewise.cli.evaluate.say", said.append)
     monkeypatch.setattr(space_map, "_umap_is_installed", lambda: False)
 
-    def told(source):
+    def told(source, *more, items=None):
         said.clear()
         page = tmp_path / "page.html"
-        options = ["--data", str(source), "--cache", str(catalog.cache), "--report", str(page), "--json"]
+        options = ["--data", str(source), "--cache", str(catalog.cache), "--report", str(page), "--json", *more]
         with pytest.raises(SystemExit, match="0"):
             main(["evaluate", str(refitted.path), *options])
-        sentence = f"The model was fitted on {len(catalog)} of these items after its training had measured it"
+        sentence = f"The model was fitted on {items or len(catalog)} of these items after its training had measured it"
         shown = sentence in " ".join(page.read_text().split())
         assert shown == any(sentence in line for line in said)
         return shown
@@ -104,7 +104,18 @@ def test_whoever_evaluates_on_what_the_model_was_fitted_on_is_told(refitted, cat
     lines = catalog.source.read_text().splitlines()
     fewer = catalog.source.with_name("fewer.csv")
     fewer.write_text("\n".join(lines[:-1]))
-    assert not told(fewer)
+    assert told(fewer, items=len(catalog) - 1)
+    assert told(catalog.source, "--where", 'part == "test"', items=len(catalog.where('part == "test"')))
+    others = catalog.source.with_name("others.csv")
+    others.write_text("\n".join(lines[:1] + [line.replace("A ", "Another ") for line in lines[1:]]))
+    assert not told(others)
+    damaged = refitted.path / learned_items.FILE
+    content = damaged.read_bytes()
+    try:
+        damaged.write_bytes(content[:-3])
+        assert told(catalog.source) and not told(fewer)  # as in a run of an older version
+    finally:
+        damaged.write_bytes(content)
 
 
 def test_where_all_rows_have_trained_already_nothing_is_fitted_again():

@@ -156,6 +156,8 @@ def test_the_ablations_say_what_each_column_is_worth(shop, model):
     folder, catalog = shop
     task = TaskOptions(catalog, model.fields).build()
     evaluation = evaluate_run(folder / "run", model, task, ablations=True)
+    judged = {worth.field: worth.sentence for worth in evaluation.worths}
+    assert judged["price"].startswith('"price" ') and "next to the other fields" in judged["price"]
     views = {part["view"] for part in evaluation.as_dict()["ablations"]}
     assert {f"{kind}-{field}" for kind in ("only", "without") for field in ("category", "price", "tags")} <= views
 
@@ -259,3 +261,24 @@ def test_a_suggested_config_trains_as_it_stands(shop, tmp_path):
     assert {name: kind for name, kind in fields.items() if name != "image"} == expected
     config = TINY.model_copy(update={"model": TINY.model.model_copy(update={"fields": fields})})
     assert Model.load(train(shop[1], tmp_path / "run", config).path, "cpu").fields == tuple(fields)
+
+
+def test_validation_rows_weigh_the_fields_where_towers_are_not_stacked(tmp_path, monkeypatch):
+    """With a column of queries; the model that is fitted again on all rows begins with the same weights."""
+    monkeypatch.setattr(field_weights, "_WEIGHTS", (0.5,))  # few queries lose nothing by any weight
+    table = pl.read_csv(write_shop(tmp_path / "shop.csv"))
+    table.with_columns(query=pl.col("title").str.split(" ").list.head(2).list.join(" ")).write_csv(
+        tmp_path / "asked.csv"
+    )
+    catalog = Catalog.read(tmp_path / "asked.csv", cache=tmp_path / "cache")
+    still = TINY.model_copy(update={"learning_rate": 1e-12, "refit": True})
+    run = train(catalog, tmp_path / "run", still)
+    assert run.metrics.cross_validation is None and run.metrics.refit_items is not None
+    weights = read_record(run.path / field_weights.FILE, 1)["weights"]
+    assert weights.keys() == set(FIELDS) - {"title", "description"} and 0.5 in weights.values()
+    network = Model.load(run.path, "cpu").network
+    fused = dict(zip(network.fields, network.fusion.field_logits.exp().tolist(), strict=True))
+    assert fused == pytest.approx({"title": 1.0, "description": 1.0} | weights, rel=1e-3)
+    task = TaskOptions(catalog, tuple(FIELDS)).build()
+    start = embed_start(run.path, Model.load(run.path, "cpu"), task, task.fields)
+    torch.testing.assert_close(start.network.fusion.field_logits, network.fusion.field_logits, rtol=1e-3, atol=1e-3)

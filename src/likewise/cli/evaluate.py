@@ -79,6 +79,8 @@ def evaluate(
         print_json(evaluation.as_dict())
     else:
         print_table(comparison_table(evaluation.comparison, evaluation.threshold))
+        for worth in evaluation.worths:
+            say(worth.sentence)
     first = evaluation.comparison.subsets[0]
     missed = [sentence for gate in gates if (sentence := gate.explain_failure(first))]
     for sentence in missed:

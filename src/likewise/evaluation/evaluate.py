@@ -12,6 +12,7 @@ import torch
 from likewise.evaluation.baselines import measure_baselines, name_untrained
 from likewise.evaluation.comparison import SystemMetrics, compare
 from likewise.evaluation.embeddings import TaskEmbeddings, embed_queries, embed_task
+from likewise.evaluation.field_worth import FieldWorth, measure_field_worths
 from likewise.evaluation.ranks import Rankings, rank_candidates
 from likewise.evaluation.results import START, TRAINED, Comparison, RunMetrics, SubsetResult, Threshold
 from likewise.evaluation.subsets import FieldSubset
@@ -35,6 +36,7 @@ class Evaluation:
         relevant: per query the positions of its answers.
         rankings: of the model.
         threshold: a score below which nothing fits; None where there is none.
+        worths: what each field adds to the others; empty without ablations.
     """
 
     comparison: Comparison
@@ -43,6 +45,7 @@ class Evaluation:
     relevant: list[np.ndarray]
     rankings: Rankings
     threshold: Threshold | None = None
+    worths: Sequence[FieldWorth] = ()
 
     @property
     def task(self) -> RetrievalTask:
@@ -53,7 +56,10 @@ class Evaluation:
         """The results as JSON: the trained model's metrics first, then the baselines, the verdict and the ablations."""
         first, *parts = (self._subset_as_dict(subset) for subset in self.comparison.subsets)
         threshold = self.threshold.model_dump(mode="json") if self.threshold is not None else None
-        return first | {"threshold": threshold} | ({"ablations": parts} if parts else {})
+        ablations: dict[str, Any] = {"ablations": parts} if parts else {}
+        if self.worths:
+            ablations["worths"] = [worth.as_dict() for worth in self.worths]
+        return first | {"threshold": threshold} | ablations
 
     def _subset_as_dict(self, subset: SubsetResult) -> dict[str, Any]:
         result = subset.model_dump(mode="json")
@@ -113,7 +119,11 @@ def evaluate(
     ]
     scores, relevant = embeddings.score(subsets[0])
     rankings = rank_candidates(scores, relevant, task.exclude)
-    return Evaluation(Comparison(metric=task.metric, subsets=results), embeddings, subsets[0], relevant, rankings)
+    comparison, worths = (
+        Comparison(metric=task.metric, subsets=results),
+        measure_field_worths(trained, task.metric, seed),
+    )
+    return Evaluation(comparison, embeddings, subsets[0], relevant, rankings, worths=worths)
 
 
 def evaluate_run(

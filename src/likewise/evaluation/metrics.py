@@ -15,6 +15,7 @@ METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10", "map")
 Scores = Callable[[slice], np.ndarray] | np.ndarray
 
 _NDCG_DEPTH = 10
+_FEW_ANSWERS = 2  # a query: counting what scores higher than each is faster than sorting all
 _CHUNK_ELEMENTS = 16_000_000  # scores held at a time: 64 MB in float32, and as much again for their sorted copy
 
 
@@ -152,6 +153,11 @@ def _locate(scores: Scores, answers: _Answers) -> tuple[np.ndarray, np.ndarray, 
     for start, chunk in score_chunks(scores, answers.queries):
         candidates = chunk.shape[1]
         chunk = np.where(np.isnan(chunk), -np.inf, chunk)
+        pairs = slice(bounds[start], bounds[start + len(chunk)])
+        none_out = excluded_bounds[start] == excluded_bounds[start + len(chunk)]
+        if none_out and pairs.stop - pairs.start <= _FEW_ANSWERS * len(chunk):
+            above[pairs], tied[pairs] = _count(chunk, answers.query[pairs], answers.position[pairs], start)
+            continue
         for row, values in enumerate(chunk, start):
             mine = slice(bounds[row], bounds[row + 1])
             out = answers.excluded.position[excluded_bounds[row] : excluded_bounds[row + 1]]
@@ -167,6 +173,16 @@ def _locate(scores: Scores, answers: _Answers) -> tuple[np.ndarray, np.ndarray, 
             above[mine] = candidates - up_to
             tied[mine] = up_to - np.searchsorted(values, own, side="left") - np.where(np.isneginf(own), len(out), 0)
     return above, tied, candidates
+
+
+def _count(chunk: np.ndarray, queries: np.ndarray, positions: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `_locate`, for the queries of a chunk that begins at `start`, without sorting: few answers, none excluded."""
+    beyond = queries[positions >= chunk.shape[1]]
+    if len(beyond):
+        raise ValueError(f"query {beyond[0]} names a candidate past the last of {chunk.shape[1]}")
+    rows = chunk[queries - start]
+    own = rows[np.arange(len(rows)), positions][:, None]
+    return np.count_nonzero(rows > own, axis=1), np.count_nonzero(rows == own, axis=1)
 
 
 def _metrics(answers: _Answers, above: np.ndarray, tied: np.ndarray, candidates: int) -> dict[str, np.ndarray]:

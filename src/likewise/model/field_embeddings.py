@@ -58,7 +58,9 @@ class FieldEmbeddings:
             network: its fusion, on its device.
             fields: a subset of `self.fields`; None: all.
         """
-        shown = self.fields if fields is None else fields
+        shown = [field for field in self.fields if fields is None or field in fields]
+        if len(shown) == 1:  # an item of one field is that field's vector
+            return self.field(shown[0]).astype(np.float32)
         device = network.fusion.gates.device
         fused = np.empty((len(self), network.dim), np.float32)
         for start in range(0, len(self), _ROWS_AT_ONCE):

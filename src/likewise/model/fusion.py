@@ -49,3 +49,20 @@ class MaskedFusion(nn.Module):
         fused = functional.normalize((weights[..., None] * towers).sum(dim=1), dim=-1)
         alone = present.sum(dim=-1, keepdim=True) == 1
         return torch.where(alone, towers.sum(dim=1), fused)
+
+    def fuse_some(self, fields: list[int], towers: Tensor, present: Tensor, others: Tensor) -> Tensor:
+        """Fuse as `forward` does, for items whose other fields are summed up already.
+
+        Args:
+            fields: the numbers of k fields.
+            towers: (n, k, dim) unit vectors.
+            present: (n, k) bool.
+            others: (n, dim) the sum of the vectors of the other present fields, each times the exponential of its
+                logit; 0 where there are none. Their gates have to be 0.
+
+        Returns:
+            (n, dim) unit vectors; 0 for an item that has no field at all.
+        """
+        logits = self.field_logits[fields] + (towers * self.gates[fields]).sum(dim=-1)
+        weights = logits.exp() * present  # the length of the sum, as of a softmax's, does not matter
+        return functional.normalize((weights[..., None] * towers).sum(dim=1) + others, dim=-1)

@@ -1,6 +1,6 @@
 """The multi-tower network: features of queries and fields in, unit vectors of the shared space out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import cast
@@ -145,9 +145,15 @@ class Network(nn.Module):
         """A copy of all heads and the fusion, for `restore_heads`."""
         return deepcopy(nn.ModuleDict({"query": self.query_head, "fields": self.heads, "fusion": self.fusion}))
 
-    def restore_heads(self, copied: nn.ModuleDict) -> None:
-        """Replace all heads and the fusion by a copy of those of `copy_heads`."""
-        again = deepcopy(copied)
+    def restore_heads(self, copied: nn.ModuleDict, shared: Collection[str] = ()) -> None:
+        """Replace all heads and the fusion by a copy of those of `copy_heads`.
+
+        Args:
+            shared: fields whose heads are not copied, because nobody changes or runs them before the next call.
+        """
+        heads = cast(nn.ModuleDict, copied["fields"])
+        kept = {self._head_names[field]: heads[self._head_names[field]] for field in shared}
+        again = deepcopy(copied, {id(head): head for head in kept.values()})
         self.query_head = cast(VectorHead, again["query"])
         self.heads = cast(nn.ModuleDict, again["fields"])
         self.fusion = cast(MaskedFusion, again["fusion"])

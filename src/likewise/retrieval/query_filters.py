@@ -31,6 +31,7 @@ from likewise.retrieval.query_amounts import (
     may_name,
     read_amount,
 )
+from likewise.retrieval.query_negations import NEGATIONS, find_negation, is_denied
 
 LONGEST_QUERY = 300  # characters; whoever writes more does not write a search
 _MOST_WORDS = 5  # of a category's value
@@ -55,16 +56,8 @@ _DATE_CUES: dict[Comparison, str] = {
 _IN_YEAR = r"in|im"
 _FROM_YEAR = r"from|aus|von|de"  # "movies from 2010", and "from 2010 on"
 _OPPOSITES: dict[Comparison, Comparison] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_NEGATIONS = r"but not|not|no|without|except|excluding|nicht|ohne|keine?|sauf|sans"
 _PLACES = r"in|by|from|of|made by|in the colou?r|made of|von|aus|de|en"  # "in black", "by Acme"
 
-_NEGATED = re.compile(
-    r"(?<!\w)(?:(?:is|are|ist|sind|est|sont)\s+)?"
-    r"(?:not|no|never|nothing|cannot|without|except|\w{2,7}n['’]t|(?:is|are|does|do|was|must|should)nt"
-    r"|nicht|nichts|nie|kein\w{0,2}|ohne|pas|jamais|rien|sans|sauf)\s+"
-    r"(?:(?:be|being|cost|costs|costing|priced|made|released|anything|coûter)\s+)?$",
-    re.IGNORECASE,
-)
 _FIRST_RECENT_YEAR, _LAST_RECENT_YEAR = 1900, 2100  # four digits behind "from" that are a year rather than a price
 
 _WORD = re.compile(r"[^\s,;()\"“”?!]+")
@@ -145,7 +138,8 @@ def suggest_filter(text: str, columns: Sequence[FilterColumn]) -> FilterSuggesti
         for reading in find(text, columns):
             if all(reading.end <= other.start or other.end <= reading.start for other in found):
                 found.append(reading)
-    readings = [one for one in found if one.condition is not None and _find_negation(text, one.start) is None]
+    spans = [(one.start, one.end) for one in found if one.condition is not None]
+    readings = [one for one in found if one.condition is not None and not is_denied(text, one.start, spans)]
     if not readings:
         return None
     readings.sort(key=lambda reading: reading.start)
@@ -157,12 +151,6 @@ def suggest_filter(text: str, columns: Sequence[FilterColumn]) -> FilterSuggesti
     because = "; ".join(f"“{text[part.start : part.end]}” is read as {part.condition}" for part in readings)
     condition = conditions[0] if len(conditions) == 1 else And(tuple(conditions))
     return FilterSuggestion(str(condition), _cut_out(text, readings) or text.strip(), because)
-
-
-def _find_negation(text: str, start: int) -> int | None:
-    """Where a negation begins that stands right before `start`: "not", "isn't", "pas"; None without one."""
-    found = _NEGATED.search(text[:start])
-    return found.start() if found else None
 
 
 def _find_ranges(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Reading]:
@@ -204,7 +192,7 @@ def _find_dates(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Reading
     for found in _DATE.finditer(text):
         day = DAY.match(text, found.end())
         operator = _find_operator(found["cue"], _DATE_CUES)
-        negation = _find_negation(text, found.start("cue")) if operator is not None else None
+        negation = find_negation(text, found.start("cue")) if operator is not None else None
         begin = found.start("cue") if negation is None else negation
         chosen = choose_date_column(text, columns, begin) if day else None
         if day is None or chosen is None or find_unit(text, day.end()) is not None:
@@ -247,7 +235,7 @@ def _find_comparisons(text: str, columns: Sequence[FilterColumn]) -> Iterator[_R
         if amount is None or operator is None:
             continue
         begin = found.start("cue")
-        if (negation := _find_negation(text, begin)) is not None:
+        if (negation := find_negation(text, begin)) is not None:
             begin, operator = negation, _OPPOSITES[operator]
         if chosen := choose_number_column(text, columns, begin, amount):
             column, start, end, factor = chosen
@@ -289,7 +277,7 @@ def _find_categories(text: str, columns: Sequence[FilterColumn]) -> Iterator[_Re
 
 @lru_cache(maxsize=10_000)
 def _compile_category_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
-    prefix = rf"(?:(?P<not>{_NEGATIONS})\s+)?(?:(?:{_PLACES}|with)\s+(?:the\s+|an?\s+)?)?"
+    prefix = rf"(?:(?P<not>{NEGATIONS})\s+)?(?:(?:{_PLACES}|with)\s+(?:the\s+|an?\s+)?)?"
     name = compile_name_patterns(words).name
     return re.compile(rf"(?<!\w){prefix}{name}\s*(?::|=|\bis\b)?\s+", re.IGNORECASE)
 
@@ -345,7 +333,7 @@ def _find_truth_values(text: str, columns: Sequence[FilterColumn]) -> Iterator[_
 def _compile_truth_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
     certain = "" if words[0] == "in" else r"(?:only|in|that are|that is|which are|must be|nur)\s+"
     name = compile_name_patterns(words).name
-    return re.compile(rf"\b(?:(?P<not>{_NEGATIONS})\s+(?:in\s+)?|{certain}){name}\b", re.IGNORECASE)
+    return re.compile(rf"\b(?:(?P<not>{NEGATIONS})\s+(?:in\s+)?|{certain}){name}\b", re.IGNORECASE)
 
 
 def _find_operator(cue: str, cues: dict[Comparison, str]) -> Comparison | None:
@@ -382,10 +370,10 @@ _DATE = re.compile(
 )
 _ONWARDS = re.compile(r"\s+(?:on|onwards?|upwards?|or later|and later|an)\b", re.IGNORECASE)
 _PLACE = re.compile(
-    rf"(?<!\w)(?:(?P<not>{_join_cues([_NEGATIONS])})\s+(?:(?:{_join_cues([_PLACES])})\s+)?|(?:{_join_cues([_PLACES])})\s+)",
+    rf"(?<!\w)(?:(?P<not>{_join_cues([NEGATIONS])})\s+(?:(?:{_join_cues([_PLACES])})\s+)?|(?:{_join_cues([_PLACES])})\s+)",
     re.IGNORECASE,
 )
-_ANY_CUE = re.compile(rf"\d|[<>:=]|(?<!\w)(?:{_join_cues([_NEGATIONS, _PLACES])})\s", re.IGNORECASE)
+_ANY_CUE = re.compile(rf"\d|[<>:=]|(?<!\w)(?:{_join_cues([NEGATIONS, _PLACES])})\s", re.IGNORECASE)
 _RULES: tuple[Callable[[str, Sequence[FilterColumn]], Iterator[_Reading]], ...] = (
     _find_ranges,
     _find_dates,

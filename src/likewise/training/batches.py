@@ -252,6 +252,7 @@ class Batch:
         fields: of the items.
         per_row: fields whose tower answers for each row (`pair_with_rows`, with `numbers` as their count).
         seed: of what inputs draw.
+        known: fields whose vectors are known already, so that no tower encodes them.
     """
 
     pairs: TrainingPairs
@@ -264,6 +265,7 @@ class Batch:
     per_row: tuple[str, ...]
     numbers: int
     seed: int
+    known: tuple[str, ...] = ()
 
     def values(self, items: ItemViews, field: str) -> Rows:
         """(n,) what a field's tower encodes of some items; −1 where it is not seen."""
@@ -284,11 +286,14 @@ class Batch:
         shown = [self.items, self.extra_negatives]
         asked = self.pairs.query[self.own]
         values = {"query": [asked, self.title_negatives[0]]}
-        values |= {field: [self.values(items, field) for items in shown] for field in self.fields}
+        values |= {
+            field: [self.values(items, field) for items in shown] for field in self.fields if field not in self.known
+        }
         if "image" in values:
             values["image"].append(self.row[self.own][asked < 0])
         distinct = {tower: np.unique(np.concatenate(parts)) for tower, parts in values.items()}
-        return [self._input(number, tower, found[found >= 0]) for number, (tower, found) in enumerate(distinct.items())]
+        numbers = {tower: number for number, tower in enumerate(("query", *self.fields))}
+        return [self._input(numbers[tower], tower, found[found >= 0]) for tower, found in distinct.items()]
 
     def _input(self, number: int, tower: str, values: Rows) -> TowerInput:
         mirrored = _coins(values, self.seed) if tower == "image" else np.zeros(len(values), bool)
@@ -342,6 +347,7 @@ def draw_batch(
     cheap_texts: bool,
     cheap_pictures: bool,
     per_row: tuple[str, ...] = (),
+    known: tuple[str, ...] = (),
     kinds: Collection[str] = KINDS,
     process: int = 0,
     processes: int = 1,
@@ -356,6 +362,7 @@ def draw_batch(
         fields: of the items.
         cheap_texts, cheap_pictures: more of them than the batch needs cost next to nothing.
         per_row: fields whose tower answers for each row.
+        known: fields whose vectors are known already.
         kinds: of pairs, which are drawn.
         process, processes: each process takes a part of the batch, as even as can be.
     """
@@ -382,6 +389,7 @@ def draw_batch(
         per_row=per_row,
         numbers=count_numbers(data.texts),
         seed=int(rng.integers(2**32)),
+        known=known,
     )
 
 

@@ -26,7 +26,9 @@ _FEW_GROUPS = 16
 _PREDICT_CHUNK = 64  # fewer rows: fewer products between rows and inputs of other groups
 
 
-def cross_fit_kernel_ridge(x: Vectors, y: Vectors, groups: Rows, *, seed: int) -> tuple[KernelMap, "CrossFit"]:
+def cross_fit_kernel_ridge(
+    x: Vectors, y: Vectors, groups: Rows, *, seed: int, codes: Rows | None = None
+) -> tuple[KernelMap, "CrossFit"]:
     """Fit a map as `fit_kernel_ridge` does, together with its predictions when a group of rows is left out.
 
     One factorisation serves both.
@@ -36,13 +38,14 @@ def cross_fit_kernel_ridge(x: Vectors, y: Vectors, groups: Rows, *, seed: int) -
         y: (n, dim) targets. For a head with a base they are what the kernel adds to the base.
         groups: (n,) int64 codes; rows with the same code are left out together.
         seed: which rows are examples, where not all can be.
+        codes: (n,) rows with the same code are equal; None: not known.
 
     Raises:
         ValueError: fewer than two distinct rows, or another number of groups than of rows.
     """
     if len(groups) != len(x):
         raise ValueError(f"{len(x)} rows but {len(groups)} groups")
-    ridge = solve_kernel_ridge(x, y, seed=seed)
+    ridge = solve_kernel_ridge(x, y, seed=seed, codes=codes)
     return ridge.fitted, CrossFit(ridge, y, groups)
 
 

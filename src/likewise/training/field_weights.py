@@ -15,14 +15,18 @@ import torch
 from torch import nn
 
 from likewise.errors import UserError
+from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.files import make_folder, read_record, write_record
 from likewise.model.fusion import MaskedFusion
+from likewise.model.matryoshka import Variant, build_variants
+from likewise.model.network import Network
 from likewise.progress import say
 from likewise.training.context import TrainingContext
-from likewise.training.validation import ValidationScores, loses
+from likewise.training.validation import HeldOutTask, ValidationScores, embed_held_out, loses, score_validation
 
 FILE = Path("training") / "field_weights.json"
 _FORMAT = 1
+METRIC = "map"
 _WEIGHTS = (1.0, 0.5, 0.25, 0.1)  # against 1 of title, description and picture; tried in this order
 _ASKED_BY = ("audio",)  # kinds without words whose values can be queries
 _LEAST_OF_ASKED = 0.25
@@ -49,6 +53,8 @@ def weigh_fields(
     first = before = measure()
     for field in fields:
         for weight in _WEIGHTS:
+            if weight <= chosen[field]:  # the least, with which `before` was measured
+                break
             _set_weights(network.fields, fusions, chosen | {field: weight})
             after = measure()
             if not any(loses(zip(after, other, strict=True), _TOLERANCE) for other in (first, before)):
@@ -59,6 +65,37 @@ def weigh_fields(
         make_folder((context.run / FILE).parent)
         write_record(context.run / FILE, {"weights": chosen}, _FORMAT)
     say("Weights of further fields: " + ", ".join(f"{field} {weight:.2g}" for field, weight in chosen.items()))
+
+
+def weigh_on_validation_rows(context: TrainingContext, validation: HeldOutTask, untrained: nn.ModuleDict) -> None:
+    """Choose the weights of further fields for a training of which validation rows choose the checkpoint.
+
+    Its heads stand at their start. Equal weights stay where no validation row asks a query.
+
+    Args:
+        untrained: heads (`Network.copy_heads`), whose fusion gets the same weights.
+    """
+    network, variants, leads = context.model.network, build_variants(context.config), context.processes.leads
+    if not network.further_fields or not validation.subsets:
+        return
+    embeddings = embed_held_out(network, context.cached, context.data, validation) if leads else None
+
+    def measure() -> list[ValidationScores]:
+        found: list[ValidationScores] = context.processes.from_leader(
+            None if embeddings is None else [measure_weights(network, embeddings, validation, variants)]
+        )
+        return found
+
+    weigh_fields(context, [network.fusion, cast(MaskedFusion, untrained["fusion"])], measure)
+
+
+def measure_weights(
+    network: Network, embeddings: TaskEmbeddings, held_out: HeldOutTask, variants: Sequence[Variant]
+) -> ValidationScores:
+    """Score held-out rows whose towers have run, on the subsets of fields on which further fields count."""
+    further = set(network.further_fields)
+    subsets = [subset for subset in held_out.subsets if further.intersection(subset.fields)]
+    return score_validation(embeddings, subsets, variants, METRIC)
 
 
 def read_field_weights(context: TrainingContext, heads: nn.ModuleDict) -> None:

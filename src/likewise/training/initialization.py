@@ -38,19 +38,36 @@ class RegressionData:
 
     Attributes:
         adds: whether the map is added to what the head begins at, instead of taking its place.
+        codes: (n,) rows with the same code have the same inputs; None: not known.
     """
 
     inputs: Vectors
     targets: Vectors
     rows: Rows
     adds: bool = False
+    codes: Rows | None = None
 
 
 Regressions = Mapping[str, RegressionData | None]  # by field
 
 
+class _Titles:
+    """What the untrained query tower makes of the titles of rows, computed once for fields that the same rows have."""
+
+    def __init__(self, network: Network, features: Features, texts: RowTexts) -> None:
+        self._network, self._features, self._texts = network, features, texts
+        self._embedded: dict[bytes, Tensor] = {}
+
+    def embed(self, rows: Rows) -> Tensor:
+        """(rows, dim) unit vectors."""
+        key = rows.tobytes()
+        if key not in self._embedded:
+            self._embedded[key] = self._network.query(self._features.texts(self._texts.title[rows], "query"))
+        return self._embedded[key]
+
+
 def collect_titled_pictures(
-    network: Network, features: Features, data: TrainingSet, seed: int
+    network: Network, features: Features, data: TrainingSet, seed: int, titles: _Titles | None = None
 ) -> RegressionData | None:
     """What the map of the picture tower reads, and how the untrained vector of the title differs from the tower's own.
 
@@ -67,12 +84,12 @@ def collect_titled_pictures(
             shown = features.pictures(part)
             summaries.append(head.summary(shown).cpu().numpy())
             own.append(head.zero_shot_vectors(shown).cpu().numpy())
-        titles = _embed_titles(network, features, data.texts, complete).cpu().numpy()
-        return RegressionData(np.concatenate(summaries), titles - np.concatenate(own), complete)
+        embedded = (titles or _Titles(network, features, data.texts)).embed(complete).cpu().numpy()
+        return RegressionData(np.concatenate(summaries), embedded - np.concatenate(own), complete)
 
 
 def collect_titled_values(
-    network: Network, features: Features, data: TrainingSet, field: str, seed: int
+    network: Network, features: Features, data: TrainingSet, field: str, seed: int, titles: _Titles | None = None
 ) -> RegressionData | None:
     """What a field such as the description says, and the title; None where fewer than two rows have both.
 
@@ -83,14 +100,15 @@ def collect_titled_values(
     complete = _sample(data.rows[data.has_field(field, data.rows) & data.has_field("title", data.rows)], seed, most)
     if len(complete) < 2:
         return None
+    codes = data.texts.field(field)[complete]
     with torch.inference_mode():
-        said = read_field(features, network, field, data.texts.field(field)[complete])
-        title = _embed_titles(network, features, data.texts, complete)
+        said = read_field(features, network, field, codes)
+        title = (titles or _Titles(network, features, data.texts)).embed(complete)
         if not network.reads_words(field):
-            return RegressionData(said.cpu().numpy(), title.cpu().numpy(), complete)
+            return RegressionData(said.cpu().numpy(), title.cpu().numpy(), complete, codes=codes)
         own = cast(VectorHead, network.head(field)).base(said)
         target = title * own.norm(dim=-1, keepdim=True) - own
-        return RegressionData(said.cpu().numpy(), target.cpu().numpy(), complete, adds=True)
+        return RegressionData(said.cpu().numpy(), target.cpu().numpy(), complete, adds=True, codes=codes)
 
 
 def collect_regressions(network: Network, features: Features, data: TrainingSet, seed: int) -> Regressions:
@@ -101,8 +119,9 @@ def collect_regressions(network: Network, features: Features, data: TrainingSet,
         features: of the untrained encoders.
     """
     others = [field for field in network.fields if field not in ("title", "image")]
-    return {"image": collect_titled_pictures(network, features, data, seed)} | {
-        field: collect_titled_values(network, features, data, field, seed) for field in others
+    titles = _Titles(network, features, data.texts)
+    return {"image": collect_titled_pictures(network, features, data, seed, titles)} | {
+        field: collect_titled_values(network, features, data, field, seed, titles) for field in others
     }
 
 
@@ -117,7 +136,7 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
     """
     return {
         field: StartFit(
-            *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed),
+            *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed, codes=pairs.codes),
             share=_find_share(field, pairs),
         )
         for field, pairs in _fitting(regressions)
@@ -139,7 +158,9 @@ def fit_closed_forms(
     """
     if kernels is None:
         kernels = {
-            field: scale_kernel(fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed), _find_share(field, pairs))
+            field: scale_kernel(
+                fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed, codes=pairs.codes), _find_share(field, pairs)
+            )
             for field, pairs in _fitting(regressions)
         }
     replacing = {field: pairs for field, pairs in regressions.items() if pairs is not None and not pairs.adds}
@@ -205,10 +226,6 @@ def fit_picture_map(pictures: RegressionData) -> PictureMap:
     return PictureMap.from_weights(
         torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))
     )
-
-
-def _embed_titles(network: Network, features: Features, texts: RowTexts, rows: Rows) -> Tensor:
-    return network.query(features.texts(texts.title[rows], "query"))
 
 
 def _sample(rows: Rows, seed: int, most: int = _MOST_ROWS) -> Rows:

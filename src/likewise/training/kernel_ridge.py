@@ -80,7 +80,7 @@ class KernelRidge:
     solution: ExactSolution | NystromSolution
 
 
-def fit_kernel_ridge(x: Vectors, y: Vectors, *, seed: int) -> KernelMap:
+def fit_kernel_ridge(x: Vectors, y: Vectors, *, seed: int, codes: Rows | None = None) -> KernelMap:
     """Fit a map without a base from `x` to `y`, with a Gaussian kernel on unit vectors.
 
     Beyond `_MOST_EXAMPLES`, a random part of the rows are the examples and all rows decide about their weights
@@ -91,16 +91,17 @@ def fit_kernel_ridge(x: Vectors, y: Vectors, *, seed: int) -> KernelMap:
         x: (n, width) finite features; equal rows count as one, which means the average of their targets.
         y: (n, dim) targets.
         seed: which rows are examples, where not all can be.
+        codes: (n,) rows with the same code are equal, which saves comparing them; None: not known.
 
     Raises:
         ValueError: fewer than two distinct rows.
     """
-    return solve_kernel_ridge(x, y, seed=seed).fitted
+    return solve_kernel_ridge(x, y, seed=seed, codes=codes).fitted
 
 
-def solve_kernel_ridge(x: Vectors, y: Vectors, *, seed: int) -> KernelRidge:
+def solve_kernel_ridge(x: Vectors, y: Vectors, *, seed: int, codes: Rows | None = None) -> KernelRidge:
     """The fit of `fit_kernel_ridge` together with its solution, for the same arguments."""
-    x, targets, places = _average_duplicates(x, y)
+    x, targets, places = _average_duplicates(x, y, codes)
     if len(x) < 2:
         raise ValueError("a map needs at least two distinct inputs")
     centre, scale = x.mean(axis=0), x.std(axis=0) + _LEAST_SCALE
@@ -168,9 +169,12 @@ def _gaussian_kernel(one: Vectors, other: Vectors) -> Doubles:
     return kernel
 
 
-def _average_duplicates(x: Vectors, y: Vectors) -> tuple[Vectors, Doubles, Rows]:
-    _, first, places = np.unique(x, axis=0, return_index=True, return_inverse=True)
-    places = places.ravel()
+def _average_duplicates(x: Vectors, y: Vectors, codes: Rows | None) -> tuple[Vectors, Doubles, Rows]:
+    _, candidates, by_code = np.unique(
+        np.arange(len(x)) if codes is None else codes, return_index=True, return_inverse=True
+    )
+    _, first, places = np.unique(x[candidates], axis=0, return_index=True, return_inverse=True)
+    first, places = candidates[first], places.ravel()[by_code]
     sums = np.zeros((len(first), y.shape[1]))
     np.add.at(sums, places, y)
     return x[first], sums / np.bincount(places)[:, None], places

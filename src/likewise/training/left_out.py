@@ -19,7 +19,7 @@ from torch.nn import functional
 from likewise.catalog.identity import Codes
 from likewise.model.heads import KernelMap, VectorHead
 from likewise.model.network import Network
-from likewise.training.batches import TrainingSet, count_numbers, split_pairs
+from likewise.training.batches import ItemViews, TrainingSet, count_numbers, pair_with_rows, split_pairs
 from likewise.training.cross_fitting import CrossFit
 from likewise.training.features import Features, read_field
 
@@ -64,7 +64,8 @@ class LeftOutTowers:
     """The towers of the fields that start at kernel ridge, for training.
 
     Pictures and further fields, of which a row has one value, do not train above their start, so each is embedded
-    once. Descriptions are answered for as they are asked.
+    once, and the further fields of an item are summed up without their towers. Descriptions are answered for as they
+    are asked.
 
     Args:
         network: its heads hold the maps of `fits` (`StartFit.build_map`).
@@ -87,7 +88,7 @@ class LeftOutTowers:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
             self._pictures = self._embed_pictures(pictured)
-        self._further = {field: self._embed_values(field, data) for field in fits if field in data.texts.further}
+        self._places, self._vectors = self._embed_further(data)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -95,25 +96,39 @@ class LeftOutTowers:
         return tuple(self._fits)
 
     @property
+    def further_fields(self) -> tuple[str, ...]:
+        """Those whose vectors `sum_further` knows."""
+        return tuple(self._places)
+
+    @property
     def per_row_fields(self) -> tuple[str, ...]:
-        """Those of them that answer for every row: all but the picture."""
-        return tuple(field for field in self._fits if field != "image")
+        """Those that `embed` answers for row by row: all with a start but the picture and further fields."""
+        return tuple(field for field in self._fits if field != "image" and field not in self._places)
 
     def embed(self, field: str, values: Rows) -> Tensor:
         """(n, dim) unit vectors; gradients reach the residuals alone.
 
         Args:
-            field: one of `fields`.
+            field: one of `fields`, but no further field.
             values: (n,) rows, whose pictures are seen, or `pair_with_rows` of rows and what they show: rows that share
-                a text or a value have groups of their own.
+                a text have groups of their own.
         """
         if field == "image":
             return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
-        rows, shown = split_pairs(values, self._numbers)
-        if field in self._further:
-            places, vectors = self._further[field]
-            return vectors[torch.from_numpy(places[rows]).to(vectors.device)]
-        return self._embed(field, rows, shown)
+        return self._embed(field, *split_pairs(values, self._numbers))
+
+    def sum_further(self, items: ItemViews) -> Tensor:
+        """(n, dim) the weighted sum of the further fields that items show, for `MaskedFusion.fuse_some`."""
+        device, logits = self._vectors.device, self._network.fusion.field_logits.detach()
+        weights = logits[[self._network.fields.index(field) for field in self._places]].exp()
+        shown = np.stack([items.further[field] >= 0 for field in self._places], axis=1)
+        places = np.stack([known[items.row] for known in self._places.values()], axis=1)
+        return functional.embedding_bag(
+            torch.from_numpy(np.where(shown, places, 0)).to(device),
+            self._vectors,
+            per_sample_weights=torch.from_numpy(shown).to(device) * weights,
+            mode="sum",
+        )
 
     def _embed(self, field: str, rows: Rows, shown: Rows) -> Tensor:
         fit, head = self._fits[field], cast(VectorHead, self._network.head(field))
@@ -123,16 +138,30 @@ class LeftOutTowers:
         return cast(Tensor, head(features, mapped=mapped if base is None else base(features) + mapped))
 
     @torch.no_grad()
-    def _embed_values(self, field: str, data: TrainingSet) -> tuple[Rows, Tensor]:
-        """(all rows,) the place of each training row that has a field, and (places, dim) of their values."""
-        rows = data.rows[data.has_field(field, data.rows)]
-        places = np.full(len(self._groups), -1)
-        places[rows] = np.arange(len(rows))
-        vectors = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            part = rows[start : start + _ROWS_AT_ONCE]
-            vectors[start : start + len(part)] = self._embed(field, part, data.texts.field(field)[part])
-        return places, vectors
+    def _embed_further(self, data: TrainingSet) -> tuple[dict[str, Rows], Tensor]:
+        """By further field, (all rows,) the place of each training row that has it, −1 of others; and (places, dim).
+
+        Rows with the same value in the same group are one place.
+        """
+        found: dict[str, Rows] = {}
+        vectors = [torch.empty(0, self._network.dim, device=self._network.fusion.gates.device)]
+        for field in data.texts.further:
+            rows = data.rows[data.has_field(field, data.rows)]
+            codes = data.texts.field(field)[rows]
+            pairs = pair_with_rows(self._groups[rows], codes, self._numbers)
+            _, first, place = np.unique(pairs, return_index=True, return_inverse=True)
+            places = np.full(len(self._groups), -1)
+            places[rows] = sum(map(len, vectors)) + place
+            found[field] = places
+            for start in range(0, len(first), _ROWS_AT_ONCE):
+                part = first[start : start + _ROWS_AT_ONCE]
+                vectors.append(self._embed_values(field, rows[part], codes[part]))
+        return found, torch.cat(vectors)
+
+    def _embed_values(self, field: str, rows: Rows, shown: Codes) -> Tensor:
+        if field in self._fits:
+            return self._embed(field, rows, shown)
+        return self._network.tower(field, read_field(self._features, self._network, field, shown))
 
     @torch.inference_mode()
     def _embed_pictures(self, rows: Rows) -> Tensor:

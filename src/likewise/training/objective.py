@@ -97,6 +97,7 @@ class Objective(nn.Module):
             cheap_texts=self.features.cheap_texts,
             cheap_pictures=self.features.cheap_pictures,
             per_row=() if self.left_out is None else self.left_out.per_row_fields,
+            known=() if self.left_out is None else self.left_out.further_fields,
             kinds=KINDS if self.left_out is None else _KINDS_ABOVE_STARTS,
             process=self.processes.rank,
             processes=self.processes.count,
@@ -151,11 +152,14 @@ class Objective(nn.Module):
 
     def _fuse(self, encoded: "_TowerOutputs", batch: Batch, items: ItemViews) -> Tensor:
         """(n, dim) items, each of the fields that it shows."""
-        values = {field: batch.values(items, field) for field in self.network.fields}
+        values = {field: batch.values(items, field) for field in self.network.fields if field not in batch.known}
         towers = {field: encoded.gather(field, shown) for field, shown in values.items()}
         present = np.stack([shown >= 0 for shown in values.values()], axis=1)
-        mask = torch.from_numpy(present).to(self.log_scale.device)
-        return self.network.fuse(torch.stack(list(towers.values()), dim=1), mask)
+        mask, stacked = torch.from_numpy(present).to(self.log_scale.device), torch.stack(list(towers.values()), dim=1)
+        if self.left_out is None or not batch.known:
+            return self.network.fuse(stacked, mask)
+        places = [self.network.fields.index(field) for field in values]
+        return self.network.fusion.fuse_some(places, stacked, mask, self.left_out.sum_further(items))
 
     def _grade(self, batch: Batch) -> Grades | None:
         if not self.data.graded:

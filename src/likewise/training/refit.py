@@ -25,6 +25,7 @@ from likewise.training.context import TrainingContext
 from likewise.training.hard_negatives import build_mining
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms
 from likewise.training.interpolation import copy_weights, move_weights
+from likewise.training.learned_items import count_known_items
 from likewise.training.left_out import StartFit
 from likewise.training.loop import fit
 from likewise.training.objective import Objective
@@ -68,9 +69,12 @@ def count_learned_items(run: Path, catalog: Catalog) -> int | None:
 
     Args:
         run: the run folder, or a file of weights.
-        catalog: the same as that of the training, or another one.
+        catalog: that of the training, a part of it, or another one.
     """
-    try:
+    known = count_known_items(run, catalog)
+    if known is not None:
+        return known or None
+    try:  # a run of an older version knows its whole catalogue only
         recorded = Environment.read(run)
         if recorded is None or not (run / METRICS).is_file():
             return None
@@ -154,6 +158,6 @@ def _start_again(context: TrainingContext, data: TrainingSet, choices: Choices) 
         regressions = collect_regressions(network.eval(), context.cached, data, seed)
         closed_forms: ClosedForms = fit_closed_forms(regressions, seed)
         start = {field: closed_forms[name][field] for field, name in choices.start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: start})
+        save_closed_forms(context.run, {**closed_forms, START: start}, network.fusion.field_logits)
     for field, base in context.processes.from_leader(start).items():
         network.set_base_map(field, base)

@@ -37,7 +37,7 @@ from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
 from likewise.training.ema import load_weights
-from likewise.training.field_weights import read_field_weights, weigh_fields
+from likewise.training.field_weights import measure_weights, read_field_weights, weigh_fields
 from likewise.training.initialization import (
     ClosedForms,
     Regressions,
@@ -319,7 +319,7 @@ def _weigh_fields(context: TrainingContext, folds: list["_Fold"], untrained: nn.
     def measure() -> list[ValidationScores]:
         return context.processes.from_leader(
             [
-                score_validation(items, fold.held_out.subsets, variants, _METRIC)
+                measure_weights(network, items, fold.held_out, variants)
                 for items, fold in zip(embedded, folds, strict=True)
                 if items is not None
             ]
@@ -375,8 +375,9 @@ class _Fold:
     def embed(self, context: TrainingContext, shares: _Shares) -> TaskEmbeddings:
         """The held-out rows in the network's space with some shares."""
         network, (description, query, texts) = context.model.network, shares
-        network.restore_heads(self.heads)
-        set_start(context, _weigh(self.fits, description))
+        network.restore_heads(self.heads, shared=self.known)
+        starts = {field: fit for field, fit in _weigh(self.fits, description).items() if field not in self.known}
+        set_start(context, starts)
         _scale_heads(context, query, texts)
         return embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
@@ -42,10 +43,12 @@ from likewise.training.batches import Rows
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
+from likewise.training.field_weights import weigh_on_validation_rows
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
 from likewise.training.hard_negatives import build_mining, draw_suspects, find_suspects
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
 from likewise.training.interpolation import copy_weights, interpolate
+from likewise.training.learned_items import write_learned_items
 from likewise.training.loop import fit, restore_weights
 from likewise.training.moved_features import TRAINED, stack_moved_features
 from likewise.training.objective import Objective
@@ -182,6 +185,8 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
     if trained.refit is not None:
         with clock.stage("refitting"):
             refit_items = trained.refit()
+            if refit_items is not None and processes.leads:
+                write_learned_items(run, context.catalog.select(context.split.unreserved))
     if processes.leads:
         comparison = None if evaluation is None else evaluation.comparison
         metrics = _build_metrics(context, test.task, state, comparison, trained, refit_items, clock.seconds)
@@ -248,7 +253,7 @@ def _train_staged(
             regressions = collect_regressions(network, context.cached, context.data, context.config.seed)
             closed_forms = fit_closed_forms(regressions, context.config.seed)
         baselines = _measure_baselines(context, test, closed_forms)
-        start = _initialise(context, closed_forms, validation)
+        start = _initialise(context, closed_forms, validation, untrained)
         _measure_start(context, test, baselines)
     before = copy_weights(model.network)
     features: Features = context.cached
@@ -302,22 +307,28 @@ def _measure_baselines(context: TrainingContext, test: HeldOutTask, closed_forms
     return measure_baselines(test.subsets, network, embed, test.task.fields, closed_forms)
 
 
-def _initialise(context: TrainingContext, closed_forms: ClosedForms, validation: HeldOutTask) -> dict[str, str]:
-    """Initialise the heads of the untrained network in closed form, and keep all closed forms in the run.
+def _initialise(
+    context: TrainingContext, closed_forms: ClosedForms, validation: HeldOutTask, untrained: nn.ModuleDict
+) -> dict[str, str]:
+    """Initialise the heads of the untrained network in closed form, weigh its fields, and keep all that in the run.
+
+    Args:
+        untrained: heads (`Network.copy_heads`), whose fusion gets the same weights.
 
     Returns:
         The name of the closed form that a field starts from, by field.
     """
     network, start = context.model.network, dict[str, PictureMap | KernelMap]()
-    if context.processes.leads:
-        if not network.aligned:
-            kernels = context.config.regime == "frozen" and not context.titles_repeat
-            validate = _build_validation(context, context.cached, validation)
-            start = initialise_heads(network, closed_forms, (lambda: validate().mean) if kernels else None)
-        save_closed_forms(context.run, {**closed_forms, START: start})
+    if context.processes.leads and not network.aligned:
+        kernels = context.config.regime == "frozen" and not context.titles_repeat
+        validate = _build_validation(context, context.cached, validation)
+        start = initialise_heads(network, closed_forms, (lambda: validate().mean) if kernels else None)
     chosen: dict[str, PictureMap | KernelMap] = context.processes.from_leader(start)
     for field, base in chosen.items():
         network.set_base_map(field, base)
+    weigh_on_validation_rows(context, validation, untrained)
+    if context.processes.leads:
+        save_closed_forms(context.run, {**closed_forms, START: start}, network.fusion.field_logits)
     return name_start(chosen)
 
 
