@@ -20,6 +20,7 @@ from likewise.retrieval.items import BookkeepingColumns, Explanation, Hit, Hits
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.synonyms import NO_SYNONYMS
 from likewise.retrieval.query import Query
+from likewise.retrieval.query_threshold import QueryThresholds
 from likewise.retrieval.query_vector import QueryModel, fetch_liked_vectors, query_vector
 from likewise.stores.base import Record, Store
 from likewise.stores.conditions import normal_form
@@ -54,6 +55,7 @@ def answer(
     bookkeeping: BookkeepingColumns,
     words: Callable[[], BM25Index],
     fusion: object = None,
+    thresholds: QueryThresholds | None = None,
 ) -> Hits:
     """The hits of a query.
 
@@ -61,6 +63,7 @@ def answer(
         fusion: the model of the index, which explains hits.
         bookkeeping: the columns that users do not see.
         words: called for a hybrid search only.
+        thresholds: the calibrated ones of the index, for a query that asks for them.
 
     Raises:
         UserError: the query does not fit the store's columns, or names items that are not there.
@@ -84,14 +87,26 @@ def answer(
     explained: dict[str, Explanation] = {}
     if query.explain:
         explained = explain_hits(query, vector, fusion, store, source, [(one.id, one.score) for one in page])
+    threshold = None
+    if query.auto_threshold and thresholds is not None:
+        threshold = thresholds.find(query, vector[0], store, source)
     hits = [
-        Hit(one.id, one.score, items[one.id].fields, items[one.id].picture, explained.get(one.id))
+        Hit(
+            one.id,
+            one.score,
+            items[one.id].fields,
+            items[one.id].picture,
+            explained.get(one.id),
+            None if threshold is None else one.score >= threshold.score,
+        )
         for one in page
         if one.id in items
     ]
     facets = _facets(query, store, source) if query.facets else None
     took = {"encode": encoded - began, "search": found - encoded, "fetch": perf_counter() - found}
-    return Hits(hits, facets, took)
+    answered = Hits(hits, facets, took)
+    answered.threshold = threshold
+    return answered
 
 
 def check_columns(query: Query, schema: Schema) -> None:
