@@ -1,8 +1,7 @@
-"""Calibration of score thresholds: scores of queries with and without their answers, and the rule that tells them apart."""
+"""Calibration of score thresholds: scores of queries with and without their answers, and the rule that splits them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,7 +196,7 @@ def _margins(scores: CalibrationScores, coefficients: Floats) -> Floats:
 
 
 def _fit_coefficients(scores: CalibrationScores) -> Floats:
-    """(4,) coefficients of the statistics in a threshold; 0 where a higher score does not say that there is an answer."""
+    """(4,) coefficients of the statistics; 0 where a higher score does not say that there is an answer."""
     best = np.concatenate([scores.present, scores.absent])
     statistics = np.concatenate([scores.present_statistics, scores.absent_statistics])
     values = np.column_stack([best, statistics])

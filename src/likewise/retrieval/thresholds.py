@@ -16,7 +16,6 @@ from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
 
-from likewise.errors import UserError
 from likewise.files import DamageError, explain_damage, read_record, write_record
 
 QueryKind = Literal["words", "pictures", "mixed", "hybrid"]
@@ -163,4 +162,3 @@ class Threshold:
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the API and the command line."""
         return {"score": round(self.score, 6), "kind": self.kind}
-

@@ -51,9 +51,7 @@ class _Queries:
     texts: Sequence[str] = ()
 
 
-def score_calibration_queries(
-    context: TrainingContext, features: Features, held_out: Rows
-) -> CalibrationByKind:
+def score_calibration_queries(context: TrainingContext, features: Features, held_out: Rows) -> CalibrationByKind:
     """Ask the network, in its present state, for rows that it has not seen.
 
     Args:
@@ -79,9 +77,7 @@ def score_calibration_queries(
         documents = task.documents(words.fields)
         if documents is not None:
             fused = items.fuse(network, words.fields)
-            scores["hybrid"] = measure_hybrid_queries(
-                words.vectors, words.texts, fused, documents, words.relevant, rng
-            )
+            scores["hybrid"] = measure_hybrid_queries(words.vectors, words.texts, fused, documents, words.relevant, rng)
     return scores
 
 
@@ -153,8 +149,7 @@ class _QueryBuilder:
 
     def mixed(self) -> _Queries | None:
         """Titles and pictures of the rows, together."""
-        queries = self._picture_queries(("title",))
-        return queries
+        return self._picture_queries(("title",))
 
     def _picture_queries(self, hidden: tuple[str, ...]) -> _Queries | None:
         """Queries by pictures, and by the words of the hidden fields as well."""

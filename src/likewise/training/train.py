@@ -72,6 +72,7 @@ from likewise.training.validation import (
     score_validation,
 )
 
+
 @dataclass(frozen=True)
 class Run:
     """A finished training: its folder, and the contents of its `metrics.json`.
