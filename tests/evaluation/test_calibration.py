@@ -21,8 +21,15 @@ def draw_scores(count: int, seed: int, shift: float) -> CalibrationScores:
     mean = rng.uniform(-shift, shift, count)
     absent = mean + 0.4 + rng.normal(0, 0.03, count)
     present = absent + rng.normal(0.2, 0.05, count)
-    shared = np.column_stack([mean, np.full(count, 0.1), mean + 0.25 + rng.normal(0, 0.01, count)])
-    return CalibrationScores(present, absent, np.column_stack([shared, present]), np.column_stack([shared, absent]))
+    shared = np.column_stack([mean, np.full(count, 0.1)])
+    item = rng.normal(size=(count, 2))
+    return CalibrationScores(
+        present,
+        absent,
+        np.column_stack([shared, present, item]),
+        np.column_stack([shared, absent, item]),
+        np.arange(count),
+    )
 
 
 def flag(scores: CalibrationScores, rule) -> tuple[float, float]:
@@ -47,7 +54,7 @@ def test_a_rule_corrects_for_where_the_scores_of_a_query_lie():
 def test_a_flat_threshold_stays_where_nothing_is_to_be_corrected():
     scores = draw_scores(400, seed=3, shift=0.0)
     noise = np.random.default_rng(4).normal(size=scores.present_statistics.shape)
-    rule = fit_rule(CalibrationScores(scores.present, scores.absent, noise, noise))
+    rule = fit_rule(CalibrationScores(scores.present, scores.absent, noise, noise, scores.group))
     assert rule.flagged >= rule.flagged_by_flat > 0.9
     assert abs(flag(draw_scores(2_000, seed=5, shift=0.0), rule)[0] - FALSE_ALARMS) < 0.05
 
@@ -55,9 +62,9 @@ def test_a_flat_threshold_stays_where_nothing_is_to_be_corrected():
 def test_scores_that_say_nothing_give_a_flat_threshold():
     rng = np.random.default_rng(0)
     same = rng.normal(size=200)
-    statistics = np.column_stack([rng.normal(size=(200, 3)), same])
-    rule = fit_rule(CalibrationScores(same, same, statistics, statistics))
-    assert (rule.mean, rule.spread, rule.tail, rule.nearest) == (0, 0, 0, 0)
+    statistics = np.column_stack([rng.normal(size=(200, 2)), same, rng.normal(size=(200, 2))])
+    rule = fit_rule(CalibrationScores(same, same, statistics, statistics, np.arange(200)))
+    assert (rule.mean, rule.spread, rule.item_mean, rule.item_spread) == (0, 0, 0, 0)
     assert rule.flagged == rule.flagged_by_flat == pytest.approx(FALSE_ALARMS, abs=0.01)
 
 
@@ -67,18 +74,18 @@ def test_few_queries_give_no_rule():
 
 
 def test_answers_are_taken_out_and_items_without_a_vector_are_never_found():
-    items = np.eye(4, dtype=np.float32)
-    items[3] = np.nan
-    query = np.array([[0.8, 0.6, 0.0, 0.0]], np.float32)
-    scores = measure_queries(query, items, [np.array([0, 3])], [NONE], np.random.default_rng(0))
+    items = np.eye(5, dtype=np.float32)
+    items[4] = np.nan
+    query = np.array([[0.8, 0.6, 0.0, 0.0, 0.0]], np.float32)
+    scores = measure_queries(query, items, [np.array([0, 4])], [NONE], [7], np.random.default_rng(0))
     assert (scores.present[0], scores.absent[0]) == (pytest.approx(0.8), pytest.approx(0.6))
-    assert scores.present_statistics[0, 0] == pytest.approx(1.4 / 3)
-    assert scores.absent_statistics[0, 0] == pytest.approx(0.3)
-    without = measure_queries(query, items, [np.array([0])], [np.array([1])], np.random.default_rng(0))
+    assert scores.present_statistics[0, 0] == pytest.approx(1.4 / 4)
+    assert scores.absent_statistics[0, 0] == pytest.approx(0.2)
+    without = measure_queries(query, items, [np.array([0])], [np.array([1])], [0], np.random.default_rng(0))
     assert without.absent[0] == pytest.approx(0.0)
-    unknown = measure_queries(query, items, [np.array([3])], [NONE], np.random.default_rng(0))
+    unknown = measure_queries(query, items, [np.array([4])], [NONE], [0], np.random.default_rng(0))
     assert len(unknown) == 0, "an answer that nothing is seen of"
-    assert len(CalibrationScores.join([scores, without])) == 2
+    assert CalibrationScores.join([scores, without]).group.tolist() == [7, 8]
 
 
 def test_hybrid_scores_are_those_of_a_hybrid_search():

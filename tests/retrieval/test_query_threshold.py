@@ -1,6 +1,7 @@
 """Hits that are less likely are said to be so, and never dropped; on every engine that needs no server."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -21,8 +22,9 @@ MODEL = FakeModel()
 RED = Image.new("RGB", (8, 8), "red")
 
 
-def rule(intercept: float, mean: float = 0.0, nearest: float = 0.0) -> ThresholdRule:
-    return ThresholdRule(intercept, mean, 0.0, 0.0, nearest, 0.05, 0.5, 0.4, 100)
+def rule(intercept: float, **coefficients: float) -> ThresholdRule:
+    flat = ThresholdRule(intercept, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.05, 0.5, 0.4, 100)
+    return replace(flat, **coefficients)
 
 
 RULES = {"words": rule(0.5), "pictures": rule(0.3, mean=1.0), "hybrid": rule(1.0, nearest=-0.5)}
@@ -50,6 +52,17 @@ def test_the_threshold_follows_the_scores_of_the_query(shop: Index) -> None:
     found = shop.search(image=RED, min_score="auto", k=6)
     mean = sum(hit.score for hit in found) / 6  # the sample is the whole index
     assert found.threshold.kind == "pictures" and found.threshold.score == pytest.approx(0.3 + mean, abs=1e-4)
+
+
+def test_the_threshold_follows_how_near_the_best_item_is_to_others(tmp_path) -> None:
+    Thresholds(MODEL.dim, {"words": rule(0.0, item_mean=1.0), "mixed": rule(0.0, item_spread=1.0)}).write(tmp_path)
+    with build(tmp_path) as index:
+        vectors = MODEL.encode_queries(TITLES)
+        found = index.search("red running shoe", min_score="auto", k=1, offset=3)
+        others = vectors[1:] @ vectors[0]
+        assert found.threshold.score == pytest.approx(others.mean(), abs=1e-4)
+        both = index.search("red running shoe", image=RED, image_weight=0.0, min_score="auto")
+        assert both.threshold.kind == "mixed" and both.threshold.score == pytest.approx(others.std(), abs=1e-4)
 
 
 def test_a_hybrid_search_goes_by_the_nearest_item_too(shop: Index) -> None:

@@ -2,21 +2,24 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 
 import numpy as np
 import pytest
 
 from likewise.errors import UserError
 from likewise.files import write_record
-from likewise.retrieval.thresholds import FILE_NAME, ScoreStatistics, ThresholdRule, Thresholds
+from likewise.model.run_folder import THRESHOLDS
+from likewise.retrieval.thresholds import ScoreStatistics, ThresholdRule, Thresholds
 
 RULE = ThresholdRule(
     intercept=0.1,
     mean=1.0,
     spread=0.5,
-    tail=0.25,
-    nearest=0.0,
+    nearest=0.25,
+    item_mean=0.0,
+    item_spread=-2.0,
+    flat=0.3,
     false_alarms=0.05,
     flagged=0.5,
     flagged_by_flat=0.4,
@@ -25,11 +28,9 @@ RULE = ThresholdRule(
 
 
 def test_a_threshold_follows_the_statistics_of_a_query():
-    cosines = np.concatenate([np.full(99, 0.1), [0.9]])
-    found = ScoreStatistics.measure(cosines, nearest=0.95)
-    assert found.mean == pytest.approx(0.108) and found.tail == pytest.approx(0.5) and found.nearest == 0.95
-    assert RULE.threshold(found) == pytest.approx(0.1 + found.mean + 0.5 * found.spread + 0.125)
-    assert ScoreStatistics.measure(np.array([0.3]), 0.3) == ScoreStatistics(0.3, 0.0, 0.3, 0.3)
+    found = ScoreStatistics.measure(np.array([0.1, 0.3]), 0.8, np.array([0.2, 0.2]))
+    assert astuple(found) == pytest.approx((0.2, 0.1, 0.8, 0.2, 0.0))
+    assert RULE.threshold(found) == pytest.approx(0.1 + 0.2 + 0.05 + 0.2)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -55,19 +56,19 @@ def test_what_is_written_is_read(tmp_path):
         {"dim": 32, "rules": {"words": asdict(RULE) | {"mean": "1"}}},
         {"dim": 32, "rules": {"words": asdict(RULE) | {"mean": True}}},
         {"dim": 32, "rules": {"words": asdict(RULE) | {"mean": 1e300}}},
-        {"dim": 32, "rules": {"words": asdict(RULE) | {"tail": math.inf}}},
-        {"dim": 32, "rules": {"words": asdict(RULE) | {"tail": math.nan}}},
+        {"dim": 32, "rules": {"words": asdict(RULE) | {"nearest": math.inf}}},
+        {"dim": 32, "rules": {"words": asdict(RULE) | {"nearest": math.nan}}},
     ],
 )
 def test_what_is_no_rule_is_refused(tmp_path, content):
-    write_record(tmp_path / FILE_NAME, content, 1)
+    write_record(tmp_path / THRESHOLDS, content, 1)
     with pytest.raises(UserError, match=r"thresholds\.json is damaged .*: train the run again, or delete the file"):
         Thresholds.read(tmp_path)
 
 
 def test_damage_and_other_versions_are_told_apart(tmp_path):
     Thresholds(32, {"words": RULE}).write(tmp_path)
-    file = tmp_path / FILE_NAME
+    file = tmp_path / THRESHOLDS
     whole = file.read_text()
     file.write_text(whole.replace("0.25", "0.75"))
     with pytest.raises(UserError, match="train the run again, or delete the file"):

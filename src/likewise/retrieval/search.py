@@ -80,7 +80,8 @@ def answer(
             query.hybrid.synonyms or NO_SYNONYMS,
         )
         source = HybridCandidates(store, vector, matches, query.hybrid)
-    page = _Search(query, store, source).page()
+    search = _Search(query, store, source)
+    page = search.page()
     found = perf_counter()
     records = _records(store, page)
     items = {id: bookkeeping.build_item(record) for id, record in records.items()}
@@ -89,7 +90,7 @@ def answer(
         explained = explain_hits(query, vector, fusion, store, source, [(one.id, one.score) for one in page])
     threshold = None
     if query.auto_threshold and thresholds is not None:
-        threshold = thresholds.find(query, vector[0], store, source)
+        threshold = thresholds.find(query, vector[0], store, source, search.best)
     hits = [
         Hit(
             one.id,
@@ -136,6 +137,7 @@ class _Search:
         self._distinct: NearDuplicateFilter | None = None
         if query.duplicate_threshold is not None:
             self._distinct = NearDuplicateFilter(query.duplicate_threshold, fetch_liked_vectors(query, store))
+        self.best: Candidate | None = None  # the first of all candidates, once the page is there
         self._ordered: list[np.ndarray] = []  # vectors of what has been put in order, for those that come after
 
     def page(self) -> list[_Loaded]:
@@ -164,6 +166,7 @@ class _Search:
             exhausted = len(found) < asked
             fresh = without(found if exhausted or asked > _MOST_TIES else _without_last_ties(found), seen)
             if fresh:
+                self.best = self.best or fresh[0]
                 yield fresh
             if exhausted:
                 return

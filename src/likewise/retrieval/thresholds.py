@@ -1,9 +1,9 @@
 """Calibrated thresholds: the score below which a hit is less likely an answer, one rule per kind of query.
 
-A score says little by itself: some queries are near to half of the catalogue and others to nothing. So a rule sets the
-threshold of a query by where the query's scores lie over a sample of the index's items: their mean, their spread and
-the mean of the highest ones. Hubness corrections such as z-scores and CSLS (Conneau et al., "Word translation without
-parallel data", 2018) are special cases.
+A score says little by itself: some queries are near to half of the catalogue and others to nothing, and some items are
+near to whatever is asked (hubs). So a rule sets the threshold of a query by the cosines that the query, and the best
+item that was found for it, have with a sample of the index's items. Corrections of hubness such as z-scores of both
+sides are special cases; see also CSLS (Conneau et al., "Word translation without parallel data", 2018).
 
 A run keeps its rules in `thresholds.json`; they were fitted on queries that the model had not seen.
 """
@@ -17,37 +17,44 @@ from typing import Any, Literal, Self, cast, get_args
 import numpy as np
 
 from likewise.files import DamageError, explain_damage, read_record, write_record
+from likewise.model.run_folder import THRESHOLDS
 
 QueryKind = Literal["words", "pictures", "mixed", "hybrid"]
 KINDS: tuple[QueryKind, ...] = get_args(QueryKind)
-FILE_NAME = "thresholds.json"
 SAMPLE = 400  # items; their cosines with a query cost about a tenth of a millisecond
 _FORMAT = 1
-_HIGHEST = 0.02  # of the sample
 _LARGEST = 1e6  # coefficient
 
 
 @dataclass(frozen=True)
 class ScoreStatistics:
-    """Where the cosines of one query lie.
+    """Where the cosines of a query, and of the best item that was found for it, lie.
 
     Attributes:
-        mean, spread: over a sample of the items; the spread is their standard deviation.
-        tail: the mean of the highest 2 % of the sample.
-        nearest: of the nearest item of the whole index.
+        mean, spread: of the query's cosines with a sample of the items; the spread is their standard deviation.
+        nearest: the query's cosine with the nearest item of the whole index.
+        item_mean, item_spread: of the best item's cosines with the sample, without itself.
     """
 
     mean: float
     spread: float
-    tail: float
     nearest: float
+    item_mean: float
+    item_spread: float
 
     @classmethod
-    def measure(cls, cosines: np.ndarray, nearest: float) -> "ScoreStatistics":
-        """Summarise the cosines of a query with at least one sampled item: (n,)."""
-        highest = max(1, round(_HIGHEST * len(cosines)))
-        tail = np.partition(cosines, -highest)[-highest:]
-        return cls(float(cosines.mean()), float(cosines.std()), float(tail.mean()), nearest)
+    def measure(cls, of_query: np.ndarray, nearest: float, of_item: np.ndarray) -> "ScoreStatistics":
+        """Summarise the cosines of a query and of an item with sampled ones: (n,) and (m,), neither of them empty."""
+        return cls(
+            float(of_query.mean()),
+            float(of_query.std()),
+            nearest,
+            float(of_item.mean()),
+            float(of_item.std()),
+        )
+
+
+STATISTICS = tuple(ScoreStatistics.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -56,18 +63,22 @@ class ThresholdRule:
 
     Attributes:
         intercept: what the threshold is where all statistics are 0.
-        mean, spread, tail, nearest: the coefficients of the statistics. All of them are 0 for a flat threshold.
+        mean, spread, nearest, item_mean, item_spread: the coefficients of the statistics. All of them are 0 for a
+            flat threshold.
+        flat: the flat threshold with as many false alarms.
         false_alarms: share of the calibration queries whose answer is in the index and which nothing fits.
         flagged: share of the same queries that nothing fits once their answers are taken out of the index.
-        flagged_by_flat: likewise, by one flat threshold with as many false alarms.
+        flagged_by_flat: likewise, by the flat threshold.
         queries: how many there were.
     """
 
     intercept: float
     mean: float
     spread: float
-    tail: float
     nearest: float
+    item_mean: float
+    item_spread: float
+    flat: float
     false_alarms: float
     flagged: float
     flagged_by_flat: float
@@ -75,13 +86,7 @@ class ThresholdRule:
 
     def threshold(self, statistics: ScoreStatistics) -> float:
         """The score from which on a hit is likely an answer to a query."""
-        return (
-            self.intercept
-            + self.mean * statistics.mean
-            + self.spread * statistics.spread
-            + self.tail * statistics.tail
-            + self.nearest * statistics.nearest
-        )
+        return self.intercept + sum(getattr(self, name) * getattr(statistics, name) for name in STATISTICS)
 
     @classmethod
     def parse(cls, content: object) -> Self:
@@ -118,7 +123,7 @@ class Thresholds:
             UserError: the file cannot be written.
         """
         rules = {kind: asdict(rule) for kind, rule in self.rules.items()}
-        write_record(run / FILE_NAME, {"dim": self.dim, "rules": rules}, _FORMAT)
+        write_record(run / THRESHOLDS, {"dim": self.dim, "rules": rules}, _FORMAT)
 
     @classmethod
     def read(cls, run: Path) -> "Thresholds | None":
@@ -127,7 +132,7 @@ class Thresholds:
         Raises:
             UserError: they are damaged, or of a newer version.
         """
-        path = run / FILE_NAME
+        path = run / THRESHOLDS
         try:
             return cls._parse(read_record(path, _FORMAT))
         except FileNotFoundError:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.errors import UserError
+from likewise.evaluation.calibration_queries import CalibrationByKind, join_scores
 from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.results import CrossValidation, Threshold
@@ -35,12 +36,7 @@ from likewise.model.fusion import MaskedFusion
 from likewise.model.matryoshka import build_variants
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
-from likewise.training.calibration import (
-    CalibrationByKind,
-    join_scores,
-    keep_thresholds,
-    score_calibration_queries,
-)
+from likewise.training.calibration import keep_thresholds, score_held_out
 from likewise.training.context import TrainingContext
 from likewise.training.ema import load_weights
 from likewise.training.field_weights import read_field_weights, weigh_fields
@@ -396,7 +392,7 @@ class _Fold:
     def calibrate(self, context: TrainingContext, chosen: Stacking) -> CalibrationByKind:
         """The scores of queries over the held-out rows."""
         self._set_towers(context, (chosen.description, chosen.query, chosen.texts))
-        return score_calibration_queries(context, context.cached, self.held_out.rows)
+        return score_held_out(context, context.cached, self.held_out.rows)
 
     def _set_towers(self, context: TrainingContext, shares: _Shares) -> None:
         network, (description, query, texts) = context.model.network, shares
