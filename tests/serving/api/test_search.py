@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from likewise.retrieval.column_values import IndexSummary
 from likewise.retrieval.index import Index
+from likewise.retrieval.thresholds import ThresholdRule, Thresholds
 from likewise.serving.api.app import create_api
 from likewise.serving.service import SearchService
 
@@ -276,3 +277,17 @@ def test_a_suggestion_is_joined_to_filters_only(client: TestClient) -> None:
     batch = {"searches": [{"text": "shirt under 3", "parse_query": True}, {"text": "shirt"}]}
     answers = client.post("/v1/search/batch", json=batch).json()["answers"]
     assert [bool(answer["suggested_filter"]) for answer in answers] == [True, False]
+
+
+def test_hits_that_are_less_likely_are_marked(client: TestClient, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = search(client, text="red", k=6)
+    assert plain["threshold"] is None and {hit["likely"] for hit in plain["hits"]} == {None}
+    unknown = search(client, text="red", k=6, min_score="auto")
+    assert unknown["threshold"] is None and {hit["likely"] for hit in unknown["hits"]} == {None}
+    rule = ThresholdRule(0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.05, 0.5, 0.4, 100)
+    rules = (Thresholds(index.model.dim, {"words": rule}),)
+    monkeypatch.setattr(index._query_thresholds, "_rules", rules)
+    marked = search(client, text="red", k=6, min_score="auto")
+    assert ids(marked) == ids(plain) and marked["threshold"] == {"score": 0.5, "kind": "words"}
+    assert [hit["likely"] for hit in marked["hits"]] == [hit["score"] >= 0.5 for hit in marked["hits"]]
+    assert client.post("/v1/search", json={"text": "red", "min_score": "best"}).status_code == 422
