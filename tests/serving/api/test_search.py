@@ -279,7 +279,9 @@ def test_a_suggestion_is_joined_to_filters_only(client: TestClient) -> None:
     assert [bool(answer["suggested_filter"]) for answer in answers] == [True, False]
 
 
-def test_hits_that_are_less_likely_are_marked(client: TestClient, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hits_that_are_less_likely_are_marked(
+    client: TestClient, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = search(client, text="red", k=6)
     assert plain["threshold"] is None and {hit["likely"] for hit in plain["hits"]} == {None}
     unknown = search(client, text="red", k=6, min_score="auto")
