@@ -203,8 +203,8 @@ def fit_rule(scores: CalibrationScores) -> ThresholdRule | None:
     line = _Line.fit(scores, chosen)
     flat = np.stack([scores.present, scores.absent])
     return ThresholdRule(
-        cut - line.intercept,
-        *(-line.weights).tolist(),
+        intercept=cut - line.intercept,
+        **dict(zip(STATISTICS, (-line.weights).tolist(), strict=True)),
         flat=float(np.quantile(scores.present, FALSE_ALARMS)),
         false_alarms=float((margins[0] < cut).mean()),
         flagged=float(_flag(margins, FALSE_ALARMS).mean()),
