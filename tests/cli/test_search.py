@@ -12,6 +12,7 @@ from retrieval.shop_catalogue import write_shop, write_untrained_run
 from likewise.cli.app import main
 from likewise.model.model import Model
 from likewise.progress import console
+from likewise.retrieval.thresholds import ThresholdRule, Thresholds
 from likewise.stores.registry import remembered_store
 
 
@@ -332,3 +333,21 @@ def test_a_suggested_filter_is_printed_and_applied_only_when_asked_for(shop, cap
     assert found == plain
     assert {hit["id"] for hit in found} == {"sku-1002", "sku-1003"}
     assert "Applied the filter brand == " in said(capsys, "search", run, "shirt by acme", "--parse-query", "--json")
+
+
+def test_hits_that_are_less_likely_are_marked_and_none_is_dropped(shop, capsys):
+    run = shop / "run"
+    assert "No hit is marked as less likely" in said(capsys, "search", run, "red circle", "--min-score", "auto")
+    assert json.loads(printed(capsys, "search", run, "red", "--min-score", "auto", "--json"))["threshold"] is None
+    scores = [hit["score"] for hit in hits(capsys, run, "red circle", "-k", "5")]
+    for level, words in (((scores[1] + scores[2]) / 2, "less likely:"), (1.5, "most likely nothing fits")):
+        rule = ThresholdRule(level, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.05, 0.5, 0.4, 100)
+        Thresholds(32, {"words": rule}).write(run)
+        try:
+            lines = printed(capsys, "search", run, "red circle", "-k", "5", "--min-score", "auto")
+            found = json.loads(printed(capsys, "search", run, "red circle", "-k", "5", "--min-score", "auto", "--json"))
+        finally:
+            (run / "thresholds.json").unlink()
+        assert words in lines and lines.count("sku-") == 5
+        assert [hit["likely"] for hit in found["hits"]] == [score >= level for score in scores]
+        assert found["threshold"] == {"score": pytest.approx(level, abs=1e-6), "kind": "words"}

@@ -64,6 +64,7 @@ def test_every_part_of_a_query_is_shown_as_a_command() -> None:
         "sounds": "--audio",
         "facets": "--facet",
         "k": "-k",
+        "auto_threshold": "--min-score auto",
     }
     for part in Query.__dataclass_fields__:
         assert options.get(part, f"--{part.replace('_', '-')}") in commands, part

@@ -14,7 +14,9 @@ from likewise.errors import UserError
 from likewise.evaluation.evaluate import create_untrained
 from likewise.model.closed_forms import load_closed_forms
 from likewise.model.model import Model
+from likewise.model.run_folder import check_run
 from likewise.progress import quiet
+from likewise.retrieval.thresholds import Thresholds
 from likewise.training import planner, stacking, train
 from likewise.training.split import deal_groups
 from likewise.training.validation import ValidationScores
@@ -69,6 +71,15 @@ def test_every_row_that_trains_is_held_out_once_and_all_rows_are_fitted_in_the_e
     report, card = ((stacked.path / name).read_text() for name in ("report.html", "README.md"))
     assert measured.sentence in report and "then fitted with the same shares on 120 items" in " ".join(report.split())
     assert "then fitted with the same shares on 120 items" in " ".join(card.split())
+
+
+def test_thresholds_are_fitted_on_the_folds_and_sealed_with_the_run(stacked):
+    thresholds = Thresholds.read(stacked.path)
+    assert set(thresholds.rules) == {"words", "pictures", "mixed", "hybrid"} and thresholds.dim == 64
+    assert thresholds.rules["words"].queries >= 0.9 * stacked.metrics.cross_validation.queries
+    for rule in thresholds.rules.values():
+        assert 0 <= rule.false_alarms <= 0.06 and 0 <= rule.flagged <= 1
+    assert "thresholds.json" in check_run(stacked.path)
 
 
 def test_without_a_refit_the_measured_model_stays(stacked, catalog, tmp_path):

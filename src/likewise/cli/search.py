@@ -52,7 +52,8 @@ class QueryOptions:
         correct: Correct misspelt words of a hybrid search to words of the catalogue.
         synonyms: File of synonyms for a hybrid search, in place of those of the index.
         offset: Number of hits to skip, for paging.
-        min_score: Minimum score of a hit.
+        min_score: Minimum score of a hit; "auto" shows hits below the calibrated threshold of the query dimmed, as less
+            likely.
         group_by: Return only the best hit for each value of this column.
         hide_duplicates: Skip items that are nearly the same as a better hit.
         diversity: How strongly hits must differ from each other, from 0 up to 1 (MMR).
@@ -76,7 +77,7 @@ class QueryOptions:
     correct: bool = True
     synonyms: Path | None = None
     offset: int = 0
-    min_score: float | None = None
+    min_score: float | Literal["auto"] | None = None
     group_by: str | None = None
     hide_duplicates: Switch = False
     diversity: float = 0.0
@@ -161,6 +162,11 @@ class QueryOptions:
 
 _WORDS_SHOWN = 6  # of a query or an item, those that add or take the most
 QUERY_DEFAULTS = QueryOptions()
+_NOTHING_FITS = "most likely nothing fits; less likely:"
+_NO_THRESHOLD = (
+    "No hit is marked as less likely: there is no calibrated threshold for this kind of query (train and index again "
+    "with enough items to get one)"
+)
 
 
 def search(
@@ -205,8 +211,13 @@ def search(
         found = [_describe_hit(hit) for hit in hits]
         corrected = [asdict(correction) for correction in hits.did_you_mean]
         facets = _list_facets(hits.facets)
-        print_json({"hits": found, "facets": facets, "did_you_mean": corrected} if facets or corrected else found)
+        about: dict[str, Any] = {"facets": facets, "did_you_mean": corrected} if facets or corrected else {}
+        if query.min_score == "auto":
+            about["threshold"] = None if hits.threshold is None else hits.threshold.to_json()
+        print_json({"hits": found, **about} if about else found)
         return
+    if query.min_score == "auto" and hits.threshold is None:
+        say(_NO_THRESHOLD)
     print_table(render_hits(hits, query.group_by))
 
 
@@ -220,11 +231,16 @@ def render_hits(hits: "Hits", group_by: str | None = None) -> "RenderableType":
     heads = [Column(plain_text(name)) for name in extra]
     table = Table("score", "id", "title", *heads, *why, box=None, pad_edge=False)
     tables = [table]
+    told = False
     for hit in hits:
+        dimmed = "dim" if hit.likely is False else None
+        if dimmed and not told:
+            table.add_row("", "", "less likely:" if any(hit.likely for hit in hits) else _NOTHING_FITS, style="bold")
+            told = True
         cells = [hit.id, *(hit.fields.get(name) for name in ("title", *extra))]
         if hit.explanation is not None:
             cells.append(_format_explanation(hit.explanation))
-        table.add_row(f"{hit.score:.3f}", *map(_format_cell, cells))
+        table.add_row(f"{hit.score:.3f}", *map(_format_cell, cells), style=dimmed)
     for column, counts in hits.facets.items():
         facet = Table(Column(plain_text(column)), "items", box=None, pad_edge=False)
         tables.append(facet)
@@ -235,6 +251,8 @@ def render_hits(hits: "Hits", group_by: str | None = None) -> "RenderableType":
 
 def _describe_hit(hit: "Hit") -> dict[str, Any]:
     about = {"id": hit.id, "score": round(hit.score, 6), "title": hit.fields.get("title")}
+    if hit.likely is not None:
+        about["likely"] = hit.likely
     return about if hit.explanation is None else about | {"explanation": hit.explanation.to_json()}
 
 

@@ -9,6 +9,7 @@ from likewise.files import DamageError, explain_damage
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
+THRESHOLDS = "thresholds.json"
 ENCODERS = "encoders"
 CLOSED_FORMS = "training/closed_forms.safetensors"
 
@@ -19,7 +20,7 @@ def seal_run(run: Path) -> None:
     Raises:
         UserError: the manifest cannot be written.
     """
-    names = [name for name in (CONFIG, WEIGHTS, METRICS, CLOSED_FORMS) if (run / name).is_file()]
+    names = [name for name in (CONFIG, WEIGHTS, METRICS, THRESHOLDS, CLOSED_FORMS) if (run / name).is_file()]
     encoders = [path.relative_to(run).as_posix() for path in (run / ENCODERS).rglob("*") if path.is_file()]
     write_run_manifest(run, sorted([*names, *encoders]))
 

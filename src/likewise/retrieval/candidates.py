@@ -61,6 +61,11 @@ class HybridCandidates:
         self._words |= zip(ids, by_words.tolist(), strict=True)
         return _in_order(ids, (by_vectors + by_words).astype(np.float32))[:count]
 
+    @property
+    def nearest(self) -> float | None:
+        """The greatest cosine of any item; None before anything was asked for."""
+        return None if self._scale is None else self._scale.greatest
+
     def explain(self, ids: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """What the words give to the scores of some candidates that have been found.
 

@@ -30,6 +30,7 @@ from likewise.retrieval.metadata import IndexMetadata, sample_evenly
 from likewise.retrieval.occluding import check_occluding
 from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_query, parse_duplicate_threshold
 from likewise.retrieval.query_filters import FilterSuggestion, may_suggest_filter, suggest_filter
+from likewise.retrieval.query_threshold import QueryThresholds
 from likewise.retrieval.query_vector import QueryModel, query_vector
 from likewise.retrieval.recommend import recommend
 from likewise.retrieval.sampled_items import SampledItems, sample_items
@@ -80,6 +81,7 @@ class Index:
         self._words = IndexWords(location.lexical)
         self._synonyms = SynonymsFile(location.folder)
         self._filter_columns = KnownFilterColumns()
+        self._query_thresholds = QueryThresholds(location.folder)
         try:
             dim = self.metadata.dim
             self._model = TruncatedModel(model, dim) if dim < model.dim else model
@@ -353,7 +355,8 @@ class Index:
         with self._handle.use() as store:
             words = partial(self._current_words, store)
             query = self._add_synonyms(query)
-            hits = answer(query, model or self._model, store, self._bookkeeping, words, self._model)
+            thresholds = self._query_thresholds.use(self.metadata) if query.auto_threshold else None
+            hits = answer(query, model or self._model, store, self._bookkeeping, words, self._model, thresholds)
         hits.did_you_mean = corrections
         return hits
 

@@ -25,7 +25,7 @@ from likewise.retrieval.items import BookkeepingColumns, digest_rows
 from likewise.retrieval.lexical.bm25 import Stamp
 from likewise.retrieval.lexical.writer import LexicalDraft
 from likewise.retrieval.location import IndexLocation
-from likewise.retrieval.metadata import IndexMetadata, sample_titles
+from likewise.retrieval.metadata import IndexMetadata, sample_ids, sample_titles
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.timestamps import next_timestamp, now
 from likewise.retrieval.words import add_written_since, rebuild_words
@@ -218,6 +218,7 @@ def _fill(location: IndexLocation, model: QueryModel, items: IndexItems, fingerp
         bookkeeping=bookkeeping.name,
         examples=sample_titles(kept.rows.table),
         field_vector_bytes=kept.embeddings.field_vector_bytes,
+        sample=sample_ids(kept.ids),
     )
     draft.clear()
     fields = kept.embeddings.fields

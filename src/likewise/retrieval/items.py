@@ -11,6 +11,7 @@ import polars as pl
 
 from likewise.catalog.images.picture import Picture, is_key
 from likewise.errors import UserError
+from likewise.retrieval.thresholds import Threshold
 from likewise.stores.base import Record
 from likewise.stores.schema import Schema
 
@@ -116,6 +117,8 @@ class Hit:
         fields: every column of the item's row.
         picture: its first usable picture.
         explanation: why it has its score, if that was asked for.
+        likely: whether its score reaches the calibrated threshold of the query; None where there is none, or it was not
+            asked for with min_score="auto".
 
     Example:
         >>> import likewise as lw
@@ -130,6 +133,7 @@ class Hit:
     fields: dict[str, Any] = field(repr=False)
     picture: Picture | None = None
     explanation: Explanation | None = field(default=None, repr=False)
+    likely: bool | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,8 @@ class Hits(list[Hit]):
         took: seconds of each stage: "encode" the query, "search" for candidates and put them in order, "fetch" fields.
         did_you_mean: the texts of a hybrid query that were searched for by other words, since the catalogue does not
             know those that were given.
+        threshold: what `Hit.likely` goes by; None where the run has no calibrated threshold for such a query, or it was
+            not asked for.
 
     Example:
         >>> import likewise as lw
@@ -181,6 +187,7 @@ class Hits(list[Hit]):
         self.facets = dict(facets or {})
         self.took = dict(took or {})
         self.did_you_mean: tuple[Correction, ...] = ()
+        self.threshold: Threshold | None = None
 
 
 @dataclass(frozen=True)

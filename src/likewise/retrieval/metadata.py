@@ -5,12 +5,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from likewise.errors import UserError
+from likewise.retrieval.thresholds import SAMPLE
 from likewise.stores.schema import Schema
 
 _EXAMPLES, _LONGEST_EXAMPLE = 60, 60
+_MOST_SAMPLE_BYTES = 20_000  # of ids; some engines keep the metadata in a property of limited size
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class IndexMetadata:
         written: when, in microseconds, as in `BookkeepingColumns.written`.
         bookkeeping: the name of the first of the `BookkeepingColumns`.
         examples: some titles.
+        sample: ids of items drawn by chance, over which the scores of a query are summarised for its calibrated
+            threshold; empty for an index that keeps none.
         field_vector_bytes: what the vectors of single fields took when the index was built; 0: it keeps none.
     """
 
@@ -41,6 +46,7 @@ class IndexMetadata:
     bookkeeping: str
     examples: tuple[str, ...]
     field_vector_bytes: int = 0
+    sample: tuple[str, ...] = ()
 
     @classmethod
     def from_schema(cls, schema: Schema) -> "IndexMetadata":
@@ -51,7 +57,8 @@ class IndexMetadata:
         """
         try:
             about = dict(schema.about)
-            return cls(**about | {"dim": schema.dim, "examples": tuple(about["examples"])})
+            sample = _read_sample(about.get("sample", ()))
+            return cls(**about | {"dim": schema.dim, "examples": tuple(about["examples"]), "sample": sample})
         except (TypeError, KeyError):
             raise UserError("this store was made by another program or version of likewise: index again") from None
 
@@ -75,7 +82,21 @@ class IndexMetadata:
         """The JSON object that goes into a store's schema."""
         about = asdict(self)
         del about["dim"]
-        return about | {"examples": list(self.examples)}
+        return about | {"examples": list(self.examples), "sample": list(self.sample)}
+
+
+def sample_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    """Up to `SAMPLE` of the ids of an index, drawn by chance; fewer of very long ones."""
+    drawn = np.random.default_rng(0).permutation(len(ids))[:SAMPLE].tolist()
+    lengths = np.cumsum([len(ids[place].encode("utf-8", "surrogatepass")) for place in drawn])
+    return tuple(ids[place] for place in drawn[: int(np.searchsorted(lengths, _MOST_SAMPLE_BYTES, side="right"))])
+
+
+def _read_sample(given: object) -> tuple[str, ...]:
+    """The ids of a sample, from metadata that anyone may have written."""
+    if not isinstance(given, list | tuple) or not all(isinstance(id, str) for id in given):
+        raise TypeError("the sample is no list of ids")
+    return tuple(given[:SAMPLE])
 
 
 def sample_titles(items: pl.DataFrame) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ AudioSource = str | Path | Sound | BinaryIO
 OneOrMany: TypeAlias = T | tuple[T, float] | list[T | tuple[T, float]]
 
 DUPLICATE_COSINE = 0.98  # cosine from which on two items are near-duplicates
+AUTO = "auto"  # in place of a minimum score
 MOST_EXPLAINED = 100  # hits, whose fields are fused in all their subsets
 MOST_EXPLAINED_BY_WORDS = 20  # hits, each of which takes a few passes through the text encoder
 _MINUS = 0.5
@@ -50,7 +51,8 @@ class QueryParameters(TypedDict, total=False):
         hybrid: also search by keyword (BM25 over all texts, ids and codes); a `Hybrid` says how both are combined.
         k: how many hits, 10 by default; fewer come back where fewer items qualify.
         offset: how many hits to skip: k, 2k, … for the pages after the first.
-        min_score: the minimum score of a hit.
+        min_score: the minimum score of a hit; "auto" leaves out none, and says of each hit whether it is likely an
+            answer, by the calibrated threshold of the query (see `Hits.threshold`).
         group_by: a column of which each value gets its best hit only; items with a blank cell count singly.
         hide_duplicates: skip items that are nearly equal to a hit before them; a number instead of True is the cosine
             from which on two items count as such.
@@ -71,7 +73,7 @@ class QueryParameters(TypedDict, total=False):
     hybrid: bool | Hybrid
     k: int
     offset: int
-    min_score: float | None
+    min_score: float | Literal["auto"] | None
     group_by: str | None
     hide_duplicates: bool | float
     diversity: float
@@ -99,6 +101,7 @@ class Query:
     diversity: float = 0.0
     boost: Boost | None = None
     min_score: float | None = None
+    auto_threshold: bool = False
     facets: tuple[str, ...] = field(default=())
     explain: bool | Literal["words"] = False
 
@@ -142,7 +145,9 @@ def build_query(text: OneOrMany[str] | None = None, **parameters: Unpack[QueryPa
     """
     rest: dict[str, Any] = dict(parameters)
     where, boost, hybrid = rest.pop("where", None), rest.pop("boost", None), rest.pop("hybrid", False)
-    facet = rest.pop("facet", ())
+    facet, least = rest.pop("facet", ()), rest.pop("min_score", None)
+    if isinstance(least, str) and least != AUTO:
+        raise UserError(f'min_score must be a number or "{AUTO}", not {least!r}')
     return Query(
         texts=_words(text, 1.0),
         images=tuple(_terms(rest.pop("image", None), 1.0)),
@@ -153,6 +158,8 @@ def build_query(text: OneOrMany[str] | None = None, **parameters: Unpack[QueryPa
         hybrid=hybrid if isinstance(hybrid, Hybrid) else Hybrid() if hybrid else None,
         duplicate_threshold=parse_duplicate_threshold(rest.pop("hide_duplicates", False)),
         boost=parse_boost(boost) if boost is not None else None,
+        min_score=None if least == AUTO else least,
+        auto_threshold=least == AUTO,
         facets=(facet,) if isinstance(facet, str) else tuple(facet),
         **rest,
     )

@@ -20,6 +20,7 @@ from likewise.retrieval.items import BookkeepingColumns, Explanation, Hit, Hits
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.synonyms import NO_SYNONYMS
 from likewise.retrieval.query import Query
+from likewise.retrieval.query_threshold import QueryThresholds
 from likewise.retrieval.query_vector import QueryModel, QueryParts, fetch_liked_vectors
 from likewise.retrieval.word_shares import explain_words
 from likewise.stores.base import Record, Store
@@ -55,6 +56,7 @@ def answer(
     bookkeeping: BookkeepingColumns,
     words: Callable[[], BM25Index],
     fusion: object = None,
+    thresholds: QueryThresholds | None = None,
 ) -> Hits:
     """The hits of a query.
 
@@ -62,6 +64,7 @@ def answer(
         fusion: the model of the index, which explains hits.
         bookkeeping: the columns that users do not see.
         words: called for a hybrid search only.
+        thresholds: the calibrated ones of the index, for a query that asks for them.
 
     Raises:
         UserError: the query does not fit the store's columns, or names items that are not there.
@@ -79,7 +82,8 @@ def answer(
             query.hybrid.synonyms or NO_SYNONYMS,
         )
         source = HybridCandidates(store, vector, matches, query.hybrid)
-    page = _Search(query, store, source).page()
+    search = _Search(query, store, source)
+    page = search.page()
     found = perf_counter()
     records = _records(store, page)
     items = {id: bookkeeping.build_item(record) for id, record in records.items()}
@@ -88,14 +92,26 @@ def answer(
         explained = explain_hits(query, vector, fusion, store, source, [(one.id, one.score) for one in page])
         if query.explain == "words":
             explained = explain_words(query, parts, vector[0], fusion, store, explained)
+    threshold = None
+    if query.auto_threshold and thresholds is not None:
+        threshold = thresholds.find(query, vector[0], store, source, search.best)
     hits = [
-        Hit(one.id, one.score, items[one.id].fields, items[one.id].picture, explained.get(one.id))
+        Hit(
+            one.id,
+            one.score,
+            items[one.id].fields,
+            items[one.id].picture,
+            explained.get(one.id),
+            None if threshold is None else one.score >= threshold.score,
+        )
         for one in page
         if one.id in items
     ]
     facets = _facets(query, store, source) if query.facets else None
     took = {"encode": encoded - began, "search": found - encoded, "fetch": perf_counter() - found}
-    return Hits(hits, facets, took)
+    answered = Hits(hits, facets, took)
+    answered.threshold = threshold
+    return answered
 
 
 def check_columns(query: Query, schema: Schema) -> None:
@@ -125,6 +141,7 @@ class _Search:
         self._distinct: NearDuplicateFilter | None = None
         if query.duplicate_threshold is not None:
             self._distinct = NearDuplicateFilter(query.duplicate_threshold, fetch_liked_vectors(query, store))
+        self.best: Candidate | None = None  # the first of all candidates, once the page is there
         self._ordered: list[np.ndarray] = []  # vectors of what has been put in order, for those that come after
 
     def page(self) -> list[_Loaded]:
@@ -153,6 +170,7 @@ class _Search:
             exhausted = len(found) < asked
             fresh = without(found if exhausted or asked > _MOST_TIES else _without_last_ties(found), seen)
             if fresh:
+                self.best = self.best or fresh[0]
                 yield fresh
             if exhausted:
                 return

@@ -28,7 +28,7 @@ from likewise.files import (
     remove_leftovers,
     write_record,
 )
-from likewise.model.run_folder import CONFIG, ENCODERS, METRICS, WEIGHTS
+from likewise.model.run_folder import CONFIG, ENCODERS, METRICS, THRESHOLDS, WEIGHTS
 from likewise.stores.versions import remove_versions
 from likewise.training.training_state import FILE as STATE
 
@@ -129,7 +129,7 @@ def clear(run: Path) -> None:
     if not (run / ENVIRONMENT).is_file() or (run / ENVIRONMENT).parent.is_symlink():
         raise UserError(f"{run} is not empty and is not a run folder: choose another folder for the run")
     # the state first, lest it be read under other settings, and last the file that says that the folder is ours
-    for name in (STATE, MANIFEST, CONFIG, WEIGHTS, METRICS, "report.html", "README.md", "suspects.csv"):
+    for name in (STATE, MANIFEST, CONFIG, WEIGHTS, METRICS, THRESHOLDS, "report.html", "README.md", "suspects.csv"):
         (run / name).unlink(missing_ok=True)
     shutil.rmtree(run / ENCODERS, ignore_errors=True)
     remove_versions(run / "index")

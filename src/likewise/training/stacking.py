@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.errors import UserError
+from likewise.evaluation.calibration_queries import CalibrationByKind, join_scores
 from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.evaluation.ranks import rank_candidates
 from likewise.evaluation.results import CrossValidation, Threshold
@@ -35,6 +36,7 @@ from likewise.model.fusion import MaskedFusion
 from likewise.model.matryoshka import build_variants
 from likewise.progress import say
 from likewise.training.batches import Rows, TrainingSet
+from likewise.training.calibration import keep_thresholds, score_held_out
 from likewise.training.context import TrainingContext
 from likewise.training.ema import load_weights
 from likewise.training.field_weights import measure_weights, read_field_weights, weigh_fields
@@ -146,9 +148,10 @@ def cross_validate(context: TrainingContext, untrained: nn.ModuleDict, stage: St
         chosen = Stacking.read(context.run)
         read_field_weights(context, untrained)
     else:
-        chosen = _choose_shares(context, untrained, stage)
+        chosen, scores = _choose_shares(context, untrained, stage)
         context.processes.wait()  # until all have seen that there was no file
         if context.processes.leads:
+            keep_thresholds(context, scores)
             chosen.write(context.run)
     context.model.network.restore_heads(untrained)
     context.processes.wait()
@@ -251,8 +254,14 @@ def _average(learned: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([weights[name] for weights in learned]).mean(dim=0) for name in learned[0]}
 
 
-def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: Stage) -> Stacking:
-    """The shares that score best, of as many seeds as there is time for and as gain something."""
+def _choose_shares(
+    context: TrainingContext, untrained: nn.ModuleDict, stage: Stage
+) -> tuple[Stacking, CalibrationByKind]:
+    """The shares that score best, of as many seeds as there is time for and as gain something.
+
+    Returns:
+        Also the scores of each fold's queries with these shares, on which thresholds are fitted.
+    """
     context.model.network.restore_heads(untrained)
     folds = [_Fold.fit(context, part, untrained) for part in context.measured_parts]
     search = _ShareSearch(context, folds)
@@ -262,18 +271,20 @@ def _choose_shares(context: TrainingContext, untrained: nn.ModuleDict, stage: St
     start = search.find_best(
         [kernel_ridge, *((share, 0.0, 0.0) for share in kernel_shares)], no_worse_than=kernel_ridge
     )
-    started, tried = time.monotonic(), list[Stacking]()
+    started, tried, scores = time.monotonic(), list[Stacking](), CalibrationByKind()
     for seeds in count(1):
         search.forget_learned()
         for number, fold in enumerate(folds, 1):
             fold.train(context, dataclasses.replace(stage, name=f"fold {number} of {len(folds)}"), seeds)
         tried.append(_stack_learned(search, start, kernel_shares, seeds))
         best = max(tried, key=lambda stacking: stacking.validation.chosen)
+        if best is tried[-1]:  # later the heads have trained on
+            scores = join_scores(fold.calibrate(context, best) for fold in folds) if context.processes.leads else {}
         spent = (time.monotonic() - started) / seeds
         more = seeds - best.seeds < _PATIENCE and stage.affords(seeds + 1, spent, len(folds))
         if not context.processes.from_leader(more):
             break
-    return best
+    return best, scores
 
 
 def _stack_learned(
@@ -374,12 +385,21 @@ class _Fold:
 
     def embed(self, context: TrainingContext, shares: _Shares) -> TaskEmbeddings:
         """The held-out rows in the network's space with some shares."""
+        self._set_towers(context, shares)
+        network = context.model.network
+        return embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
+
+    def calibrate(self, context: TrainingContext, chosen: Stacking) -> CalibrationByKind:
+        """The scores of queries over the held-out rows."""
+        self._set_towers(context, (chosen.description, chosen.query, chosen.texts))
+        return score_held_out(context, context.cached, self.held_out.rows)
+
+    def _set_towers(self, context: TrainingContext, shares: _Shares) -> None:
         network, (description, query, texts) = context.model.network, shares
         network.restore_heads(self.heads, shared=self.known)
         starts = {field: fit for field, fit in _weigh(self.fits, description).items() if field not in self.known}
         set_start(context, starts)
         _scale_heads(context, query, texts)
-        return embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
 
     def measure(self, context: TrainingContext, shares: _Shares) -> tuple[ValidationScores, np.ndarray]:
         """What is found with some shares, the same in all processes.

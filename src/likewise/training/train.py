@@ -40,6 +40,7 @@ from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import console, quiet, say
 from likewise.training import resume
 from likewise.training.batches import Rows
+from likewise.training.calibration import keep_thresholds, score_held_out
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
@@ -279,6 +280,8 @@ def _train_staged(
             if chosen != TRAINED:
                 best_epoch = frontier = None
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
+        if processes.leads:
+            keep_thresholds(context, score_held_out(context, features, validation.rows))
     refit = None
     if context.refits:
         [stage], alpha = stages, 1.0 if frontier is None else frontier.chosen

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from likewise.retrieval.column_values import IndexSummary
 from likewise.retrieval.index import Index
+from likewise.retrieval.thresholds import ThresholdRule, Thresholds
 from likewise.serving.api.app import create_api
 from likewise.serving.service import SearchService
 
@@ -296,3 +297,19 @@ def test_a_picture_that_comes_again_is_encoded_once(
     assert seen == [1]
     assert ids(search(client, image=[picture, other], k=6)) == ids(search(client, image=[other, picture], k=6))
     assert seen == [1, 1]
+
+
+def test_hits_that_are_less_likely_are_marked(
+    client: TestClient, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = search(client, text="red", k=6)
+    assert plain["threshold"] is None and {hit["likely"] for hit in plain["hits"]} == {None}
+    unknown = search(client, text="red", k=6, min_score="auto")
+    assert unknown["threshold"] is None and {hit["likely"] for hit in unknown["hits"]} == {None}
+    rule = ThresholdRule(0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.05, 0.5, 0.4, 100)
+    rules = (Thresholds(index.model.dim, {"words": rule}),)
+    monkeypatch.setattr(index._query_thresholds, "_rules", rules)
+    marked = search(client, text="red", k=6, min_score="auto")
+    assert ids(marked) == ids(plain) and marked["threshold"] == {"score": 0.5, "kind": "words"}
+    assert [hit["likely"] for hit in marked["hits"]] == [hit["score"] >= 0.5 for hit in marked["hits"]]
+    assert client.post("/v1/search", json={"text": "red", "min_score": "best"}).status_code == 422

@@ -13,7 +13,7 @@ from likewise.retrieval.items import Hit, Item
 from likewise.serving.gradio_page.cards import choose_title, details_html, notice_html, results_html
 
 _PICTURE = Picture(key="a" * 64, path=Path("/originals/photo.jpg"))
-_OWN_TAGS = {"h2", "ul", "li", "button", "span", "div", "img", "p", "article", "dl", "dt", "dd"}
+_OWN_TAGS = {"h2", "h3", "ul", "li", "button", "span", "div", "img", "p", "article", "dl", "dt", "dd"}
 _OWN_ATTRIBUTES = {
     *("class", "role", "style", "src", "alt", "draggable", "type", "id", "title", "aria-label", "aria-hidden"),
     *("data-id", "data-score", "data-open", "data-like", "data-close"),
@@ -106,3 +106,12 @@ def test_details_show_every_field_that_holds_something() -> None:
         assert shown in text
     assert "brand" not in text
     assert "note" not in text
+
+
+def test_less_likely_hits_come_last_and_dimmed_and_none_is_dropped() -> None:
+    hits = [replace(Hit(f"item {row}", 0.5, {}), likely=likely) for row, likely in enumerate((True, False, None))]
+    page = results_html("3 results", hits)
+    first, last = page.split('<h3 class="heading">Less likely</h3><ul class="cards less-likely">')
+    assert "item 0" in first and "item 2" in first and "item 1" in last and "nothing here fits" not in page
+    assert "Most likely nothing here fits." in results_html("1 result", hits[1:2])
+    assert "Less likely" not in results_html("1 result", hits[:1])

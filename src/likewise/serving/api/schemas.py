@@ -35,9 +35,10 @@ def _shown(example: dict[str, Any]) -> ConfigDict:
 _FIELDS = {"title": "red shirt", "brand": "Acme", "price": 19.0}
 _THUMBNAIL = "/v1/items/sku-1001/thumbnail?picture=5e884898da28047151d0e56f8dc62927"
 _SEARCH_ANSWER = {
-    "hits": [{"id": "sku-1001", "score": 0.61, "fields": _FIELDS, "thumbnail": _THUMBNAIL}],
+    "hits": [{"id": "sku-1001", "score": 0.61, "fields": _FIELDS, "thumbnail": _THUMBNAIL, "likely": True}],
     "facets": {"brand": [{"value": "Acme", "count": 12}]},
     "did_you_mean": [{"given": "red shrit", "searched": "red shirt"}],
+    "threshold": {"score": 0.34, "kind": "words"},
     "suggested_filter": {
         "filter": "price < 50",
         "text": "red shirt",
@@ -140,7 +141,9 @@ class SearchRequest(_Strict):
     hybrid: bool | HybridSettings = Field(default=False, description="also search by keyword (BM25)")
     k: int = Field(default=10, ge=1, le=MOST_HITS, description="number of hits")
     offset: int = Field(default=0, ge=0, le=MOST_OFFSET, description="number of hits to skip")
-    min_score: float | None = Field(default=None, allow_inf_nan=False, description="minimum score of a hit")
+    min_score: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] | None = Field(
+        default=None, description='minimum score of a hit; "auto" says of each hit whether it is likely an answer'
+    )
     group_by: ColumnName | None = Field(default=None, description="only the best hit for each value of this column")
     hide_duplicates: bool | Annotated[float, Field(gt=0, le=1)] = Field(
         default=False, description="skip near-duplicates of better hits; a number is the cosine from which on"
@@ -242,6 +245,14 @@ class HitAnswer(BaseModel):
     fields: dict[str, Any] = Field(description="the columns of the item")
     thumbnail: str | None = Field(default=None, description="path of a small picture; null where it has none")
     explanation: ExplanationAnswer | None = Field(default=None, description="only if it was asked for")
+    likely: bool | None = Field(default=None, description="whether the score reaches the calibrated threshold, if any")
+
+
+class ThresholdAnswer(BaseModel):
+    """The calibrated threshold of a query."""
+
+    score: float = Field(description="from which on a hit is likely an answer")
+    kind: Literal["words", "pictures", "mixed", "hybrid"] = Field(description="of the query")
 
 
 class FacetCount(BaseModel):
@@ -284,6 +295,9 @@ class SearchAnswer(BaseModel):
     facets: dict[str, list[FacetCount]] = Field(default={}, description="by column, the most frequent first")
     did_you_mean: list[CorrectionAnswer] = Field(
         default=[], description="texts that were searched for by other words, as the catalogue does not know theirs"
+    )
+    threshold: ThresholdAnswer | None = Field(
+        default=None, description='with `min_score: "auto"`; null where there is none for such a query'
     )
     suggested_filter: SuggestedFilter | None = Field(
         default=None,

@@ -145,6 +145,7 @@ def describe_hits(service: SearchService, hits: Hits, fields: list[str] | None) 
         "hits": [_describe_hit(hit, shown) for hit in hits],
         "facets": {column: _list_counts(counts) for column, counts in hits.facets.items()},
         "did_you_mean": [asdict(correction) for correction in hits.did_you_mean],
+        "threshold": None if hits.threshold is None else hits.threshold.to_json(),
         "suggested_filter": None,
         "took_ms": {stage: round(seconds * 1000, 3) for stage, seconds in hits.took.items()},
         "index": describe_index(service.index),
@@ -180,7 +181,7 @@ def _describe_hit(hit: Hit, shown: set[str] | None) -> dict[str, Any]:
         item["fields"] = {name: value for name, value in item["fields"].items() if name in shown}
     if hit.explanation is not None:
         item["explanation"] = hit.explanation.to_json()
-    return {"id": hit.id, "score": round(hit.score, 6), **item}
+    return {"id": hit.id, "score": round(hit.score, 6), "likely": hit.likely, **item}
 
 
 def _or_problem(found: Any, path: str) -> Any:

@@ -14,9 +14,17 @@ _VALUE_LENGTH = 20_000  # a cell may hold far more than anybody reads
 
 
 def results_html(heading: str, hits: Sequence[Hit], hints: str = "") -> str:
-    """A heading, hints as `hints_html` makes them, and the hits."""
-    cards = "".join(_card(hit) for hit in hits)
-    return f'<h2 class="heading" role="status">{escape(heading)}</h2>{hints}<ul class="cards">{cards}</ul>'
+    """A heading, hints as `hints_html` makes them, and the hits; those that are less likely come last, dimmed."""
+    likely = "".join(_card(hit) for hit in hits if hit.likely is not False)
+    others = "".join(_card(hit) for hit in hits if hit.likely is False)
+    page = f'<h2 class="heading" role="status">{escape(heading)}</h2>{hints}'
+    if likely:
+        page += f'<ul class="cards">{likely}</ul>'
+    elif others:
+        page += notice_html("Most likely nothing here fits.")
+    if others:
+        page += f'<h3 class="heading">Less likely</h3><ul class="cards less-likely">{others}</ul>'
+    return page
 
 
 def hints_html(query: str, corrections: Sequence[Correction], suggestion: FilterSuggestion | None) -> str:

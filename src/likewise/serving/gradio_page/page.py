@@ -8,7 +8,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import gradio as gr
 
@@ -46,6 +46,7 @@ class Searchable(Protocol):
         where: str | None = None,
         hybrid: bool | Hybrid = False,
         k: int = 10,
+        min_score: Literal["auto"] | None = None,
     ) -> list[Hit]: ...
 
     def similar(self, id: str, k: int = 10, *, where: str | None = None) -> list[Hit]: ...
@@ -261,6 +262,7 @@ class Answers:
                     where=condition if condition.strip() else None,
                     hybrid=Hybrid(correct=correct) if hybrid and words else False,
                     k=number,
+                    min_score="auto",
                 ),
                 _description(words, file is not None, sound is not None, condition),
                 words,
