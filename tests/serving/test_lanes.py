@@ -89,16 +89,12 @@ TEXTS = st.text(max_size=60)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    requests=st.lists(st.lists(TEXTS, min_size=1, max_size=12), max_size=20),
-    largest=st.integers(1, 9),
-    threads=st.integers(1, 3),
-)
+@given(requests=st.lists(st.lists(TEXTS, min_size=1, max_size=12), max_size=20), largest=st.integers(1, 9))
 def test_every_request_gets_the_vectors_of_its_own_values_in_their_order(
-    requests: list[list[str]], largest: int, threads: int
+    requests: list[list[str]], largest: int
 ) -> None:
     encoder = Encoder()
-    lane = EncodeLane(encoder, name="test", largest_batch=largest, most_waiting=1_000, threads=threads)
+    lane = EncodeLane(encoder, name="test", largest_batch=largest, most_waiting=1_000)
 
     async def ask() -> None:
         answers = await asyncio.gather(*map(lane.encode, requests))
@@ -129,55 +125,6 @@ def test_an_idle_lane_starts_at_once_and_a_busy_one_takes_all_that_has_piled_up(
 
     run(ask())
     assert encoder.batches == [["busy"], [f"text {number}" for number in range(6)]]
-
-
-def test_a_lane_of_two_threads_encodes_two_batches_at_a_time(
-    encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]
-) -> None:
-    async def ask() -> None:
-        lane = open_lane(threads=2)
-        first, second = await occupy(lane, encoder, "first"), await occupy(lane, encoder, "second")
-        waiting = await queue(lane, ["third"], ["fourth"])
-        await asyncio.sleep(0.02)
-        assert lane.queue_length == 2  # both threads are busy
-        encoder.goes_on.set()
-        await asyncio.gather(first, second, *waiting)
-
-    run(ask())
-    assert encoder.batches[:2] == [["first"], ["second"]]
-
-
-def test_what_does_not_fit_into_one_batch_goes_to_all_idle_threads(
-    encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]
-) -> None:
-    async def ask() -> None:
-        lane = open_lane(threads=2, largest_batch=2)
-        encoder.goes_on.clear()
-        waiting = asyncio.create_task(lane.encode(["a", "b", "c", "d"]))
-        await until(lambda: len(encoder.batches) == 2)
-        encoder.goes_on.set()
-        await waiting
-
-    run(ask())
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_ends_fails_its_batch_and_lets_the_other_finish(
-    encoder: Encoder, open_lane: Callable[..., EncodeLane[str]]
-) -> None:
-    async def ask() -> None:
-        lane = open_lane(threads=2)
-        encoder.raises["bad"] = SystemExit()
-        good, bad = await occupy(lane, encoder, "good"), await occupy(lane, encoder, "bad")
-        (late,) = await queue(lane, ["late"])
-        encoder.goes_on.set()
-        np.testing.assert_array_equal(await good, [vector_of("good")])
-        assert isinstance(await outcome(bad), LaneClosed)
-        assert isinstance(await outcome(late), LaneClosed | np.ndarray)
-        with pytest.raises(LaneClosed):
-            await lane.encode(["later"])
-
-    run(ask())
 
 
 def test_equal_values_that_wait_or_are_being_encoded_are_encoded_once(

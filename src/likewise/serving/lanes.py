@@ -1,4 +1,4 @@
-"""Encode lanes: one or a few threads per encoder, which encode in batches what concurrent requests wait for."""
+"""Encode lanes: one thread per encoder, which encodes in batches what concurrent requests wait for."""
 
 import asyncio
 import logging
@@ -98,21 +98,20 @@ class EncodedBatch:
 
 
 class EncodeLane(Generic[T]):
-    """Threads that encode, in batches, what has piled up while they were busy.
+    """A thread that encodes, in batches, what has piled up while it was busy.
 
-    An idle thread starts at once with what there is; no request waits for others to fill a batch. A batch holds the
+    An idle lane starts at once with what there is; no request waits for others to fill a batch. A batch holds the
     value whose turn it is and those nearest to it in size, so that padding stays small and no value waits forever. A
     request of many values takes turns with those that come after it. Equal values that wait at the same time are
     encoded once. A request that was cancelled, or whose deadline has passed, is dropped before it is encoded.
 
     Args:
-        encode: n values → (n, dim); only ever called by the lane's threads, at the same time if there are several.
-        name: the name of the threads, and of the lane in messages.
+        encode: n values → (n, dim); only ever called by the lane's thread.
+        name: the name of the thread, and of the lane in messages.
         largest_batch: values that are encoded at once.
         most_waiting: distinct values that may wait; what comes beyond them is refused, unless nothing waits.
-        threads: batches that are encoded at the same time.
         size: how much work a value is, in units of about a character; values of similar size share a batch.
-        on_batch: called by the thread that encoded a batch, after it.
+        on_batch: called by the lane's thread after each batch.
 
     Example:
         >>> async def encode_in_time() -> np.ndarray:
@@ -127,7 +126,6 @@ class EncodeLane(Generic[T]):
         name: str,
         largest_batch: int,
         most_waiting: int,
-        threads: int = 1,
         size: Callable[[T], int] | None = None,
         on_batch: Callable[[EncodedBatch], None] | None = None,
     ) -> None:
@@ -138,17 +136,16 @@ class EncodeLane(Generic[T]):
         self._size = size or _length
         self._on_batch = on_batch
         self._lock = threading.Lock()
-        self._work = SimpleQueue[None]()  # wakes a thread; quicker than a condition
-        self._idle = 0  # threads that wait for work
+        self._work = SimpleQueue[None]()  # wakes the thread; quicker than a condition
+        self._is_idle = False
         self._waiting: dict[Hashable, _Entry[T]] = {}
         self._encoding: dict[Hashable, _Entry[T]] = {}
         self._numbers = count()
         self._pace = _Pace()
-        self._started = 0.0  # the latest batch
+        self._started = 0.0
         self._closed = False
-        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     @property
     def queue_length(self) -> int:
@@ -193,14 +190,12 @@ class EncodeLane(Generic[T]):
         return request.vectors
 
     def close(self) -> None:
-        """Finish the batches under way, fail all requests that still wait with `LaneClosed`, and end the threads."""
+        """Finish the batch under way, fail all requests that still wait with `LaneClosed`, and end the thread."""
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._wake_thread()
-        for thread in self._threads:
-            if threading.current_thread() is not thread:
-                thread.join()
+            self._wake_thread()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _admit(self, request: _Request, values: Sequence[T]) -> list[_Entry[T]]:
         """Queue what is not on its way already; every distinct value's entry."""
@@ -221,8 +216,8 @@ class EncodeLane(Generic[T]):
         return list(entries.values())
 
     def _wake_thread(self) -> None:
-        if self._idle:
-            self._idle -= 1
+        if self._is_idle:
+            self._is_idle = False
             self._work.put(None)
 
     def _check_admission(self, request: _Request, new: int) -> None:
@@ -240,7 +235,7 @@ class EncodeLane(Generic[T]):
     def _estimate(self) -> float:
         running = len(self._encoding) * self._pace.seconds
         left = max(0.0, running - (time.monotonic() - self._started)) if self._encoding else 0.0
-        return (left + len(self._waiting) * self._pace.seconds) / len(self._threads)
+        return left + len(self._waiting) * self._pace.seconds
 
     def _withdraw(self, request: _Request, entries: Iterable[_Entry[T]]) -> None:
         """Forget a request that nobody waits for any more, and the values that only it had asked for."""
@@ -251,21 +246,20 @@ class EncodeLane(Generic[T]):
                     del self._waiting[entry.key]
 
     def _run(self) -> None:
-        batch: list[_Entry[T]] = []
         try:
             while batch := self._next_batch():
-                started = time.monotonic()
+                started = time.perf_counter()
                 outcomes = self._encode_batch([entry.value for entry in batch])
-                seconds = time.monotonic() - started
+                seconds = time.perf_counter() - started
                 self._finish(batch, outcomes, seconds)
                 if self._on_batch is not None:
                     try:
-                        waits = tuple(started - entry.since for entry in batch)
+                        waits = tuple(self._started - entry.since for entry in batch)
                         self._on_batch(EncodedBatch(len(batch), seconds, waits))
                     except Exception:
                         log.exception("on_batch of the lane %s failed", self.name)
         finally:
-            self._end(batch)
+            self._fail_everything()
 
     def _next_batch(self) -> list[_Entry[T]]:
         """Wait for values; none if the lane has been closed."""
@@ -279,10 +273,8 @@ class EncodeLane(Generic[T]):
                     for entry in batch:
                         self._encoding[entry.key] = self._waiting.pop(entry.key)
                     self._started = time.monotonic()
-                    if self._waiting:
-                        self._wake_thread()
                     return batch
-                self._idle += 1
+                self._is_idle = True
             self._work.get()
 
     def _drop_abandoned(self) -> None:
@@ -313,19 +305,12 @@ class EncodeLane(Generic[T]):
                 finished += [request for request, row in entry.rows if request.accept(row, outcome)]
         _wake(finished)
 
-    def _end(self, batch: Iterable[_Entry[T]]) -> None:
-        """Close the lane, and fail what waits and what this thread has not finished.
-
-        The lane was closed, or the encoder has ended the thread (as by SystemExit). Other threads finish their batches.
-        """
+    def _fail_everything(self) -> None:
+        """End all requests: the lane was closed, or the encoder ended its thread (as by SystemExit)."""
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._wake_thread()
-            unfinished = [entry for entry in batch if self._encoding.get(entry.key) is entry]
-            for entry in unfinished:
-                del self._encoding[entry.key]
-            entries = [*unfinished, *self._waiting.values()]
+            entries = [*self._encoding.values(), *self._waiting.values()]
+            self._encoding.clear()
             self._waiting.clear()
             closed = LaneClosed(f"the lane {self.name} was closed before the request was encoded")
             finished = [request for entry in entries for request, row in entry.rows if request.accept(row, closed)]

@@ -91,8 +91,7 @@ class SearchService:
     Args:
         index: an open index.
         model: encodes texts that are not queries; None: only queries can be encoded.
-        encode_queries: n texts → (n, dim), in place of the model's own.
-        encode_threads: batches of texts that are encoded at the same time.
+        encode_queries: n texts → (n, dim), in place of the model's own; only ever called by one thread.
         thumbnails: item → the file of a small picture.
         comparison: with the untrained model; None: nothing is compared.
     """
@@ -105,7 +104,6 @@ class SearchService:
         limits: Limits = Limits(),
         metrics: Metrics | None = None,
         encode_queries: Callable[[list[str]], np.ndarray] | None = None,
-        encode_threads: int = 1,
         thumbnails: Callable[[Item], Path | None] = lambda item: None,
         comparison: Comparison | None = None,
     ) -> None:
@@ -125,7 +123,6 @@ class SearchService:
             name="texts",
             largest_batch=_TEXTS_PER_BATCH,
             most_waiting=_MOST_TEXTS,
-            threads=encode_threads,
             size=len,
             on_batch=None if metrics is None else partial(metrics.observe_batch, "texts"),
         )

@@ -116,7 +116,6 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
         limits=limits,
         metrics=_find_metrics(),
         encode_queries=_encoding_with_one_thread(index.model.encode_queries),
-        encode_threads=_count_encode_threads(),
         thumbnails=thumbnails,
         comparison=Comparison(index, model, settings.cache),
     )
@@ -129,13 +128,6 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
     finally:
         service.close()
         index.close()
-
-
-def _count_encode_threads() -> int:
-    """Batches of texts that are encoded at the same time: the event loop and searches leave room for two at most."""
-    import torch
-
-    return min(2, torch.get_num_threads())
 
 
 def _encoding_with_one_thread(encode: Callable[[list[str]], np.ndarray]) -> Callable[[list[str]], np.ndarray]:
