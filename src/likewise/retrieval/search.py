@@ -85,7 +85,14 @@ def answer(
     if query.explain:
         explained = explain_hits(query, vector, fusion, store, source, [(one.id, one.score) for one in page])
     hits = [
-        Hit(one.id, one.score, items[one.id].fields, items[one.id].picture, explained.get(one.id))
+        Hit(
+            one.id,
+            one.score,
+            items[one.id].fields,
+            items[one.id].picture,
+            explained.get(one.id),
+            items[one.id].recordings,
+        )
         for one in page
         if one.id in items
     ]

@@ -27,6 +27,7 @@ from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, Re
 from likewise.serving.listening import comes_from_same_origin, comes_from_this_machine
 from likewise.serving.metrics import Metrics
 from likewise.serving.rate_limit import RateLimit
+from likewise.serving.recordings import previews_in
 from likewise.serving.request_log import RequestLog
 from likewise.serving.route_templates import RouteTemplates
 from likewise.serving.security_headers import SecurityHeaders
@@ -102,13 +103,15 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
     model = Model.load(settings.run, settings.device)
     model.pack_queries()
     index = Index.open(settings.run, model, store=settings.store, credentials=settings.credentials)
-    thumbnails = thumbnails_in(settings.cache)
+    thumbnails, previews = thumbnails_in(settings.cache), previews_in(settings.cache)
     page = None
     if settings.page:
         from likewise.serving.gradio_page.page import create_page, find_catalog_name  # Gradio takes seconds to import
 
         title, examples = find_catalog_name(settings.run), index.example_titles()
-        page = create_page(index, title=title, examples=examples, thumbnails=thumbnails, audio=model.hears)
+        page = create_page(
+            index, title=title, examples=examples, thumbnails=thumbnails, previews=previews, audio=model.hears
+        )
     service = SearchService(
         index,
         model,
@@ -116,6 +119,7 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
         metrics=_find_metrics(),
         encode_queries=_encoding_with_one_thread(index.model.encode_queries),
         thumbnails=thumbnails,
+        previews=previews,
     )
     try:
         _warm_up(service)
