@@ -19,6 +19,7 @@ class Stream(IntEnum):
     KERNEL_EXAMPLES = 10
     SUSPECTS = 11
     FOLDS = 12
+    FITTED_VALUES = 13
 
 
 def random_stream(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

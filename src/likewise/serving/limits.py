@@ -27,11 +27,11 @@ def longest_body(method: str, path: str, image_bytes: int, audio_bytes: int) -> 
 
     Args:
         image_bytes: bytes that a picture may have.
-        audio_bytes: bytes that a recording may have; only queries hold any.
+        audio_bytes: bytes that a recording may have.
     """
-    if path in _QUERY_ROUTES:
+    if path in _QUERY_ROUTES or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
         return max(int(max(image_bytes, audio_bytes) * _ENCODED), _BODY_BYTES)
-    if path == "/v1/embeddings" or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
+    if path == "/v1/embeddings":
         return max(int(image_bytes * _ENCODED), _BODY_BYTES)
     if method == "POST" and path == _ITEMS:
         return _BULK_BYTES
