@@ -188,7 +188,7 @@ def test_items_written_singly_read_no_local_files(index: Index, source: str) -> 
         index.upsert([{"id": "new", "title": "a new bell", "spoken": source}])
     with pytest.raises(UserError, match="recordings are not fetched from addresses here"):
         index.upsert([{"id": "new", "title": "a new bell", "spoken": "https://shop.example/a.ogg"}])
-    with pytest.raises(UserError, match="at an address that|address"):
+    with pytest.raises(UserError, match="address"):
         index.upsert([{"id": "new", "title": "a new bell", "spoken": "http://127.0.0.1/a.ogg"}], allow_urls=True)
 
 
