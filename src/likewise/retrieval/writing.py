@@ -125,7 +125,7 @@ class ItemWriter:
                 content = self._look(store)
                 given = clean_rows(rows, _find_types(content.schema))
                 if found is None:
-                    heard = self._find_recordings(given, recordings, recording_rules)
+                    heard = self._find_recordings(given, recordings, recording_rules, content)
                     found = self._find_pictures(given, pictures, rules)
                 blank: dict[str, Any] = {
                     column.name: [] if column.name == "image" else None for column in content.schema.columns
@@ -158,7 +158,7 @@ class ItemWriter:
                     raise UnknownItemError(id)
                 (given,) = clean_rows([{**changes, "id": id}], _find_types(content.schema))
                 if heard is None:
-                    (heard,) = self._find_recordings([given], {id: recordings}, recording_rules)
+                    (heard,) = self._find_recordings([given], {id: recordings}, recording_rules, content)
                 if found is None and (pictures is not None or "image" in given):
                     (found,) = self._find_pictures([given], {} if pictures is None else {id: pictures}, rules)
                 kept = content.bookkeeping.pictures(record.fields)
@@ -195,10 +195,15 @@ class ItemWriter:
         return _Content(metadata, bookkeeping, bookkeeping.user_schema(schema), bool(schema.field_vectors))
 
     def _find_recordings(
-        self, rows: Sequence[Mapping[str, Any]], uploads: UploadedRecordings, rules: RecordingRules
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        uploads: UploadedRecordings,
+        rules: RecordingRules,
+        content: _Content,
     ) -> list[dict[str, tuple[Recording, ...]]]:
         """The recordings of each row by field; see `find_recordings`."""
-        fields = self._model.recording_fields
+        columns = {column.name for column in content.schema.columns}
+        fields = [name for name in self._model.recording_fields if name in columns]
         return find_recordings(rows, uploads, fields, rules, self._location.folder / "recordings")
 
     def _find_pictures(

@@ -55,7 +55,7 @@ def find_recordings(
     Args:
         rows: with an "id"; only the fields that a row has, or that something was uploaded for, are in its result.
         uploads: the bytes of recordings.
-        fields: the columns of recordings that the model hears.
+        fields: the columns of the index that hold recordings, and that the model hears.
         rules: limits.
         folder: where uploads are kept, under the SHA-256 of their bytes.
 
@@ -96,9 +96,10 @@ def _check_targets(uploads: UploadedRecordings, ids: Sequence[str], fields: Sequ
             raise UserError(f"there are recordings for {id!r:.60}, but no item of this id among those to write")
         for field in by_field:
             if field not in fields:
-                known = f"those of recordings are {', '.join(fields)}" if fields else "it has none of recordings"
+                known = f"those are {', '.join(fields)}" if fields else "there is none"
                 raise UserError(
-                    f'item {id!r}: there are recordings for "{field:.60}", which is no such field of the model: {known}'
+                    f'item {id!r}: there are recordings for "{field:.60}", which is no column of recordings that the '
+                    f"model and the index have: {known}"
                 )
 
 
