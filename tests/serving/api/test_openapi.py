@@ -48,6 +48,7 @@ OPERATIONS = [
     *("GET /livez", "GET /readyz", "GET /metrics", "GET /v1/models", "POST /v1/embeddings"),
     *("GET /v1/search", "POST /v1/search", "POST /v1/search/batch", "GET /v1/suggest", "GET /v1/facets"),
     *("GET /v1/items/{id}", "GET /v1/items/{id}/similar", "GET /v1/items/{id}/thumbnail"),
+    "GET /v1/items/{id}/recording",
     *("PUT /v1/items/{id}", "PATCH /v1/items/{id}", "DELETE /v1/items/{id}", "POST /v1/items"),
 ]
 

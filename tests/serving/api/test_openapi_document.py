@@ -18,6 +18,7 @@ OPERATIONS = {
     "count_facets",
     "read_item",
     "find_similar",
+    "read_recording",
     "read_thumbnail",
     "embed",
     "list_models",
