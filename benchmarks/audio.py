@@ -14,6 +14,7 @@ Recordings are decoded once, to 16 kHz, which is what the encoders of recordings
 """
 
 import argparse
+import json
 import tempfile
 import wave
 import zlib
@@ -38,7 +39,7 @@ from likewise.training.train import train
 _RATE, _SECONDS = 16_000, 8.0
 _FOLDS = 5
 _SPOKEN = ["fr", "es", "ca", "ro", "bg", "ru"]
-Answers = dict[str, list[tuple[np.ndarray, list[str]]]]  # by figure, and by fold: one value and one caption a query
+Answers = dict[str, tuple[list[float], list[str]]]  # of a fold, by figure: one value and one caption a query
 
 
 def main() -> None:
@@ -46,19 +47,30 @@ def main() -> None:
     parser.add_argument("--languages", nargs="+", default=_SPOKEN)
     parser.add_argument("--folds", type=int, default=_FOLDS, help="how many of the five to measure")
     parser.add_argument("--questions", nargs="+", default=["known", "new", "captions"])
+    parser.add_argument("--keep", type=Path, help="folder for the answers of each fold, from where a later run goes on")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--audio-encoder", default="audio-words")
     arguments = parser.parse_args()
-    found: Answers = defaultdict(list)
+    found: dict[str, list[tuple[list[float], list[str]]]] = defaultdict(list)  # by figure, of each fold
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = list_recordings(folder, arguments.languages)
         for fold in range(arguments.folds):
-            measure_fold(rows, fold, folder / str(fold), arguments, found)
+            kept = arguments.keep and arguments.keep / f"fold-{fold}.json"
+            if kept and kept.exists():
+                answers = json.loads(kept.read_text(encoding="utf-8"))
+            else:
+                answers = measure_fold(rows, fold, folder / str(fold), arguments)
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
+            for key, (values, captions) in answers.items():
+                found[key].append((values, captions))
             for key, parts in found.items():
                 print(f"after {fold + 1} folds, {key}: {_pool(parts)}", flush=True)
     figures = {key: _pool(parts) for key, parts in found.items()}
-    record("audio", {"arguments": vars(arguments), "recall@1": figures})
+    asked = {name: value for name, value in vars(arguments).items() if name != "keep"}
+    record("audio", {"arguments": asked, "recall@1": figures})
 
 
 def list_recordings(folder: Path, languages: list[str]) -> pl.DataFrame:
@@ -91,9 +103,10 @@ def _decode(path: Path, to: Path) -> str:
     return str(to)
 
 
-def measure_fold(rows: pl.DataFrame, fold: int, folder: Path, arguments: argparse.Namespace, found: Answers) -> None:
-    """Train and ask; answers are added to `found`."""
+def measure_fold(rows: pl.DataFrame, fold: int, folder: Path, arguments: argparse.Namespace) -> Answers:
+    """Train and ask."""
     folder.mkdir()
+    found: Answers = {}
     numbers = {language: number for number, language in enumerate(arguments.languages)}
     turn = (rows["part"] + fold) % len(numbers) == rows["language"].replace_strict(numbers)
     if "known" in arguments.questions:
@@ -107,6 +120,7 @@ def measure_fold(rows: pl.DataFrame, fold: int, folder: Path, arguments: argpars
         if "captions" in arguments.questions:
             silent = _train(rows.filter(~new), folder / "silent", arguments, audio=False)
             _ask_captions(model, silent, rows.filter(new), folder / "new", found)
+    return found
 
 
 def _train(rows: pl.DataFrame, place: Path, arguments: argparse.Namespace, audio: bool = True) -> Model:
@@ -126,7 +140,7 @@ def _ask_known(model: Model, held: pl.DataFrame, known: pl.DataFrame, place: Pat
     titles = np.array(items.texts("title"))
     chance = np.array([(titles == title).mean() for title in asked.texts("title")])
     _add(found, "known items, {} → item", asked, {"": hits, ", chance": chance})
-    found["known items, all → item, less 10 × chance"].append((hits - 10 * chance, _captions(asked)))
+    found["known items, all → item, less 10 × chance"] = ((hits - 10 * chance).tolist(), _captions(asked))
 
 
 def _ask_new(model: Model, held: pl.DataFrame, place: Path, found: Answers) -> None:
@@ -156,7 +170,7 @@ def _ask_captions(model: Model, silent: Model, held: pl.DataFrame, place: Path, 
         ]
         named = {"": hits[0], " + recordings": hits[1], " + recordings, difference": hits[1] - hits[0]}
         for name, values in named.items():
-            found[f"captions, {language} → picture{name}"].append((values, _captions(items)))
+            found[f"captions, {language} → picture{name}"] = (values.tolist(), _captions(items))
 
 
 def _read_items(rows: pl.DataFrame, path: Path) -> Catalog:
@@ -188,11 +202,11 @@ def _add(found: Answers, key: str, asked: Catalog, values: dict[str, np.ndarray]
     for language in ("all", *dict.fromkeys(languages.tolist())):
         chosen = np.flatnonzero(languages == language) if language != "all" else np.arange(len(asked))
         for name, figures in values.items():
-            found[key.format(language) + name].append((figures[chosen], captions[chosen].tolist()))
+            found[key.format(language) + name] = (figures[chosen].tolist(), captions[chosen].tolist())
 
 
-def _pool(parts: list[tuple[np.ndarray, list[str]]]) -> dict[str, Any]:
-    values = np.concatenate([figures for figures, _ in parts])
+def _pool(parts: list[tuple[list[float], list[str]]]) -> dict[str, Any]:
+    values = np.concatenate([np.array(figures) for figures, _ in parts])
     interval = bootstrap_interval(values, [caption for _, captions in parts for caption in captions])
     bounds = [round(interval.low, 4), round(interval.high, 4)]
     return {"queries": len(values), "folds": len(parts), "mean": round(interval.mean, 4), "95 % interval": bounds}
