@@ -20,6 +20,7 @@ class Stream(IntEnum):
     SUSPECTS = 11
     FOLDS = 12
     CALIBRATION = 13
+    FITTED_VALUES = 14
 
 
 def random_stream(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

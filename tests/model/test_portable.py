@@ -204,7 +204,11 @@ def test_a_tampered_file_is_one_sentence_and_writes_nothing(
 
 def test_the_precision_of_every_shared_encoder_is_needed(items: EncodedItems, tmp_path: Path) -> None:
     settings = ModelSettings(
-        text_encoder="scratch-text", image_encoder="scratch-image", dim=32, fields={"title": "text", "sound": "audio"}
+        text_encoder="scratch-text",
+        image_encoder="scratch-image",
+        dim=32,
+        fields={"title": "text", "sound": "audio"},
+        encoders={"audio": "scratch-audio"},
     )
     model = Model.create(settings, "cpu", FLOAT32)
     few = EncodedItems(items.vectors[:, :32].copy(), items.table, items.pictures)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from likewise.catalog.audio.recording import Recording
 from likewise.catalog.images.picture import Picture
 from likewise.model.field_embeddings import FieldEmbeddings
 
@@ -81,6 +82,9 @@ class FakeCatalog:
 
     def texts(self, field: str) -> list[str | None]:
         return self.table[field].to_list()
+
+    def recordings(self, column: str) -> list[tuple[Recording, ...]]:
+        return [()] * len(self.table)
 
     def select(self, rows: Sequence[int]) -> "FakeCatalog":
         return FakeCatalog(self.table[list(rows)], [self.pictures[row] for row in rows], self.fingerprint)

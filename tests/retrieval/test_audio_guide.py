@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from catalog.picture_files import encoded as encoded_picture
@@ -53,11 +54,12 @@ def test_the_commands_and_the_example_run(
         with quiet():
             run_command(*command, *(["--config", "quick.yaml", "--device", "cpu"] if command[0] == "train" else []))
     assert capsys.readouterr().out.count("Un oiseau") >= 10
-    example = re.search(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert example
-    names: dict[str, object] = {}
-    exec(example[1], names)
-    assert len(names["hits"]) == 10  # type: ignore[arg-type]
+    names: dict[str, Any] = {}
+    for example in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL):
+        exec(example, names)
+    assert len(names["hits"]) == 10
+    (heard,) = names["index"].item("new").recordings["spoken"]
+    assert heard.path.read_bytes() == (tmp_path / "other.wav").read_bytes()
 
 
 def test_every_cause_of_recordings_is_explained() -> None:

@@ -16,7 +16,7 @@ from catalog.sound_files import RATE, encoded, tone
 from cli.commands import run_command
 from starlette.testclient import TestClient
 
-from likewise.catalog.audio.decode import Sound
+from likewise.catalog.audio.decode import Sound, decode_bytes
 from likewise.catalog.catalog import Catalog
 from likewise.config import ModelSettings, TrainConfig
 from likewise.errors import UserError
@@ -26,6 +26,7 @@ from likewise.retrieval.index import Index
 from likewise.serving.api.app import create_api
 from likewise.serving.lanes import DeadlinePassed
 from likewise.serving.query_pictures import PictureSource
+from likewise.serving.recordings import previews_in
 from likewise.serving.service import Limits, SearchService
 from likewise.training.train import train
 
@@ -181,9 +182,14 @@ def test_an_uploaded_recording_has_bounds(client: TestClient) -> None:
     assert answer.status_code == 422 and "at most 50,000 bytes" in answer.json()["detail"]
 
 
-def test_items_written_singly_read_no_local_files(index: Index) -> None:
-    index.upsert([{"id": "new", "title": "a new bell", "spoken": "/etc/passwd"}])
-    assert index.item("new").fields["title"] == "a new bell"
+@pytest.mark.parametrize("source", ["/etc/passwd", "file:///etc/passwd", "s3://shop/a.ogg", "other.ogg"])
+def test_items_written_singly_read_no_local_files(index: Index, source: str) -> None:
+    with pytest.raises(UserError, match=r"'new': the recording .* is no http.* upload the recording instead"):
+        index.upsert([{"id": "new", "title": "a new bell", "spoken": source}])
+    with pytest.raises(UserError, match="recordings are not fetched from addresses here"):
+        index.upsert([{"id": "new", "title": "a new bell", "spoken": "https://shop.example/a.ogg"}])
+    with pytest.raises(UserError, match="address"):
+        index.upsert([{"id": "new", "title": "a new bell", "spoken": "http://127.0.0.1/a.ogg"}], allow_urls=True)
 
 
 @pytest.fixture
@@ -208,9 +214,10 @@ def test_an_update_reads_the_recordings_of_items_that_were_written_singly(
     updatable: tuple[Index, Path], tmp_path: Path
 ) -> None:
     index, table = updatable
-    row = pl.read_csv(table).row(by_predicate=pl.col("id") == "delta-1", named=True)
-    index.upsert([row])
+    index.upsert([{"id": "delta-1", "title": "delta bell 1"}])
+    assert index.item("delta-1").recordings == {}
     assert update(index, table, tmp_path / "cache") == ["delta-1"]
+    assert list(index.item("delta-1").recordings) == ["spoken"]
     assert update(index, table, tmp_path / "cache") == []
 
 
@@ -226,6 +233,95 @@ def test_a_patch_of_the_column_of_recordings_changes_what_the_model_sees(
     updatable: tuple[Index, Path], tmp_path: Path
 ) -> None:
     index, table = updatable
+    known = index.item("delta-1").recordings
     assert index.patch("delta-1", {"title": "delta bell 1"}).unchanged == ("delta-1",)
-    assert index.patch("delta-1", {"spoken": "other.ogg"}).changed == ("delta-1",)
+    assert index.patch("delta-1", {"title": "delta bell, dented"}).changed == ("delta-1",)
+    assert index.item("delta-1").recordings == known
+    assert index.patch("delta-1", {}, recordings={"spoken": [heard()]}).changed == ("delta-1",)
+    assert index.item("delta-1").recordings != known
+    assert index.patch("delta-1", {"spoken": None}).changed == ("delta-1",)
+    assert index.item("delta-1").recordings == {}
     assert update(index, table, tmp_path / "cache") == ["delta-1"]
+
+
+def test_a_recording_that_comes_with_an_item_is_heard_kept_and_found(
+    updatable: tuple[Index, Path], tmp_path: Path
+) -> None:
+    index, table = updatable
+    written = index.upsert([{"id": "own"}], recordings={"own": {"spoken": [heard(seed=98)]}})
+    assert written.new == ("own",)
+    (recording,) = index.item("own").recordings["spoken"]
+    assert recording.path.parent.name == "recordings" and recording.path.read_bytes() == heard(seed=98)
+    assert "own" in [hit.id for hit in index.search(audio=io.BytesIO(heard(seed=98)), k=8)]
+    assert index.upsert([{"id": "own"}], recordings={"own": {"spoken": [heard(seed=98)]}}).unchanged == ("own",)
+    update(index, table, tmp_path / "cache")
+    assert index.item("own").recordings == {"spoken": (recording,)}
+
+
+def test_an_update_that_builds_anew_keeps_the_recordings_of_single_items(
+    updatable: tuple[Index, Path], tmp_path: Path
+) -> None:
+    index, table = updatable
+    index.upsert([{"id": "own", "title": "own"}], recordings={"own": {"spoken": [heard()]}})
+    rows = pl.read_csv(table).with_columns(pl.lit("brass").alias("metal"))
+    rows.write_csv(table)
+    update(index, table, tmp_path / "cache")
+    assert index.item("own").fields["metal"] is None
+    assert [one.path.name for one in index.item("own").recordings["spoken"]]
+
+
+@pytest.mark.parametrize(
+    ("recordings", "sentence"),
+    [
+        ({"new": {"spoken": [b"a bell"]}}, "item 'new': the recording is not a recording"),
+        (
+            {"new": {"colour": [b"a bell"]}},
+            r'recordings for "colour", which is no column of recordings that .* those are spoken',
+        ),
+        ({"other": {"spoken": [b"a bell"]}}, "recordings for 'other', but no item of this id"),
+        ({"new": {"spoken": [encoded(tone(0.1, 500))] * 9}}, "it may have 8 recordings"),
+    ],
+)
+def test_recordings_that_cannot_be_written_are_one_sentence(
+    index: Index, recordings: dict[str, dict[str, list[bytes]]], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        index.upsert([{"id": "new", "title": "a new bell"}], recordings=recordings)
+    with pytest.raises(UserError, match="no item"):
+        index.item("new")
+
+
+def as_url(data: bytes) -> str:
+    return f"data:audio/wav;base64,{base64.b64encode(data).decode()}"
+
+
+def test_the_api_writes_items_with_recordings_and_plays_them(updatable: tuple[Index, Path], tmp_path: Path) -> None:
+    service = SearchService(updatable[0], previews=previews_in(tmp_path / "cache"))
+    with TestClient(create_api(service), raise_server_exceptions=False) as client:
+        answer = client.put("/v1/items/a%2Fb", json={"title": "bell", "spoken": as_url(heard())})
+        assert answer.status_code == 201, answer.text
+        path = client.get("/v1/items/a%2Fb").json()["recording"]
+        played = client.get(path)
+        assert (played.status_code, played.headers["content-type"]) == (200, "audio/wav")
+        assert decode_bytes(played.content).samples.size == 0.3 * RATE
+        assert client.get(path, headers={"Range": "bytes=0-99"}).status_code == 206
+        (hit, *_) = client.post("/v1/search", json={"audio": as_url(heard()), "k": 8}).json()["hits"]
+        assert client.get(hit["recording"]).content[:4] == b"RIFF"
+        assert client.patch("/v1/items/a%2Fb", json={"title": "other bell"}).json()["result"] == "changed"
+        assert client.get("/v1/items/a%2Fb").json()["recording"] == path
+        form = {"item": (None, "{}", "application/json"), "audio": ("b.wav", heard(seed=3), "audio/wav")}
+        assert client.patch("/v1/items/a%2Fb", files=form).json()["result"] == "changed"
+        assert client.get("/v1/items/a%2Fb").json()["recording"] != path
+        assert client.get(path).status_code == 404
+        lines = json.dumps({"id": "c", "title": "bell", "spoken": [as_url(heard()), as_url(heard(seed=5))]})
+        answer = client.post("/v1/items", content=lines, headers={"Content-Type": "application/x-ndjson"})
+        assert answer.json()["new"] == 1
+        assert len(updatable[0].item("c").recordings["spoken"]) == 2
+        assert client.patch("/v1/items/c", json={"spoken": None}).json()["result"] == "changed"
+        assert client.get("/v1/items/c").json()["recording"] is None
+        assert client.get("/v1/items/c/recording").status_code == 404
+        for spoken in ("/etc/passwd", "https://shop.example/a.ogg", as_url(b"a bell"), "data:audio/wav,", [5]):
+            answer = client.put("/v1/items/d", json={"title": "bell", "spoken": spoken})
+            assert answer.status_code == 422 and "recording" in answer.json()["detail"], answer.text
+        assert client.get("/v1/items/d").status_code == 404
+    service.close()

@@ -144,21 +144,25 @@ class Catalog:
         table: pl.DataFrame,
         pictures: Sequence[tuple[Picture, ...]],
         *,
+        recordings: Sequence[Mapping[str, tuple[Recording, ...]]] | None = None,
         images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        audio: AudioSettings | None = None,
         cache: Path | None = None,
     ) -> "Catalog":
-        """Items that no file lists, whose pictures have been found already.
+        """Items that no file lists, whose pictures and recordings have been found already.
 
         Args:
             table: as of a catalogue; see `Catalog.table`.
             pictures: those of each item, instead of what its column "image" names.
+            recordings: those of each item by column; None: no item has any, whatever its columns name.
             images: limits on decoding pictures.
+            audio: limits on decoding recordings.
             cache: as in `read`.
         """
-        settings, items = DataSettings(images=images), Items(table, Path(), EmbeddedPictures())
+        settings, items = DataSettings(images=images, audio=audio), Items(table, Path(), EmbeddedPictures())
         catalog = cls(items, settings=settings, source=Path(), cache=cache or default_cache(), report=Report())
         catalog._pictures = _ResolvedPictures(items, images, catalog.cache, catalog.report, list(pictures))
-        catalog._recordings = RecordingColumns(items, None, catalog.cache, catalog.report)
+        catalog._recordings = RecordingColumns(items, None, catalog.cache, catalog.report, recordings)
         return catalog
 
     def __len__(self) -> int:

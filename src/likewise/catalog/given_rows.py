@@ -67,8 +67,8 @@ def clean_rows(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pl.DataTyp
     return cleaned
 
 
-def check_sources(id: str, sources: Sequence[str]) -> None:
-    """See that pictures come from the web.
+def check_sources(id: str, sources: Sequence[str], noun: str = "picture") -> None:
+    """See that pictures, or what else `noun` says, come from the web.
 
     Raises:
         UserError: one would be read from this machine, or is no address at all.
@@ -76,8 +76,8 @@ def check_sources(id: str, sources: Sequence[str]) -> None:
     for source in sources:
         if not _WEB_ADDRESS.match(source):
             raise UserError(
-                f"item {id!r}: the picture {source[:60]!r} is no http(s) address, and nothing else can be named: "
-                "upload the picture instead"
+                f"item {id!r}: the {noun} {source[:60]!r} is no http(s) address, and nothing else can be named: "
+                f"upload the {noun} instead"
             )
 
 

@@ -1,6 +1,7 @@
 """The recordings that a catalogue's columns name, each column resolved once for all selections."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from likewise.catalog.audio.recording import Recording
@@ -19,9 +20,17 @@ class RecordingColumns:
         settings: where recordings may come from, and the limits on them; None: from nowhere.
         cache: the folder of downloads.
         report: unusable recordings are counted here.
+        found: those of each item by column, where they have been found already.
     """
 
-    def __init__(self, items: Items, settings: AudioSettings | None, cache: Path, report: Report) -> None:
+    def __init__(
+        self,
+        items: Items,
+        settings: AudioSettings | None,
+        cache: Path,
+        report: Report,
+        found: Sequence[Mapping[str, tuple[Recording, ...]]] | None = None,
+    ) -> None:
         self._table = items.table
         self._base = items.base
         self._settings = settings
@@ -29,6 +38,8 @@ class RecordingColumns:
         self._report = report
         self._lock = threading.Lock()
         self._resolved: dict[str, list[tuple[Recording, ...]]] = {}
+        for column in items.table.columns if found is not None else ():
+            self._resolved[column] = [heard.get(column, ()) for heard in found or ()]
 
     def resolve(self, column: str) -> list[tuple[Recording, ...]]:
         """The usable recordings of each item in a column; failures are counted once.

@@ -50,6 +50,7 @@ def demo(
     from likewise.serving.catalog_name import find_catalog_name
     from likewise.serving.gradio_page.page import create_page
     from likewise.serving.gradio_page.server import check_page, serve
+    from likewise.serving.recordings import previews_in
     from likewise.serving.thumbnails import thumbnails_in
 
     title = run.stem if run.is_file() else find_catalog_name(run)
@@ -60,6 +61,7 @@ def demo(
             title=title,
             examples=found.example_titles(),
             thumbnails=thumbnails_in(folder),
+            previews=previews_in(folder),
             audio=model.hears,
         )
         if check:

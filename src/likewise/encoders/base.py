@@ -53,6 +53,7 @@ class Encoder(nn.Module):
     learning_rate: ClassVar[float] = 2e-5  # at which the pretrained weights keep what they know, for batches of 128
     licence: str | None = None
     fitted: ClassVar[bool] = False  # to the values of one column
+    most_fitted: ClassVar[int | None] = None  # values that `fit` looks at, where opening them is costly; None: all
     reads_words: ClassVar[bool] = False  # the text encoder's features of `words` follow its own features
     prepared_batch: ClassVar[int] = (
         256  # values of other kinds than texts and pictures that are opened and prepared at once
@@ -93,10 +94,15 @@ class Encoder(nn.Module):
         """An encoder that is fitted to a column.
 
         Args:
-            values: of the rows that train, at least one, repeated as often as they occur.
+            values: of the rows that train, at least one, repeated as often as they occur; as `condense` returns them.
             seed: decides random weights.
         """
         raise NotImplementedError
+
+    @classmethod
+    def condense(cls, value: Any) -> Any:
+        """What `fit` needs of a value as the modality's reader opens it, so that not all of them are in memory."""
+        return value
 
     def words(self, value: Any) -> tuple[str, ...]:
         """What a value, as the modality's reader opens it, says in words, for the text encoder; nothing by default."""

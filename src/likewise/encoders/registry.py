@@ -49,6 +49,7 @@ _FAMILIES = {
     "efficientnet-lite0": "likewise.encoders.efficientnet:EfficientNetLite0",
     "scratch-text": "likewise.encoders.scratch_text:ScratchText",
     "scratch-image": "likewise.encoders.scratch_image:ScratchImage",
+    "audio-words": "likewise.encoders.audio_words:AudioWords",
     "scratch-audio": "likewise.encoders.scratch_audio:ScratchAudio",
     "hugging-face-audio": "likewise.encoders.hugging_face_audio:HuggingFaceAudio",
     "number": "likewise.encoders.number:NumberEncoder",
@@ -57,7 +58,9 @@ _FAMILIES = {
     "date": "likewise.encoders.date:DateEncoder",
     "boolean": "likewise.encoders.boolean:BooleanEncoder",
 }
-_FITTED = ("number", "category", "tags", "date", "boolean")  # names that are those of the family
+# Those that are fitted to a column, by the kind of field that they are for; names are those of the family.
+_FITTED = {"number": "number", "category": "category", "tags": "tags", "date": "date", "boolean": "boolean"}
+_FITTED |= {"audio-words": "audio"}
 _HUGGING_FACE = ("text", "image", "audio")  # modalities of which any model can be named
 GROUP = "likewise.encoders"
 
@@ -86,8 +89,8 @@ def find_fitted(name: str, modality: Modality) -> type[Encoder] | None:
         UserError: it is of another modality, or the package that brings it does not work.
     """
     if name in _FITTED:
-        if name != modality:
-            raise UserError(f"the encoder {name} is for {name}, not for {modality}: {_choices(modality)}")
+        if modality != _FITTED[name]:
+            raise UserError(f"the encoder {name} is for {_FITTED[name]}, not for {modality}: {_choices(modality)}")
         return _family(name)
     installed = _find_installed(name, modality)
     return installed if installed is not None and installed.fitted else None
@@ -227,9 +230,10 @@ def _family(family: str) -> type[Encoder]:
 
 
 def _choices(modality: Modality) -> str:
-    names = ", ".join(known.name for known in _KNOWN.values() if known.modality == modality)
+    fitted = [name for name, kind in _FITTED.items() if kind == modality]
+    names = ", ".join([*fitted, *(known.name for known in _KNOWN.values() if known.modality == modality)])
     if modality not in _HUGGING_FACE:
-        fitting = [name for name in (names, modality if modality in _FITTED else "", *list_installed(GROUP)) if name]
+        fitting = [name for name in (names, *list_installed(GROUP)) if name]
         return f"choose one of {', '.join(fitting)}" if fitting else "no installed package brings one"
     return f"choose one of {names}, a Hugging Face id (owner/model) or a folder"
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from likewise.catalog.audio.decode import Sound
 from likewise.encoders.base import Description, Encoder, Modality
 from likewise.encoders.log_mel import LogMel
-from likewise.encoders.sounds import SOUND_BATCH, make_examples, resample_sounds
+from likewise.encoders.sounds import SOUND_BATCH, make_examples, pad_sounds, resample_sounds
 from likewise.encoders.transformer import Transformer, random_positions
 
 RATE = 16_000
@@ -88,13 +87,7 @@ class ScratchAudio(Encoder):
 
     def prepare(self, values: Sequence[Sound], prompt: str | None = None) -> dict[str, Tensor]:
         """{"samples": (n, whole patches of the longest) float32, zero-padded, "lengths": (n,) int64, in samples}."""
-        sounds = resample_sounds(values, RATE, SECONDS)
-        lengths = [len(sound) for sound in sounds]
-        whole = -(-max(lengths, default=1) // _PATCH_SAMPLES) * _PATCH_SAMPLES
-        samples = np.zeros((len(sounds), whole), np.float32)
-        for row, sound in zip(samples, sounds, strict=True):
-            row[: len(sound)] = sound
-        return {"samples": torch.from_numpy(samples), "lengths": torch.tensor(lengths)}
+        return pad_sounds(resample_sounds(values, RATE, SECONDS), _PATCH_SAMPLES)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         samples, lengths = inputs["samples"], inputs["lengths"]

@@ -17,6 +17,7 @@ from likewise.encoders.base import Encoder
 from likewise.encoders.modalities import ModalityReader, UnusableValueError, find_reader
 from likewise.encoders.registry import find_fitted, load_encoder, restore_encoder
 from likewise.errors import UserError
+from likewise.seeds import Stream, random_stream
 
 _BACKBONES = ("text", "image")  # which every network has, whatever its fields are
 
@@ -135,7 +136,13 @@ def _fit_encoder(
     reader = find_reader(kind, field)
     read = reader.read(catalog, field)  # all of it, as how cells are written decides what they mean
     shown = read if rows is None else [read[row] for row in rows]
-    values = [value for each in shown if each for value in _open(reader, catalog, each[0])]
+    filled = [each[0] for each in shown if each]
+    most = encoder_class.most_fitted
+    if most is not None and len(filled) > most:
+        chosen = random_stream(seed, Stream.FITTED_VALUES).choice(len(filled), most, replace=False)
+        filled = [filled[place] for place in np.sort(chosen)]
+    condense = encoder_class.condense
+    values = [condense(value) for one in filled for value in _open(reader, catalog, one)]
     if not values:
         where = "has no cell" if rows is None or not any(read) else "has, in the rows that train, no cell"
         raise UserError(

@@ -225,7 +225,11 @@ class Model:
     ) -> FeatureCache:
         """Where features of this encoder at this precision, or activations before a cut, are kept below a folder."""
         encoder = self.encoder(modality)
-        variant = self.precision[modality] + (f"-cut-{cut}" if cut is not None else "") + ("-mirror" if mirror else "")
+        variant = (
+            self.precision.get(modality, "float32")
+            + (f"-cut-{cut}" if cut is not None else "")
+            + ("-mirror" if mirror else "")
+        )
         shape = None if cut is None else encoder.activation(cut).shape
         return FeatureCache(cache / "features", encoder, variant, shape)
 
@@ -335,7 +339,7 @@ class Model:
         if not fields:
             named = "of recordings" if field is None else f'"{field}" of recordings'
             raise UserError(f"the model has no field {named}: train it with --field COLUMN=audio")
-        featurizer = self.featurizer("audio")
+        featurizer = self.featurizer(self.network.encoder_name(fields[0]))
         parts = []
         with torch.inference_mode():
             for batch in batches(sounds, featurizer.encoder.prepared_batch):
@@ -443,7 +447,9 @@ class Model:
         """
         encoder, kind = self.network.encoder(field), self.network.kinds[field]
         reader, featurizer = find_reader(kind, field), self.featurizer(self.network.encoder_name(field))
-        known = None if cache is None or encoder.fitted else self.feature_cache(kind, cache)
+        is_costly = not encoder.fitted or encoder.most_fitted is not None
+        name = self.network.encoder_name(field)
+        known = self.feature_cache(name, cache) if cache is not None and is_costly else None
         keys = [] if known is None else [reader.find_key(value) for value in values]
         missing = None if known is None else set(known.missing(keys))
         todo = [place for place in range(len(values)) if missing is None or keys[place] in missing]

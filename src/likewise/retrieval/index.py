@@ -14,7 +14,7 @@ from likewise.catalog.catalog import Catalog
 from likewise.catalog.filters import Compare, Condition, parse_filter
 from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import Picture
-from likewise.config import ImageSettings
+from likewise.config import AudioSettings, ImageSettings
 from likewise.errors import UserError
 from likewise.retrieval import ingest
 from likewise.retrieval.column_values import IndexSummary, ValueCounts, count_values, summarize
@@ -40,6 +40,7 @@ from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.truncated import TruncatedModel
 from likewise.retrieval.words import IndexWords
 from likewise.retrieval.writing import ItemWriter, PictureRules, WrittenItems
+from likewise.retrieval.written_recordings import RecordingRules, UploadedRecordings
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
 from likewise.stores.schema import Column, Schema
@@ -48,6 +49,7 @@ from likewise.stores.uri import Credentials
 SHOWN_SIDE = 1_024  # pixels of a picture that is drawn with its heat map
 _NOBODY = Credentials()
 _NO_PICTURES: Mapping[str, Sequence[bytes]] = {}
+_NO_RECORDINGS: UploadedRecordings = {}
 
 
 class Index:
@@ -197,6 +199,11 @@ class Index:
         return self._model
 
     @property
+    def recording_fields(self) -> tuple[str, ...]:
+        """The columns of recordings that the model hears."""
+        return tuple(getattr(self._model, "recording_fields", ()))
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that filters, facets, groups and boosts may name."""
         with self._handle.use() as store:
@@ -246,7 +253,9 @@ class Index:
         rows: Sequence[Mapping[str, Any]],
         *,
         pictures: Mapping[str, Sequence[bytes]] = _NO_PICTURES,
+        recordings: UploadedRecordings = _NO_RECORDINGS,
         images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        audio: AudioSettings = AudioSettings(),  # noqa: B008
         allow_urls: bool = False,
         cache: Path | None = None,
     ) -> WrittenItems:
@@ -258,14 +267,17 @@ class Index:
         Args:
             rows: "id" and any columns of the index; columns that are not given are blank.
             pictures: the bytes of uploaded pictures by id; they are kept in the run folder.
+            recordings: the bytes of uploaded recordings by id and field, such as {"new-1": {"spoken": [data]}}.
             images: limits on pictures. Local files and private hosts are refused, whatever it says of them.
-            allow_urls: fetch the http(s) addresses of the column "image"; otherwise they are refused.
+            audio: the same for recordings.
+            allow_urls: fetch the http(s) addresses of the column "image" and of columns of recordings; otherwise they
+                are refused.
             cache: the folder of downloads; None: the user's cache folder.
 
         Raises:
             UserError: an id is missing or comes twice, a column is not known, a cell is not of its kind, or an item
                 has nothing to encode; nothing is written then.
-            PictureError: a picture cannot be used; nothing is written then.
+            PictureError, AudioError: a picture or a recording cannot be used; nothing is written then.
 
         Example:
             >>> import likewise as lw
@@ -280,7 +292,8 @@ class Index:
             >>> index.delete(["new-1", "unknown"])
             1
         """
-        return self._writer.upsert(rows, pictures, PictureRules(images, allow_urls, cache))
+        rules, recording_rules = PictureRules(images, allow_urls, cache), RecordingRules(audio, allow_urls, cache)
+        return self._writer.upsert(rows, pictures, rules, recordings, recording_rules)
 
     def patch(
         self,
@@ -288,22 +301,26 @@ class Index:
         changes: Mapping[str, Any],
         *,
         pictures: Sequence[bytes] | None = None,
+        recordings: Mapping[str, Sequence[bytes]] = _NO_PICTURES,
         images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
+        audio: AudioSettings = AudioSettings(),  # noqa: B008
         allow_urls: bool = False,
         cache: Path | None = None,
     ) -> WrittenItems:
-        """Change some cells of an item; the model runs only if its title, its description or its picture changes.
+        """Change some cells of an item; the model runs only if something changes that it sees or hears.
 
         Args:
             changes: column → value; None blanks a cell.
             pictures: the bytes of pictures that take the place of those it has; empty: it has none any more.
-            images, allow_urls, cache: see `upsert`.
+            recordings: the bytes of recordings by field, which take the place of those it has there.
+            images, audio, allow_urls, cache: see `upsert`.
 
         Raises:
             UserError: there is no such item, or as in `upsert`.
-            PictureError: a picture cannot be used.
+            PictureError, AudioError: a picture or a recording cannot be used.
         """
-        return self._writer.patch(id, changes, pictures, PictureRules(images, allow_urls, cache))
+        rules, recording_rules = PictureRules(images, allow_urls, cache), RecordingRules(audio, allow_urls, cache)
+        return self._writer.patch(id, changes, pictures, rules, recordings, recording_rules)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove items by their ids; unknown ones are ignored. Returns how many were there.

@@ -12,12 +12,14 @@ from likewise.catalog.columns import check_ids
 from likewise.catalog.images.picture import Picture
 from likewise.retrieval.items import digest, digest_rows
 from likewise.retrieval.query_vector import QueryModel
+from likewise.retrieval.remembered_recordings import ItemRecordings
 from likewise.stores.base import Store
 
 if TYPE_CHECKING:  # PyTorch is not needed to open an index
     from likewise.model.field_embeddings import FieldEmbeddings
 
 _BATCH = 10_000
+_NONE: ItemRecordings = {}
 
 
 class ItemModel(QueryModel, Protocol):
@@ -105,6 +107,7 @@ class CatalogSnapshot:
         row_digests: digest of everything that is kept per row.
         singly: whether each row was written by itself, and does not come from a catalogue; None: none was.
         further: the pictures behind the first one, per row; None: they are not kept, as the catalogue has them.
+        recordings: those that the model hears, per row; None: no row has any.
 
     Raises:
         UserError: two rows have the same id.
@@ -116,6 +119,7 @@ class CatalogSnapshot:
     row_digests: list[str]
     singly: list[bool] | None = None
     further: list[tuple[Picture, ...]] | None = None
+    recordings: list[ItemRecordings] | None = None
 
     def __post_init__(self) -> None:
         check_ids(self.table["id"])
@@ -125,7 +129,9 @@ class CatalogSnapshot:
         """Digest a catalogue for a model; resolves pictures and recordings if need be."""
         pictures = catalog.pictures
         first = [shown[0] if shown else None for shown in pictures]
-        return cls(catalog.table, first, digest_inputs(catalog, model), digest_rows(catalog.table, first))
+        heard = list_recordings(catalog, model.recording_fields) if model.recording_fields else None
+        rows = digest_rows(catalog.table, first, heard)
+        return cls(catalog.table, first, digest_inputs(catalog, model), rows, recordings=heard)
 
     def select(self, rows: Sequence[int]) -> "CatalogSnapshot":
         """Some of the rows."""
@@ -138,6 +144,7 @@ class CatalogSnapshot:
             [self.row_digests[row] for row in rows],
             None if self.singly is None else [self.singly[row] for row in rows],
             None if self.further is None else [self.further[row] for row in rows],
+            None if self.recordings is None else [self.recordings[row] for row in rows],
         )
 
 
@@ -158,6 +165,12 @@ def digest_inputs(catalog: Catalog, model: ItemModel) -> list[str | None]:
         digest([*words, shown]) if shown or any(text is not None for text in words) else None
         for *words, shown in zip(*texts, keys, strict=True)
     ]
+
+
+def list_recordings(catalog: Catalog, fields: Sequence[str]) -> list[ItemRecordings]:
+    """The usable recordings of each item of a catalogue, in some of its columns."""
+    columns = {name: catalog.recordings(name) for name in fields if name in catalog.table.columns}
+    return [{name: found[row] for name, found in columns.items() if found[row]} for row in range(len(catalog.table))]
 
 
 def _list_recordings(catalog: Catalog, field: str) -> list[list[str] | None]:
@@ -207,6 +220,7 @@ class IndexItems:
                 rows.row_digests + more.row_digests,
                 (rows.singly or [False] * len(self)) + (more.singly or [False] * len(others)),
                 (rows.further or [()] * len(self)) + (more.further or [()] * len(others)),
+                (rows.recordings or [_NONE] * len(self)) + (more.recordings or [_NONE] * len(others)),
             ),
             self.embeddings.append(others.embeddings),
         )

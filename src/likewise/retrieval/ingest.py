@@ -27,6 +27,7 @@ from likewise.retrieval.lexical.writer import LexicalDraft
 from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_ids, sample_titles
 from likewise.retrieval.query_vector import QueryModel
+from likewise.retrieval.remembered_recordings import ItemRecordings
 from likewise.retrieval.timestamps import next_timestamp, now
 from likewise.retrieval.words import add_written_since, rebuild_words
 from likewise.stores.base import Store
@@ -236,7 +237,14 @@ def _write(
         for batch in items.split():
             rows = batch.rows
             table = bookkeeping.add(
-                rows.table, rows.pictures, rows.input_digests, rows.row_digests, written, rows.singly, rows.further
+                rows.table,
+                rows.pictures,
+                rows.input_digests,
+                rows.row_digests,
+                written,
+                rows.singly,
+                rows.further,
+                rows.recordings,
             )
             store.upsert(table, batch.embeddings.vectors, batch.embeddings.field_vectors)
             if draft is not None:
@@ -306,13 +314,15 @@ def _fetch_items(store: Store, bookkeeping: BookkeepingColumns, ids: Sequence[st
     pictures = [bookkeeping.pictures(cells) for cells in known]
     first = [shown[0] if shown else None for shown in pictures]
     rows = pl.DataFrame(columns)
+    heard = [bookkeeping.recordings(cells) for cells in known]
     snapshot = CatalogSnapshot(
         rows,
         first,
         [bookkeeping.digests(cells)[0] for cells in known],
-        digest_rows(rows, first),
+        digest_rows(rows, first, heard),
         [bookkeeping.is_single(cells) for cells in known],
         [shown[1:] for shown in pictures],
+        list[ItemRecordings](heard),
     )
     return IndexItems(snapshot, fetch_embeddings(store, [record.id for record in records]))
 

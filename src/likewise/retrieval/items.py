@@ -9,8 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from likewise.catalog.audio.recording import Recording
 from likewise.catalog.images.picture import Picture, is_key
 from likewise.errors import UserError
+from likewise.retrieval.remembered_recordings import ItemRecordings, pack_recordings, unpack_recordings
 from likewise.retrieval.thresholds import Threshold
 from likewise.stores.base import Record
 from likewise.stores.schema import Schema
@@ -32,6 +34,7 @@ class Item:
     id: str
     fields: dict[str, Any]
     picture: Picture | None
+    recordings: ItemRecordings = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Hit:
             vectors and words together, in [0, 1].
         fields: every column of the item's row.
         picture: its first usable picture.
+        recordings: the usable ones by field, where the model hears any.
         explanation: why it has its score, if that was asked for.
         likely: whether its score reaches the calibrated threshold of the query; None where there is none, or it was not
             asked for with min_score="auto".
@@ -134,6 +138,7 @@ class Hit:
     picture: Picture | None = None
     explanation: Explanation | None = field(default=None, repr=False)
     likely: bool | None = field(default=None, repr=False)
+    recordings: ItemRecordings = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -195,8 +200,8 @@ class BookkeepingColumns:
     """The names of two columns that likewise adds to every item of an index.
 
     One is a struct of what an update compares (digests of the model's input and of the whole row), the picture that a
-    hit shows, further pictures of an item that was written singly, and whether it was. The other is the time of
-    writing, by which anyone can ask for items newer than those they know.
+    hit shows, further pictures of an item that was written singly, whether it was, and its recordings. The other is the
+    time of writing, by which anyone can ask for items newer than those they know.
 
     Attributes:
         name: of the first column.
@@ -226,6 +231,7 @@ class BookkeepingColumns:
         written: int,
         singly: Sequence[bool] | None = None,
         further: Sequence[Sequence[Picture]] | None = None,
+        recordings: Sequence[ItemRecordings] | None = None,
     ) -> pl.DataFrame:
         """A table with both columns.
 
@@ -235,6 +241,7 @@ class BookkeepingColumns:
             written: now.
             singly: whether each item was written by itself, and not with a catalogue; None: no item was.
             further: the pictures of each item behind the first one; None: no item has any, or they are not needed.
+            recordings: of each item; None: no item has any.
         """
         more = further if further is not None else [()] * len(table)
         about = pl.DataFrame(
@@ -255,6 +262,9 @@ class BookkeepingColumns:
                 "further": pl.List(pl.List(pl.String)),
             },
         )
+        if recordings is not None and any(recordings):
+            packed = [pack_recordings(heard) for heard in recordings]
+            about = about.with_columns(pl.Series("recordings", packed, pl.List(pl.List(pl.String))))
         times = pl.Series(self.written, [written], pl.Int64).new_from_index(0, len(table))
         return table.hstack([about.to_struct(self.name), times])
 
@@ -270,7 +280,8 @@ class BookkeepingColumns:
 
     def build_item(self, record: Record) -> Item:
         """A record of the store as users see it."""
-        return Item(record.id, self.strip(record.fields), _read_picture(record.fields.get(self.name)))
+        picture = _read_picture(record.fields.get(self.name))
+        return Item(record.id, self.strip(record.fields), picture, self.recordings(record.fields))
 
     def digests(self, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The digests of an item's model input and row, as the store remembers them."""
@@ -294,6 +305,11 @@ class BookkeepingColumns:
         ]
         return tuple(picture for picture in (first, *others) if picture is not None)
 
+    def recordings(self, fields: Mapping[str, Any]) -> dict[str, tuple[Recording, ...]]:
+        """The recordings that the store remembers of an item, by field."""
+        about = fields.get(self.name)
+        return unpack_recordings(about.get("recordings")) if isinstance(about, Mapping) else {}
+
 
 def _read_picture(about: object) -> Picture | None:
     """The picture that an index names for an item; None for what is no picture (the index may come from a stranger)."""
@@ -303,11 +319,14 @@ def _read_picture(about: object) -> Picture | None:
     return Picture(str(key), Path(path))
 
 
-def digest_rows(items: pl.DataFrame, pictures: Sequence[Picture | None]) -> list[str]:
-    """A digest of each row of a table and of its picture's place."""
+def digest_rows(
+    items: pl.DataFrame, pictures: Sequence[Picture | None], recordings: Sequence[ItemRecordings] | None = None
+) -> list[str]:
+    """A digest of each row of a table, and of the places of its picture and its recordings."""
+    packed = [pack_recordings(heard) for heard in recordings] if recordings is not None else [None] * len(items)
     return [
-        digest([row, [picture.key, str(picture.path)] if picture else None])
-        for row, picture in zip(items.iter_rows(named=True), pictures, strict=True)
+        digest([row, [picture.key, str(picture.path)] if picture else None, *([heard] if heard else [])])
+        for row, picture, heard in zip(items.iter_rows(named=True), pictures, packed, strict=True)
     ]
 
 

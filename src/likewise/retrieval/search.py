@@ -102,7 +102,8 @@ def answer(
             items[one.id].fields,
             items[one.id].picture,
             explained.get(one.id),
-            None if threshold is None else one.score >= threshold.score,
+            likely=None if threshold is None else one.score >= threshold.score,
+            recordings=items[one.id].recordings,
         )
         for one in page
         if one.id in items

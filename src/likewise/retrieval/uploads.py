@@ -1,17 +1,22 @@
-"""Pictures that were uploaded with an item, kept in the run under the SHA-256 of their bytes.
+"""Pictures and recordings that were uploaded with an item, kept in the run under the SHA-256 of their bytes.
 
 RUN/pictures/<sha256>.jpg     by the format of its bytes; one that no item has any more may stay
+RUN/recordings/<sha256>.ogg   likewise
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from likewise.catalog.images.decode import decode_bytes
 from likewise.catalog.images.formats import HEADER_BYTES, sniff
-from likewise.catalog.images.picture import Picture, PictureError, compute_key
+from likewise.catalog.images.picture import FoundFile, PictureError, compute_key
 from likewise.config import ImageSettings
 from likewise.files import make_folder, write_file
 
 _ENDINGS = {"JPEG": "jpg", "PNG": "png", "WebP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
+Found = TypeVar("Found", bound=FoundFile)
+
 _DECODED_SIDE = 64  # pixels; a check need not make more of a JPEG
 
 
@@ -28,11 +33,12 @@ def check_upload(data: bytes, images: ImageSettings) -> str:
     return f"{compute_key(data)}.{_ENDINGS[kind]}"
 
 
-def keep_upload(data: bytes, name: str, folder: Path) -> Picture:
-    """Write a checked picture into a folder, unless it is there; on the disk when this returns.
+def keep_file(build: Callable[[str, Path], Found], data: bytes, name: str, folder: Path) -> Found:
+    """Write a checked upload into a folder, unless it is there; on the disk when this returns.
 
     Args:
-        name: as `check_upload` gave it.
+        build: makes what is returned, of the file's key and path.
+        name: the key and an ending, as `check_upload` gives it.
 
     Raises:
         UserError: the folder cannot be written.
@@ -41,7 +47,7 @@ def keep_upload(data: bytes, name: str, folder: Path) -> Picture:
     if not _holds(path, data):
         make_folder(path.parent)
         write_file(path, data)
-    return Picture(path.stem, path)
+    return build(path.stem, path)
 
 
 def _holds(path: Path, data: bytes) -> bool:

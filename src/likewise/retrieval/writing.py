@@ -1,4 +1,4 @@
-"""Single items written into an open index, with what people give for them: a few cells, pictures, addresses.
+"""Single items written into an open index, with what people give for them: cells, pictures, recordings, addresses.
 
 A call reads what is stored, encodes what is new, and then writes under a lock that keeps other writers away: so what it
 read is still so when it writes, or it starts again with what the others wrote. The lock is never held while the model
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from likewise.catalog.audio.recording import Recording
 from likewise.catalog.catalog import Catalog, default_cache
 from likewise.catalog.given_rows import check_sources, clean_rows
 from likewise.catalog.images.picture import Picture, PictureError
@@ -26,10 +27,12 @@ from likewise.retrieval.ingest import compare_digests
 from likewise.retrieval.items import BookkeepingColumns, UnknownItemError, digest_rows
 from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata
+from likewise.retrieval.remembered_recordings import list_keys
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.timestamps import next_timestamp
-from likewise.retrieval.uploads import check_upload, keep_upload
+from likewise.retrieval.uploads import check_upload, keep_file
 from likewise.retrieval.words import IndexWords
+from likewise.retrieval.written_recordings import RecordingRules, UploadedRecordings, find_recordings
 from likewise.stores.base import Record, Store
 from likewise.stores.schema import Column, Kind, Schema
 
@@ -105,48 +108,67 @@ class ItemWriter:
         self._fingerprint = fingerprint
 
     def upsert(
-        self, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, Sequence[bytes]], rules: PictureRules
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        pictures: Mapping[str, Sequence[bytes]],
+        rules: PictureRules,
+        recordings: UploadedRecordings,
+        recording_rules: RecordingRules,
     ) -> WrittenItems:
         """Write whole items; see `Index.upsert`."""
         if not rows:
             return WrittenItems()
         with self._handle.use() as store:
             found: list[tuple[Picture, ...]] | None = None
+            heard: list[dict[str, tuple[Recording, ...]]] = []
             while True:
                 content = self._look(store)
                 given = clean_rows(rows, _find_types(content.schema))
                 if found is None:
+                    heard = self._find_recordings(given, recordings, recording_rules, content)
                     found = self._find_pictures(given, pictures, rules)
                 blank: dict[str, Any] = {
                     column.name: [] if column.name == "image" else None for column in content.schema.columns
                 }
-                items = self._prepare([blank | row for row in given], found, content, rules)
+                items = self._prepare([blank | row for row in given], found, heard, content, rules)
                 self._check_inputs(items)
                 written = self._write(store, items, content)
                 if written is not None:
                     return written
 
     def patch(
-        self, id: str, changes: Mapping[str, Any], pictures: Sequence[bytes] | None, rules: PictureRules
+        self,
+        id: str,
+        changes: Mapping[str, Any],
+        pictures: Sequence[bytes] | None,
+        rules: PictureRules,
+        recordings: Mapping[str, Sequence[bytes]],
+        recording_rules: RecordingRules,
     ) -> WrittenItems:
         """Change some cells of an item; see `Index.patch`."""
         if changes.get("id", id) != id:
             raise UserError(f"the id of an item cannot be changed: write {changes['id']!r:.60} as an item of its own")
         with self._handle.use() as store:
             found: tuple[Picture, ...] | None = None
+            heard: dict[str, tuple[Recording, ...]] | None = None
             while True:
                 content = self._look(store)
                 (record,) = store.fetch([id])
                 if record is None:
                     raise UnknownItemError(id)
                 (given,) = clean_rows([{**changes, "id": id}], _find_types(content.schema))
+                if heard is None:
+                    (heard,) = self._find_recordings([given], {id: recordings}, recording_rules, content)
                 if found is None and (pictures is not None or "image" in given):
                     (found,) = self._find_pictures([given], {} if pictures is None else {id: pictures}, rules)
                 kept = content.bookkeeping.pictures(record.fields)
                 shown = kept if found is None else found
+                known = content.bookkeeping.recordings(record.fields)
+                audible = {name: sounds for name, sounds in {**known, **heard}.items() if sounds}
                 row = content.bookkeeping.strip(record.fields) | given
-                items = self._prepare([row], [shown], content, rules)
-                if _shows_other(record.fields, row, self._model.fields, found, kept):
+                items = self._prepare([row], [shown], [audible], content, rules)
+                other = _shows_other(record.fields, row, self._model.fields, found, kept)
+                if other or list_keys(audible) != list_keys(known):
                     self._check_inputs(items)
                 else:
                     items = items.with_input_digest(content.bookkeeping.digests(record.fields)[0])
@@ -172,6 +194,18 @@ class ItemWriter:
         bookkeeping = BookkeepingColumns(metadata.bookkeeping)
         return _Content(metadata, bookkeeping, bookkeeping.user_schema(schema), bool(schema.field_vectors))
 
+    def _find_recordings(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        uploads: UploadedRecordings,
+        rules: RecordingRules,
+        content: _Content,
+    ) -> list[dict[str, tuple[Recording, ...]]]:
+        """The recordings of each row by field; see `find_recordings`."""
+        columns = {column.name for column in content.schema.columns}
+        fields = [name for name in self._model.recording_fields if name in columns]
+        return find_recordings(rows, uploads, fields, rules, self._location.folder / "recordings")
+
     def _find_pictures(
         self, rows: Sequence[Mapping[str, Any]], uploads: Mapping[str, Sequence[bytes]], rules: PictureRules
     ) -> list[tuple[Picture, ...]]:
@@ -192,7 +226,9 @@ class ItemWriter:
         folder = self._location.folder / "pictures"
         found = []
         for id, at_addresses in zip(ids, fetched, strict=True):
-            kept = [keep_upload(*both, folder) for both in zip(uploads.get(id, ()), checked.get(id, ()), strict=True)]
+            kept = [
+                keep_file(Picture, *both, folder) for both in zip(uploads.get(id, ()), checked.get(id, ()), strict=True)
+            ]
             distinct = {picture.key: picture for picture in (*kept, *at_addresses)}
             found.append(tuple(distinct.values())[: images.per_item])
         return found
@@ -201,6 +237,7 @@ class ItemWriter:
         self,
         rows: Sequence[Mapping[str, Any]],
         pictures: Sequence[tuple[Picture, ...]],
+        recordings: Sequence[Mapping[str, tuple[Recording, ...]]],
         content: _Content,
         rules: PictureRules,
     ) -> "_PreparedItems":
@@ -208,11 +245,13 @@ class ItemWriter:
         table = pl.DataFrame(
             [_build_column(column, [row[column.name] for row in rows]) for column in content.schema.columns]
         )
-        catalog = Catalog.from_items(table, pictures, images=rules.images, cache=rules.cache)
+        catalog = Catalog.from_items(table, pictures, recordings=recordings, images=rules.images, cache=rules.cache)
         inputs = digest_inputs(catalog, self._model)
         first = [shown[0] if shown else None for shown in pictures]
         further = [shown[1:] for shown in pictures]
-        snapshot = CatalogSnapshot(table, first, inputs, digest_rows(table, first), None, further)
+        heard = [{name: sounds for name, sounds in of_item.items() if sounds} for of_item in recordings]
+        rows_digested = digest_rows(table, first, heard)
+        snapshot = CatalogSnapshot(table, first, inputs, rows_digested, None, further, [*heard])
         return _PreparedItems(snapshot, EncodedRows(self._model, catalog, content.field_vectors))
 
     def _write(
@@ -355,6 +394,7 @@ def _put(
         written,
         [comparison.single[row] for row in rows],
         snapshot.further,
+        snapshot.recordings,
     )
     store.upsert(table, embeddings.vectors, embeddings.field_vectors)
 

@@ -28,11 +28,12 @@ def longest_body(method: str, path: str, image_bytes: int, audio_bytes: int) -> 
 
     Args:
         image_bytes: bytes that a picture may have.
-        audio_bytes: bytes that a recording may have; only queries hold any.
+        audio_bytes: bytes that a recording may have.
     """
-    if path in _QUERY_ROUTES or (path.startswith(f"{_ITEMS}/") and path.endswith(HEAT_MAP)):
+    of_item = path.startswith(f"{_ITEMS}/")
+    if path in _QUERY_ROUTES or (of_item and (method in ("PUT", "PATCH") or path.endswith(HEAT_MAP))):
         return max(int(max(image_bytes, audio_bytes) * _ENCODED), _BODY_BYTES)
-    if path in ("/v1/embeddings", "/v1/judgements") or (method in ("PUT", "PATCH") and path.startswith(f"{_ITEMS}/")):
+    if path in ("/v1/embeddings", "/v1/judgements"):
         return max(int(image_bytes * _ENCODED), _BODY_BYTES)
     if method == "POST" and path == _ITEMS:
         return _BULK_BYTES

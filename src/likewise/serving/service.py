@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from likewise.catalog.audio.decode import Sound
+from likewise.catalog.audio.recording import Recording
 from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import Picture
 from likewise.retrieval.heat_map import HeatMap
@@ -39,6 +40,7 @@ from likewise.serving.query_pictures import (
     decode_query_recording,
     fetch_picture,
 )
+from likewise.serving.recordings import choose_recording
 from likewise.serving.suggestions import Suggestions
 
 T = TypeVar("T")
@@ -93,6 +95,7 @@ class SearchService:
         model: encodes texts that are not queries; None: only queries can be encoded.
         encode_queries: n texts → (n, dim), in place of the model's own; only ever called by one thread.
         thumbnails: item → the file of a small picture.
+        previews: recording → the file of its beginning.
         comparison: with the untrained model; None: nothing is compared.
     """
 
@@ -105,12 +108,14 @@ class SearchService:
         metrics: Metrics | None = None,
         encode_queries: Callable[[list[str]], np.ndarray] | None = None,
         thumbnails: Callable[[Item], Path | None] = lambda item: None,
+        previews: Callable[[Recording], Path | None] = lambda recording: None,
         comparison: Comparison | None = None,
     ) -> None:
         self.index = index
         self.limits = limits
         self.metrics = metrics
         self.thumbnails = thumbnails
+        self.previews = previews
         self.comparison = comparison
         self.suggestions = Suggestions(index)
         self._model = model
@@ -407,6 +412,19 @@ class SearchService:
         item = self.index.item(id)
         path = self.thumbnails(item)
         return (item.picture, path) if item.picture is not None and path is not None else None
+
+    def find_recording(self, id: str, key: str | None = None) -> tuple[Recording, Path] | None:
+        """A recording of an item and the file of its preview; None where it has none.
+
+        Args:
+            key: which one; None: its first.
+
+        Raises:
+            UnknownItemError: there is no such item.
+        """
+        recording = choose_recording(self.index.item(id), key)
+        path = None if recording is None else self.previews(recording)
+        return (recording, path) if recording is not None and path is not None else None
 
     def _measure(self, query: Query, hits: Hits) -> None:
         if self.metrics is None:

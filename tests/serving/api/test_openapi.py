@@ -60,6 +60,7 @@ OPERATIONS = [
     *("GET /v1/comparison", "POST /v1/comparison", "POST /v1/compare"),
     *("GET /v1/items/{id}", "GET /v1/items/{id}/similar", "GET /v1/items/{id}/thumbnail"),
     "POST /v1/items/{id}/heatmap",
+    "GET /v1/items/{id}/recording",
     *("PUT /v1/items/{id}", "PATCH /v1/items/{id}", "DELETE /v1/items/{id}", "POST /v1/items"),
     *("POST /v1/judgements", "GET /v1/judgements", "GET /v1/judgements/queries", "DELETE /v1/judgements/{judgement}"),
 ]

@@ -22,6 +22,7 @@ OPERATIONS = {
     "compare",
     "read_item",
     "find_similar",
+    "read_recording",
     "read_thumbnail",
     "add_judgement",
     "list_judgements",

@@ -48,6 +48,8 @@ def test_answers_keep_other_sites_out(client: httpx.Client) -> None:
     assert "script-src 'self'" in documentation.headers["content-security-policy"]
     thumbnail = client.get("/v1/items/0/thumbnail", headers=KEYED)
     assert thumbnail.headers["cache-control"] == "private, max-age=86400"
+    for path in ("thumbnail", "recording"):
+        assert client.get(f"/v1/items/0/{path}").status_code == 401
 
 
 def test_a_site_that_is_named_may_ask(client: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""Searching by a recording on the page, in a browser whose microphone plays a tone."""
+"""Recordings on the page, in a browser whose microphone plays a tone: searching by one, and playing those of hits."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,16 @@ from likewise.catalog.audio.decode import Sound
 from likewise.retrieval.index import Index
 from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serving
+from likewise.serving.recordings import previews_in
 
 _MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-_BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *_MICROPHONE)
+_BROWSER = (
+    "--no-sandbox",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    *_MICROPHONE,
+)
 
 
 class HearingModel(FakeModel):
@@ -32,10 +39,14 @@ class HearingModel(FakeModel):
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     require(shutil.which("chromium"), "the page's own tests need chromium")
-    index = Index.build(HearingModel(), catalog_of("red apple", "green pear", "chair"))
-    with serving(create_page(index, examples=["chair"], audio=True), port=0) as url, sync_playwright() as playwright:
+    model = HearingModel(recording_fields=("spoken",))
+    index = Index.build(model, catalog_of("red apple", "green pear", "chair", spoken=["", "", ""]))
+    index.upsert([{"id": "a b/ü", "title": "blue bell"}], recordings={"a b/ü": {"spoken": [encoded(tone(1.5), "OGG")]}})
+    previews = previews_in(tmp_path_factory.mktemp("cache"))
+    shown = create_page(index, examples=["chair"], previews=previews, audio=True)
+    with serving(shown, port=0) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
         errors: list[str] = []
         opened = browser.new_context().new_page()
@@ -72,3 +83,42 @@ def test_what_the_microphone_hears_is_searched(page: Page) -> None:
     page.wait_for_timeout(1_500)
     page.locator("#sound").get_by_role("button", name="Stop", exact=True).first.click()
     expect(page.locator(".heading")).to_contain_text("your recording", timeout=20_000)
+
+
+_PLAY = """(player) => new Promise((done) => {
+    player.addEventListener("ended", () => done([player.duration, player.error]));
+    player.play().catch((error) => done([String(error)]));
+})"""
+
+
+def test_a_hit_plays_its_recording(page: Page) -> None:
+    page.get_by_label("Words").fill("blue bell")
+    page.get_by_label("Words").press("Enter")
+    expect(page.locator(".card .title").first).to_have_text("blue bell")
+    expect(page.locator(".card audio")).to_have_count(1)
+    assert page.locator(".card").first.locator("audio").evaluate(_PLAY) == [1.5, None]
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    page.locator(".card").first.locator("[data-open]").click()
+    assert page.locator("dialog[open] audio").evaluate(_PLAY) == [1.5, None]
+    page.get_by_role("button", name="Close", exact=True).click()
+
+
+def test_only_recordings_that_the_index_names_are_played(page: Page) -> None:
+    address = page.locator(".card audio").first.get_attribute("src") or ""
+    own = page.request.get(address_of(page, address))
+    assert (own.status, own.headers["content-type"], own.headers["x-content-type-options"]) == (
+        200,
+        "audio/wav",
+        "nosniff",
+    )
+    for other in (
+        "id=0&key=" + address.rpartition("=")[2],
+        "id=unknown&key=0",
+        "id=a%20b%2F%C3%BC&key=../../secret",
+        "",
+    ):
+        assert page.request.get(address_of(page, f"recording?{other}")).status in (404, 422)
+
+
+def address_of(page: Page, path: str) -> str:
+    return f"{page.url.rstrip('/')}/{path}"

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from likewise.retrieval.index import Index
 from likewise.retrieval.items import Hit, Item
+from likewise.serving.recordings import choose_recording
 
 _FILE = {"type": "string", "format": "binary"}
 
@@ -25,9 +26,11 @@ class JsonAnswer(Response):
 
 
 def describe_item(item: Item | Hit) -> dict[str, Any]:
-    """The fields of an item and the path of its thumbnail."""
-    path = f"/v1/items/{quote(item.id, safe='')}/thumbnail?picture={item.picture.key}" if item.picture else None
-    return {"fields": item.fields, "thumbnail": path}
+    """The fields of an item, and the paths of its thumbnail and its first recording."""
+    place, heard = f"/v1/items/{quote(item.id, safe='')}", choose_recording(item)
+    thumbnail = f"{place}/thumbnail?picture={item.picture.key}" if item.picture else None
+    recording = f"{place}/recording?recording={heard.key}" if heard else None
+    return {"fields": item.fields, "thumbnail": thumbnail, "recording": recording}
 
 
 def describe_index(index: Index) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Items: reading one, those like it, its thumbnail."""
+"""Items: reading one, those like it, its thumbnail, its recordings."""
 
 from typing import Annotated
 from urllib.parse import unquote
@@ -59,6 +59,25 @@ def item_routes(service: SearchService) -> APIRouter:
         picture, path = found
         headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{picture.key}"'}
         return FileResponse(path, media_type="image/jpeg", headers=headers)
+
+    @router.get(
+        "/{id}/recording",
+        summary="The beginning of an item's recording (WAV)",
+        response_class=Response,
+        responses={200: {"content": {"audio/wav": {}}}},
+    )
+    async def read_recording(
+        id: ItemId,
+        recording: Annotated[
+            str | None, Query(max_length=64, description="key of one of its recordings; omit it for the first one")
+        ] = None,
+    ) -> Response:
+        found = await service.run(service.find_recording, read_id(id), recording)
+        if found is None:
+            raise ProblemError(404, "this item has no such recording" if recording else "this item has no recording")
+        heard, path = found
+        headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{heard.key}"'}
+        return FileResponse(path, media_type="audio/wav", headers=headers)
 
     return router
 

@@ -35,7 +35,16 @@ def _shown(example: dict[str, Any]) -> ConfigDict:
 _FIELDS = {"title": "red shirt", "brand": "Acme", "price": 19.0}
 _THUMBNAIL = "/v1/items/sku-1001/thumbnail?picture=5e884898da28047151d0e56f8dc62927"
 _SEARCH_ANSWER = {
-    "hits": [{"id": "sku-1001", "score": 0.61, "fields": _FIELDS, "thumbnail": _THUMBNAIL, "likely": True}],
+    "hits": [
+        {
+            "id": "sku-1001",
+            "score": 0.61,
+            "fields": _FIELDS,
+            "thumbnail": _THUMBNAIL,
+            "recording": None,
+            "likely": True,
+        }
+    ],
     "facets": {"brand": [{"value": "Acme", "count": 12}]},
     "did_you_mean": [{"given": "red shrit", "searched": "red shirt"}],
     "threshold": {"score": 0.34, "kind": "words"},
@@ -244,6 +253,9 @@ class HitAnswer(BaseModel):
     score: float = Field(description="cosine in [-1, 1], plus the boost; in [0, 1] for a hybrid search")
     fields: dict[str, Any] = Field(description="the columns of the item")
     thumbnail: str | None = Field(default=None, description="path of a small picture; null where it has none")
+    recording: str | None = Field(
+        default=None, description="path of its first recording's beginning (WAV); null where it has none"
+    )
     explanation: ExplanationAnswer | None = Field(default=None, description="only if it was asked for")
     likely: bool | None = Field(default=None, description="whether the score reaches the calibrated threshold, if any")
 
@@ -318,11 +330,12 @@ class BatchAnswer(BaseModel):
 class ItemAnswer(BaseModel):
     """An item as the index keeps it."""
 
-    model_config = _shown({"id": "sku-1001", "fields": _FIELDS, "thumbnail": _THUMBNAIL})
+    model_config = _shown({"id": "sku-1001", "fields": _FIELDS, "thumbnail": _THUMBNAIL, "recording": None})
 
     id: str
     fields: dict[str, Any]
     thumbnail: str | None = None
+    recording: str | None = None
 
 
 class HeatMapAnswer(BaseModel):

@@ -31,6 +31,7 @@ from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, Re
 from likewise.serving.metrics import Metrics
 from likewise.serving.page.routes import ASSET, PAGE, SearchPage, page_routes
 from likewise.serving.rate_limit import RateLimit
+from likewise.serving.recordings import previews_in
 from likewise.serving.request_log import RequestLog
 from likewise.serving.route_templates import RouteTemplates
 from likewise.serving.security_headers import SecurityHeaders
@@ -104,7 +105,7 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
     model = Model.load(settings.run, settings.device)
     model.pack_texts()
     index = Index.open(settings.run, model, store=settings.store, credentials=settings.credentials)
-    thumbnails = thumbnails_in(settings.cache)
+    thumbnails, previews = thumbnails_in(settings.cache), previews_in(settings.cache)
     limits = settings.limits
     page = None
     if settings.page:
@@ -118,6 +119,7 @@ def serving_run(settings: ServerSettings, listener: socket.socket) -> Iterator[s
         encode_queries=_encoding_with_one_thread(index.model.encode_queries),
         thumbnails=thumbnails,
         comparison=Comparison(index, model, settings.cache),
+        previews=previews,
     )
     try:
         _warm_up(service)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from likewise.retrieval.items import Correction, Hit, Item
 from likewise.retrieval.query_filters import FilterSuggestion
+from likewise.serving.recordings import choose_recording
 
 _TITLE_LENGTH = 200  # characters
 _VALUE_LENGTH = 20_000  # a cell may hold far more than anybody reads
@@ -57,7 +58,7 @@ def details_html(item: Item, score: float | None) -> str:
     return (
         f'<article data-id="{escape(item.id)}">'
         f'<button class="close" type="button" data-close aria-label="Close">×</button>'
-        f'<div class="large">{_picture(item)}</div>'
+        f'<div class="large">{_picture(item)}{_player(item)}</div>'
         f'<div class="about"><h2 id="details-title">{title}</h2>{likeness}{prose}<dl>{rows}</dl>'
         f'<button class="like" type="button" data-like>More like this</button></div>'
         f"</article>"
@@ -99,7 +100,7 @@ def _card(hit: Hit) -> str:
     return (
         f'<li class="card" data-id="{escape(hit.id)}" data-score="{hit.score:.4f}">'
         f'<button class="open" type="button" data-open aria-label="Details of {title}">{_picture(hit)}'
-        f'<span class="title">{title}</span></button>'
+        f'<span class="title">{title}</span></button>{_player(hit)}'
         f'<div class="foot">{_score(hit.score)}'
         f'<button class="like" type="button" data-like aria-label="More like {title}">More like this</button></div>'
         f"</li>"
@@ -114,6 +115,16 @@ def _picture(item: Item | Hit) -> str:
         address = f"thumbnail?id={quote(item.id, safe='')}&amp;picture={item.picture.key}"
         image = f'<img src="{address}" alt="" draggable="false">'
     return f'<span class="picture"><span class="placeholder" aria-hidden="true">{words}</span>{image}</span>'
+
+
+def _player(item: Item | Hit) -> str:
+    """A player for the item's first recording, which is loaded once it is played."""
+    recording = choose_recording(item)
+    if recording is None:
+        return ""
+    address = f"recording?id={quote(item.id, safe='')}&amp;key={recording.key}"
+    label = f"Recording of {escape(choose_title(item))}"
+    return f'<audio controls preload="none" src="{address}" aria-label="{label}"></audio>'
 
 
 def _score(score: float) -> str:

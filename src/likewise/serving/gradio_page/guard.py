@@ -23,11 +23,11 @@ _JOIN = "/gradio_api/queue/join"
 _EVENTS = "/gradio_api/queue/data"
 _UPLOAD = "/gradio_api/upload"
 _READ = re.compile(
-    r"/|/(thumbnail|details|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)|/(assets|static|svelte)/.*"
+    r"/|/(thumbnail|recording|details|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)|/(assets|static|svelte)/.*"
     r"|/gradio_api/(info|app_id|startup-events|theme\.css|queue/data|upload_progress|heartbeat/\w+|file=.*)"
 )
 _WRITE = re.compile(r"/gradio_api/(queue/join/?|upload|reset/?|cancel)")
-_QUERIED = re.compile(r"/(thumbnail|details|gradio_api/queue/data)")  # the others' queries open what the page lacks
+_QUERIED = re.compile(r"/(thumbnail|recording|details|gradio_api/queue/data)")  # others' open what the page lacks
 _SESSION = re.compile(r"\w{1,64}", re.ASCII)
 _LONGEST_EVENT = 1_000_000  # bytes of an event's inputs; pictures are uploaded before and only named in it
 _LONGEST_PATH = 255  # characters; what file systems allow for one name

@@ -34,6 +34,8 @@ element.addEventListener("click", (event) => {
   }
 });
 
+dialog.addEventListener("close", () => dialog.querySelector("audio")?.pause());
+
 // A thumbnail that cannot be made uncovers the card with the title beneath it. Errors of pictures do not bubble.
 element.addEventListener("error", (event) => {
   if (event.target.tagName === "IMG") event.target.remove();

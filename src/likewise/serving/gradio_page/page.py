@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import gradio as gr
 
-from likewise.catalog.audio.recording import AudioError
+from likewise.catalog.audio.recording import AudioError, Recording
 from likewise.catalog.images.picture import PictureError, SourceError
 from likewise.catalog.report import describe_audio_cause, describe_picture_cause
 from likewise.errors import UserError
@@ -20,6 +20,7 @@ from likewise.retrieval.hybrid import Hybrid
 from likewise.retrieval.items import Hit, Hits, Item
 from likewise.retrieval.query_filters import FilterSuggestion
 from likewise.serving.gradio_page.cards import choose_title, details_html, hints_html, notice_html, results_html
+from likewise.serving.recordings import choose_recording
 
 _HERE = Path(__file__).parent
 _MOST_RESULTS = 60
@@ -63,11 +64,13 @@ class Page:
     Attributes:
         blocks: what Gradio shows.
         picture: item id → its thumbnail, or None.
+        recording: item id and a recording's key → the file of its preview, or None.
         details: item id and score → HTML; raises UserError for an unknown id.
     """
 
     blocks: gr.Blocks
     picture: Callable[[str], Path | None]
+    recording: Callable[[str, str], Path | None]
     details: Callable[[str, float | None], str]
 
 
@@ -77,6 +80,7 @@ def create_page(
     title: str = "likewise",
     examples: Sequence[str] = (),
     thumbnails: Callable[[Item], Path | None] = lambda item: None,
+    previews: Callable[[Recording], Path | None] = lambda recording: None,
     audio: bool = False,
 ) -> Page:
     """Create the search page for an index.
@@ -86,6 +90,7 @@ def create_page(
         title: the heading, and the title of the browser's tab; see `likewise.serving.catalog_name`.
         examples: queries to click on.
         thumbnails: item → small picture. Only what this returns is ever served.
+        previews: recording of an item → the file of its beginning, likewise.
         audio: let visitors record or upload a sound to search with.
     """
     with gr.Blocks(title=title, analytics_enabled=False) as blocks:
@@ -187,10 +192,14 @@ def create_page(
     def find_picture(id: str) -> Path | None:
         return thumbnails(index.item(id))
 
+    def find_recording(id: str, key: str) -> Path | None:
+        recording = choose_recording(index.item(id), key)
+        return None if recording is None else previews(recording)
+
     def show_details(id: str, score: float | None) -> str:
         return details_html(index.item(id), score if score is not None and math.isfinite(score) else None)
 
-    return Page(blocks, find_picture, show_details)
+    return Page(blocks, find_picture, find_recording, show_details)
 
 
 # The weight matters only where words meet a picture or a sound; decided in the browser, so that typing asks no server.

@@ -86,7 +86,7 @@ def mounting(page: Page, is_allowed: Callable[[Scope], bool]) -> Iterator[FastAP
 
 
 def create_app(page: Page, uploads: Path, is_allowed: Callable[[Scope], bool]) -> FastAPI:
-    """The page, its thumbnails and its details as one guarded web application."""
+    """The page, its thumbnails, recordings and details as one guarded web application."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/thumbnail")
@@ -98,6 +98,16 @@ def create_app(page: Page, uploads: Path, is_allowed: Callable[[Scope], bool]) -
         if path is None:
             return PlainTextResponse("no picture", status_code=404)
         return FileResponse(path, headers={"Cache-Control": "private, max-age=300"})
+
+    @app.get("/recording")
+    def play_recording(id: str, key: str) -> Response:
+        try:
+            path = page.recording(id, key)
+        except UserError:
+            path = None
+        if path is None:
+            return PlainTextResponse("no recording", status_code=404)
+        return FileResponse(path, media_type="audio/wav", headers={"Cache-Control": "private, max-age=300"})
 
     @app.get("/details")
     def show_details(id: str, score: float | None = None) -> Response:
