@@ -179,6 +179,11 @@ class VectorHead(nn.Module):
         last.weight.mul_(share)
         last.bias.mul_(share)
 
+    @property
+    def offset(self) -> Tensor:
+        """(dim,) what the residual adds to every answer."""
+        return cast(nn.Linear, self.residual[-1]).bias
+
     def zero_shot_vectors(self, features: Tensor) -> Tensor:
         """(n, dim) what is said before any map: 0."""
         return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
@@ -232,6 +237,18 @@ class GridHead(nn.Module):
         )
         if classes:
             self.base = PictureMap.from_weights(torch.zeros(dim, 2 * width), torch.zeros(dim))
+
+    @torch.no_grad()
+    def scale_residual(self, share: float) -> None:
+        """Keep only a share of what the residual adds to the base map."""
+        last = cast(nn.Linear, self.residual[-1])
+        last.weight.mul_(share)
+        last.bias.mul_(share)
+
+    @property
+    def offset(self) -> Tensor:
+        """(dim,) what the residual adds to every answer."""
+        return cast(nn.Linear, self.residual[-1]).bias
 
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: (n, 2 · width)."""

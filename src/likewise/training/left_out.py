@@ -86,7 +86,7 @@ class LeftOutTowers:
         if "image" in fits:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
-            self._pictures = self._embed_pictures(pictured)
+            self._pictures = self._map_pictures(pictured)
         self._further = {field: self._embed_values(field, data) for field in fits if field in data.texts.further}
 
     @property
@@ -108,7 +108,7 @@ class LeftOutTowers:
                 a text or a value have groups of their own.
         """
         if field == "image":
-            return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
+            return self._embed_pictures(torch.from_numpy(self._place[values]).to(self._pictures.device))
         rows, shown = split_pairs(values, self._numbers)
         if field in self._further:
             places, vectors = self._further[field]
@@ -134,17 +134,22 @@ class LeftOutTowers:
             vectors[start : start + len(part)] = self._embed(field, part, data.texts.field(field)[part])
         return places, vectors
 
-    @torch.inference_mode()
-    def _embed_pictures(self, rows: Rows) -> Tensor:
-        """(rows, dim) of pictures, averaged with their mirror images where the network reads both."""
+    def _embed_pictures(self, places: Tensor) -> Tensor:
+        """(n, dim) of pictures, averaged with their mirror images where the network reads both."""
+        shown = functional.normalize(self._pictures[:, places] + self._network.picture_head.offset, dim=-1)
+        return shown[0] if len(shown) == 1 else functional.normalize(shown.sum(dim=0), dim=-1)
+
+    @torch.no_grad()
+    def _map_pictures(self, rows: Rows) -> Tensor:
+        """(sides, rows, dim) what stands still in the tower of pictures, and of mirror images where it reads both."""
         fit, head = self._fits["image"], self._network.picture_head
         sides = (False, True) if self._network.hflip_tta else (False,)
-        embedded = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
+        mapped = torch.empty(len(sides), len(rows), self._network.dim, device=self._network.fusion.gates.device)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             codes = torch.from_numpy(self._groups[part])
-            shown = [self._features.pictures(part, np.full(len(part), mirrored)) for mirrored in sides]
-            mapped = [head.zero_shot_vectors(seen) + fit.left_out.predict(head.summary(seen), codes) for seen in shown]
-            vectors = [functional.normalize(vector, dim=-1) for vector in mapped]
-            embedded[start : start + len(part)] = functional.normalize(torch.stack(vectors).sum(dim=0), dim=-1)
-        return embedded
+            for side, mirrored in enumerate(sides):
+                shown = self._features.pictures(part, np.full(len(part), mirrored))
+                left_out = fit.left_out.predict(head.summary(shown), codes)
+                mapped[side, start : start + len(part)] = head.zero_shot_vectors(shown) + left_out
+        return mapped
