@@ -54,3 +54,13 @@ def test_a_run_from_before_there_were_class_names_opens_as_it_was(tmp_path):
     assert opened.fingerprint == before.fingerprint
     assert opened.encoder("image").classes == 0 and opened.network.class_names is None
     assert create_untrained(opened).fingerprint == before.fingerprint  # what its baselines are measured with
+
+
+def test_names_of_classes_are_encoded_once(folder, monkeypatch):
+    def encode(model, texts):
+        pytest.fail(f"{len(texts)} phrases are encoded again")
+
+    monkeypatch.setattr(Model, "encode_queries", encode)
+    model = Model.load(folder / "run", "cpu")
+    created = Model.create("lite", "cpu", model.precision, cache=folder / "cache")
+    assert created.fingerprint == create_untrained(model).fingerprint == model.fingerprint

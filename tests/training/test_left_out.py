@@ -36,6 +36,24 @@ def test_a_picture_is_answered_for_without_its_group():
     assert (in_sample * titles).sum(-1).mean() > (said * titles).sum(-1).mean() + 0.05, "by heart it knows more"
 
 
+def test_pictures_learn_one_offset_for_all_of_them():
+    objective = toy_objective(unlike(24))
+    fits, groups, towers = left_out_towers(objective)
+    rows, network = objective.data.rows, objective.network
+    head = network.picture_head
+    with torch.no_grad():
+        head.offset.add_(torch.randn(head.offset.shape, generator=torch.Generator().manual_seed(0)))
+    said = towers.embed("image", rows)
+    shown = objective.features.pictures(rows)
+    summary = head.summary(shown)
+    left_out = fits["image"].left_out.predict(summary, torch.from_numpy(groups[rows]))
+    assert torch.allclose(said, functional.normalize(left_out + head.offset, dim=-1), atol=1e-6)
+    in_use = functional.normalize(fits["image"].kernel(summary) + head.offset, dim=-1)  # the whole fit, the same offset
+    assert torch.allclose(network.tower("image", shown), in_use, atol=1e-5)
+    (said @ torch.randn(said.shape[1], 3)).sum().backward()
+    assert head.offset.grad.abs().sum() > 0
+
+
 def test_a_description_is_answered_for_without_its_group_and_its_residual_trains():
     objective = toy_objective(unlike(24))
     fits, groups, towers = left_out_towers(objective, share=0.5)

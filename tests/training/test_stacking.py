@@ -93,9 +93,11 @@ def test_without_a_refit_the_measured_model_stays(stacked, catalog, tmp_path):
     assert len(figures) == len(measured) and len(figures[0]) == len(measured[0])
 
 
-def test_pictures_and_fusion_stay_at_the_start(stacked):
+def test_pictures_and_fusion_stay_at_the_start_but_for_an_offset(stacked):
     weights = weights_of(stacked)
     assert not weights["heads.image.residual.2.weight"].any() and not weights["fusion.gates"].any()
+    learned = stacked.metrics.cross_validation.shares["learned, items"] > 0
+    assert weights["heads.image.residual.2.bias"].any() == learned
 
 
 def test_rows_that_a_column_marks_as_test_never_train(catalog, tmp_path):
@@ -243,11 +245,11 @@ def test_epochs_are_logged(catalog, tmp_path, monkeypatch):
     monkeypatch.setattr(stacking._ShareSearch, "find_best", lambda *asked, **_: measure(*asked) and asked[1][-1])
     run = train.train(catalog, tmp_path / "run", BRIEF)
     assert [entry["epoch"] for entry in logged] == [1, 2]
-    assert run.metrics.cross_validation.shares["learned, queries"] == 1.0
+    assert run.metrics.cross_validation.shares["learned, queries"] == 0.5
 
 
 def test_the_trained_tower_has_a_share_of_its_own(catalog, tmp_path, monkeypatch):
-    picks = iter([(0.25, 0.0, 0.0), (0.5, 0.5, 1.0), (1.0, 0.5, 1.0)])
+    picks = iter([(0.25, 0.0, 0.0), (1.0, 0.5, 0.5)])
     find_best = stacking._ShareSearch.find_best
 
     def pick(self, candidates, **_):
@@ -264,8 +266,10 @@ def test_the_trained_tower_has_a_share_of_its_own(catalog, tmp_path, monkeypatch
     assert run.metrics.cross_validation.shares == {
         "kernel ridge of descriptions": 1.0,
         "learned, queries": 0.5,
-        "learned, items": 1.0,
+        "learned, items": 0.5,
     }
+    weights = weights_of(run)
+    assert weights["query_head.residual.4.weight"].any() and weights["heads.image.residual.2.bias"].any()
 
 
 def test_what_loses_on_a_field_subset_is_not_chosen():
@@ -282,9 +286,11 @@ def test_what_loses_on_a_field_subset_is_not_chosen():
 
     search = stacking._ShareSearch(None, [type("Fold", (), {"measure": measure})()] * 2)
     assert search.find_best(list(changes)) == "trade"
-    assert search.find_best(list(changes), no_worse_than="ridge") == "chance"
-    assert search.find_best(["ridge", "trade"], no_worse_than="ridge") == "ridge"
-    assert search.find_best(["both", "ridge", "chance"], no_worse_than="both") == "both"
+    assert search.find_best(list(changes), no_worse_than=("ridge",)) == "chance"
+    assert search.find_best(list(changes), no_worse_than=("ridge",), chance=0.0) == "both"
+    assert search.find_best(["trade"], no_worse_than=("both", "ridge")) == "both", "nothing else is left"
+    assert search.find_best(["ridge", "trade"], no_worse_than=("ridge",)) == "ridge"
+    assert search.find_best(["both", "ridge", "chance"], no_worse_than=("both",)) == "both"
 
 
 def test_hard_negatives_need_the_path_with_validation_rows(catalog, tmp_path):

@@ -171,9 +171,11 @@ def evaluate_run(
 def create_untrained(model: Model) -> Model:
     """A model as this one was before any training."""
     device: Any = model.device.type
-    class_names = model.network.class_names is not None
+    known = model.network.class_names
     fitted = {name: encoder for name, encoder in model.encoders.items() if encoder.fitted}
-    return Model.create(model.settings, device, model.precision, fitted=fitted, class_names=class_names)
+    return Model.create(
+        model.settings, device, model.precision, fitted=fitted, class_names=False if known is None else known
+    )
 
 
 def embed_start(run: Path, model: Model, task: RetrievalTask, fields: Sequence[str]) -> TaskEmbeddings | None:

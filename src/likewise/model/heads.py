@@ -6,12 +6,14 @@ where it has any. What a closed form finds replaces the map of pictures, and is 
 (`Network.set_base_map`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Shift = Callable[[Tensor], Tensor]  # (n, width) → (n, dim)
 
 _LEAST_VARIANCE = 1e-6  # its root has a gradient
 # Chosen on two catalogues (benchmarks/zero_shot.py): probabilities are less certain than the classifier's, and a part
@@ -177,6 +179,11 @@ class VectorHead(nn.Module):
         last.weight.mul_(share)
         last.bias.mul_(share)
 
+    @property
+    def offset(self) -> Tensor:
+        """(dim,) what the residual adds to every answer."""
+        return cast(nn.Linear, self.residual[-1]).bias
+
     def zero_shot_vectors(self, features: Tensor) -> Tensor:
         """(n, dim) what is said before any map: 0."""
         return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
@@ -185,9 +192,18 @@ class VectorHead(nn.Module):
         """What the base map reads: the features themselves."""
         return features
 
-    def forward(self, features: Tensor, patches: Tensor | None = None, *, mapped: Tensor | None = None) -> Tensor:
-        """`mapped` (n, dim) stands in for what the base map makes of the features, as cross-fitting needs."""
+    def forward(
+        self,
+        features: Tensor,
+        patches: Tensor | None = None,
+        *,
+        mapped: Tensor | None = None,
+        shift: Shift | None = None,
+    ) -> Tensor:
+        """What cross-fitting needs: `mapped` (n, dim) stands in for the base map's answers, or `shift` adds to them."""
         own = self.base(features) if mapped is None else mapped
+        if shift is not None:
+            own = own + shift(features)
         return functional.normalize(own + self.residual(features), dim=-1)
 
 
@@ -222,6 +238,18 @@ class GridHead(nn.Module):
         if classes:
             self.base = PictureMap.from_weights(torch.zeros(dim, 2 * width), torch.zeros(dim))
 
+    @torch.no_grad()
+    def scale_residual(self, share: float) -> None:
+        """Keep only a share of what the residual adds to the base map."""
+        last = cast(nn.Linear, self.residual[-1])
+        last.weight.mul_(share)
+        last.bias.mul_(share)
+
+    @property
+    def offset(self) -> Tensor:
+        """(dim,) what the residual adds to every answer."""
+        return cast(nn.Linear, self.residual[-1]).bias
+
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: (n, 2 · width)."""
         return self._summary(features, self._mean_weights(features, None))
@@ -234,10 +262,14 @@ class GridHead(nn.Module):
         mapped: Tensor = self.class_names(logits)
         return mapped
 
-    def forward(self, features: Tensor, patches: Tensor | None = None) -> Tensor:
-        """`patches` (n, tokens) bool: the tokens that are seen, all of them without it."""
+    def forward(self, features: Tensor, patches: Tensor | None = None, *, shift: Shift | None = None) -> Tensor:
+        """`patches` (n, tokens) bool: the tokens that are seen, all of them without it.
+
+        `shift` adds to what the base map makes of the summary, as cross-fitting needs.
+        """
         weights = self._mean_weights(features, patches)
-        own = self.base(self.dropout(self._summary(features, weights)))
+        summary = self.dropout(self._summary(features, weights))
+        own = self.base(summary) if shift is None else self.base(summary) + shift(summary)
         if self.class_names is not None:
             own = own + self.zero_shot_vectors(features)
             features = features[:, self.prefix :]

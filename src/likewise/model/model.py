@@ -27,9 +27,11 @@ from likewise.encoders.modalities import find_reader
 from likewise.errors import UserError
 from likewise.files import lies_within, make_folder, replace_tree, temporary_folder, write_file
 from likewise.model.checkpoint import count_weights, read_weights, write_weights
+from likewise.model.class_vectors import recall_class_vectors
 from likewise.model.featurizer import Featurizer, batches, prefetch
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.field_encoders import build_encoders, restore_encoders
+from likewise.model.heads import ClassNameMap
 from likewise.model.network import Network
 from likewise.model.occlusion import FieldScore, measure_patches, measure_words
 from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
@@ -42,7 +44,6 @@ Vectors = NDArray[np.float32]
 _WINDOW = 2048  # rows whose towers are in memory at once
 _QUERY_BATCH = 1024
 _CACHED_AT_ONCE = 256  # rows that a cache takes at a time, as it waits for the disk each time
-_PHRASES = ("{}", "a {}")  # in which the names of classes are looked up: queries are either
 
 
 class Model:
@@ -83,7 +84,7 @@ class Model:
         precision: dict[str, str] | None = None,
         seed: int = 0,
         cache: Path | None = None,
-        class_names: bool = True,
+        class_names: bool | ClassNameMap = True,
         catalog: Catalog | None = None,
         rows: NDArray[np.int64] | None = None,
         fitted: Mapping[str, Encoder] | None = None,
@@ -91,10 +92,11 @@ class Model:
         """An untrained model from settings or a preset's name; its text space is its text encoder's own.
 
         Where the picture encoder has a classifier, pictures are placed in it by the names of their classes, unless
-        `class_names` is false, as in models that were made before there were any. Without a given `precision` one
-        batch is timed to choose it; `cache` is a folder that remembers the choice. Fields such as numbers and
-        categories are fitted to `rows` (all, for None) of `catalog`, unless the `encoders` of another model with these
-        fields are given as `fitted`.
+        `class_names` is false, as in models that were made before there were any; those of another model with the same
+        encoders need not be encoded again. Without a given `precision` one batch is timed to choose it; `cache` is a
+        folder that remembers the choice, and the vectors of the names. Fields such as numbers and categories are fitted
+        to `rows` (all, for None) of `catalog`, unless the `encoders` of another model with these fields are given as
+        `fitted`.
 
         Raises:
             UserError: an unknown preset, encoder or column, or fields that are fitted to a catalogue without one.
@@ -103,7 +105,7 @@ class Model:
             settings = find_preset(settings)
         place = resolve_device(device)
         encoders = build_encoders(settings, seed, catalog, rows, copy.deepcopy(fitted))
-        if not class_names:
+        if class_names is False:
             encoders["image"] = encoders["image"].without_classes()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -115,7 +117,10 @@ class Model:
         precision = {name: precision.get(name, precision["text"]) for name in shared}
         model = cls(network, settings, place, precision)
         if network.class_names is not None:
-            network.class_names.set_names(model._encode_class_names())
+            if isinstance(class_names, ClassNameMap):
+                network.class_names.load_state_dict(class_names.state_dict())
+            else:
+                network.class_names.set_names(model._recall_class_names(cache))
         return model
 
     @classmethod
@@ -244,11 +249,11 @@ class Model:
             done += len(batch)
         return vectors
 
-    def _encode_class_names(self) -> Tensor:
-        """(classes, dim) unit vectors of the names of the picture encoder's classes, each said in `_PHRASES`."""
-        names = self.encoder("image").read_class_names()
-        said = [self.encode_queries([phrase.format(name) for name in names]) for phrase in _PHRASES]
-        return functional.normalize(torch.from_numpy(np.sum(said, axis=0)), dim=-1)
+    def _recall_class_names(self, cache: Path | None) -> Tensor:
+        """(classes, dim) unit vectors of the class names of the picture encoder; a given cache keeps them."""
+        names, text = self.encoder("image").read_class_names(), self.encoder("text")
+        encoder = () if cache is None else (text.fingerprint(), self.precision["text"], self.device.type)
+        return recall_class_vectors(names, self.encode_queries, self.dim, encoder=encoder, cache=cache)
 
     def knows_word(self, word: str) -> bool:
         """Whether a word is one piece for the tokenizer of texts: then it means something to the model."""

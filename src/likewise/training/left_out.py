@@ -87,7 +87,7 @@ class LeftOutTowers:
         if "image" in fits:
             pictured = data.rows[data.has_field("image", data.rows)]
             self._place[pictured] = np.arange(len(pictured))
-            self._pictures = self._embed_pictures(pictured)
+            self._pictures = self._map_pictures(pictured)
         self._places, self._vectors = self._embed_further(data)
 
     @property
@@ -114,7 +114,7 @@ class LeftOutTowers:
                 a text have groups of their own.
         """
         if field == "image":
-            return self._pictures[torch.from_numpy(self._place[values]).to(self._pictures.device)]
+            return self._embed_pictures(torch.from_numpy(self._place[values]).to(self._pictures.device))
         return self._embed(field, *split_pairs(values, self._numbers))
 
     def sum_further(self, items: ItemViews) -> Tensor:
@@ -163,17 +163,22 @@ class LeftOutTowers:
             return self._embed(field, rows, shown)
         return self._network.tower(field, read_field(self._features, self._network, field, shown))
 
-    @torch.inference_mode()
-    def _embed_pictures(self, rows: Rows) -> Tensor:
-        """(rows, dim) of pictures, averaged with their mirror images where the network reads both."""
+    def _embed_pictures(self, places: Tensor) -> Tensor:
+        """(n, dim) of pictures, averaged with their mirror images where the network reads both."""
+        shown = functional.normalize(self._pictures[:, places] + self._network.picture_head.offset, dim=-1)
+        return shown[0] if len(shown) == 1 else functional.normalize(shown.sum(dim=0), dim=-1)
+
+    @torch.no_grad()
+    def _map_pictures(self, rows: Rows) -> Tensor:
+        """(sides, rows, dim) what stands still in the tower of pictures, and of mirror images where it reads both."""
         fit, head = self._fits["image"], self._network.picture_head
         sides = (False, True) if self._network.hflip_tta else (False,)
-        embedded = torch.empty(len(rows), self._network.dim, device=self._network.fusion.gates.device)
+        mapped = torch.empty(len(sides), len(rows), self._network.dim, device=self._network.fusion.gates.device)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             codes = torch.from_numpy(self._groups[part])
-            shown = [self._features.pictures(part, np.full(len(part), mirrored)) for mirrored in sides]
-            mapped = [head.zero_shot_vectors(seen) + fit.left_out.predict(head.summary(seen), codes) for seen in shown]
-            vectors = [functional.normalize(vector, dim=-1) for vector in mapped]
-            embedded[start : start + len(part)] = functional.normalize(torch.stack(vectors).sum(dim=0), dim=-1)
-        return embedded
+            for side, mirrored in enumerate(sides):
+                shown = self._features.pictures(part, np.full(len(part), mirrored))
+                left_out = fit.left_out.predict(head.summary(shown), codes)
+                mapped[side, start : start + len(part)] = head.zero_shot_vectors(shown) + left_out
+        return mapped

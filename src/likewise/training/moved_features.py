@@ -2,7 +2,8 @@
 
 Closed forms are fitted again, on the features that training moved, and compared with the trained heads and with kernel
 ridge on the features as they were. Validation rows choose between the three: closed forms on moved features cannot be
-cross-fitted, because the encoders have seen every row that trains. Going back to the start is a fair outcome.
+cross-fitted, because the encoders have seen every row that trains. Going back to the start is a fair outcome. What
+training itself begins above is cross-fitted (`LeftOutMaps`).
 """
 
 from collections.abc import Mapping

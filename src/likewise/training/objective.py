@@ -17,6 +17,7 @@ from likewise.training.distributed import Processes
 from likewise.training.features import Features, random_holes, random_patches, read_field, take_rows
 from likewise.training.gradient_cache import backward_in_parts
 from likewise.training.left_out import LeftOutTowers
+from likewise.training.left_out_maps import LeftOutMaps
 from likewise.training.losses import CodedEmbeddings, ContrastiveBatch, Grades, pairwise_sigmoid, symmetric_nt_xent
 from likewise.training.positives import code_anchors, code_extra_negatives, code_items, code_title_negatives
 
@@ -35,7 +36,8 @@ class Objective(nn.Module):
         data: the training rows.
         config: loss, temperature, matryoshka, quantization, negatives, title_negatives, patch_area, grad_cache_chunk.
         processes: those that train together.
-        left_out: answers for rows whose own group the closed forms have not seen; None: there are no closed forms.
+        left_out: answers for rows whose own group the closed forms have not seen; None: none of them stays as it is.
+        left_out_maps: the same of a linear map of pictures that trains; None: there is none, or rows may see their own.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Objective(nn.Module):
         config: TrainConfig,
         processes: Processes = Processes.ALONE,
         left_out: LeftOutTowers | None = None,
+        left_out_maps: LeftOutMaps | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -54,6 +57,7 @@ class Objective(nn.Module):
         self.config = config
         self.processes = processes
         self.left_out = left_out
+        self.left_out_maps = left_out_maps
         self.variants = build_variants(config)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         if config.loss == "sigmoid":
@@ -116,7 +120,8 @@ class Objective(nn.Module):
             return self.network.tower(given.tower, read_field(self.features, self.network, given.tower, given.values))
         rng = np.random.default_rng(given.random_seed)
         features = self.features.pictures(given.values, given.mirrored, rng)
-        return self.network.tower(given.tower, features, self._draw_patches(features, rng))
+        shift = None if self.left_out_maps is None else self.left_out_maps.shift(given.values)
+        return cast(Tensor, self.network.picture_head(features, self._draw_patches(features, rng), shift=shift))
 
     def loss(self, batch: Batch, towers: Mapping[str, Tensor]) -> Tensor:
         """() the loss of what the towers made of a batch's inputs, averaged over the variants of the vectors.

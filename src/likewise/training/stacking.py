@@ -2,10 +2,15 @@
 
 Training above a closed form gains on some catalogues and in some towers, and loses in others. So parts of the rows are
 held out in turn, closed forms and heads are fitted on the others, and what their shares score on the part chooses them
-(stacked regressions; Breiman, 1996). A share of 0 is a fair outcome, and what loses beyond chance on any field subset
-is not chosen, however much more it finds on others.
+(stacked regressions; Breiman, 1996). A share of 0 is a fair outcome, and what loses more than one standard error on any
+field subset, to the start or to kernel ridge, is not chosen, however much more it finds on others.
 
-Heads train above half of the kernel ridge of descriptions: above all of it there is less left to learn.
+Heads train above half of the kernel ridge of descriptions: above all of it there is less left to learn. Half of what
+they learned is kept, or nothing: a few hundred queries are too few to choose more finely.
+
+Pictures stay at their start but for one vector, which is added to all of them before they are normalised: queries that
+learn move away from where the closed form has put pictures, and without it these would fall behind, most of all in an
+index where other items have only a text.
 
 Where there is time, heads train again with other seeds, and their weights are averaged: they start from the same
 values and stay close to them, so the mean is a model as good as the mean of their answers (Wortsman et al. 2022, "Model
@@ -16,7 +21,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,22 +59,25 @@ from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
 from likewise.training.training_state import TrainingState
 from likewise.training.validation import (
+    CHANCE,
     HeldOutTask,
     ValidationScores,
     Vectors,
     build_held_out_task,
-    embed_held_out,
+    embed_queries,
     embed_rows,
     loses,
     score_validation,
 )
 
 FILE = Path("training") / "stacking.json"
-_FORMAT = 3
+_FORMAT = 4
 _METRIC = "map"  # recall@10 is near its ceiling on small folds, and cannot tell models apart
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _TRAINED_ABOVE = 0.5  # of them
-_LEARNED_SHARES = (0.0, 0.5, 1.0)
+_LEARNED_SHARE = 0.5  # of what text heads and the offset of pictures learned, if any: all of it goes too far
+_LEAST_LOSS = 1.0  # standard errors; what loses more than that to the start or to kernel ridge is not chosen
+_MOST_KEPT = 2_500  # held-out rows up to which what towers say of them is kept from one share to the next
 _PATIENCE = 2  # further seeds that gain nothing, after which no more are tried
 _BETWEEN_SEEDS = 1_000_003  # so that the seeds that people try one after the other do not train the same heads
 _Shares = tuple[float | None, float, float]  # of kernel ridge in descriptions, of what queries and items learned
@@ -209,7 +217,7 @@ def train_text_heads(
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
     seeds: int = 1,
 ) -> None:
-    """Train the text heads of an untrained network; pictures and fusion stay as they are.
+    """Train the text heads of an untrained network, and the offset of pictures; all else stays as it is.
 
     Args:
         data: the rows that train.
@@ -223,6 +231,8 @@ def train_text_heads(
     network.requires_grad_(False)
     for head in network.text_heads.values():
         head.residual.requires_grad_(True)
+    if "image" in network.fields:
+        network.picture_head.offset.requires_grad_(True)
     start = {name: weight.detach().clone() for name, weight in network.named_parameters() if weight.requires_grad}
     if state.stage > len(state.learned):  # it was killed just after one had finished
         _keep_learned(state)
@@ -269,7 +279,7 @@ def _choose_shares(
     kernel_ridge = (kernel_shares[-1], 0.0, 0.0)
     _weigh_fields(context, folds, untrained, kernel_ridge)
     start = search.find_best(
-        [kernel_ridge, *((share, 0.0, 0.0) for share in kernel_shares)], no_worse_than=kernel_ridge
+        [kernel_ridge, *((share, 0.0, 0.0) for share in kernel_shares)], no_worse_than=(kernel_ridge,)
     )
     started, tried, scores = time.monotonic(), list[Stacking](), CalibrationByKind()
     for seeds in count(1):
@@ -290,13 +300,10 @@ def _choose_shares(
 def _stack_learned(
     search: "_ShareSearch", start: _Shares, kernel_shares: Sequence[float | None], seeds: int
 ) -> Stacking:
-    """The shares of what the heads of all folds have learned."""
-    has_kernel = None not in kernel_shares
-    tried = dict.fromkeys((_TRAINED_ABOVE if has_kernel else None, start[0]))
-    learned = [(share, *shares) for share in tried for shares in product(_LEARNED_SHARES, _LEARNED_SHARES)]
-    _, query, texts = search.find_best([start, *learned], no_worse_than=start)
-    stacked = [(share, query, texts) for share in kernel_shares]
-    chosen = search.find_best([start, *stacked], no_worse_than=start)
+    """The shares of what the heads of all folds have learned: the same one everywhere, or nothing."""
+    learned = [(share, _LEARNED_SHARE, _LEARNED_SHARE) for share in kernel_shares]
+    kernel_ridge = (kernel_shares[-1], 0.0, 0.0)
+    chosen = search.find_best([start, *learned], no_worse_than=(start, kernel_ridge), chance=_LEAST_LOSS)
     before, after = search.flat(start), search.flat(chosen)
     description, query, texts = chosen
     return Stacking(
@@ -350,8 +357,9 @@ class _Fold:
         fits: the start on these.
         start: heads that have not trained.
         heads: that stand at the start; later, that have trained.
+        known: what the towers of further fields say, which do not train.
         state: what they have learned.
-        known: what the towers of pictures and further fields say, which do not train.
+        said: what the other towers say of the held-out rows, by the tower and the shares that it depends on.
     """
 
     held_out: HeldOutTask
@@ -361,6 +369,7 @@ class _Fold:
     heads: nn.ModuleDict
     known: dict[str, Vectors]
     state: TrainingState = dataclasses.field(default_factory=TrainingState)
+    said: dict[tuple[object, ...], Vectors] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def fit(cls, context: TrainingContext, part: Rows, untrained: nn.ModuleDict) -> "_Fold":
@@ -369,7 +378,7 @@ class _Fold:
         data = _train_on(context, np.setdiff1d(context.data.rows, part))
         fits = fit_start(context, collect_start(context, data))
         set_start(context, fits)
-        still = [field for field in held_out.task.fields if field not in ("title", "description")]
+        still = [field for field in held_out.task.fields if field in network.further_fields]
         known = {field: embed_rows(network, cached, data, held_out.rows, (field,)).field(field) for field in still}
         heads = network.copy_heads()
         network.restore_heads(untrained)
@@ -382,12 +391,34 @@ class _Fold:
         towers = build_left_out_towers(context, self.data, self.fits)
         train_text_heads(context, self.data, towers, stage, self.state, None, seeds=seeds)
         self.heads = network.copy_heads()
+        self.said.clear()
 
     def embed(self, context: TrainingContext, shares: _Shares) -> TaskEmbeddings:
-        """The held-out rows in the network's space with some shares."""
-        self._set_towers(context, shares)
-        network = context.model.network
-        return embed_held_out(network, context.cached, context.data, self.held_out, known=self.known)
+        """The held-out rows in the network's space with some shares; a tower runs once for those that it depends on."""
+        network, (description, query, texts) = context.model.network, shares
+        task, rows = self.held_out.task, self.held_out.rows
+        depends = {"query": (query,), "title": (texts,), "description": (description, texts)}
+        depends["image"] = (max(query, texts),)
+        keys = {tower: (tower, *depends[tower]) for tower in ("query", *task.fields) if tower in depends}
+        if len(rows) > _MOST_KEPT:
+            self.said.clear()
+        if any(key not in self.said for key in keys.values()):
+            self._set_towers(context, shares)
+            for tower, key in keys.items():
+                if key not in self.said:
+                    self.said[key] = self._run_tower(context, tower)
+        known = self.known | {tower: self.said[key] for tower, key in keys.items() if tower != "query"}
+        items = embed_rows(network, context.cached, context.data, rows, tuple(task.fields), known)
+        return TaskEmbeddings(task, network, self.said[keys["query"]], items)
+
+    def _run_tower(self, context: TrainingContext, tower: str) -> Vectors:
+        """What a tower of the network, in its present state, says of the held-out rows, or of the queries."""
+        network, numbers = context.model.network, context.data.texts.numbers
+        if tower == "query":
+            asked = [numbers[text] for text in self.held_out.task.texts if text is not None]
+            return embed_queries(network, context.cached, np.array(asked, np.int64))
+        rows = self.held_out.rows
+        return embed_rows(network, context.cached, context.data, rows, (tower,)).field(tower)
 
     def calibrate(self, context: TrainingContext, chosen: Stacking) -> CalibrationByKind:
         """The scores of queries over the held-out rows."""
@@ -433,20 +464,23 @@ class _ShareSearch:
         self.scores: dict[_Shares, list[ValidationScores]] = {}
         self.similarities: dict[_Shares, np.ndarray] = {}
 
-    def find_best(self, candidates: list[_Shares], no_worse_than: "_Shares | None" = None) -> _Shares:
+    def find_best(
+        self, candidates: list[_Shares], no_worse_than: Sequence[_Shares] = (), chance: float = CHANCE
+    ) -> _Shares:
         """The shares with the highest mean score; of equals the first.
 
         Args:
-            no_worse_than: one of them; of those that score less on any field subset beyond chance, none is chosen.
+            no_worse_than: what scores less than one of these on any field subset, beyond chance, is not chosen; where
+                that leaves nothing, the first of these is.
+            chance: standard errors of a difference.
         """
-        for shares in candidates:
+        for shares in (*candidates, *no_worse_than):
             if shares not in self.scores:
                 measured = [fold.measure(self._context, shares) for fold in self.folds]
                 self.scores[shares] = [scores for scores, _ in measured]
                 self.similarities[shares] = np.concatenate([similarities for _, similarities in measured], axis=1)
-        if no_worse_than is not None:
-            candidates = [shares for shares in candidates if not self._loses(shares, no_worse_than)]
-        return max(candidates, key=lambda shares: _mean(self.flat(shares)))
+        left = [each for each in candidates if not any(self._loses(each, other, chance) for other in no_worse_than)]
+        return max(left or no_worse_than[:1], key=lambda shares: _mean(self.flat(shares)))
 
     def forget_learned(self) -> None:
         """Drop the scores of what heads have learned, before they train on; those of starts stay."""
@@ -466,14 +500,17 @@ class _ShareSearch:
             offset += queries
         return np.concatenate(parts)
 
-    def _loses(self, shares: _Shares, other: _Shares) -> bool:
+    def _loses(self, shares: _Shares, other: _Shares, chance: float) -> bool:
         """Whether they score less than others on any field subset, beyond chance."""
-        return loses(zip(self.scores[shares], self.scores[other], strict=True))
+        return loses(zip(self.scores[shares], self.scores[other], strict=True), chance=chance)
 
 
 def _scale_heads(context: TrainingContext, query: float, texts: float) -> None:
-    for tower, head in context.model.network.text_heads.items():
+    network = context.model.network
+    for tower, head in network.text_heads.items():
         head.scale_residual(query if tower == "query" else texts)
+    if "image" in network.fields:
+        network.picture_head.scale_residual(max(query, texts))
 
 
 def _weigh(fits: Mapping[str, StartFit], description: float | None) -> dict[str, StartFit]:

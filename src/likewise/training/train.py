@@ -47,9 +47,17 @@ from likewise.training.features import Features
 from likewise.training.field_weights import weigh_on_validation_rows
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
 from likewise.training.hard_negatives import build_mining, draw_suspects, find_suspects
-from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms, initialise_heads
+from likewise.training.initialization import (
+    ClosedForms,
+    RegressionData,
+    Regressions,
+    collect_regressions,
+    fit_closed_forms,
+    initialise_heads,
+)
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.learned_items import write_learned_items
+from likewise.training.left_out_maps import LeftOutMaps
 from likewise.training.loop import fit, restore_weights
 from likewise.training.moved_features import TRAINED, stack_moved_features
 from likewise.training.objective import Objective
@@ -249,12 +257,14 @@ def _train_staged(
     validation = _build_task(context, context.split.validation)
     with clock.stage("baselines"):
         closed_forms: ClosedForms = {}
+        regressions: Regressions = {}
         if processes.leads:
             network = model.network.eval()
             regressions = collect_regressions(network, context.cached, context.data, context.config.seed)
             closed_forms = fit_closed_forms(regressions, context.config.seed)
         baselines = _measure_baselines(context, test, closed_forms)
         start = _initialise(context, closed_forms, validation, untrained)
+        left_out = _leave_out_folds(context, regressions.get("image"))
         _measure_start(context, test, baselines)
     before = copy_weights(model.network)
     features: Features = context.cached
@@ -266,7 +276,7 @@ def _train_staged(
             restore_weights(model.network, state)
             continue
         with clock.stage("training"):
-            _fit_stage(context, stage, features, validation, state, log)
+            _fit_stage(context, stage, features, validation, left_out, state, log)
     merge_lora_maps(model)
     choice: str | None = None
     best_epoch: int | None = state.best_epoch
@@ -335,15 +345,35 @@ def _initialise(
     return name_start(chosen)
 
 
+def _leave_out_folds(context: TrainingContext, pictures: RegressionData | None) -> LeftOutMaps | None:
+    """The linear start of pictures without each fold, for encoders that train; None where rows may see their own.
+
+    Where titles repeat, a row's own title is mostly that of others, too, and training goes far beyond the start.
+
+    Args:
+        pictures: what the start was fitted to; of the leading process.
+    """
+    network, left_out = context.model.network, None
+    frozen = context.config.regime == "frozen"
+    if context.processes.leads and pictures is not None and not (frozen or context.titles_repeat or network.aligned):
+        fitted = network.base_map("image")
+        left_out = LeftOutMaps.fit(fitted, pictures, context.folds) if isinstance(fitted, PictureMap) else None
+    shared: LeftOutMaps | None = context.processes.from_leader(left_out)
+    return None if shared is None else shared.to(context.model.device)
+
+
 def _fit_stage(
     context: TrainingContext,
     stage: Stage,
     features: Features,
     validation: HeldOutTask,
+    left_out: LeftOutMaps | None,
     state: TrainingState,
     log: Callable[[dict[str, object]], None],
 ) -> None:
-    objective = Objective(context.model.network, features, context.data, stage.config, context.processes)
+    objective = Objective(
+        context.model.network, features, context.data, stage.config, context.processes, left_out_maps=left_out
+    )
     objective.to(context.model.device)
     optimizer = build_optimizer(objective, context.model.network, stage.config)
     validate = _build_validation(context, features, validation)

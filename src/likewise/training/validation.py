@@ -28,7 +28,7 @@ Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
 _MOST_ITEMS = 20_000  # held-out rows that are ranked; more would slow every evaluation and hardly narrow the intervals
-_CHANCE = 1.645  # standard errors of a paired difference; a loss beyond them is no chance (one-sided, 95 %)
+CHANCE = 1.645  # standard errors of a paired difference; a loss beyond them is no chance (one-sided, 95 %)
 _PICTURES_AT_ONCE, _TEXTS_AT_ONCE = 256, 1024
 
 
@@ -169,12 +169,15 @@ class ValidationScores:
         return {key: float(np.nan_to_num(scores).mean()) for key, scores in self.by_subset.items() if len(scores)}
 
 
-def loses(pairs: Iterable[tuple[ValidationScores, ValidationScores]], tolerance: float = math.inf) -> bool:
+def loses(
+    pairs: Iterable[tuple[ValidationScores, ValidationScores]], tolerance: float = math.inf, chance: float = CHANCE
+) -> bool:
     """Whether the first of each pair score less than the second on any field subset, beyond chance.
 
     Args:
         pairs: of the same queries each, one pair for each fold.
         tolerance: a mean that is lower by more than this is a loss, whatever chance says.
+        chance: standard errors up to which a lower mean is chance.
     """
     differences: dict[str, list[Scores]] = {}
     for scores, against in pairs:
@@ -183,7 +186,7 @@ def loses(pairs: Iterable[tuple[ValidationScores, ValidationScores]], tolerance:
             differences.setdefault(subset, []).append(lost)
     paired = [np.concatenate(parts) for parts in differences.values()]
     return any(
-        each.mean() < max(-tolerance, -_CHANCE * each.std() / math.sqrt(len(each))) for each in paired if len(each)
+        each.mean() < max(-tolerance, -chance * each.std() / math.sqrt(len(each))) for each in paired if len(each)
     )
 
 
