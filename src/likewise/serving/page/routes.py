@@ -84,6 +84,7 @@ def page_routes(
             title=page.title,
             items=settings["items"],
             settings=to_json(settings).decode(),
+            judging=features.get("judgements", False),
             style=assets.address("style.css"),
             icon=assets.address("icon.svg"),
             theme=assets.address("theme.js"),
