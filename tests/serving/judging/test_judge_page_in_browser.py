@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import require
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 from retrieval.fakes import FakeModel, catalog_of, save_picture
@@ -232,6 +233,12 @@ def test_dark_colours_follow_the_system(page: Page) -> None:
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (light, dark) == ("rgb(251, 251, 253)", "rgb(16, 18, 24)")
     take_picture(page, "dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    assert Axe().run(page).generate_report().strip() == "Found 0 accessibility violations:"
 
 
 def test_the_page_has_a_strict_policy(page: Page, address: str) -> None:
