@@ -74,6 +74,8 @@ class AudioWords(Encoder):
 
     levelled: Tensor
     plain: Tensor
+    cepstral: Tensor
+    temporal: Tensor
 
     def __init__(self, levelled: int = WORDS[0], plain: int = WORDS[1]) -> None:
         super().__init__(name=self.family, modality="audio", width=levelled + plain)

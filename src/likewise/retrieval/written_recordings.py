@@ -70,10 +70,10 @@ def find_recordings(
         for id, by_field in uploads.items()
     }
     for id, by_field in checked.items():
-        for field, given in by_field.items():
-            if len(given) > audio.per_item:
+        for field, named in by_field.items():
+            if len(named) > audio.per_item:
                 raise UserError(
-                    f'item {id!r}: it may have {audio.per_item} recordings in "{field}", but {len(given)} were uploaded'
+                    f'item {id!r}: it may have {audio.per_item} recordings in "{field}", but {len(named)} were uploaded'
                 )
     fetched = {field: _fetch(rows, field, audio, rules) for field in fields if any(field in row for row in rows)}
     found = []
