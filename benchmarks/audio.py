@@ -151,7 +151,7 @@ def _ask_new(model: Model, held: pl.DataFrame, place: Path, found: Answers) -> N
         untrained = create_untrained(model)
         hits = {"": _find(model.encode_items(asked, ["spoken"]), model.encode_items(items, [field]), asked, items)}
         forms = load_closed_forms(place / "run", untrained.network)
-        for name in ("ridge", "start"):
+        for name in ("ridge", "kernel ridge", "start"):
             with untrained.network.with_base_maps(forms[name]):
                 queries, candidates = untrained.encode_items(asked, ["spoken"]), untrained.encode_items(items, [field])
                 hits[f", {name}"] = _find(queries, candidates, asked, items)

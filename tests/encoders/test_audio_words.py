@@ -172,7 +172,13 @@ def test_a_model_fits_it_to_some_of_the_recordings_that_train(tmp_path: Path, mo
         audio_words.AudioWords, "condense", classmethod(lambda cls, value: opened.append(value) or _condense(value))
     )
     fields = {"title": "text", "spoken": "audio"}
-    settings = ModelSettings(text_encoder="scratch-text", image_encoder="scratch-image", dim=16, fields=fields)
+    settings = ModelSettings(
+        text_encoder="scratch-text",
+        image_encoder="scratch-image",
+        dim=16,
+        fields=fields,
+        encoders={"audio": "audio-words"},
+    )
     float32 = {"text": "float32", "image": "float32"}
     with quiet():
         catalog = Catalog.read(tmp_path / "bells.csv", cache=tmp_path / "cache")
