@@ -194,7 +194,7 @@ def test_demo_serves_a_page(workplace, capsys):
     [
         (("doctor", "nowhere.csv"), "nowhere.csv"),
         (("doctor",), "FILE"),
-        (("train", "{data}", "--output", "{new}", "--preset", "huge"), "presets are lite, scratch"),
+        (("train", "{data}", "--output", "{new}", "--preset", "huge"), "presets are lite, multilingual-lite, scratch"),
         (("train", "{data}", "--output", "{new}", "--epochs", "many"), "epochs"),
         (("train", "{data}", "--output", "{new}", "--epochs", "-1"), "epochs"),
         (("train", "{data}", "--output", "{new}", "--where", "part == "), "part =="),

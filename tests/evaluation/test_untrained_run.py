@@ -66,6 +66,6 @@ def test_a_file_is_no_folder_for_a_run(tmp_path):
 
 
 def test_an_unknown_preset_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(UserError, match=r"unknown preset 'light': did you mean lite.* lite, scratch"):
+    with pytest.raises(UserError, match=r"unknown preset 'light': did you mean lite.* multilingual-lite, scratch"):
         create_run(tmp_path / "run", "light")
     assert not (tmp_path / "run").exists()

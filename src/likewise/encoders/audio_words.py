@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from likewise.catalog.audio.decode import Sound
 from likewise.encoders.base import Description, Encoder, Modality
-from likewise.encoders.log_mel import LogMel
-from likewise.encoders.sounds import SOUND_BATCH, make_examples, pad_sounds, resample_sounds
+from likewise.encoders.log_mel import LogMel, pad_sounds
+from likewise.encoders.sounds import SOUND_BATCH, make_examples, resample_sounds
 
 RATE = 16_000
 SECONDS = 8.0

@@ -1,6 +1,10 @@
 """Log-mel spectrograms: how loud a recording is, by time and pitch."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -63,3 +67,17 @@ def _to_mel(hertz: float) -> float:
 
 def _to_hertz(mel: Tensor) -> Tensor:
     return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+def pad_sounds(sounds: Sequence[NDArray[np.float32]], multiple: int = 1) -> dict[str, Tensor]:
+    """Sounds as one batch: {"samples": (n, samples) float32, zero-padded, "lengths": (n,) int64, in samples}.
+
+    Args:
+        multiple: of which the number of samples is one.
+    """
+    lengths = [len(sound) for sound in sounds]
+    whole = -(-max(lengths, default=1) // multiple) * multiple
+    samples = np.zeros((len(sounds), whole), np.float32)
+    for row, sound in zip(samples, sounds, strict=True):
+        row[: len(sound)] = sound
+    return {"samples": torch.from_numpy(samples), "lengths": torch.tensor(lengths)}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from likewise.catalog.audio.decode import Sound
 from likewise.encoders.base import Description, Encoder, Modality
-from likewise.encoders.log_mel import LogMel
-from likewise.encoders.sounds import SOUND_BATCH, make_examples, pad_sounds, resample_sounds
+from likewise.encoders.log_mel import LogMel, pad_sounds
+from likewise.encoders.sounds import SOUND_BATCH, make_examples, resample_sounds
 from likewise.encoders.transformer import Transformer, random_positions
 
 RATE = 16_000

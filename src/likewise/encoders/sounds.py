@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from likewise.catalog.audio.decode import Sound
 
@@ -22,20 +20,6 @@ def resample_sounds(sounds: Sequence[Sound], rate: int, seconds: float) -> list[
         samples = beginning.resample(rate)[:most]
         found.append(samples if len(samples) else np.zeros(1, np.float32))
     return found
-
-
-def pad_sounds(sounds: Sequence[NDArray[np.float32]], multiple: int = 1) -> dict[str, Tensor]:
-    """Sounds as one batch: {"samples": (n, samples) float32, zero-padded, "lengths": (n,) int64, in samples}.
-
-    Args:
-        multiple: of which the number of samples is one.
-    """
-    lengths = [len(sound) for sound in sounds]
-    whole = -(-max(lengths, default=1) // multiple) * multiple
-    samples = np.zeros((len(sounds), whole), np.float32)
-    for row, sound in zip(samples, sounds, strict=True):
-        row[: len(sound)] = sound
-    return {"samples": torch.from_numpy(samples), "lengths": torch.tensor(lengths)}
 
 
 def make_examples(count: int, rate: int) -> list[Sound]:

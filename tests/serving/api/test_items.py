@@ -29,6 +29,7 @@ def test_an_item_by_its_id(client: TestClient) -> None:
         "id": "2",
         "fields": {"id": "2", "title": "blue berry", "price": 3.0, "brand": "B"},
         "thumbnail": None,
+        "recording": None,
     }
     assert client.get("/v1/items/2x").status_code == 404
 

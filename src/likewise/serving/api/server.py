@@ -1,7 +1,6 @@
 """The server of `likewise serve`: the API, the search page at /, and what guards both."""
 
 import asyncio
-import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from starlette.types import ASGIApp
@@ -18,6 +16,7 @@ from likewise.config import Device
 from likewise.errors import MissingExtraError
 from likewise.model.model import Model
 from likewise.retrieval.index import Index
+from likewise.retrieval.occluding import OccludingModel
 from likewise.serving.api.app import create_api
 from likewise.serving.auth import JUDGE, SIGN_IN, SIGN_OUT, KeyGuard, is_write
 from likewise.serving.catalog_name import find_catalog_name
@@ -194,29 +193,25 @@ def build_app(
     keys = protection.keys
     sessions = Sessions(keys) if keys and page is not None else None
     app = create_api(service, judging)
-    document = app.openapi()
-    templates = RouteTemplates([*document["paths"], *_UNDESCRIBED])
+    templates = RouteTemplates([*app.openapi()["paths"], *_UNDESCRIBED])
     if sessions is not None:
         app.router.routes.extend(sign_in_routes(keys, sessions))
     if page is not None:
-        features = find_features(document) | {
-            "comparison": service.comparison is not None,
-            "judgements": judging.store is not None,
-        }
-        app.router.routes.extend(page_routes(page, service.run, features))
+        app.router.routes.extend(page_routes(page, service.run, find_features(service, judging)))
         if judging.store is not None:
             app.router.routes.extend(judge_page_routes())
     return protect(app, service, protection, templates, sessions, judging)
 
 
-def find_features(document: dict[str, Any]) -> dict[str, bool]:
-    """What an OpenAPI document offers of that which the page does without where there is none."""
-    search = document["components"]["schemas"]["SearchRequest"]["properties"]
+def find_features(service: SearchService, judging: Judging) -> dict[str, bool]:
+    """What not every server has, and the page shows only where it is."""
+    occludes = isinstance(service.index.model, OccludingModel)
     return {
-        "explain_words": '"words"' in json.dumps(search["explain"]),
-        "likely": '"auto"' in json.dumps(search["min_score"]),
-        "heatmap": "/v1/items/{id}/heatmap" in document["paths"],
-        "judgements": "/v1/judgements" in document["paths"],
+        "comparison": service.comparison is not None,
+        "explain_words": occludes,
+        "heatmap": occludes,
+        "judgements": judging.store is not None,
+        "likely": True,
     }
 
 
