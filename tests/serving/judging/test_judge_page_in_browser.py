@@ -235,6 +235,14 @@ def test_dark_colours_follow_the_system(page: Page) -> None:
     take_picture(page, "dark")
 
 
+def test_pictures_are_shown_whole(page: Page) -> None:
+    picture = page.locator(".hit .picture img").first
+    expect(picture).to_be_visible()
+    shown = "image => [image, image.parentElement].map((one) => one.getBoundingClientRect().height)"
+    inner, outer = picture.evaluate(shown)
+    assert inner <= outer
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

@@ -529,6 +529,7 @@ def test_thumbs_and_the_right_answer_are_saved(page: Page) -> None:
     card = page.locator("#found .card").nth(1)
     card.get_by_role("button", name="This does not fit").click()
     expect(card.get_by_role("button", name="This does not fit")).to_have_attribute("aria-pressed", "true")
+    assert card.locator(".foot").bounding_box()["height"] < 50  # score and buttons are on one line
     card.locator(".open").click()
     page.get_by_role("button", name="The right answer was…").click()
     page.get_by_label("Words of the right answer").fill("green lime")
