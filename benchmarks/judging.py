@@ -18,6 +18,7 @@ from likewise.evaluation.task import RetrievalTask, TaskOptions
 
 OURS, STANDARD, START = "likewise", "likewise --effort standard", "start"
 MEASURED = "likewise --no-refit"  # the model that a report is about
+NAMELESS = "likewise without class names"
 BASES = (START, "ridge", "kernel ridge")  # what training must not spoil
 LEAST_DIFFERENCE = -0.01  # the lower bound from which on nothing counts as spoiled
 _PHOTO_TO_TITLE = "photo"
@@ -172,7 +173,7 @@ class Judge:
                 )
                 for column in self.columns
             }
-            for name, base in (*product((OURS, STANDARD), BASES), (OURS, MEASURED), (STANDARD, OURS))
+            for name, base in (*product((OURS, STANDARD), BASES), (OURS, MEASURED), (OURS, NAMELESS), (STANDARD, OURS))
             if name in measured and base in measured
         }
 
@@ -202,7 +203,8 @@ LEGEND = (
     "▲ likewise is better than this system, outside the interval of the paired difference; = no difference; ▼ worse. "
     "`code` is the hash of the code that made a system's answers.\n\n"
     "The second table of a catalogue shows what training adds to its start, ridge and kernel ridge, what the fit "
-    "on all rows adds, and what --effort standard adds: the mean of the paired difference and its 95 % interval. "
+    "on all rows adds, what the names of classes add, and what --effort standard adds: the mean of the paired "
+    "difference and its 95 % interval. "
     f"✗: the lower bound is below {LEAST_DIFFERENCE:.2f}."
 )
 

@@ -3,8 +3,8 @@
 OpenMoji and the stamps are cross-validated: five folds by identity, so that every row is a test row once. Grocery has
 its publishers' split. Systems: likewise at its defaults, at --effort standard, and its start alone;
 sentence-transformers and a two-tower model in the manner of CLIP; BM25; the untrained model; ridge and kernel ridge.
-likewise is also
-measured before it is fitted on all rows, and its items that came later in one index with those that trained.
+likewise is also measured before it is fitted on all rows, without the names of classes that its pictures begin at, and
+its items that came later in one index with those that trained.
 `--tune` chooses the peers' settings on validation rows and keeps them with the results, where a later run finds them.
 An interrupted run continues where it stopped, with the same --folder. `--keep NAME` keeps what a part of a round has
 measured under a name of its own.
@@ -27,6 +27,7 @@ from catalogues.prepared import CATALOGUES, FOLDS, prepare
 from judging import (
     LEGEND,
     MEASURED,
+    NAMELESS,
     OURS,
     STANDARD,
     START,
@@ -46,12 +47,12 @@ from peers.task import Task
 import likewise
 from likewise.errors import UserError
 
-_LIKEWISE = (OURS, STANDARD, MEASURED, START)
+_LIKEWISE = (OURS, STANDARD, MEASURED, NAMELESS, START)
 SYSTEMS = (*_LIKEWISE, *PEERS, "BM25", "untrained", "ridge", "kernel ridge")
-_SEEDED = (OURS, STANDARD, MEASURED, *PEERS)  # the others give the same answers every time
+_SEEDED = (OURS, STANDARD, MEASURED, NAMELESS, *PEERS)  # the others give the same answers every time
 _LATER = (OURS, STANDARD, START)  # whose items that trained are compared with those that came later
 _BUDGETED = (STANDARD, *PEERS)
-_QUICK_SYSTEMS = tuple(system for system in SYSTEMS if system not in (MEASURED, *_BUDGETED))
+_QUICK_SYSTEMS = tuple(system for system in SYSTEMS if system not in (MEASURED, NAMELESS, *_BUDGETED))
 _QUICK_FOLDS = 2
 _RESULTS = HERE / "results"
 _TUNING = "quality-tuning"
@@ -129,6 +130,7 @@ class Bench:
             OURS: self.ours.format(seconds=round(self.budget)),
             STANDARD: "--effort standard",
             MEASURED: "--no-refit",
+            NAMELESS: "",
             START: "--epochs 0",
         }[system]
 

@@ -51,7 +51,7 @@ def _train(system, task, settings, options):  # types would import torch before 
     if options is not None:
         from peers import ours
 
-        return ours.train(task, options)
+        return ours.train(task, options, nameless=system == "likewise without class names")
     if system == "BM25":
         from peers import words
 

@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 from later_items import measure
@@ -14,8 +15,10 @@ from peers.seen import Seen
 from peers.simple import answers
 from peers.task import Task
 
+_PROGRAM, _NAMELESS = ("-m", "likewise.cli"), (str(Path(__file__).with_name("nameless.py")),)
 
-def train(task: Task, options: str) -> tuple[Seen, dict[str, object]]:
+
+def train(task: Task, options: str, nameless: bool = False) -> tuple[Seen, dict[str, object]]:
     """`likewise train` with these options, in a process of its own.
 
     It is given no test row: whatever it does with the rows that it has, it cannot learn from those. It splits them
@@ -23,6 +26,7 @@ def train(task: Task, options: str) -> tuple[Seen, dict[str, object]]:
 
     Args:
         options: words of the command line.
+        nameless: whether the untrained model knows no names of classes.
 
     Raises:
         UserError: the training failed.
@@ -32,7 +36,9 @@ def train(task: Task, options: str) -> tuple[Seen, dict[str, object]]:
     rows.filter(~pl.col("id").is_in(task.test.ids)).drop("split").write_csv(given)
     command = ["train", str(given), "--output", str(run), "--seed", str(task.seed)]
     command += ["--cache", str(task.cache), *shlex.split(options)]
-    done = subprocess.run([sys.executable, "-m", "likewise.cli", *command], stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, *(_NAMELESS if nameless else _PROGRAM), *command], stderr=subprocess.PIPE, text=True
+    )
     seconds = task.clock.spent
     if done.returncode:
         raise UserError(f"likewise {shlex.join(command)} failed: {done.stderr.strip().splitlines()[-1:]}")

@@ -158,6 +158,11 @@ class Network(nn.Module):
         self.heads = cast(nn.ModuleDict, again["fields"])
         self.fusion = cast(MaskedFusion, again["fusion"])
 
+    def restore_head(self, field: str, copied: nn.ModuleDict) -> None:
+        """Replace the head of one field by a copy of that of `copy_heads`."""
+        name = self._head_names[field]
+        self.heads[name] = deepcopy(cast(nn.ModuleDict, copied["fields"])[name])
+
     @contextmanager
     def with_base_maps(self, maps: Mapping[str, nn.Linear | KernelMap]) -> Iterator[None]:
         """Use some fields' base maps inside the block; with an untrained network, that is a closed-form baseline."""

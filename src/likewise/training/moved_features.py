@@ -52,14 +52,14 @@ def stack_moved_features(
     """
     network = context.model.network
     encoders = {name: weight for name, weight in copy_weights(network).items() if name.startswith(_ENCODERS)}
-    heads, scores = {TRAINED: network.copy_heads()}, {TRAINED: _score(context, features, validation)}
+    heads, scores = {TRAINED: network.copy_heads()}, {TRAINED: score_by_map(context, features, validation)}
     network.restore_heads(untrained)
     _set_maps(context, _fit_again(context, features))
-    heads[AGAIN], scores[AGAIN] = network.copy_heads(), _score(context, features, validation)
+    heads[AGAIN], scores[AGAIN] = network.copy_heads(), score_by_map(context, features, validation)
     load_weights(dict(network.named_parameters()), {name: before[name] for name in encoders})
     network.restore_heads(untrained)
     _set_maps(context, start)
-    heads[START], scores[START] = network.copy_heads(), _score(context, context.cached, validation)
+    heads[START], scores[START] = network.copy_heads(), score_by_map(context, context.cached, validation)
     chosen = choose(scores)
     network.restore_heads(heads[chosen])
     measured = ", ".join(f"{name} {scores[name].mean:.3f}" for name in (START, AGAIN, TRAINED))
@@ -92,7 +92,8 @@ def _set_maps(context: TrainingContext, maps: Maps) -> None:
         context.model.network.set_base_map(field, base)
 
 
-def _score(context: TrainingContext, features: Features, validation: HeldOutTask) -> ValidationScores:
+def score_by_map(context: TrainingContext, features: Features, validation: HeldOutTask) -> ValidationScores:
+    """What the network, in its present state, scores on held-out rows by mAP; the same in all processes."""
     scores = ValidationScores({})
     if context.processes.leads:
         embeddings = embed_held_out(context.model.network, features, context.data, validation)

@@ -7,7 +7,7 @@ where encoders train, that would take as long as the training did.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from likewise.model.closed_forms import save_closed_forms
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.model.run_folder import CONFIG, METRICS
 from likewise.training.batches import TrainingSet
+from likewise.training.closed_form_heads import set_closed_form_heads
 from likewise.training.context import TrainingContext
 from likewise.training.hard_negatives import build_mining
 from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms
@@ -52,11 +53,13 @@ class Choices:
         start: the name of the closed form that a field started from, by field.
         epochs: up to the best checkpoint, of the stage's.
         alpha: the point between the start and the end of training, from 0 to 1.
+        closed: fields whose heads are closed forms in the end (`choose_closed_form_heads`).
     """
 
     start: Mapping[str, str]
     epochs: int
     alpha: float
+    closed: Sequence[str] = ()
 
 
 def name_start(start: Mapping[str, PictureMap | KernelMap]) -> dict[str, str]:
@@ -144,6 +147,7 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
     again = replace(stage, name="all items", until_minute=math.inf, stop_after=choices.epochs)
     fit(objective, build_optimizer(objective, network, stage.config), again, None, TrainingState(), None, mine=mine)
     move_weights(network, before, choices.alpha)
+    set_closed_form_heads(context, untrained, data, choices.closed)
     network.eval()
     if processes.leads:
         context.model.save(context.run)

@@ -41,6 +41,7 @@ from likewise.progress import console, quiet, say
 from likewise.training import resume
 from likewise.training.batches import Rows
 from likewise.training.calibration import keep_thresholds, score_held_out
+from likewise.training.closed_form_heads import choose_closed_form_heads
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
@@ -289,13 +290,16 @@ def _train_staged(
             features, chosen, choice = stack_moved_features(context, features, before, untrained, kernels, validation)
             if chosen != TRAINED:
                 best_epoch = frontier = None
+        closed: list[str] = []
+        if context.config.regime == "frozen" and not model.network.aligned:
+            closed, choice = choose_closed_form_heads(context, untrained, validation)
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
         if processes.leads:
             keep_thresholds(context, score_held_out(context, features, validation.rows))
     refit = None
     if context.refits:
         [stage], alpha = stages, 1.0 if frontier is None else frontier.chosen
-        refit = partial(refit_heads, context, stage, Choices(start, state.best_epoch, alpha), untrained)
+        refit = partial(refit_heads, context, stage, Choices(start, state.best_epoch, alpha, closed), untrained)
     return _Trained(features, baselines, threshold, best_epoch, frontier, refit=refit, choice=choice)
 
 

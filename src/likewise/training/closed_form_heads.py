@@ -1,0 +1,85 @@
+"""Heads in closed form at the end of a training over frozen encoders, where validation rows choose.
+
+Gradient steps move the query tower, which all fields share, and lose on fields that say little for each item, such as
+recordings: there kernel ridge finds more. So it is fitted once more, from a field's features to where the trained query
+tower has put the titles, and takes the place of the trained head where it finds more on validation rows.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from likewise.model.heads import KernelMap, PictureMap
+from likewise.progress import say
+from likewise.training.batches import TrainingSet
+from likewise.training.context import TrainingContext
+from likewise.training.initialization import collect_regressions, fit_closed_forms
+from likewise.training.moved_features import score_by_map
+from likewise.training.validation import HeldOutTask, ValidationScores, loses
+
+_LEAST_GAIN = 1.0  # standard errors of the difference; what gains less is chance
+
+
+def choose_closed_form_heads(
+    context: TrainingContext, untrained: nn.ModuleDict, validation: HeldOutTask
+) -> tuple[list[str], str | None]:
+    """Replace the heads of the trained network that find less than kernel ridge on the validation rows.
+
+    Args:
+        untrained: heads (`Network.copy_heads`).
+        validation: the rows that choose.
+
+    Returns:
+        The fields whose heads were replaced, and one sentence on them; None where there are none.
+    """
+    network, chosen, said = context.model.network, list[str](), list[str]()
+    if not validation.subsets:
+        return chosen, None
+    best = score_by_map(context, context.cached, validation)
+    for field, kernel in _fit(context, context.data, network.fields).items():
+        trained = network.copy_heads()
+        _replace(context, untrained, field, kernel)
+        score = score_by_map(context, context.cached, validation)
+        if _gains(score, best) and not loses([(score, best)]):
+            chosen.append(field)
+            said.append(f"{field} (mAP {best.mean:.3f} → {score.mean:.3f})")
+            best = score
+        else:
+            network.restore_heads(trained)
+    if not chosen:
+        return chosen, None
+    sentence = f"Validation rows chose kernel ridge instead of the trained head: {', '.join(said)}."
+    say(sentence)
+    return chosen, sentence
+
+
+def set_closed_form_heads(
+    context: TrainingContext, untrained: nn.ModuleDict, data: TrainingSet, fields: Sequence[str]
+) -> None:
+    """Give some fields of the trained network heads of kernel ridge, fitted on the rows of `data`."""
+    for field, kernel in _fit(context, data, fields).items():
+        _replace(context, untrained, field, kernel)
+
+
+def _fit(context: TrainingContext, data: TrainingSet, fields: Sequence[str]) -> dict[str, PictureMap | KernelMap]:
+    """Kernel ridge of some fields to what the query tower, as it is now, says of the titles; in all processes."""
+    kernels: dict[str, PictureMap | KernelMap] = {}
+    if fields and context.processes.leads:
+        seed = context.config.seed
+        regressions = collect_regressions(context.model.network.eval(), context.cached, data, seed)
+        asked = {field: pairs for field, pairs in regressions.items() if field in fields}
+        kernels = fit_closed_forms(asked, seed).get("kernel ridge", {})
+    shared: dict[str, PictureMap | KernelMap] = context.processes.from_leader(kernels)
+    return shared
+
+
+def _replace(context: TrainingContext, untrained: nn.ModuleDict, field: str, kernel: PictureMap | KernelMap) -> None:
+    context.model.network.restore_head(field, untrained)
+    context.model.network.set_base_map(field, kernel)
+
+
+def _gains(score: ValidationScores, best: ValidationScores) -> bool:
+    gained = score.flat - best.flat
+    return bool(gained.mean() > _LEAST_GAIN * np.std(gained) / math.sqrt(len(gained)))
