@@ -40,6 +40,30 @@ def test_a_light_start(use: str, heavy: set[str]) -> None:
     assert not loaded & heavy
 
 
+COMMANDS_OF_A_RUN = (
+    "search {} red",
+    "serve {}",
+    "demo {}",
+    "mcp {}",
+    "index {} --data x.csv",
+    "evaluate {} --data x.csv",
+)
+COMMANDS_OF_A_RUN += ("encode {} --data x.csv --output x.parquet", "recommend {} --output x.parquet")
+
+
+def test_a_mistyped_run_is_refused_before_torch_is_loaded(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom likewise.cli.app import main\n"
+        "for command in sys.argv[1:]:\n    try:\n        main(command.split())\n    except SystemExit:\n        pass\n"
+        "print('torch' in sys.modules)"
+    )
+    commands = [command.format(tmp_path / "none") for command in COMMANDS_OF_A_RUN]
+    done = subprocess.run([sys.executable, "-c", program, *commands], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    said = done.stderr.splitlines()
+    assert len(said) == len(commands) and all("has no model" in line for line in said)
+
+
 def imports_of_ours(path: Path, modules: set[str]) -> set[str]:
     """The modules of likewise that a file imports, inside functions too."""
     names: set[str] = set()

@@ -18,6 +18,7 @@ from likewise.cli.options import (
     Switch,
     Where,
     load_model,
+    require_run,
 )
 from likewise.progress import print_json, print_table, report_error, say
 
@@ -52,6 +53,7 @@ def evaluate(
     fail_under
         Exit with status 1 if a metric of the trained model is lower, such as recall@10=0.8 (repeatable).
     """
+    require_run(run)
     from likewise.evaluation.evaluate import evaluate_run
     from likewise.evaluation.quality_gate import parse_gates
     from likewise.evaluation.report.evaluation_report import write_evaluation

@@ -16,6 +16,7 @@ from likewise.cli.options import (
     load_model,
     read_credentials,
     read_synonyms,
+    require_run,
     split_names,
 )
 from likewise.errors import UserError
@@ -69,6 +70,7 @@ def index(
     synonyms
         File of synonyms for hybrid searches, which the run keeps: lines such as 'sofa, couch' or 'tv => television'.
     """
+    require_run(run)
     from likewise.model.model import Model
     from likewise.retrieval.index import Index
     from likewise.stores.search_target import show_bytes
@@ -153,6 +155,7 @@ def encode(
     dim
         Truncate vectors to this many dimensions.
     """
+    require_run(run)
     from likewise.retrieval.export import prepare_target, write_vectors
     from likewise.retrieval.truncated import TruncatedModel
 

@@ -5,7 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likewise.cli.options import CatalogOptions, Device, KeyFile, Run, StoreUri, Switch, read_credentials, read_keys
+from likewise.cli.options import (
+    CatalogOptions,
+    Device,
+    KeyFile,
+    Run,
+    StoreUri,
+    Switch,
+    read_credentials,
+    read_keys,
+    require_run,
+)
 from likewise.errors import MissingExtraError
 from likewise.progress import say
 
@@ -44,6 +54,7 @@ def mcp(
         Folder for downloads and thumbnails.
     """
     _require_library()
+    require_run(run)
     from likewise.serving.mcp.checking import check_server
     from likewise.serving.mcp.http import serve_http, serving_http
     from likewise.serving.mcp.stdio import claim_standard_streams, serve_stdio

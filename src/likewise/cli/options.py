@@ -199,8 +199,17 @@ CATALOG_DEFAULTS = CatalogOptions()
 EVALUATION_DEFAULTS = EvaluationOptions()
 
 
+def require_run(run: Path) -> None:
+    """Refuse a mistyped folder before the libraries load, which takes seconds; a file of weights is looked at later."""
+    from likewise.model.run_folder import check_has_model
+
+    if not run.is_file():
+        check_has_model(run)
+
+
 def load_model(run: Path, device: Device) -> "Model":
     """The model of a run folder, or of a file of weights."""
+    require_run(run)
     from likewise.model.model import Model
     from likewise.model.portable import load_portable
 
@@ -217,6 +226,7 @@ def opened_index(run: Path, device: Device, store: str | None) -> "Iterator[tupl
     Yields:
         The index, its model, and the folder of its thumbnails; None where they are made in the cache folder.
     """
+    require_run(run)
     from likewise.model.model import Model
     from likewise.model.portable import load_portable
     from likewise.retrieval.index import Index

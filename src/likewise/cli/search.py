@@ -18,6 +18,7 @@ from likewise.cli.options import (
     opened_index,
     read_credentials,
     read_synonyms,
+    require_run,
 )
 from likewise.errors import UserError
 from likewise.progress import plain_text, print_json, print_table, say
@@ -299,6 +300,7 @@ def recommend(
     hide_duplicates
         Skip items that are nearly the same as the item itself or as a better hit.
     """
+    require_run(run)
     from likewise.model.model import Model
     from likewise.retrieval.export import prepare_target, write_parquet
     from likewise.retrieval.index import Index

@@ -15,6 +15,7 @@ from likewise.cli.options import (
     opened_index,
     read_credentials,
     read_keys,
+    require_run,
 )
 from likewise.errors import UserError
 from likewise.progress import say
@@ -46,6 +47,7 @@ def demo(
     cache
         Folder for downloads and thumbnails.
     """
+    require_run(run)
     from likewise.catalog.catalog import default_cache
     from likewise.serving.catalog_name import find_catalog_name
     from likewise.serving.gradio_page.page import create_page
@@ -134,6 +136,7 @@ def serve(
     cache
         Folder for downloads and thumbnails.
     """
+    require_run(run)
     # Threads that spin while they wait for each other take the cores from those that answer; read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

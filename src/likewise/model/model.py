@@ -34,7 +34,7 @@ from likewise.model.field_encoders import build_encoders, restore_encoders
 from likewise.model.heads import ClassNameMap
 from likewise.model.network import Network
 from likewise.model.occlusion import FieldScore, measure_patches, measure_words
-from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_run, seal_run
+from likewise.model.run_folder import CONFIG, ENCODERS, WEIGHTS, check_has_model, check_run, seal_run
 from likewise.model.value_features import append_words, open_value
 from likewise.parsing import read_json
 from likewise.progress import Bar
@@ -132,11 +132,7 @@ class Model:
         """
         run = Path(run)
         _check_links(run)
-        if not (run / WEIGHTS).is_file():
-            raise UserError(
-                f"{run} has no model ({WEIGHTS} is missing): train one with likewise train, or make an untrained one "
-                "with likewise new"
-            )
+        check_has_model(run)
         check_run(run)
         settings = TrainConfig.read(run / CONFIG).model_settings
         place = resolve_device(device)

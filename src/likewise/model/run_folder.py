@@ -4,6 +4,7 @@ from pathlib import Path
 
 from likewise import checksums
 from likewise.checksums import Progress, verify_run, write_run_manifest
+from likewise.errors import UserError
 from likewise.files import DamageError, explain_damage
 
 CONFIG = "config.yaml"
@@ -12,6 +13,19 @@ METRICS = "metrics.json"
 THRESHOLDS = "thresholds.json"
 ENCODERS = "encoders"
 CLOSED_FORMS = "training/closed_forms.safetensors"
+
+
+def check_has_model(run: Path) -> None:
+    """Ask for the file of weights alone: a mistyped folder is refused before anybody waits for libraries to load.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not (run / WEIGHTS).is_file():
+        raise UserError(
+            f"{run} has no model ({WEIGHTS} is missing): train one with likewise train, or make an untrained one with "
+            "likewise new"
+        )
 
 
 def seal_run(run: Path) -> None:
