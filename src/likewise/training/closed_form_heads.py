@@ -2,11 +2,13 @@
 
 Gradient steps move the query tower, which all fields share, and lose on fields that say little for each item, such as
 recordings: there kernel ridge finds more. So it is fitted once more, from a field's features to where the trained query
-tower has put the titles, and takes the place of the trained head where it finds more on validation rows.
+tower has put the titles, and takes the place of the trained head where it finds more on validation rows. So it may for
+all fields together, above the query tower as it was before the training.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
@@ -16,43 +18,68 @@ from likewise.progress import say
 from likewise.training.batches import TrainingSet
 from likewise.training.context import TrainingContext
 from likewise.training.initialization import collect_regressions, fit_closed_forms
-from likewise.training.moved_features import score_by_map
+from likewise.training.moved_features import Maps, score_by_map, set_maps
 from likewise.training.validation import HeldOutTask, ValidationScores, loses
 
 _LEAST_GAIN = 1.0  # standard errors of the difference; what gains less is chance
 
 
+@dataclass(frozen=True)
+class ClosedFormHeads:
+    """What was chosen.
+
+    Attributes:
+        fields: whose heads were replaced; all that have one, where `whole` says so.
+        whole: whether nothing that was trained is left: kernel ridge above the untrained query tower finds more.
+        sentence: for the report; None where the trained network is left as it was.
+    """
+
+    fields: tuple[str, ...] = ()
+    whole: bool = False
+    sentence: str | None = None
+
+
 def choose_closed_form_heads(
-    context: TrainingContext, untrained: nn.ModuleDict, validation: HeldOutTask
-) -> tuple[list[str], str | None]:
+    context: TrainingContext, untrained: nn.ModuleDict, start: Maps, validation: HeldOutTask
+) -> ClosedFormHeads:
     """Replace the heads of the trained network that find less than kernel ridge on the validation rows.
+
+    What loses beyond chance on any field subset is not chosen.
 
     Args:
         untrained: heads (`Network.copy_heads`).
+        start: kernel ridge above the untrained query tower, by field; of the leading process.
         validation: the rows that choose.
-
-    Returns:
-        The fields whose heads were replaced, and one sentence on them; None where there are none.
     """
     network, chosen, said = context.model.network, list[str](), list[str]()
     if not validation.subsets:
-        return chosen, None
+        return ClosedFormHeads()
     best = score_by_map(context, context.cached, validation)
     for field, kernel in _fit(context, context.data, network.fields).items():
         trained = network.copy_heads()
         _replace(context, untrained, field, kernel)
         score = score_by_map(context, context.cached, validation)
-        if _gains(score, best) and not loses([(score, best)]):
+        if _gains(score, best):
             chosen.append(field)
             said.append(f"{field} (mAP {best.mean:.3f} → {score.mean:.3f})")
             best = score
         else:
             network.restore_heads(trained)
-    if not chosen:
-        return chosen, None
-    sentence = f"Validation rows chose kernel ridge instead of the trained head: {', '.join(said)}."
+    found = ClosedFormHeads(tuple(chosen))
+    trained = network.copy_heads()
+    network.restore_heads(untrained)
+    shared = set_maps(context, start)
+    score = score_by_map(context, context.cached, validation)
+    if _gains(score, best):
+        found = ClosedFormHeads(tuple(shared), whole=True)
+        said = [f"all fields, and the untrained query tower (mAP {best.mean:.3f} → {score.mean:.3f})"]
+    else:
+        network.restore_heads(trained)
+    if not said:
+        return found
+    sentence = f"Validation rows chose kernel ridge instead of what was trained: {', '.join(said)}."
     say(sentence)
-    return chosen, sentence
+    return replace(found, sentence=sentence)
 
 
 def set_closed_form_heads(
@@ -63,15 +90,15 @@ def set_closed_form_heads(
         _replace(context, untrained, field, kernel)
 
 
-def _fit(context: TrainingContext, data: TrainingSet, fields: Sequence[str]) -> dict[str, PictureMap | KernelMap]:
+def _fit(context: TrainingContext, data: TrainingSet, fields: Sequence[str]) -> Maps:
     """Kernel ridge of some fields to what the query tower, as it is now, says of the titles; in all processes."""
     kernels: dict[str, PictureMap | KernelMap] = {}
     if fields and context.processes.leads:
         seed = context.config.seed
         regressions = collect_regressions(context.model.network.eval(), context.cached, data, seed)
         asked = {field: pairs for field, pairs in regressions.items() if field in fields}
-        kernels = fit_closed_forms(asked, seed).get("kernel ridge", {})
-    shared: dict[str, PictureMap | KernelMap] = context.processes.from_leader(kernels)
+        kernels = fit_closed_forms(asked, seed, groups=context.groups).get("kernel ridge", {})
+    shared: Maps = context.processes.from_leader(kernels)
     return shared
 
 
@@ -82,4 +109,5 @@ def _replace(context: TrainingContext, untrained: nn.ModuleDict, field: str, ker
 
 def _gains(score: ValidationScores, best: ValidationScores) -> bool:
     gained = score.flat - best.flat
-    return bool(gained.mean() > _LEAST_GAIN * np.std(gained) / math.sqrt(len(gained)))
+    chance = _LEAST_GAIN * np.std(gained) / math.sqrt(max(len(gained), 1))
+    return bool(gained.mean() > chance) and not loses([(score, best)])

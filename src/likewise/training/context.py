@@ -101,6 +101,11 @@ class TrainingContext:
         return _refits(self.config, self.stacked)
 
     @cached_property
+    def groups(self) -> Codes:
+        """(rows,) codes of the groups that a split by identity keeps together."""
+        return group_rows(self.identity)
+
+    @cached_property
     def folds(self) -> Codes:
         """(rows,) the fold of every row, which closed forms leave out as a whole; groups of a split stay whole.
 
@@ -108,7 +113,7 @@ class TrainingContext:
         be the answer, so that its own is the one that the answer avoids.
         """
         folds = _FOLDS_OF_MANY if len(self.data.rows) > _MANY_ROWS else _FOLDS
-        return deal_groups(group_rows(self.identity), folds, self.config.seed)
+        return deal_groups(self.groups, folds, self.config.seed)
 
     @property
     def measured_parts(self) -> list[Rows]:

@@ -144,12 +144,14 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
 
 
 def fit_closed_forms(
-    regressions: Regressions, seed: int, kernels: Mapping[str, KernelMap] | None = None
+    regressions: Regressions, seed: int, kernels: Mapping[str, KernelMap] | None = None, groups: Codes | None = None
 ) -> ClosedForms:
     """Fit every closed form: the baselines, and what a training may start from.
 
     Args:
         kernels: kernel ridge by field, where it is fitted already.
+        groups: (all rows,) codes of rows that say the same; penalties are the best for groups that are left out. None:
+            for rows that are.
 
     Returns:
         Maps by field, for `Network.set_base_map`: "ridge" is linear, of pictures and values that are no words; "kernel
@@ -158,16 +160,21 @@ def fit_closed_forms(
     """
     if kernels is None:
         kernels = {
-            field: scale_kernel(
-                fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed, codes=pairs.codes), _find_share(field, pairs)
-            )
+            field: scale_kernel(_fit_kernel_ridge(pairs, seed, groups), _find_share(field, pairs))
             for field, pairs in _fitting(regressions)
         }
     replacing = {field: pairs for field, pairs in regressions.items() if pairs is not None and not pairs.adds}
     ridge: dict[str, PictureMap | KernelMap] = {
-        field: fit_picture_map(pairs) for field, pairs in replacing.items() if field == "image" or _differ(pairs)
+        field: fit_picture_map(pairs, groups)
+        for field, pairs in replacing.items()
+        if field == "image" or _differ(pairs)
     }
     return {name: dict(maps) for name, maps in (("ridge", ridge), ("kernel ridge", kernels)) if maps}
+
+
+def _fit_kernel_ridge(pairs: RegressionData, seed: int, groups: Codes | None) -> KernelMap:
+    own = None if groups is None else groups[pairs.rows]
+    return fit_kernel_ridge(pairs.inputs, pairs.targets, seed=seed, codes=pairs.codes, groups=own)
 
 
 def _fitting(regressions: Regressions) -> Iterator[tuple[str, RegressionData]]:
@@ -219,9 +226,10 @@ def initialise_heads(
     return chosen
 
 
-def fit_picture_map(pictures: RegressionData) -> PictureMap:
-    """Ridge regression in closed form, which is a baseline as well."""
-    ridge = fit_ridge(pictures.inputs, pictures.targets)
+def fit_picture_map(pictures: RegressionData, groups: Codes | None = None) -> PictureMap:
+    """Ridge regression in closed form, which is a baseline as well; `groups` as in `fit_closed_forms`."""
+    own = None if groups is None else groups[pictures.rows]
+    ridge = fit_ridge(pictures.inputs, pictures.targets, groups=own)
     weight, bias = ridge.weights.T, ridge.y_mean - ridge.x_mean @ ridge.weights
     return PictureMap.from_weights(
         torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))

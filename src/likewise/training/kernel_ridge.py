@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from likewise.evaluation.baselines import best_penalty
+from likewise.evaluation.baselines import best_penalty, best_penalty_by_groups, choose_groups
 from likewise.model.heads import KernelMap
 from likewise.seeds import Stream, random_stream
 
@@ -80,26 +80,32 @@ class KernelRidge:
     solution: ExactSolution | NystromSolution
 
 
-def fit_kernel_ridge(x: Vectors, y: Vectors, *, seed: int, codes: Rows | None = None) -> KernelMap:
+def fit_kernel_ridge(
+    x: Vectors, y: Vectors, *, seed: int, codes: Rows | None = None, groups: Rows | None = None
+) -> KernelMap:
     """Fit a map without a base from `x` to `y`, with a Gaussian kernel on unit vectors.
 
     Beyond `_MOST_EXAMPLES`, a random part of the rows are the examples and all rows decide about their weights
     (Nyström's approximation; Williams and Seeger, 2001). The penalty is the one with the least generalised
-    cross-validation error (Golub, Heath and Wahba, 1979).
+    cross-validation error (Golub, Heath and Wahba, 1979), or where rows come in groups, with the least error on groups
+    that are left out as a whole.
 
     Args:
         x: (n, width) finite features; equal rows count as one, which means the average of their targets.
         y: (n, dim) targets.
         seed: which rows are examples, where not all can be.
         codes: (n,) rows with the same code are equal, which saves comparing them; None: not known.
+        groups: (n,) codes of rows that say the same; None: every row is one of its own.
 
     Raises:
         ValueError: fewer than two distinct rows.
     """
-    return solve_kernel_ridge(x, y, seed=seed, codes=codes).fitted
+    return solve_kernel_ridge(x, y, seed=seed, codes=codes, groups=groups).fitted
 
 
-def solve_kernel_ridge(x: Vectors, y: Vectors, *, seed: int, codes: Rows | None = None) -> KernelRidge:
+def solve_kernel_ridge(
+    x: Vectors, y: Vectors, *, seed: int, codes: Rows | None = None, groups: Rows | None = None
+) -> KernelRidge:
     """The fit of `fit_kernel_ridge` together with its solution, for the same arguments."""
     x, targets, places = _average_duplicates(x, y, codes)
     if len(x) < 2:
@@ -110,7 +116,9 @@ def solve_kernel_ridge(x: Vectors, y: Vectors, *, seed: int, codes: Rows | None 
     chosen = np.arange(len(units))
     if len(units) > _MOST_EXAMPLES:
         chosen = np.sort(random_stream(seed, Stream.KERNEL_EXAMPLES).choice(chosen, _MOST_EXAMPLES, replace=False))
-    solution: ExactSolution | NystromSolution = _solve_exactly(units[chosen], targets[chosen])
+    solution: ExactSolution | NystromSolution = _solve_exactly(
+        units[chosen], targets[chosen], _group_inputs(groups, places, chosen)
+    )
     if len(chosen) < len(units):
         solution = _solve_with_examples(units, targets, units[chosen], solution.penalty)
     fitted = KernelMap(x.shape[1], y.shape[1], len(chosen))
@@ -120,7 +128,16 @@ def solve_kernel_ridge(x: Vectors, y: Vectors, *, seed: int, codes: Rows | None 
     return KernelRidge(fitted, places, targets, solution)
 
 
-def _solve_exactly(examples: Vectors, targets: Doubles) -> ExactSolution:
+def _group_inputs(groups: Rows | None, places: Rows, chosen: Rows) -> Rows | None:
+    """(chosen,) the groups of distinct inputs; None where an input is of several."""
+    if groups is None:
+        return None
+    of_input = np.empty(places.max() + 1, groups.dtype)
+    of_input[places] = groups
+    return of_input[chosen] if (of_input[places] == groups).all() else None
+
+
+def _solve_exactly(examples: Vectors, targets: Doubles, groups: Rows | None) -> ExactSolution:
     """The examples are all of the rows."""
     kernel = _gaussian_kernel(examples, examples)
     by_example, mean = kernel.mean(axis=0), targets.mean(axis=0)
@@ -128,7 +145,14 @@ def _solve_exactly(examples: Vectors, targets: Doubles) -> ExactSolution:
     eigenvalues = np.maximum(eigenvalues, 0.0)
     rotated = vectors.T @ (targets - mean)
     explained = eigenvalues * (rotated**2).sum(axis=1)
-    penalty = best_penalty(eigenvalues, explained, float((rotated**2).sum()), len(examples))
+    measured = choose_groups(groups)
+    if groups is not None and len(measured):
+        roots = np.sqrt(eigenvalues)
+        design, left = vectors[measured] * roots, targets[measured] - mean
+        by_target = rotated * roots[:, None]
+        penalty = best_penalty_by_groups(design, eigenvalues, by_target, left, groups[measured], len(examples))
+    else:
+        penalty = best_penalty(eigenvalues, explained, float((rotated**2).sum()), len(examples))
     weights = vectors @ (rotated / (eigenvalues + penalty)[:, None])
     return ExactSolution(kernel, eigenvalues, vectors, penalty, weights, mean - by_example @ weights)
 

@@ -54,11 +54,11 @@ def stack_moved_features(
     encoders = {name: weight for name, weight in copy_weights(network).items() if name.startswith(_ENCODERS)}
     heads, scores = {TRAINED: network.copy_heads()}, {TRAINED: score_by_map(context, features, validation)}
     network.restore_heads(untrained)
-    _set_maps(context, _fit_again(context, features))
+    set_maps(context, _fit_again(context, features))
     heads[AGAIN], scores[AGAIN] = network.copy_heads(), score_by_map(context, features, validation)
     load_weights(dict(network.named_parameters()), {name: before[name] for name in encoders})
     network.restore_heads(untrained)
-    _set_maps(context, start)
+    set_maps(context, start)
     heads[START], scores[START] = network.copy_heads(), score_by_map(context, context.cached, validation)
     chosen = choose(scores)
     network.restore_heads(heads[chosen])
@@ -82,14 +82,15 @@ def _fit_again(context: TrainingContext, features: Features) -> Maps:
         return {}
     seed = context.config.seed
     regressions = collect_regressions(context.model.network.eval(), features, context.data, seed)
-    return fit_closed_forms(regressions, seed).get("kernel ridge", {})
+    return fit_closed_forms(regressions, seed, groups=context.groups).get("kernel ridge", {})
 
 
-def _set_maps(context: TrainingContext, maps: Maps) -> None:
-    """Set the leading process's maps in all processes."""
+def set_maps(context: TrainingContext, maps: Maps) -> Maps:
+    """Set the leading process's maps in all processes, which get them."""
     shared: Maps = context.processes.from_leader(dict(maps))
     for field, base in shared.items():
         context.model.network.set_base_map(field, base)
+    return shared
 
 
 def score_by_map(context: TrainingContext, features: Features, validation: HeldOutTask) -> ValidationScores:

@@ -160,7 +160,7 @@ def _start_again(context: TrainingContext, data: TrainingSet, choices: Choices) 
     start: dict[str, PictureMap | KernelMap] = {}
     if context.processes.leads:
         regressions = collect_regressions(network.eval(), context.cached, data, seed)
-        closed_forms: ClosedForms = fit_closed_forms(regressions, seed)
+        closed_forms: ClosedForms = fit_closed_forms(regressions, seed, groups=context.groups)
         start = {field: closed_forms[name][field] for field, name in choices.start.items()}
         save_closed_forms(context.run, {**closed_forms, START: start}, network.fusion.field_logits)
     for field, base in context.processes.from_leader(start).items():

@@ -41,7 +41,7 @@ from likewise.progress import console, quiet, say
 from likewise.training import resume
 from likewise.training.batches import Rows
 from likewise.training.calibration import keep_thresholds, score_held_out
-from likewise.training.closed_form_heads import choose_closed_form_heads
+from likewise.training.closed_form_heads import ClosedFormHeads, choose_closed_form_heads
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
@@ -262,7 +262,7 @@ def _train_staged(
         if processes.leads:
             network = model.network.eval()
             regressions = collect_regressions(network, context.cached, context.data, context.config.seed)
-            closed_forms = fit_closed_forms(regressions, context.config.seed)
+            closed_forms = fit_closed_forms(regressions, context.config.seed, groups=context.groups)
         baselines = _measure_baselines(context, test, closed_forms)
         start = _initialise(context, closed_forms, validation, untrained)
         left_out = _leave_out_folds(context, regressions.get("image"))
@@ -290,16 +290,23 @@ def _train_staged(
             features, chosen, choice = stack_moved_features(context, features, before, untrained, kernels, validation)
             if chosen != TRAINED:
                 best_epoch = frontier = None
-        closed: list[str] = []
+        closed = ClosedFormHeads()
         if context.config.regime == "frozen" and not model.network.aligned:
-            closed, choice = choose_closed_form_heads(context, untrained, validation)
+            kernels = closed_forms.get("kernel ridge", {})
+            closed = choose_closed_form_heads(context, untrained, kernels, validation)
+            choice = closed.sentence
+            if closed.whole:
+                best_epoch = frontier = None
         threshold = _calibrate_threshold(context, features, validation) if processes.leads else None
         if processes.leads:
             keep_thresholds(context, score_held_out(context, features, validation.rows))
     refit = None
     if context.refits:
         [stage], alpha = stages, 1.0 if frontier is None else frontier.chosen
-        refit = partial(refit_heads, context, stage, Choices(start, state.best_epoch, alpha, closed), untrained)
+        choices = Choices(start, state.best_epoch, alpha, closed.fields)
+        if closed.whole:
+            choices = Choices(dict.fromkeys(closed.fields, "kernel ridge"), 0, 0.0)
+        refit = partial(refit_heads, context, stage, choices, untrained)
     return _Trained(features, baselines, threshold, best_epoch, frontier, refit=refit, choice=choice)
 
 
