@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise.catalog.text import split_words
+from likewise.evaluation import baselines
 from likewise.evaluation.baselines import bm25_scores, fit_ridge
 
 
@@ -108,3 +109,25 @@ def test_ridge_survives_constant_and_half_precision_features():
     random = np.random.default_rng(0)
     x = random.normal(size=(60, 5)).astype(np.float16)
     assert np.isfinite(fit_ridge(x, x[:, :2])(x)).all()
+
+
+def test_the_penalty_of_groups_is_the_best_of_fits_without_each_group(monkeypatch):
+    random = np.random.default_rng(4)
+    codes = np.sort(random.integers(0, 9, 50))
+    x = (random.normal(size=(9, 6))[codes] + 0.2 * random.normal(size=(50, 6))).astype(np.float32)
+    things = random.normal(size=(9, 2))[codes]
+    y = (0.5 * x[:, :2] + 0.3 * things).astype(np.float32)
+    chosen = fit_ridge(x, y, groups=codes)
+    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    errors = {}
+    for penalty in np.linalg.eigvalsh(centred.T @ centred).mean() * np.logspace(-4, 3, 15):
+        error = 0.0
+        for group in np.unique(codes):
+            rest = codes != group
+            error += np.square(fit_ridge(x[rest], y[rest], penalty=penalty)(x[~rest]) - y[~rest]).sum()
+        errors[penalty] = error
+    assert chosen.penalty == pytest.approx(min(errors, key=errors.get), rel=1e-6)
+    assert min(errors) < chosen.penalty < max(errors) and chosen.penalty > 2 * fit_ridge(x, y).penalty
+    assert fit_ridge(x, y, groups=np.zeros(50, int)).penalty == fit_ridge(x, y).penalty
+    monkeypatch.setattr(baselines, "_LARGEST_GROUP", 1)  # larger ones do not count, and here all are
+    assert fit_ridge(x, y, groups=codes).penalty == fit_ridge(x, y).penalty

@@ -93,3 +93,47 @@ def test_rows_that_are_known_to_be_equal_need_no_comparison():
     assert (compared.places == known.places).all() and len(compared.targets) == 8
     for name, value in compared.fitted.state_dict().items():
         assert torch.equal(known.fitted.state_dict()[name], value)
+
+
+def grouped(groups, rows, seed=0):
+    """Several noisy views of each thing, which all have the target of the thing."""
+    random = np.random.default_rng(seed)
+    things = random.normal(size=(groups, 12)).astype(np.float32)
+    codes = np.repeat(np.arange(groups), rows)
+    x = (things[codes] + random.normal(size=(len(codes), 12), scale=0.05)).astype(np.float32)
+    y = (things[:, :3] + random.normal(size=(groups, 3), scale=1.0)).astype(np.float32)[codes]
+    return x, y, codes
+
+
+def test_a_penalty_that_is_chosen_for_groups_serves_new_groups():
+    """Leaving out single rows finds next to no penalty, as the others of the group have the same target."""
+    x, y, codes = grouped(60, 5)
+    random = np.random.default_rng(9)
+    new_x = random.normal(size=(400, 12)).astype(np.float32)
+    new_y = new_x[:, :3]  # the mean of what such a thing is called
+    errors = {}
+    for name, groups in {"rows": None, "groups": codes * 3 + 1}.items():
+        kernel, line = fit_kernel_ridge(x, y, seed=0, groups=groups), fit_ridge(x, y, groups=groups)
+        errors[name] = [np.square(mapped(kernel, new_x) - new_y).mean(), np.square(line(new_x) - new_y).mean()]
+    assert errors["groups"][0] < 0.8 * errors["rows"][0]
+    assert errors["groups"][1] < errors["rows"][1]
+
+
+def test_groups_of_one_row_and_inputs_of_several_groups_change_nothing():
+    x, y = curved(40)
+    plain = fit_kernel_ridge(x, y, seed=0)
+    assert torch.equal(fit_kernel_ridge(x, y, seed=0, groups=np.arange(40) * 7).weight, plain.weight)
+    twice = np.concatenate([x, x])
+    apart, together = np.arange(80), np.tile(np.arange(40), 2)
+    same = fit_kernel_ridge(twice, np.concatenate([y, y]), seed=0)
+    for groups in (apart, together):
+        assert torch.equal(fit_kernel_ridge(twice, np.concatenate([y, y]), seed=0, groups=groups).weight, same.weight)
+
+
+def test_beyond_the_most_examples_groups_choose_the_penalty_too(monkeypatch):
+    x, y, codes = grouped(60, 5)
+    whole = solve_kernel_ridge(x, y, seed=0, groups=codes).solution.penalty
+    monkeypatch.setattr(kernel_ridge, "_MOST_EXAMPLES", 200)
+    part = solve_kernel_ridge(x, y, seed=0, groups=codes).solution.penalty
+    rows = solve_kernel_ridge(x, y, seed=0).solution.penalty
+    assert rows < part / 3 and whole / 10 < part < whole * 10

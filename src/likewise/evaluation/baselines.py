@@ -241,12 +241,12 @@ def best_penalty_by_groups(
 
 
 def choose_groups(groups: np.ndarray | None) -> np.ndarray:
-    """Row numbers of whole groups, enough of them to choose a penalty by; none where every row is one of its own.
+    """Row numbers of whole groups, enough of them to choose a penalty by; none where every row is a group, or all are.
 
     Args:
         groups: (n,) codes; None: every row is one of its own.
     """
-    if groups is None or len(np.unique(groups)) == len(groups):
+    if groups is None or len(np.unique(groups)) in (1, len(groups)):
         return np.empty(0, np.int64)
     _, of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     usable = np.flatnonzero(sizes <= _LARGEST_GROUP)

@@ -137,7 +137,7 @@ def _group_inputs(groups: Rows | None, places: Rows, chosen: Rows) -> Rows | Non
     return of_input[chosen] if (of_input[places] == groups).all() else None
 
 
-def _solve_exactly(examples: Vectors, targets: Doubles, groups: Rows | None) -> ExactSolution:
+def _solve_exactly(examples: Vectors, targets: Doubles, groups: Rows | None = None) -> ExactSolution:
     """The examples are all of the rows."""
     kernel = _gaussian_kernel(examples, examples)
     by_example, mean = kernel.mean(axis=0), targets.mean(axis=0)
