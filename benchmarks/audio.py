@@ -6,7 +6,8 @@ fold asks three questions, and figures are pooled over the folds that were measu
 * known items: of every item, the recording in one language is held out (another language for another item). All other
   recordings train, so the model knows the item, and others spoken in that language. The recording looks for its item.
 * new items: nothing of the items of a fold trains. Their recordings look for their captions and their pictures; the
-  baseline is ridge regression, in closed form, from the same features of recordings and pictures to captions.
+  baseline is ridge regression, in closed form, from the same features of recordings and pictures to captions. What all
+  recordings have in common is taken out of its queries, too.
 * captions: queries are the captions of the new items, in English and in French; items are seen through their picture
   alone, by a model that has trained without recordings, and through picture and recordings, by one with them.
 
@@ -31,6 +32,7 @@ from likewise.catalog.catalog import Catalog, default_cache
 from likewise.catalog.tuxpaint import STAMPS, write_tuxpaint
 from likewise.config import ModelSettings, TrainConfig
 from likewise.evaluation.evaluate import create_untrained
+from likewise.evaluation.metrics import unit_rows
 from likewise.evaluation.significance import bootstrap_interval
 from likewise.model.closed_forms import load_closed_forms
 from likewise.model.model import Model
@@ -116,7 +118,7 @@ def measure_fold(rows: pl.DataFrame, fold: int, folder: Path, arguments: argpars
     if {"new", "captions"} & set(arguments.questions):
         model = _train(rows.filter(~new), folder / "new", arguments)
         if "new" in arguments.questions:
-            _ask_new(model, rows.filter(new), folder / "new", found)
+            _ask_new(model, rows.filter(new), rows.filter(~new), folder / "new", found)
         if "captions" in arguments.questions:
             silent = _train(rows.filter(~new), folder / "silent", arguments, audio=False)
             _ask_captions(model, silent, rows.filter(new), folder / "new", found)
@@ -136,24 +138,28 @@ def _train(rows: pl.DataFrame, place: Path, arguments: argparse.Namespace, audio
 def _ask_known(model: Model, held: pl.DataFrame, known: pl.DataFrame, place: Path, found: Answers) -> None:
     items = _read_items(known, place / "items.csv")
     asked = _read(held, place / "held.csv")
-    hits = _find(model.encode_items(asked, ["spoken"]), model.encode_items(items), asked, items)
+    hits = _find(_listen(model, asked), model.encode_items(items), asked, items)
     titles = np.array(items.texts("title"))
     chance = np.array([(titles == title).mean() for title in asked.texts("title")])
     _add(found, "known items, {} → item", asked, {"": hits, ", chance": chance})
     found["known items, all → item, less 10 × chance"] = ((hits - 10 * chance).tolist(), _captions(asked))
 
 
-def _ask_new(model: Model, held: pl.DataFrame, place: Path, found: Answers) -> None:
+def _ask_new(model: Model, held: pl.DataFrame, known: pl.DataFrame, place: Path, found: Answers) -> None:
+    trained = _read(known, place / "known.csv")
     items, asked = _read_items(held, place / "items.csv"), _read(held, place / "held.csv")
     titles = np.array(items.texts("title"))
     chance = np.array([(titles == title).mean() for title in asked.texts("title")])
+    heard = _listen(model, asked)
     for view, field in (("caption", "title"), ("picture", "image")):
         untrained = create_untrained(model)
-        hits = {"": _find(model.encode_items(asked, ["spoken"]), model.encode_items(items, [field]), asked, items)}
+        hits = {"": _find(heard, model.encode_items(items, [field]), asked, items)}
         forms = load_closed_forms(place / "run", untrained.network)
         for name in ("ridge", "kernel ridge", "start"):
             with untrained.network.with_base_maps(forms[name]):
-                queries, candidates = untrained.encode_items(asked, ["spoken"]), untrained.encode_items(items, [field])
+                common = untrained.encode_items(trained, ["spoken"]).mean(axis=0)
+                queries = unit_rows(untrained.encode_items(asked, ["spoken"]) - common)
+                candidates = untrained.encode_items(items, [field])
                 hits[f", {name}"] = _find(queries, candidates, asked, items)
         hits |= {", chance": chance, ", less chance": hits[""] - chance, ", less ridge": hits[""] - hits[", ridge"]}
         _add(found, f"new items, {{}} → {view}", asked, hits)
@@ -183,6 +189,11 @@ def _read_items(rows: pl.DataFrame, path: Path) -> Catalog:
 def _read(rows: pl.DataFrame, path: Path) -> Catalog:
     rows.write_csv(path)
     return Catalog.read(path, cache=default_cache())
+
+
+def _listen(model: Model, asked: Catalog) -> np.ndarray:
+    """(rows, dim) recordings as queries, as `Index.search(audio=…)` encodes them."""
+    return model.encode_audio([asked.open_recording(found[0]) for found in asked.recordings("spoken")])
 
 
 def _find(queries: np.ndarray, candidates: np.ndarray, asked: Catalog, items: Catalog) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from catalog.sound_files import RATE, encoded, tone
 from cli.commands import run_command
 from starlette.testclient import TestClient
@@ -99,6 +100,21 @@ def test_a_new_recording_finds_bells_that_sound_like_it(index: Index, tmp_path: 
     found = [[hit.id for hit in index.search(audio=source, k=5)] for source in sources]
     assert found[0] == found[1] == found[2]
     assert count_bells(found[0]) >= 3
+
+
+def test_queries_lack_what_all_recordings_have_in_common(run: Path) -> None:
+    model, sounds = Model.load(run, "cpu"), [decode_bytes(heard(pitch), 15.0) for pitch in PITCHES[:3]]
+    [centre] = model.network.recording_centres.numpy().copy()
+    assert 0.1 < np.linalg.norm(centre) < 1
+    queries = model.encode_audio(sounds)
+    model.network.recording_centres.zero_()
+    plain = model.encode_audio(sounds)
+    own = plain - centre
+    assert queries == pytest.approx(own / np.linalg.norm(own, axis=1, keepdims=True), abs=1e-5)
+    model.network.recording_centres[0] = torch.from_numpy(plain[1])
+    again = model.encode_audio(sounds)
+    assert again[1] == pytest.approx(plain[1], abs=1e-5), "one that says nothing else is asked for as it is"
+    assert np.linalg.norm(again, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_recordings_are_mixed_with_words(index: Index) -> None:

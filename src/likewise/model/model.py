@@ -172,7 +172,7 @@ class Model:
     @property
     def recording_fields(self) -> tuple[str, ...]:
         """The fields of the kind audio."""
-        return tuple(name for name, kind in self.network.kinds.items() if kind == "audio")
+        return self.network.recording_fields
 
     @property
     def fingerprint(self) -> str:
@@ -327,7 +327,7 @@ class Model:
         return bool(self.recording_fields)
 
     def encode_audio(self, sounds: Sequence[Sound], field: str | None = None) -> Vectors:
-        """Embeddings (n, dim) of recordings: each is an item that has only a recording.
+        """Embeddings (n, dim) of recordings as queries: without what those that trained have in common.
 
         Args:
             sounds: their first 15 seconds are more than any encoder reads.
@@ -345,7 +345,8 @@ class Model:
         with torch.inference_mode():
             for batch in batches(sounds, featurizer.encoder.prepared_batch):
                 features = featurizer.forward(featurizer.encoder.prepare(batch))
-                parts.append(functional.normalize(self.network.tower(fields[0], features), dim=-1).cpu())
+                vectors = functional.normalize(self.network.tower(fields[0], features), dim=-1)
+                parts.append(self.network.centre_recordings(fields[0], vectors).cpu())
         return torch.cat(parts).numpy() if parts else np.empty((0, self.dim), dtype=np.float32)
 
     def encode_items(self, catalog: Catalog, fields: Sequence[str] | None = None) -> Vectors:

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from likewise.config import OWN_FIELDS, ModelSettings
 from likewise.encoders.base import Encoder
@@ -15,6 +17,8 @@ from likewise.model.fusion import MaskedFusion
 from likewise.model.heads import ClassNameMap, GridHead, KernelMap, VectorHead, constant_map, isometry, word_map
 
 PictureHead = GridHead | VectorHead
+
+_LEAST_OWN = 1e-3  # length of what a recording says itself
 
 
 class Network(nn.Module):
@@ -27,7 +31,11 @@ class Network(nn.Module):
         fields: the item's fields, in the order of the fusion.
         kinds: the kind of each field, such as "text" or "number".
         aligned: whether both encoders already share a space (two halves of one CLIP or SigLIP model).
+        recording_fields: those of the kind audio.
+        recording_centres: (recording fields, dim) what the recordings that trained have in common, as queries.
     """
+
+    recording_centres: Tensor
 
     def __init__(
         self, settings: ModelSettings, text: Encoder, image: Encoder, further: Mapping[str, Encoder] | None = None
@@ -54,6 +62,9 @@ class Network(nn.Module):
             {name: self._build_head(field, text_map) for field, name in self._head_names.items()}
         )
         self.fusion = MaskedFusion(len(self.fields), self.dim)
+        self.recording_fields = tuple(field for field in self.fields if self.kinds[field] == "audio")
+        if self.recording_fields:
+            self.register_buffer("recording_centres", torch.zeros(len(self.recording_fields), self.dim))
 
     def _build_head(self, field: str, text_map: nn.Linear) -> PictureHead:
         encoder = self.encoder(field)
@@ -118,6 +129,15 @@ class Network(nn.Module):
     def zero_shot(self) -> bool:
         """Whether pictures are found by words without any training."""
         return self.aligned or self.class_names is not None
+
+    def centre_recordings(self, field: str, vectors: Tensor) -> Tensor:
+        """Recordings (n, dim) of a field as queries: without what all of them have in common.
+
+        What little a recording says is hidden behind it, and items near to it would be found by all recordings alike.
+        One that says nothing else stays as it is.
+        """
+        own = vectors - self.recording_centres[self.recording_fields.index(field)]
+        return torch.where(own.norm(dim=-1, keepdim=True) > _LEAST_OWN, functional.normalize(own, dim=-1), vectors)
 
     def fuse(self, towers: Tensor, present: Tensor) -> Tensor:
         """Towers (n, fields, dim) and their presence (n, fields) → item embeddings (n, dim)."""

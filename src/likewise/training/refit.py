@@ -32,6 +32,7 @@ from likewise.training.loop import fit
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
+from likewise.training.recording_centres import set_recording_centres
 from likewise.training.resume import Environment, compute_catalogue_fingerprint
 from likewise.training.stacking import (
     Stacking,
@@ -113,6 +114,7 @@ def refit_stacked(context: TrainingContext, stage: Stage, stacking: Stacking, un
     network.eval()
     keep_closed_forms(context, closed_forms, stacking.weigh_start(fits))
     if context.processes.leads:
+        set_recording_centres(context, context.cached, data)
         context.model.save(context.run)
     return len(rows)
 
@@ -150,6 +152,7 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
     set_closed_form_heads(context, untrained, data, choices.closed)
     network.eval()
     if processes.leads:
+        set_recording_centres(context, context.cached, data)
         context.model.save(context.run)
     return len(rows)
 

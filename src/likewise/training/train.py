@@ -64,6 +64,7 @@ from likewise.training.moved_features import TRAINED, stack_moved_features
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage, plan_stages
+from likewise.training.recording_centres import set_recording_centres
 from likewise.training.refit import Choices, keep_closed_forms, name_start, refit_heads, refit_stacked
 from likewise.training.stacking import (
     build_left_out_towers,
@@ -183,6 +184,7 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
         trained = train_model(context, clock, test, state, log)
     with clock.stage("evaluating"):
         if processes.leads:
+            set_recording_centres(context, trained.features, context.data)
             model.save(run)
             embeddings = embed_held_out(model.network, trained.features, context.data, test)
             evaluation = evaluate(embeddings, test.subsets, trained.baselines, seed=context.config.seed)
