@@ -6,6 +6,7 @@ sentence-transformers and a two-tower model in the manner of CLIP; BM25; the unt
 likewise is also measured before it is fitted on all rows, without the names of classes that its pictures begin at, and
 its items that came later in one index with those that trained.
 `--tune` chooses the peers' settings on validation rows and keeps them with the results, where a later run finds them.
+Units of a game are a catalogue that nothing was chosen by (--catalogues units).
 An interrupted run continues where it stopped, with the same --folder. `--keep NAME` keeps what a part of a round has
 measured under a name of its own.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import hybrid
-from catalogues.prepared import CATALOGUES, FOLDS, prepare
+from catalogues.prepared import CATALOGUES, FOLDS, UNSEEN, prepare
 from judging import (
     LEGEND,
     MEASURED,
@@ -308,7 +309,9 @@ def _about(bench: Bench, judge: Judge, rows: list[dict[str, int]], folds: int, s
 
 def _arguments() -> argparse.Namespace:
     parser = options(str(__doc__))
-    parser.add_argument("--catalogues", nargs="+", choices=CATALOGUES, default=list(CATALOGUES))
+    parser.add_argument(
+        "--catalogues", nargs="+", choices=CATALOGUES, default=[name for name in CATALOGUES if name not in UNSEEN]
+    )
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, help="default: all; with --quick, the fast ones")
     parser.add_argument(
         "--folds",

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from catalogues.stamps import write_stamps
+from catalogues.units import write_units
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.identity import Identity
 from likewise.catalog.samples import write_openmoji
@@ -21,7 +22,7 @@ def prepare(name: str, folder: Path, grocery: Path) -> list[Path]:
     """Write the folds of one of `CATALOGUES` as CSVs with id, title, description, image_url and split.
 
     Args:
-        name: "grocery", "openmoji" or "stamps".
+        name: such as "stamps".
         folder: receives the CSVs, and pictures that have to be drawn first.
         grocery: products.csv of the Grocery Store Dataset.
 
@@ -57,11 +58,18 @@ def _stamps(folder: Path, _: Path) -> list[pl.DataFrame]:
     return fold_by_identity(write_stamps(folder / "stamps.csv"), folder)
 
 
+def _units(folder: Path, _: Path) -> list[pl.DataFrame]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return fold_by_identity(write_units(folder / "units.csv"), folder)
+
+
 CATALOGUES: dict[str, Callable[[Path, Path], list[pl.DataFrame]]] = {
     "grocery": _grocery,
     "openmoji": _openmoji,
     "stamps": _stamps,
+    "units": _units,
 }
+UNSEEN = ("units",)  # nothing was chosen with a look at them
 
 
 def fold_by_identity(source: Path, folder: Path, folds: int = FOLDS) -> list[pl.DataFrame]:
