@@ -92,7 +92,8 @@ def test_validation_and_report_see_both_sides_as_the_model_does(shapes, tiny, tm
     with mock.patch("likewise.training.train.cut_encoders", noted):
         train(shapes, tmp_path / "run", brief(tiny, model=hflip_tta))
     evaluated = [mirrored for evaluating, mirrored in seen if evaluating]
-    assert evaluated.count(True) == evaluated.count(False) > 2
+    fitted = 1  # the closed form that may take the head's place is fitted to pictures as they are
+    assert evaluated.count(True) == evaluated.count(False) - fitted > 2
 
 
 def test_a_log_of_clicks_is_learned_from(shapes, tiny, tmp_path):

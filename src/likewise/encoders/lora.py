@@ -53,6 +53,7 @@ def add_lora(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(config, encoder.network)
+    encoder.train(encoder.training)  # what was put in is in the same mode
     trained = [name for name, _ in encoder.named_parameters() if ".lora_" in name]
     encoder.requires_grad_(False)
     for name in trained:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,10 @@ class Network(nn.Module):
         if encoder.reads_words:
             return VectorHead(encoder.width + text_map.in_features, self.dim, base=word_map(encoder.width, text_map))
         return VectorHead(encoder.width, self.dim, base=constant_map(encoder.width, self.dim))
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; a network that is in the mode already is left alone, as its encoders have many parts."""
+        return self if self.training == mode else super().train(mode)
 
     def encoder(self, field: str) -> Encoder:
         """The encoder that a field's head follows."""
@@ -177,11 +181,12 @@ class Network(nn.Module):
         self.query_head = cast(VectorHead, again["query"])
         self.heads = cast(nn.ModuleDict, again["fields"])
         self.fusion = cast(MaskedFusion, again["fusion"])
+        again.train(self.training)
 
     def restore_head(self, field: str, copied: nn.ModuleDict) -> None:
         """Replace the head of one field by a copy of that of `copy_heads`."""
         name = self._head_names[field]
-        self.heads[name] = deepcopy(cast(nn.ModuleDict, copied["fields"])[name])
+        self.heads[name] = deepcopy(cast(nn.ModuleDict, copied["fields"])[name]).train(self.training)
 
     @contextmanager
     def with_base_maps(self, maps: Mapping[str, nn.Linear | KernelMap]) -> Iterator[None]:

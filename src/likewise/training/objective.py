@@ -27,6 +27,15 @@ _KINDS_ABOVE_STARTS = ("title",)
 _FIRST_BIAS = -10.0  # of the sigmoid loss, as in SigLIP: almost all pairs are negatives
 
 
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed what dropout draws from, as `torch.manual_seed` does, which is slow as it asks unused devices, too."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 class Objective(nn.Module):
     """A contrastive loss over all pairs of a batch, with a learned temperature.
 
@@ -109,7 +118,7 @@ class Objective(nn.Module):
 
     def encode(self, given: TowerInput) -> Tensor:
         """(values, dim) what a tower makes of an input, or of a part of it; its seed decides crops and dropout."""
-        torch.manual_seed(given.random_seed)
+        seed_generators(given.random_seed, self.log_scale.device)
         if not len(given.values):
             return torch.empty(0, self.network.dim, device=self.log_scale.device)
         if given.tower == "query":
