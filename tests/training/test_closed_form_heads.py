@@ -39,8 +39,8 @@ def catalog(tmp_path_factory):
 @pytest.mark.parametrize("chosen", [NOTHING, FIELDS, WHOLE])
 @pytest.mark.parametrize("refits", [False, True])
 def test_what_is_chosen_is_the_model_that_is_saved_and_said(catalog, tmp_path, monkeypatch, chosen, refits):
-    answers = {NOTHING: [False] * 3, FIELDS: [True, False, False], WHOLE: [False, False, True]}[chosen]
-    asked = iter(answers)  # the picture, the description, all together
+    answers = {NOTHING: [False, False, True], FIELDS: [True, False, True], WHOLE: [False] * 3}[chosen]
+    asked = iter(answers)  # the picture, the description, and what was trained against all closed forms together
     monkeypatch.setattr(closed_form_heads, "_gains", lambda score, best: next(asked))
     with quiet():
         run = train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": refits}))

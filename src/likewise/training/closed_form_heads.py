@@ -2,8 +2,8 @@
 
 Gradient steps move the query tower, which all fields share, and lose on fields that say little for each item, such as
 recordings: there kernel ridge finds more. So it is fitted once more, from a field's features to where the trained query
-tower has put the titles, and takes the place of the trained head where it finds more on validation rows. So it may for
-all fields together, above the query tower as it was before the training.
+tower has put the titles, and takes the place of the trained head where it finds more on validation rows. And
+training has to find more, beyond chance, than kernel ridge for all fields above the query tower as it was before.
 """
 
 import math
@@ -30,7 +30,7 @@ class ClosedFormHeads:
 
     Attributes:
         fields: whose heads were replaced; all that have one, where `whole` says so.
-        whole: whether nothing that was trained is left: kernel ridge above the untrained query tower finds more.
+        whole: whether nothing that was trained is left: it finds no more than kernel ridge above the untrained queries.
         sentence: for the report; None where the trained network is left as it was.
     """
 
@@ -70,7 +70,7 @@ def choose_closed_form_heads(
     network.restore_heads(untrained)
     shared = set_maps(context, start)
     score = score_by_map(context, context.cached, validation)
-    if _gains(score, best):
+    if shared and not _gains(best, score):
         found = ClosedFormHeads(tuple(shared), whole=True)
         said = [f"all fields, and the untrained query tower (mAP {best.mean:.3f} → {score.mean:.3f})"]
     else:
