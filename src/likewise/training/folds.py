@@ -25,8 +25,8 @@ from likewise.training.validation import (
     ValidationScores,
     Vectors,
     build_held_out_task,
-    embed_queries,
     embed_rows,
+    embed_task_queries,
     score_validation,
 )
 
@@ -128,12 +128,10 @@ class Fold:
         return score_held_out(context, context.cached, self.held_out.rows)
 
     def _run_tower(self, context: TrainingContext, tower: str) -> Vectors:
-        """Vectors of the held-out rows, or of the queries, of a tower of the network in its present state."""
-        network, numbers = context.model.network, context.data.texts.numbers
+        """Embed the held-out rows, or the queries, with one tower of the network in its present state."""
         if tower == "query":
-            asked = [numbers[text] for text in self.held_out.task.texts if text is not None]
-            return embed_queries(network, context.cached, np.array(asked, np.int64))
-        rows = self.held_out.rows
+            return embed_task_queries(context, context.cached, self.held_out)
+        network, rows = context.model.network, self.held_out.rows
         return embed_rows(network, context.cached, context.data, rows, (tower,)).field(tower)
 
     def _set_towers(self, context: TrainingContext, shares: Shares) -> None:

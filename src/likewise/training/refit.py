@@ -91,12 +91,10 @@ def refit_stacked(context: TrainingContext, stage: Stage, stacking: Stacking, un
     Returns:
         The number of rows that it was fitted on; None where they are those that it was trained on already.
     """
-    network = context.model.network
-    rows = context.split.unreserved
-    if len(rows) == len(context.data.rows):
+    data = _build_data(context)
+    if data is None:
         return None
-    data = context.build_training_set(rows)
-    network.restore_heads(untrained)
+    context.model.network.restore_heads(untrained)
     regressions = collect_on_leader(context, data)
     fits = fit_start(context, regressions)
     closed_forms = complete_closed_forms(context, regressions, fits)
@@ -105,12 +103,8 @@ def refit_stacked(context: TrainingContext, stage: Stage, stacking: Stacking, un
     named = replace(stacking.shorten(stage), name="all items")
     train_text_heads(context, data, towers, named, TrainingState(), None, seeds=stacking.seeds)
     stacking.stack(context, fits)
-    network.eval()
     save_fits(context, closed_forms, stacking.weigh_start(fits))
-    if context.processes.leads:
-        set_recording_centres(context, context.cached, data)
-        context.model.save(context.run)
-    return len(rows)
+    return _save_model(context, data)
 
 
 def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrained: nn.ModuleDict) -> int | None:
@@ -123,10 +117,9 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
     Returns:
         The number of rows that it was fitted on; None where they are those that it was trained on already.
     """
-    network, processes, rows = context.model.network, context.processes, context.split.unreserved
-    if len(rows) == len(context.data.rows):
+    network, processes, data = context.model.network, context.processes, _build_data(context)
+    if data is None:
         return None
-    data = context.build_training_set(rows)
     network.restore_heads(untrained)
     _start_again(context, data, choices)
     before = copy_weights(network)
@@ -136,11 +129,22 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
     fit(objective, build_optimizer(objective, network, stage.config), again, None, TrainingState(), None, mine=mine)
     move_weights(network, before, choices.alpha)
     set_closed_form_heads(context, untrained, data, choices.closed)
-    network.eval()
-    if processes.leads:
+    return _save_model(context, data)
+
+
+def _build_data(context: TrainingContext) -> TrainingSet | None:
+    """All rows that may train; None where the measured model was trained on them already."""
+    rows = context.split.unreserved
+    return None if len(rows) == len(context.data.rows) else context.build_training_set(rows)
+
+
+def _save_model(context: TrainingContext, data: TrainingSet) -> int:
+    """Save the model in place of the measured one, and return the number of its rows."""
+    context.model.network.eval()
+    if context.processes.leads:
         set_recording_centres(context, context.cached, data)
         context.model.save(context.run)
-    return len(rows)
+    return len(data.rows)
 
 
 def _start_again(context: TrainingContext, data: TrainingSet, choices: Choices) -> None:

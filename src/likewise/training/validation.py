@@ -76,11 +76,16 @@ def embed_held_out(
     Args:
         fields: of the items; None: those of the task.
     """
-    network, data = context.model.network, context.data
-    numbers = data.texts.numbers
-    queries = np.array([numbers[text] for text in held_out.task.texts if text is not None], np.int64)
-    items = embed_rows(network, features, data, held_out.rows, tuple(fields or held_out.task.fields))
-    return TaskEmbeddings(held_out.task, network, embed_queries(network, features, queries), items)
+    network, task = context.model.network, held_out.task
+    items = embed_rows(network, features, context.data, held_out.rows, tuple(fields or task.fields))
+    return TaskEmbeddings(task, network, embed_task_queries(context, features, held_out), items)
+
+
+def embed_task_queries(context: TrainingContext, features: Features, held_out: HeldOutTask) -> Vectors:
+    """(queries, dim) unit vectors of a task's queries."""
+    numbers = context.data.texts.numbers
+    texts = [numbers[text] for text in held_out.task.texts if text is not None]
+    return embed_queries(context.model.network, features, np.array(texts, np.int64))
 
 
 def embed_queries(network: Network, features: Features, texts: Rows) -> Vectors:
@@ -99,10 +104,10 @@ def embed_rows(
     fields: tuple[str, ...],
     known: Mapping[str, Vectors] = MappingProxyType({}),
 ) -> FieldEmbeddings:
-    """What the towers of a network, in its present state, make of some rows; it is left in evaluation mode.
+    """Embed the fields of some rows with a network in its present state, which is left in evaluation mode.
 
     Args:
-        known: (rows, dim) what towers say that need not run again, by field.
+        known: (rows, dim) vectors of fields whose towers need not run again.
     """
     network.eval()
     return embed_fields(network, fields, len(rows), partial(_run_tower, network, features, data, rows, known))
