@@ -21,7 +21,7 @@ _MOST_ITEMS = 20_000
 
 
 def score_held_out(context: TrainingContext, features: Features, held_out: Rows) -> CalibrationByKind:
-    """The scores of queries for rows that the network, in its present state, has not seen; by the kind of query.
+    """Score queries for rows that the network, in its present state, has not seen, by the kind of query.
 
     Args:
         held_out: these rows; of very many, some are drawn.
@@ -46,7 +46,7 @@ def score_held_out(context: TrainingContext, features: Features, held_out: Rows)
 
 
 def keep_thresholds(context: TrainingContext, scores: CalibrationByKind) -> None:
-    """Fit a rule to each kind of query that has enough of them, and keep the rules in the run."""
+    """Fit a rule to each kind of query of which there are enough, and write the rules to the run."""
     rules = {kind: rule for kind, queries in scores.items() if (rule := fit_rule(queries)) is not None}
     Thresholds(context.model.network.dim, rules).write(context.run)
 

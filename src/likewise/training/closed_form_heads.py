@@ -91,7 +91,7 @@ def set_closed_form_heads(
 
 
 def _fit(context: TrainingContext, data: TrainingSet, fields: Sequence[str]) -> BaseMaps:
-    """Kernel ridge of some fields to what the query tower, as it is now, says of the titles; in all processes."""
+    """Fit kernel ridge from some fields to the present query tower's vectors of the titles, for all processes."""
     kernels: BaseMaps = {}
     if fields:
         regressions = collect_on_leader(context, data)

@@ -47,7 +47,7 @@ from likewise.training.training_state import TrainingState
 
 @dataclass(frozen=True)
 class Choices:
-    """What validation rows chose.
+    """Choices of the validation rows, which a refit keeps.
 
     Attributes:
         start: the name of the closed form that a field started from, by field.

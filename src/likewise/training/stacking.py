@@ -49,14 +49,14 @@ _PATIENCE = 2  # further seeds that gain nothing, after which no more are tried
 
 @dataclass(frozen=True)
 class Stacking:
-    """What cross-validation chose.
+    """The shares that cross-validation chose, and the scores that chose them.
 
     Attributes:
         start: share of kernel ridge in the description tower as training begins; None: there is none.
         shares: of the trained towers.
-        seeds: of how many trainings what was learned is the mean.
+        seeds: number of trainings whose weights are averaged.
         validation: what was measured.
-        threshold: the score below which nothing fits, by the queries of all folds.
+        threshold: the score below which nothing fits, calibrated on the queries of all folds.
     """
 
     start: float | None
@@ -66,22 +66,22 @@ class Stacking:
     threshold: Threshold | None
 
     def weigh_start(self, fits: Mapping[str, StartFit]) -> dict[str, StartFit]:
-        """The fits as training begins; pictures start at all of kernel ridge."""
+        """The fits with the share of kernel ridge at which training begins; pictures start at all of it."""
         return weigh_description(fits, self.start)
 
     def shorten(self, stage: Stage) -> Stage:
-        """The stage, without an epoch where none of what it learns would be kept."""
+        """The stage, with 0 epochs where none of what it learns would be kept."""
         if self.shares.learned:
             return stage
         return dataclasses.replace(stage, config=stage.config.model_copy(update={"epochs": 0}))
 
     def stack(self, context: TrainingContext, fits: Mapping[str, StartFit]) -> None:
-        """Give the network its share of kernel ridge, and keep its share of what the heads learned."""
+        """Scale kernel ridge and what the heads of the network learned to their shares."""
         set_start(context, weigh_description(fits, self.shares.description))
         scale_learned(context, self.shares)
 
     def write(self, run: Path) -> None:
-        """Keep it for a training that goes on."""
+        """Write `training/stacking.json`, for a training that is resumed."""
         description, query, texts = self.shares
         values = {"kernel ridge": [self.start, description], "query": query, "texts": texts, "seeds": self.seeds}
         models = {name: getattr(self, name) for name in ("validation", "threshold")}
@@ -90,7 +90,7 @@ class Stacking:
 
     @classmethod
     def read(cls, run: Path) -> "Stacking":
-        """What `write` kept.
+        """Read what `write` wrote.
 
         Raises:
             UserError: the file is missing or damaged.
@@ -107,7 +107,7 @@ class Stacking:
 
 
 def cross_validate(context: TrainingContext, untrained: nn.ModuleDict, stage: Stage) -> Stacking:
-    """Choose the shares once for a run; the network's heads are untrained then.
+    """Choose the shares once for a run, and leave the network with untrained heads.
 
     Args:
         untrained: heads (`Network.copy_heads`).
@@ -131,10 +131,10 @@ def cross_validate(context: TrainingContext, untrained: nn.ModuleDict, stage: St
 def _choose_shares(
     context: TrainingContext, untrained: nn.ModuleDict, stage: Stage
 ) -> tuple[Stacking, CalibrationByKind]:
-    """The shares that score best, of as many seeds as there is time for and as gain something.
+    """Find the shares that score best, with more seeds while there is time and they gain something.
 
     Returns:
-        Also the scores of each fold's queries with these shares, on which thresholds are fitted.
+        The choice, and the scores of each fold's queries with these shares, on which thresholds are fitted.
     """
     context.model.network.restore_heads(untrained)
     folds = [Fold.fit(context, part, untrained) for part in context.measured_parts]
@@ -166,7 +166,7 @@ def _choose_shares(
 def _stack_learned(
     search: "_ShareSearch", start: Shares, kernel_shares: Sequence[float | None], seeds: int
 ) -> Stacking:
-    """The shares of what the heads of all folds have learned: the same one everywhere, or nothing."""
+    """Choose how much of what the heads of all folds learned is kept: the same share everywhere, or nothing."""
     learned = [Shares(share, _LEARNED_SHARE, _LEARNED_SHARE) for share in kernel_shares]
     kernel_ridge = Shares(kernel_shares[-1], 0.0, 0.0)
     chosen = search.find_best([start, *learned], no_worse_than=(start, kernel_ridge), chance=_LEAST_LOSS)
@@ -191,7 +191,7 @@ def _stack_learned(
 
 
 def _weigh_fields(context: TrainingContext, folds: list[Fold], untrained: nn.ModuleDict, start: Shares) -> None:
-    """Choose the weights of further fields; towers stay as they begin, so each runs once."""
+    """Choose the weights of further fields; no tower has trained yet, so each runs once."""
     network, variants = context.model.network, build_variants(context.config)
     if not network.further_fields:
         return
@@ -211,12 +211,12 @@ def _weigh_fields(context: TrainingContext, folds: list[Fold], untrained: nn.Mod
 
 
 class _ShareSearch:
-    """What shares score over all folds, each measured once.
+    """Search for the best shares over all folds; each candidate is measured once.
 
     Attributes:
-        folds: that are measured.
-        scores: of each fold, by the shares of kernel ridge, of queries and of items.
-        similarities: (2, queries) of the best right and the best wrong answers, likewise.
+        folds: the folds that are measured.
+        scores: of each fold, by shares.
+        similarities: (2, queries) of the best right and the best wrong answers, by shares.
     """
 
     def __init__(self, context: TrainingContext, folds: list[Fold]) -> None:
@@ -249,11 +249,11 @@ class _ShareSearch:
             del self.scores[shares], self.similarities[shares]
 
     def flat(self, shares: Shares) -> np.ndarray:
-        """(all scores,) of all folds and subsets."""
+        """(all scores,) the scores of all folds and subsets."""
         return np.concatenate([np.zeros(0), *(fold.flat for fold in self.scores[shares])])
 
     def number_queries(self) -> np.ndarray:
-        """(all scores,) which query of which fold each of `flat` belongs to; it is asked on every subset."""
+        """(all scores,) number of the query that each score of `flat` belongs to; one number for all its subsets."""
         parts, offset = [np.zeros(0, np.int64)], 0
         for fold in self.folds:
             queries = len(fold.held_out.task.texts)
@@ -262,7 +262,7 @@ class _ShareSearch:
         return np.concatenate(parts)
 
     def _loses(self, shares: Shares, other: Shares, chance: float) -> bool:
-        """Whether they score less than others on any field subset, beyond chance."""
+        """Whether shares score less than others on any field subset, beyond chance."""
         return loses(zip(self.scores[shares], self.scores[other], strict=True), chance=chance)
 
 
