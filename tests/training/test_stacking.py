@@ -17,8 +17,9 @@ from likewise.model.model import Model
 from likewise.model.run_folder import check_run
 from likewise.progress import quiet
 from likewise.retrieval.thresholds import Thresholds
-from likewise.training import planner, stacking, train
+from likewise.training import closed_form_start, folds, planner, stacking, text_heads, train
 from likewise.training.split import deal_groups
+from likewise.training.text_heads import Shares
 from likewise.training.validation import ValidationScores
 
 RADII = {"tiny": 8, "small": 13, "middling": 20, "large": 27}
@@ -110,7 +111,7 @@ def test_rows_that_a_column_marks_as_test_never_train(catalog, tmp_path):
 
 def test_a_share_of_nothing_is_a_fair_outcome(catalog, tmp_path, monkeypatch):
     """Text heads that learned nonsense do not enter the model, which is its start then."""
-    fit = stacking.fit
+    fit = text_heads.fit
 
     def spoil(objective, *arguments, **options):
         fit(objective, *arguments, **options)
@@ -118,7 +119,7 @@ def test_a_share_of_nothing_is_a_fair_outcome(catalog, tmp_path, monkeypatch):
             for head in objective.network.text_heads.values():
                 head.residual[-1].weight.normal_(std=5.0, generator=torch.Generator().manual_seed(0))
 
-    monkeypatch.setattr(stacking, "fit", spoil)
+    monkeypatch.setattr(text_heads, "fit", spoil)
     run = train.train(catalog, tmp_path / "run", BRIEF)
     shares = run.metrics.cross_validation.shares
     assert shares["learned, queries"] == shares["learned, items"] == 0.0
@@ -183,7 +184,8 @@ def test_what_is_measured_on_a_fold_has_not_seen_it(catalog, tmp_path, monkeypat
     """Nor have the answers above which heads train: those of rows nearby would say the titles of the fold, and heads
     would learn to avoid them.
     """
-    collect, cross_fit, collected, left_out = stacking.collect_regressions, stacking.cross_fit_start, [], []
+    collect, cross_fit = closed_form_start.collect_regressions, closed_form_start.cross_fit_start
+    collected, left_out = [], []
 
     def spy_rows(network, features, data, seed):
         collected.append(data.rows)
@@ -193,10 +195,10 @@ def test_what_is_measured_on_a_fold_has_not_seen_it(catalog, tmp_path, monkeypat
         left_out.append(groups)
         return cross_fit(regressions, groups, seed)
 
-    measured, build_task = [], stacking.build_held_out_task
-    monkeypatch.setattr(stacking, "collect_regressions", spy_rows)
-    monkeypatch.setattr(stacking, "cross_fit_start", spy_groups)
-    monkeypatch.setattr(stacking, "build_held_out_task", lambda *a: measured.append(a[1]) or build_task(*a))
+    measured, build_task = [], folds.build_held_out_task
+    monkeypatch.setattr(closed_form_start, "collect_regressions", spy_rows)
+    monkeypatch.setattr(closed_form_start, "cross_fit_start", spy_groups)
+    monkeypatch.setattr(folds, "build_held_out_task", lambda *a: measured.append(a[1]) or build_task(*a))
     train.train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": False}))
     (every, groups), *others = zip(collected, left_out, strict=True)
     assert len(measured) == len(others) == 3 and np.array_equal(np.sort(np.concatenate(measured)), every)
@@ -249,7 +251,7 @@ def test_epochs_are_logged(catalog, tmp_path, monkeypatch):
 
 
 def test_the_trained_tower_has_a_share_of_its_own(catalog, tmp_path, monkeypatch):
-    picks = iter([(0.25, 0.0, 0.0), (1.0, 0.5, 0.5)])
+    picks = iter([Shares(0.25, 0.0, 0.0), Shares(1.0, 0.5, 0.5)])
     find_best = stacking._ShareSearch.find_best
 
     def pick(self, candidates, **_):
@@ -306,7 +308,7 @@ def gaining(monkeypatch):
     def stack_more(search, start, kernel_shares, seeds):
         found = stack(search, start, kernel_shares, seeds)
         validation = found.validation.model_copy(update={"chosen": float(seeds)})
-        return dataclasses.replace(found, query=1.0, texts=1.0, validation=validation)
+        return dataclasses.replace(found, shares=found.shares._replace(query=1.0, texts=1.0), validation=validation)
 
     monkeypatch.setattr(stacking, "_stack_learned", stack_more)
     monkeypatch.setattr(planner, "_MOST_SEEDS", 2)
@@ -316,9 +318,9 @@ STANDARD = BRIEF.model_copy(update={"effort": "standard"})
 
 
 def test_what_seeds_learn_is_averaged_and_a_kill_between_them_changes_nothing(catalog, tmp_path, monkeypatch, gaining):
-    straight, keep, learned = tmp_path / "straight", stacking._keep_learned, []
+    straight, keep, learned = tmp_path / "straight", text_heads._keep_learned, []
     with monkeypatch.context() as patched:
-        patched.setattr(stacking, "_keep_learned", lambda state: (keep(state), learned.append(state.learned[-1])))
+        patched.setattr(text_heads, "_keep_learned", lambda state: (keep(state), learned.append(state.learned[-1])))
         run = train.train(catalog, straight, STANDARD.model_copy(update={"refit": False}))
     assert run.metrics.cross_validation.seeds == 2
     assert [epoch.stage for epoch in run.metrics.history] == ["heads"] * 3 + ["heads, seed 2"] * 2
@@ -328,7 +330,7 @@ def test_what_seeds_learn_is_averaged_and_a_kill_between_them_changes_nothing(ca
     with monkeypatch.context() as patched:
         calls = itertools.count()
         stop = lambda state: keep(state) if next(calls) < 6 else (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
-        patched.setattr(stacking, "_keep_learned", stop)
+        patched.setattr(text_heads, "_keep_learned", stop)
         with pytest.raises(KeyboardInterrupt):
             train.train(catalog, tmp_path / "killed", STANDARD.model_copy(update={"refit": False}))
     monkeypatch.setattr(stacking, "_choose_shares", lambda *_: pytest.fail("the shares were chosen before"))

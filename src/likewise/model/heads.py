@@ -158,12 +158,43 @@ def empty_map(weights: Mapping[str, Tensor], module: str, dim: int) -> KernelMap
     return KernelMap(examples.shape[1], dim, len(examples))
 
 
-class VectorHead(nn.Module):
+class ResidualHead(nn.Module):
+    """A head whose output is the sum of a base map and a residual, scaled to unit length.
+
+    Attributes:
+        base: from the head's summary of the features to the shared space.
+        residual: ends in a linear layer that starts at zero.
+    """
+
+    base: nn.Linear | KernelMap
+    residual: nn.Sequential
+
+    @property
+    def _last_layer(self) -> nn.Linear:
+        return cast(nn.Linear, self.residual[-1])
+
+    @property
+    def offset(self) -> Tensor:
+        """(dim,) the bias of the residual, which is added to every output."""
+        return self._last_layer.bias
+
+    @torch.no_grad()
+    def scale_residual(self, share: float) -> None:
+        """Multiply the residual by a share."""
+        self._last_layer.weight.mul_(share)
+        self._last_layer.bias.mul_(share)
+
+    def zero_shot_vectors(self, features: Tensor) -> Tensor:
+        """(n, dim) what is added to the base map's output without any training: 0."""
+        return features.new_zeros(len(features), self._last_layer.out_features)
+
+
+class VectorHead(ResidualHead):
     """Pooled features (n, width) → unit vectors (n, dim): `base` plus a zero-initialised two-layer residual."""
 
     def __init__(self, width: int, dim: int, base: nn.Linear | None = None, dropout: float = 0.1) -> None:
         super().__init__()
-        self.base: nn.Linear | KernelMap = PictureMap(width, dim) if base is None else base
+        self.base = PictureMap(width, dim) if base is None else base
         self.residual = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, dim // 2),
@@ -171,22 +202,6 @@ class VectorHead(nn.Module):
             nn.Dropout(dropout),
             _zero(nn.Linear(dim // 2, dim)),
         )
-
-    @torch.no_grad()
-    def scale_residual(self, share: float) -> None:
-        """Keep only a share of what the residual adds to the base map."""
-        last = cast(nn.Linear, self.residual[-1])
-        last.weight.mul_(share)
-        last.bias.mul_(share)
-
-    @property
-    def offset(self) -> Tensor:
-        """(dim,) what the residual adds to every answer."""
-        return cast(nn.Linear, self.residual[-1]).bias
-
-    def zero_shot_vectors(self, features: Tensor) -> Tensor:
-        """(n, dim) what is said before any map: 0."""
-        return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
 
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: the features themselves."""
@@ -207,7 +222,7 @@ class VectorHead(nn.Module):
         return functional.normalize(own + self.residual(features), dim=-1)
 
 
-class GridHead(nn.Module):
+class GridHead(ResidualHead):
     """Patch tokens (n, tokens, width) → unit vectors (n, dim).
 
     A summary of the tokens goes through the starting map: their mean and their standard deviation (statistics pooling;
@@ -227,7 +242,7 @@ class GridHead(nn.Module):
         super().__init__()
         self.prefix = prefix
         self.class_names = ClassNameMap(classes, dim) if classes else None
-        self.base: nn.Linear | KernelMap = PictureMap(2 * width, dim)
+        self.base = PictureMap(2 * width, dim)
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
         per_query = dim // queries
         self.values = nn.Parameter(torch.randn(queries, width, per_query) * width**-0.5)
@@ -238,26 +253,14 @@ class GridHead(nn.Module):
         if classes:
             self.base = PictureMap.from_weights(torch.zeros(dim, 2 * width), torch.zeros(dim))
 
-    @torch.no_grad()
-    def scale_residual(self, share: float) -> None:
-        """Keep only a share of what the residual adds to the base map."""
-        last = cast(nn.Linear, self.residual[-1])
-        last.weight.mul_(share)
-        last.bias.mul_(share)
-
-    @property
-    def offset(self) -> Tensor:
-        """(dim,) what the residual adds to every answer."""
-        return cast(nn.Linear, self.residual[-1]).bias
-
     def summary(self, features: Tensor) -> Tensor:
         """What the base map reads: (n, 2 · width)."""
         return self._summary(features, self._mean_weights(features, None))
 
     def zero_shot_vectors(self, features: Tensor) -> Tensor:
-        """(n, dim) what the names of the classes say, to which all else is added; 0 where there are none."""
+        """(n, dim) the mean of the class names' vectors, to which the base map's output is added; 0 without classes."""
         if self.class_names is None:
-            return features.new_zeros(len(features), cast(nn.Linear, self.residual[-1]).out_features)
+            return super().zero_shot_vectors(features)
         logits = features[:, : self.prefix].flatten(1)[:, : len(self.class_names.names)]
         mapped: Tensor = self.class_names(logits)
         return mapped

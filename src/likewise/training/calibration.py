@@ -6,19 +6,22 @@ import numpy as np
 
 from likewise.evaluation.calibration import fit_rule
 from likewise.evaluation.calibration_queries import CalibrationByKind, HeldOutItems, score_queries
+from likewise.evaluation.ranks import rank_candidates
+from likewise.evaluation.results import Threshold
 from likewise.evaluation.task import build_log_task, build_title_task
+from likewise.evaluation.threshold import calibrate_threshold
 from likewise.retrieval.thresholds import Thresholds
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows
 from likewise.training.context import TrainingContext
 from likewise.training.features import Features
-from likewise.training.validation import Vectors, embed_queries, embed_rows
+from likewise.training.validation import HeldOutTask, Vectors, embed_held_out, embed_queries, embed_rows
 
 _MOST_ITEMS = 20_000
 
 
 def score_held_out(context: TrainingContext, features: Features, held_out: Rows) -> CalibrationByKind:
-    """The scores of queries for rows that the network, in its present state, has not seen; by the kind of query.
+    """Score queries for rows that the network, in its present state, has not seen, by the kind of query.
 
     Args:
         held_out: these rows; of very many, some are drawn.
@@ -43,6 +46,16 @@ def score_held_out(context: TrainingContext, features: Features, held_out: Rows)
 
 
 def keep_thresholds(context: TrainingContext, scores: CalibrationByKind) -> None:
-    """Fit a rule to each kind of query that has enough of them, and keep the rules in the run."""
+    """Fit a rule to each kind of query of which there are enough, and write the rules to the run."""
     rules = {kind: rule for kind, queries in scores.items() if (rule := fit_rule(queries)) is not None}
     Thresholds(context.model.network.dim, rules).write(context.run)
+
+
+def calibrate_on_validation_rows(
+    context: TrainingContext, features: Features, validation: HeldOutTask
+) -> Threshold | None:
+    """Calibrate the score below which nothing fits, with the network in its present state; None without queries."""
+    if not validation.subsets:
+        return None
+    rankings = rank_candidates(*embed_held_out(context, features, validation).score(validation.subsets[0]))
+    return calibrate_threshold(rankings.right, rankings.wrong)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
+from likewise.model.closed_forms import BaseMaps
 from likewise.model.heads import KernelMap, PictureMap
 from likewise.progress import say
 from likewise.training.batches import TrainingSet
+from likewise.training.closed_form_start import collect_on_leader, fit_for_groups, set_base_maps
 from likewise.training.context import TrainingContext
-from likewise.training.initialization import collect_regressions, fit_closed_forms
-from likewise.training.moved_features import Maps, score_by_map, set_maps
-from likewise.training.validation import HeldOutTask, ValidationScores, loses
+from likewise.training.validation import FINE_METRIC, HeldOutTask, ValidationScores, loses, score_in_all_processes
 
 _LEAST_GAIN = 1.0  # standard errors of the difference; what gains less is chance
 
@@ -40,7 +40,7 @@ class ClosedFormHeads:
 
 
 def choose_closed_form_heads(
-    context: TrainingContext, untrained: nn.ModuleDict, start: Maps, validation: HeldOutTask
+    context: TrainingContext, untrained: nn.ModuleDict, start: BaseMaps, validation: HeldOutTask
 ) -> ClosedFormHeads:
     """Replace the heads of the trained network that find less than kernel ridge on the validation rows.
 
@@ -54,11 +54,11 @@ def choose_closed_form_heads(
     network, chosen, said = context.model.network, list[str](), list[str]()
     if not validation.subsets:
         return ClosedFormHeads()
-    best = score_by_map(context, context.cached, validation)
+    best = _score(context, validation)
     for field, kernel in _fit(context, context.data, network.fields).items():
         trained = network.copy_heads()
         _replace(context, untrained, field, kernel)
-        score = score_by_map(context, context.cached, validation)
+        score = _score(context, validation)
         if _gains(score, best):
             chosen.append(field)
             said.append(f"{field} (mAP {best.mean:.3f} → {score.mean:.3f})")
@@ -68,8 +68,8 @@ def choose_closed_form_heads(
     found = ClosedFormHeads(tuple(chosen))
     trained = network.copy_heads()
     network.restore_heads(untrained)
-    shared = set_maps(context, start)
-    score = score_by_map(context, context.cached, validation)
+    shared = set_base_maps(context, start)
+    score = _score(context, validation)
     if shared and not _gains(best, score):
         found = ClosedFormHeads(tuple(shared), whole=True)
         said = [f"all fields, and the untrained query tower (mAP {best.mean:.3f} → {score.mean:.3f})"]
@@ -90,21 +90,24 @@ def set_closed_form_heads(
         _replace(context, untrained, field, kernel)
 
 
-def _fit(context: TrainingContext, data: TrainingSet, fields: Sequence[str]) -> Maps:
-    """Kernel ridge of some fields to what the query tower, as it is now, says of the titles; in all processes."""
-    kernels: dict[str, PictureMap | KernelMap] = {}
-    if fields and context.processes.leads:
-        seed = context.config.seed
-        regressions = collect_regressions(context.model.network.eval(), context.cached, data, seed)
+def _fit(context: TrainingContext, data: TrainingSet, fields: Sequence[str]) -> BaseMaps:
+    """Fit kernel ridge from some fields to the present query tower's vectors of the titles, for all processes."""
+    kernels: BaseMaps = {}
+    if fields:
+        regressions = collect_on_leader(context, data)
         asked = {field: pairs for field, pairs in regressions.items() if field in fields}
-        kernels = fit_closed_forms(asked, seed, groups=context.groups).get("kernel ridge", {})
-    shared: Maps = context.processes.from_leader(kernels)
+        kernels = fit_for_groups(context, asked).get("kernel ridge", {})
+    shared: BaseMaps = context.processes.from_leader(kernels)
     return shared
 
 
 def _replace(context: TrainingContext, untrained: nn.ModuleDict, field: str, kernel: PictureMap | KernelMap) -> None:
     context.model.network.restore_head(field, untrained)
     context.model.network.set_base_map(field, kernel)
+
+
+def _score(context: TrainingContext, validation: HeldOutTask) -> ValidationScores:
+    return score_in_all_processes(context, context.cached, validation, FINE_METRIC)
 
 
 def _gains(score: ValidationScores, best: ValidationScores) -> bool:

@@ -123,6 +123,10 @@ class TrainingContext:
             return [rows[folds == 0]]  # one asks enough queries
         return [rows[folds * _MEASURED // _FOLDS == part] for part in range(_MEASURED)]
 
+    def build_training_set(self, rows: Rows) -> TrainingSet:
+        """The training set of some other rows of the catalogue."""
+        return TrainingSet.build(rows, self.texts, self.identity, self.data.pictured)
+
 
 def prepare_training(
     catalog: Catalog, run: Path, config: TrainConfig, environment: Environment, processes: Processes, clock: Clock

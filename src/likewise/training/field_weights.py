@@ -22,11 +22,17 @@ from likewise.model.matryoshka import Variant, build_variants
 from likewise.model.network import Network
 from likewise.progress import say
 from likewise.training.context import TrainingContext
-from likewise.training.validation import HeldOutTask, ValidationScores, embed_held_out, loses, score_validation
+from likewise.training.validation import (
+    FINE_METRIC,
+    HeldOutTask,
+    ValidationScores,
+    embed_held_out,
+    loses,
+    score_validation,
+)
 
 FILE = Path("training") / "field_weights.json"
 _FORMAT = 1
-METRIC = "map"
 _WEIGHTS = (1.0, 0.5, 0.25, 0.1)  # against 1 of title, description and picture; tried in this order
 _ASKED_BY = ("audio",)  # kinds without words whose values can be queries
 _LEAST_OF_ASKED = 0.25
@@ -78,7 +84,7 @@ def weigh_on_validation_rows(context: TrainingContext, validation: HeldOutTask, 
     network, variants, leads = context.model.network, build_variants(context.config), context.processes.leads
     if not network.further_fields or not validation.subsets:
         return
-    embeddings = embed_held_out(network, context.cached, context.data, validation) if leads else None
+    embeddings = embed_held_out(context, context.cached, validation) if leads else None
 
     def measure() -> list[ValidationScores]:
         found: list[ValidationScores] = context.processes.from_leader(
@@ -95,7 +101,7 @@ def measure_weights(
     """Score held-out rows whose towers have run, on the subsets of fields on which further fields count."""
     further = set(network.further_fields)
     subsets = [subset for subset in held_out.subsets if further.intersection(subset.fields)]
-    return score_validation(embeddings, subsets, variants, METRIC)
+    return score_validation(embeddings, subsets, variants, FINE_METRIC)
 
 
 def read_field_weights(context: TrainingContext, heads: nn.ModuleDict) -> None:

@@ -16,39 +16,38 @@ from torch import nn
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
 from likewise.errors import UserError
-from likewise.evaluation.results import START, RunMetrics
-from likewise.model.closed_forms import save_closed_forms
-from likewise.model.heads import KernelMap, PictureMap
+from likewise.evaluation.results import RunMetrics
 from likewise.model.run_folder import CONFIG, METRICS
 from likewise.training.batches import TrainingSet
 from likewise.training.closed_form_heads import set_closed_form_heads
+from likewise.training.closed_form_start import (
+    collect_on_leader,
+    complete_closed_forms,
+    fit_for_groups,
+    fit_start,
+    save_fits,
+    save_start,
+    set_base_maps,
+    set_start,
+)
 from likewise.training.context import TrainingContext
 from likewise.training.hard_negatives import build_mining
-from likewise.training.initialization import ClosedForms, collect_regressions, fit_closed_forms
 from likewise.training.interpolation import copy_weights, move_weights
 from likewise.training.learned_items import count_known_items
-from likewise.training.left_out import StartFit
 from likewise.training.loop import fit
 from likewise.training.objective import Objective
 from likewise.training.optimizer import build_optimizer
 from likewise.training.planner import Stage
 from likewise.training.recording_centres import set_recording_centres
 from likewise.training.resume import Environment, compute_catalogue_fingerprint
-from likewise.training.stacking import (
-    Stacking,
-    build_left_out_towers,
-    collect_start,
-    fit_start,
-    name_closed_forms,
-    set_start,
-    train_text_heads,
-)
+from likewise.training.stacking import Stacking
+from likewise.training.text_heads import build_left_out_towers, train_text_heads
 from likewise.training.training_state import TrainingState
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What validation rows chose.
+    """Choices of the validation rows, which a refit keeps.
 
     Attributes:
         start: the name of the closed form that a field started from, by field.
@@ -61,11 +60,6 @@ class Choices:
     epochs: int
     alpha: float
     closed: Sequence[str] = ()
-
-
-def name_start(start: Mapping[str, PictureMap | KernelMap]) -> dict[str, str]:
-    """Which of the closed forms each map of `initialise_heads` is, by field."""
-    return {field: "ridge" if isinstance(base, PictureMap) else "kernel ridge" for field, base in start.items()}
 
 
 def count_learned_items(run: Path, catalog: Catalog) -> int | None:
@@ -97,34 +91,20 @@ def refit_stacked(context: TrainingContext, stage: Stage, stacking: Stacking, un
     Returns:
         The number of rows that it was fitted on; None where they are those that it was trained on already.
     """
-    network = context.model.network
-    rows = context.split.unreserved
-    if len(rows) == len(context.data.rows):
+    data = _build_data(context)
+    if data is None:
         return None
-    data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
-    network.restore_heads(untrained)
-    regressions = collect_start(context, data)
+    context.model.network.restore_heads(untrained)
+    regressions = collect_on_leader(context, data)
     fits = fit_start(context, regressions)
-    closed_forms = name_closed_forms(context, regressions, fits)
+    closed_forms = complete_closed_forms(context, regressions, fits)
     set_start(context, fits)
     towers = build_left_out_towers(context, data, fits)
     named = replace(stacking.shorten(stage), name="all items")
     train_text_heads(context, data, towers, named, TrainingState(), None, seeds=stacking.seeds)
     stacking.stack(context, fits)
-    network.eval()
-    keep_closed_forms(context, closed_forms, stacking.weigh_start(fits))
-    if context.processes.leads:
-        set_recording_centres(context, context.cached, data)
-        context.model.save(context.run)
-    return len(rows)
-
-
-def keep_closed_forms(context: TrainingContext, closed_forms: ClosedForms, start: Mapping[str, StartFit]) -> None:
-    """Keep the closed forms in the run; where the start has all of kernel ridge, it is the same map."""
-    if context.processes.leads:
-        whole = closed_forms.get("kernel ridge", {})
-        maps = {field: whole[field] if fit.share == 1 else fit.build_map() for field, fit in start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: maps}, context.model.network.fusion.field_logits)
+    save_fits(context, closed_forms, stacking.weigh_start(fits))
+    return _save_model(context, data)
 
 
 def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrained: nn.ModuleDict) -> int | None:
@@ -137,10 +117,9 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
     Returns:
         The number of rows that it was fitted on; None where they are those that it was trained on already.
     """
-    network, processes, rows = context.model.network, context.processes, context.split.unreserved
-    if len(rows) == len(context.data.rows):
+    network, processes, data = context.model.network, context.processes, _build_data(context)
+    if data is None:
         return None
-    data = TrainingSet.build(rows, context.texts, context.identity, context.data.pictured)
     network.restore_heads(untrained)
     _start_again(context, data, choices)
     before = copy_weights(network)
@@ -150,21 +129,28 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
     fit(objective, build_optimizer(objective, network, stage.config), again, None, TrainingState(), None, mine=mine)
     move_weights(network, before, choices.alpha)
     set_closed_form_heads(context, untrained, data, choices.closed)
-    network.eval()
-    if processes.leads:
+    return _save_model(context, data)
+
+
+def _build_data(context: TrainingContext) -> TrainingSet | None:
+    """All rows that may train; None where the measured model was trained on them already."""
+    rows = context.split.unreserved
+    return None if len(rows) == len(context.data.rows) else context.build_training_set(rows)
+
+
+def _save_model(context: TrainingContext, data: TrainingSet) -> int:
+    """Save the model in place of the measured one, and return the number of its rows."""
+    context.model.network.eval()
+    if context.processes.leads:
         set_recording_centres(context, context.cached, data)
         context.model.save(context.run)
-    return len(rows)
+    return len(data.rows)
 
 
 def _start_again(context: TrainingContext, data: TrainingSet, choices: Choices) -> None:
-    """Fit all closed forms to the rows of `data`, keep them in the run, and start from the chosen ones."""
-    network, seed = context.model.network, context.config.seed
-    start: dict[str, PictureMap | KernelMap] = {}
-    if context.processes.leads:
-        regressions = collect_regressions(network.eval(), context.cached, data, seed)
-        closed_forms: ClosedForms = fit_closed_forms(regressions, seed, groups=context.groups)
-        start = {field: closed_forms[name][field] for field, name in choices.start.items()}
-        save_closed_forms(context.run, {**closed_forms, START: start}, network.fusion.field_logits)
-    for field, base in context.processes.from_leader(start).items():
-        network.set_base_map(field, base)
+    """Fit all closed forms to the rows of `data`, save them in the run, and start from the chosen ones."""
+    closed_forms = fit_for_groups(context, collect_on_leader(context, data))
+    leads = context.processes.leads
+    start = {field: closed_forms[name][field] for field, name in choices.start.items()} if leads else {}
+    save_start(context, closed_forms, start)
+    set_base_maps(context, start)

@@ -12,22 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from likewise.catalog.catalog import Catalog
 from likewise.evaluation.embeddings import TaskEmbeddings
 from likewise.evaluation.metrics import cosine_scores, per_query_metrics
 from likewise.evaluation.subsets import FieldSubset, list_modality_subsets
 from likewise.evaluation.task import RetrievalTask, build_log_task, build_title_task
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
-from likewise.model.matryoshka import Variant
+from likewise.model.matryoshka import Variant, build_variants
 from likewise.model.network import Network
 from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows, TrainingSet
+from likewise.training.context import TrainingContext
 from likewise.training.features import Features, read_field
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
 _MOST_ITEMS = 20_000  # held-out rows that are ranked; more would slow every evaluation and hardly narrow the intervals
+FINE_METRIC = "map"  # for choices on few rows, where recall@10 is near its ceiling and cannot tell models apart
 CHANCE = 1.645  # standard errors of a paired difference; a loss beyond them is no chance (one-sided, 95 %)
 _PICTURES_AT_ONCE, _TEXTS_AT_ONCE = 256, 1024
 
@@ -47,18 +48,13 @@ class HeldOutTask:
     subsets: list[FieldSubset]
 
 
-def build_held_out_task(
-    catalog: Catalog, rows: Rows, data: TrainingSet, fields: tuple[str, ...], seed: int
-) -> HeldOutTask:
-    """The logged queries that some rows answer; where there are none, every distinct title is a query.
+def build_held_out_task(context: TrainingContext, rows: Rows) -> HeldOutTask:
+    """Build the retrieval task of held-out rows: logged queries, or every distinct title where none was logged.
 
     Args:
-        catalog: all rows.
-        rows: (n,) held-out rows; of very many, a part is drawn.
-        data: texts and identities of all rows.
-        fields: of the model.
-        seed: of the draw, and of the mixed subset.
+        rows: (n,) held-out rows; a sample of them where there are very many.
     """
+    catalog, data, fields, seed = context.catalog, context.data, context.model.fields, context.config.seed
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(random_stream(seed, Stream.HELD_OUT_ROWS).choice(rows, _MOST_ITEMS, replace=False))
     texts = data.texts
@@ -73,23 +69,23 @@ def build_held_out_task(
 
 
 def embed_held_out(
-    network: Network,
-    features: Features,
-    data: TrainingSet,
-    held_out: HeldOutTask,
-    fields: Sequence[str] | None = None,
-    known: Mapping[str, Vectors] = MappingProxyType({}),
+    context: TrainingContext, features: Features, held_out: HeldOutTask, fields: Sequence[str] | None = None
 ) -> TaskEmbeddings:
-    """Run the towers of a network, in its present state, over a task; it is left in evaluation mode.
+    """Embed a task's queries and items with the network in its present state, which is left in evaluation mode.
 
     Args:
         fields: of the items; None: those of the task.
-        known: (items, dim) what towers say that need not run again, by field.
     """
-    numbers = data.texts.numbers
-    queries = np.array([numbers[text] for text in held_out.task.texts if text is not None], np.int64)
-    items = embed_rows(network, features, data, held_out.rows, tuple(fields or held_out.task.fields), known)
-    return TaskEmbeddings(held_out.task, network, embed_queries(network, features, queries), items)
+    network, task = context.model.network, held_out.task
+    items = embed_rows(network, features, context.data, held_out.rows, tuple(fields or task.fields))
+    return TaskEmbeddings(task, network, embed_task_queries(context, features, held_out), items)
+
+
+def embed_task_queries(context: TrainingContext, features: Features, held_out: HeldOutTask) -> Vectors:
+    """(queries, dim) unit vectors of a task's queries."""
+    numbers = context.data.texts.numbers
+    texts = [numbers[text] for text in held_out.task.texts if text is not None]
+    return embed_queries(context.model.network, features, np.array(texts, np.int64))
 
 
 def embed_queries(network: Network, features: Features, texts: Rows) -> Vectors:
@@ -108,10 +104,10 @@ def embed_rows(
     fields: tuple[str, ...],
     known: Mapping[str, Vectors] = MappingProxyType({}),
 ) -> FieldEmbeddings:
-    """What the towers of a network, in its present state, make of some rows; it is left in evaluation mode.
+    """Embed the fields of some rows with a network in its present state, which is left in evaluation mode.
 
     Args:
-        known: (rows, dim) what towers say that need not run again, by field.
+        known: (rows, dim) vectors of fields whose towers need not run again.
     """
     network.eval()
     return embed_fields(network, fields, len(rows), partial(_run_tower, network, features, data, rows, known))
@@ -212,6 +208,27 @@ def score_validation(
         ]
         by_subset[subset.key] = np.mean(scores, axis=0)
     return ValidationScores(by_subset)
+
+
+def score_network(
+    context: TrainingContext, features: Features, held_out: HeldOutTask, metric: str | None = None
+) -> ValidationScores:
+    """Score the network in its present state on held-out rows; for the leading process alone.
+
+    Args:
+        metric: as in `score_validation`.
+    """
+    embeddings = embed_held_out(context, features, held_out)
+    return score_validation(embeddings, held_out.subsets, build_variants(context.config), metric)
+
+
+def score_in_all_processes(
+    context: TrainingContext, features: Features, held_out: HeldOutTask, metric: str | None = None
+) -> ValidationScores:
+    """The scores of `score_network`, which the leading process shares with the others."""
+    scores = score_network(context, features, held_out, metric) if context.processes.leads else ValidationScores({})
+    shared: ValidationScores = context.processes.from_leader(scores)
+    return shared
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:
