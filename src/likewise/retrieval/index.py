@@ -39,8 +39,8 @@ from likewise.retrieval.spelling import WordModel, correct_query
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.truncated import TruncatedModel
 from likewise.retrieval.words import IndexWords
-from likewise.retrieval.writing import ItemWriter, PictureRules, WrittenItems
-from likewise.retrieval.written_recordings import RecordingRules, UploadedRecordings
+from likewise.retrieval.writing import ItemWriter, WrittenItems
+from likewise.retrieval.written_files import FileRules, UploadedPictures, UploadedRecordings
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
 from likewise.stores.schema import Column, Schema
@@ -48,7 +48,7 @@ from likewise.stores.uri import Credentials
 
 SHOWN_SIDE = 1_024  # pixels of a picture that is drawn with its heat map
 _NOBODY = Credentials()
-_NO_PICTURES: Mapping[str, Sequence[bytes]] = {}
+_NO_PICTURES: UploadedPictures = {}
 _NO_RECORDINGS: UploadedRecordings = {}
 
 
@@ -252,7 +252,7 @@ class Index:
         self,
         rows: Sequence[Mapping[str, Any]],
         *,
-        pictures: Mapping[str, Sequence[bytes]] = _NO_PICTURES,
+        pictures: UploadedPictures = _NO_PICTURES,
         recordings: UploadedRecordings = _NO_RECORDINGS,
         images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
         audio: AudioSettings = AudioSettings(),  # noqa: B008
@@ -292,8 +292,7 @@ class Index:
             >>> index.delete(["new-1", "unknown"])
             1
         """
-        rules, recording_rules = PictureRules(images, allow_urls, cache), RecordingRules(audio, allow_urls, cache)
-        return self._writer.upsert(rows, pictures, rules, recordings, recording_rules)
+        return self._writer.upsert(rows, pictures, recordings, FileRules(images, audio, allow_urls, cache))
 
     def patch(
         self,
@@ -319,8 +318,7 @@ class Index:
             UserError: there is no such item, or as in `upsert`.
             PictureError, AudioError: a picture or a recording cannot be used.
         """
-        rules, recording_rules = PictureRules(images, allow_urls, cache), RecordingRules(audio, allow_urls, cache)
-        return self._writer.patch(id, changes, pictures, rules, recordings, recording_rules)
+        return self._writer.patch(id, changes, pictures, recordings, FileRules(images, audio, allow_urls, cache))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove items by their ids; unknown ones are ignored. Returns how many were there.

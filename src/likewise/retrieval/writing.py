@@ -8,19 +8,15 @@ runs. What a call has returned from is durable, and the next search finds it.
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from likewise.catalog.audio.recording import Recording
-from likewise.catalog.catalog import Catalog, default_cache
-from likewise.catalog.given_rows import check_sources, clean_rows
-from likewise.catalog.images.picture import Picture, PictureError
-from likewise.catalog.images.resolve import resolve_pictures
-from likewise.catalog.report import Report, describe_picture_cause
-from likewise.config import ImageSettings
+from likewise.catalog.catalog import Catalog
+from likewise.catalog.given_rows import clean_rows
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index_items import CatalogSnapshot, EncodedRows, ItemModel, digest_inputs, fetch_embeddings
 from likewise.retrieval.ingest import compare_digests
@@ -30,9 +26,14 @@ from likewise.retrieval.metadata import IndexMetadata
 from likewise.retrieval.remembered_recordings import list_keys
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.timestamps import next_timestamp
-from likewise.retrieval.uploads import check_upload, keep_file
 from likewise.retrieval.words import IndexWords
-from likewise.retrieval.written_recordings import RecordingRules, UploadedRecordings, find_recordings
+from likewise.retrieval.written_files import (
+    FileRules,
+    UploadedPictures,
+    UploadedRecordings,
+    find_pictures,
+    find_recordings,
+)
 from likewise.stores.base import Record, Store
 from likewise.stores.schema import Column, Kind, Schema
 
@@ -69,21 +70,6 @@ class WrittenItems:
 
 
 @dataclass(frozen=True)
-class PictureRules:
-    """What pictures of a written item may be, and where they may come from.
-
-    Attributes:
-        images: limits; private hosts and local files are refused, whatever it says of them.
-        allow_urls: whether addresses are fetched.
-        cache: the folder of downloads; None: the user's cache folder.
-    """
-
-    images: ImageSettings
-    allow_urls: bool
-    cache: Path | None
-
-
-@dataclass(frozen=True)
 class _Content:
     """The content of a store, as it was when a call looked."""
 
@@ -110,10 +96,9 @@ class ItemWriter:
     def upsert(
         self,
         rows: Sequence[Mapping[str, Any]],
-        pictures: Mapping[str, Sequence[bytes]],
-        rules: PictureRules,
+        pictures: UploadedPictures,
         recordings: UploadedRecordings,
-        recording_rules: RecordingRules,
+        rules: FileRules,
     ) -> WrittenItems:
         """Write whole items; see `Index.upsert`."""
         if not rows:
@@ -125,7 +110,7 @@ class ItemWriter:
                 content = self._look(store)
                 given = clean_rows(rows, _find_types(content.schema))
                 if found is None:
-                    heard = self._find_recordings(given, recordings, recording_rules, content)
+                    heard = self._find_recordings(given, recordings, rules, content)
                     found = self._find_pictures(given, pictures, rules)
                 blank: dict[str, Any] = {
                     column.name: [] if column.name == "image" else None for column in content.schema.columns
@@ -141,9 +126,8 @@ class ItemWriter:
         id: str,
         changes: Mapping[str, Any],
         pictures: Sequence[bytes] | None,
-        rules: PictureRules,
         recordings: Mapping[str, Sequence[bytes]],
-        recording_rules: RecordingRules,
+        rules: FileRules,
     ) -> WrittenItems:
         """Change some cells of an item; see `Index.patch`."""
         if changes.get("id", id) != id:
@@ -158,7 +142,7 @@ class ItemWriter:
                     raise UnknownItemError(id)
                 (given,) = clean_rows([{**changes, "id": id}], _find_types(content.schema))
                 if heard is None:
-                    (heard,) = self._find_recordings([given], {id: recordings}, recording_rules, content)
+                    (heard,) = self._find_recordings([given], {id: recordings}, rules, content)
                 if found is None and (pictures is not None or "image" in given):
                     (found,) = self._find_pictures([given], {} if pictures is None else {id: pictures}, rules)
                 kept = content.bookkeeping.pictures(record.fields)
@@ -198,7 +182,7 @@ class ItemWriter:
         self,
         rows: Sequence[Mapping[str, Any]],
         uploads: UploadedRecordings,
-        rules: RecordingRules,
+        rules: FileRules,
         content: _Content,
     ) -> list[dict[str, tuple[Recording, ...]]]:
         """The recordings of each row by field; see `find_recordings`."""
@@ -207,31 +191,10 @@ class ItemWriter:
         return find_recordings(rows, uploads, fields, rules, self._location.folder / "recordings")
 
     def _find_pictures(
-        self, rows: Sequence[Mapping[str, Any]], uploads: Mapping[str, Sequence[bytes]], rules: PictureRules
+        self, rows: Sequence[Mapping[str, Any]], uploads: UploadedPictures, rules: FileRules
     ) -> list[tuple[Picture, ...]]:
-        """The pictures of each row: those that were uploaded, then those at its addresses.
-
-        Everything is checked before anything is kept.
-        """
-        ids = [row["id"] for row in rows]
-        for id in uploads:
-            if id not in ids:
-                raise UserError(f"there are pictures for {id!r:.60}, but no item of this id among those to write")
-        images = rules.images.model_copy(update={"allow_private_hosts": False, "allow_buckets": False})
-        checked = {id: [_check_upload(id, data, images) for data in uploads[id]] for id in uploads}
-        for id, names in checked.items():
-            if len(names) > images.per_item:
-                raise UserError(f"item {id!r}: it may have {images.per_item} pictures, but {len(names)} were uploaded")
-        fetched = _fetch_pictures(rows, images, rules)
-        folder = self._location.folder / "pictures"
-        found = []
-        for id, at_addresses in zip(ids, fetched, strict=True):
-            kept = [
-                keep_file(Picture, *both, folder) for both in zip(uploads.get(id, ()), checked.get(id, ()), strict=True)
-            ]
-            distinct = {picture.key: picture for picture in (*kept, *at_addresses)}
-            found.append(tuple(distinct.values())[: images.per_item])
-        return found
+        """The pictures of each row; see `find_pictures`."""
+        return find_pictures(rows, uploads, rules, self._location.folder / "pictures")
 
     def _prepare(
         self,
@@ -239,7 +202,7 @@ class ItemWriter:
         pictures: Sequence[tuple[Picture, ...]],
         recordings: Sequence[Mapping[str, tuple[Recording, ...]]],
         content: _Content,
-        rules: PictureRules,
+        rules: FileRules,
     ) -> "_PreparedItems":
         """Rows with a cell for each column of the index."""
         table = pl.DataFrame(
@@ -426,37 +389,3 @@ def _shows_other(
     """Whether the model sees something else of an item than before; `fields`: those that it encodes."""
     cells = any(before.get(name) != after.get(name) for name in fields if name != "image")
     return cells or (found is not None and [one.key for one in found] != [one.key for one in kept])
-
-
-def _check_upload(id: str, data: bytes, images: ImageSettings) -> str:
-    try:
-        return check_upload(data, images)
-    except PictureError as error:
-        raise PictureError(error.cause, f"item {id!r}: {error}") from None
-
-
-def _fetch_pictures(
-    rows: Sequence[Mapping[str, Any]], images: ImageSettings, rules: PictureRules
-) -> list[tuple[Picture, ...]]:
-    """The pictures at the addresses of each row."""
-    sources = [list(row.get("image") or []) for row in rows]
-    for row, named in zip(rows, sources, strict=True):
-        check_sources(row["id"], named)
-        if named and not rules.allow_urls:
-            raise UserError(
-                f"item {row['id']!r}: pictures are not fetched from addresses here: upload the picture, or allow it "
-                "(in Python: allow_urls=True)"
-            )
-    if not any(sources):
-        return [()] * len(rows)
-    report = Report()
-    cache = rules.cache or default_cache()
-    found = resolve_pictures(
-        sources, base=Path(), settings=images, cache=cache, report=report, names=[row["id"] for row in rows]
-    )
-    for row, named, shown in zip(rows, sources, found, strict=True):
-        if named and not shown:
-            causes = [cause for cause, problem in report.problems.items() if row["id"] in problem.examples]
-            cause = causes[0] if causes else "broken"
-            raise PictureError(cause, f"item {row['id']!r}: the picture {describe_picture_cause(cause)}")
-    return found
