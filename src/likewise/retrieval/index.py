@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.filters import Compare, Condition, parse_filter
+from likewise.catalog.filters import Condition, parse_filter
 from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import Picture
 from likewise.config import AudioSettings, ImageSettings
@@ -22,10 +22,10 @@ from likewise.retrieval.filter_columns import FilterColumn, KnownFilterColumns
 from likewise.retrieval.heat_map import HeatMap, measure_heat_map
 from likewise.retrieval.index_items import CatalogSnapshot, IndexItems, ItemEmbeddings, ItemModel
 from likewise.retrieval.ingest import Changes
-from likewise.retrieval.items import BookkeepingColumns, Correction, Hits, Item, UnknownItemError, digest_rows
+from likewise.retrieval.items import BookkeepingColumns, Correction, Hits, Item, fetch_item
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.synonyms import Synonyms, SynonymsFile
-from likewise.retrieval.location import NO_AIMS, IndexLocation
+from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
 from likewise.retrieval.occluding import check_occluding
 from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_query, parse_duplicate_threshold
@@ -33,9 +33,9 @@ from likewise.retrieval.query_filters import FilterSuggestion, may_suggest_filte
 from likewise.retrieval.query_threshold import QueryThresholds
 from likewise.retrieval.query_vector import QueryModel, query_vector
 from likewise.retrieval.recommend import recommend
-from likewise.retrieval.sampled_items import SampledItems, sample_items
+from likewise.retrieval.sampled_items import SampledItems, read_titles, sample_items
 from likewise.retrieval.search import answer
-from likewise.retrieval.spelling import WordModel, correct_query
+from likewise.retrieval.spelling import correct_query
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.truncated import TruncatedModel
 from likewise.retrieval.words import IndexWords
@@ -132,7 +132,7 @@ class Index:
             model = TruncatedModel(model, dim)
         aims = {"target_recall": target_recall, "memory": memory, "kind": kind}
         given = {name: str(value) for name, value in aims.items() if value is not None}
-        location = _locate(run, store, credentials, given)
+        location = IndexLocation.for_build(run, store, credentials, given)
         location.check_writable(model.dim)
         embeddings = ItemEmbeddings.encode(model, catalog, field_vectors=field_vectors)
         items = IndexItems(CatalogSnapshot.take(catalog, model), embeddings)
@@ -165,18 +165,9 @@ class Index:
             UserError: the vectors or pictures do not fit the model or the items, an id is missing or comes twice, or
                 the store cannot be written.
         """
-        if items.schema.get("id") != pl.String or items["id"].null_count():
-            raise UserError('the items need a column "id" of texts, none of them blank')
-        if vectors.shape != (len(items), model.dim):
-            raise UserError(
-                f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
-            )
-        shown: list[Picture | None] = [None] * len(items) if pictures is None else list(pictures)
-        if len(shown) != len(items):
-            raise UserError(f"{len(items):,} items need as many pictures, None where one has none, not {len(shown):,}")
-        snapshot = CatalogSnapshot(items, shown, [None] * len(items), digest_rows(items, shown))
-        location = _locate(run, store, credentials)
-        ingest.build(location, model, IndexItems(snapshot, ItemEmbeddings(vectors)), fingerprint)
+        encoded = IndexItems.from_vectors(vectors, items, pictures, model.dim)
+        location = IndexLocation.for_build(run, store, credentials)
+        ingest.build(location, model, encoded, fingerprint)
         return cls(model, location)
 
     @classmethod
@@ -330,14 +321,8 @@ class Index:
 
     def matches(self, catalog: Catalog) -> bool:
         """Whether the index holds the items of this catalogue: same ids, texts and pictures."""
-        metadata = self.metadata
-        same = catalog.fingerprint == metadata.catalog and len(self) == metadata.count
         with self._handle.use() as store:
-            if same and store.count(Compare(self._bookkeeping.written, ">", metadata.written)) == 0:
-                return True  # and no update has touched it since
-            snapshot = CatalogSnapshot.take(catalog, cast(ItemModel, self._model))
-            changes = Changes.compare(snapshot, store, self._bookkeeping)
-        return not (changes.new or changes.changed or changes.removed)
+            return ingest.holds_catalog(store, cast(ItemModel, self._model), catalog)
 
     def search(self, text: OneOrMany[str] | None = None, **parameters: Unpack[QueryParameters]) -> Hits:
         """Find the items most like some words, a picture, other items, or several of these.
@@ -407,9 +392,7 @@ class Index:
         occluding = check_occluding(self._model)
         with self._handle.use() as store:
             vector = query_vector(query, model or self._model, store)[0]
-            (record,) = store.fetch([id], field_vectors=bool(store.schema.field_vectors))
-        if record is None:
-            raise UnknownItemError(id)
+            record = fetch_item(store, id, field_vectors=bool(store.schema.field_vectors))
         return measure_heat_map(occluding, picture, vector, record.field_vectors or {})
 
     def correct_spelling(self, query: Query) -> tuple[Query, tuple[Correction, ...]]:
@@ -419,10 +402,8 @@ class Index:
         """
         if query.hybrid is None:
             return query, ()
-        query, model = self._add_synonyms(query), self._model
         with self._handle.use() as store:
-            words = partial(self._current_words, store)
-            return correct_query(query, words, model.knows_word if isinstance(model, WordModel) else _knows_no_word)
+            return correct_query(self._add_synonyms(query), partial(self._current_words, store), self._model)
 
     @property
     def synonyms(self) -> Synonyms:
@@ -475,10 +456,7 @@ class Index:
             UnknownItemError: there is no such item in the index.
         """
         with self._handle.use() as store:
-            (record,) = store.fetch([id])
-        if record is None:
-            raise UnknownItemError(id)
-        return self._bookkeeping.build_item(record)
+            return self._bookkeeping.build_item(fetch_item(store, id))
 
     def field_vectors(self, id: str) -> dict[str, np.ndarray]:
         """What the tower of each field made of an item: (dim,) float32 per field that the item has.
@@ -489,10 +467,7 @@ class Index:
         with self._handle.use() as store:
             if not store.schema.field_vectors:
                 raise UserError("this index keeps no field vectors: build it again without --no-field-vectors")
-            (record,) = store.fetch([id], field_vectors=True)
-        if record is None:
-            raise UnknownItemError(id)
-        return dict(record.field_vectors or {})
+            return dict(fetch_item(store, id, field_vectors=True).field_vectors or {})
 
     def count_values(self, columns: Sequence[str], *, where: str | Condition | None = None) -> ValueCounts:
         """How many items have each value of some columns, over the whole index or the items that meet a filter.
@@ -554,13 +529,8 @@ class Index:
 
     def titles(self, most: int) -> list[str]:
         """The titles of all items that have one, in any order; of a larger index, `most` of them."""
-        found: list[str] = []
         with self._handle.use() as store:
-            for batch in store.iterate(vectors=False):
-                found += [title for fields in batch.fields if isinstance(title := fields.get("title"), str)]
-                if len(found) >= most:
-                    break
-        return found[:most]
+            return read_titles(store, most)
 
     @property
     def _bookkeeping(self) -> BookkeepingColumns:
@@ -584,17 +554,3 @@ class Index:
 
     def _current_words(self, store: Store) -> BM25Index:
         return self._words.current(store, self._bookkeeping, self.metadata.build)
-
-
-def _knows_no_word(word: str) -> bool:
-    return False
-
-
-def _locate(
-    run: str | Path | None, store: str | None, credentials: Credentials, aims: Mapping[str, str] = NO_AIMS
-) -> IndexLocation:
-    if run is not None:
-        return IndexLocation.for_run(run, store, credentials, aims)
-    if store is not None:
-        raise UserError("an index in a separate store needs a run folder that remembers it: also give run")
-    return IndexLocation.temporary(aims)

@@ -20,7 +20,7 @@ from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index_items import CatalogSnapshot, EncodedRows, ItemModel, digest_inputs, fetch_embeddings
 from likewise.retrieval.ingest import compare_digests
-from likewise.retrieval.items import BookkeepingColumns, UnknownItemError, digest_rows
+from likewise.retrieval.items import BookkeepingColumns, digest_rows, fetch_item
 from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata
 from likewise.retrieval.remembered_recordings import list_keys
@@ -137,9 +137,7 @@ class ItemWriter:
             heard: dict[str, tuple[Recording, ...]] | None = None
             while True:
                 content = self._look(store)
-                (record,) = store.fetch([id])
-                if record is None:
-                    raise UnknownItemError(id)
+                record = fetch_item(store, id)
                 (given,) = clean_rows([{**changes, "id": id}], _find_types(content.schema))
                 if heard is None:
                     (heard,) = self._find_recordings([given], {id: recordings}, rules, content)
