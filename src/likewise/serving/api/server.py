@@ -210,7 +210,6 @@ def find_features(service: SearchService, judging: Judging) -> dict[str, bool]:
         "explain_words": occludes,
         "heatmap": occludes,
         "judgements": judging.store is not None,
-        "likely": True,
     }
 
 
