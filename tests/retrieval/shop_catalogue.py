@@ -9,6 +9,12 @@ from model.shape_catalogue import COLOURS, SHAPES, draw
 from likewise.config import ModelSettings
 from likewise.model.model import Model
 
+QUICK_TRAINING = """
+epochs: 1
+threads: 1
+precision: float32
+model: {text_encoder: scratch-text, image_encoder: scratch-image, dim: 32}
+"""
 _BRANDS = ("Acme", "Bolt", "Cord", None)
 
 

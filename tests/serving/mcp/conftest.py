@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import one_torch_thread
+from conftest import one_torch_thread, require_library
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
-pytest.importorskip("mcp_types")
+require_library("mcp_types")
 
 
 @pytest.fixture(scope="package", autouse=True)
