@@ -2,10 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +15,9 @@ from likewise.serving.auth import JUDGE
 from likewise.serving.page.assets import load_assets, tag_of
 from likewise.serving.problems import problem
 from likewise.serving.sessions import tokens_of
+from likewise.serving.templates import load_template
 
+_PACKAGE = "likewise.serving.page"
 PAGE = "/"
 ASSET = "/page/{version}/{name}"
 POLICY = (
@@ -84,7 +84,7 @@ def page_routes(
         about = {"signed_in": bool(tokens_of(request.scope)), "features": dict(features)}
         settings = await run(page.describe) | about
         assets = load_assets()
-        content = _template("page.html.jinja").render(
+        content = load_template(_PACKAGE, "page.html.jinja").render(
             title=page.title,
             items=settings["items"],
             settings=to_json(settings).decode(),
@@ -108,7 +108,7 @@ def judge_page_routes() -> list[Route]:
     """The route `/judge`; its files are answered with those of the search page."""
 
     async def show(request: Request) -> Response:
-        content = _template("judge.html.jinja").render(address=load_assets().address)
+        content = load_template(_PACKAGE, "judge.html.jinja").render(address=load_assets().address)
         return _answer_page(request, content, _JUDGE_HEADERS)
 
     return [Route(JUDGE, show, methods=["GET"])]
@@ -128,14 +128,3 @@ def _answer(
     if tag in known:
         return Response(status_code=304, headers=named)
     return Response(content, media_type=kind, headers=named)
-
-
-@cache
-def _template(name: str) -> Template:
-    environment = Environment(
-        loader=PackageLoader("likewise.serving.page", "."),
-        autoescape=select_autoescape(["html.jinja"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template(name)
