@@ -50,7 +50,7 @@ def sample_items(store: Store, bookkeeping: BookkeepingColumns, most: int) -> Sa
 
 
 def read_titles(store: Store, most: int) -> list[str]:
-    """The titles of all items that have one, in any order; of a larger index, `most` of them."""
+    """At most `most` of the items' titles, in any order."""
     found: list[str] = []
     for batch in store.iterate(vectors=False):
         found += [title for fields in batch.fields if isinstance(title := fields.get("title"), str)]

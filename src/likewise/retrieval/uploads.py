@@ -1,6 +1,6 @@
 """Pictures and recordings that were uploaded with an item, kept in the run under the SHA-256 of their bytes.
 
-RUN/pictures/<sha256>.jpg     by the format of its bytes; one that no item has any more may stay
+RUN/pictures/<sha256>.jpg     the ending follows the format of the bytes; files of removed items may stay
 RUN/recordings/<sha256>.ogg   likewise
 """
 
@@ -53,10 +53,10 @@ def check_uploaded_recording(data: bytes, audio: AudioSettings) -> str:
 
 
 def keep_file(build: Callable[[str, Path], Found], data: bytes, name: str, folder: Path) -> Found:
-    """Write a checked upload into a folder, unless it is there; on the disk when this returns.
+    """Write a checked upload into a folder, unless it is there; durable when this returns.
 
     Args:
-        build: makes what is returned, of the file's key and path.
+        build: makes the result from the file's key and path.
         name: the key and an ending, as `check_uploaded_picture` gives it.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Single items written into an open index, with what people give for them: cells, pictures, recordings, addresses.
+"""Writes of single items into an open index: inserting, replacing, changing and removing them.
 
-A call reads what is stored, encodes what is new, and then writes under a lock that keeps other writers away: so what it
-read is still so when it writes, or it starts again with what the others wrote. The lock is never held while the model
-runs. What a call has returned from is durable, and the next search finds it.
+A call reads what is stored, encodes what is new, and then takes a lock that excludes other writers. If the store has
+changed since it was read, the call starts again from the new content. The lock is never held while the model runs. When
+a call returns, its items are durable, and the next search finds them.
 """
 
 import contextlib
@@ -48,13 +48,13 @@ _TYPES: dict[Kind, pl.DataType] = {
 
 @dataclass(frozen=True)
 class WrittenItems:
-    """What a call wrote, by the ids of its items, each in one of these.
+    """The ids of the items of a call, by what became of them.
 
     Attributes:
-        new: the index lacked them.
-        changed: what the model sees of them changed, so it encoded them.
-        rewritten: only other cells changed.
-        unchanged: they were there, just so.
+        new: items that the index lacked.
+        changed: items whose model input changed, so that they were encoded again.
+        rewritten: items of which only other columns changed.
+        unchanged: items that were stored already, with the same content.
     """
 
     new: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class WrittenItems:
 
 @dataclass(frozen=True)
 class _Content:
-    """The content of a store, as it was when a call looked."""
+    """What a store held when a call read it."""
 
     metadata: IndexMetadata
     bookkeeping: BookkeepingColumns
@@ -202,7 +202,7 @@ class ItemWriter:
         content: _Content,
         rules: FileRules,
     ) -> "_PreparedItems":
-        """Rows with a cell for each column of the index."""
+        """Digest rows that have a cell for each column of the index."""
         table = pl.DataFrame(
             [_build_column(column, [row[column.name] for row in rows]) for column in content.schema.columns]
         )
@@ -218,10 +218,10 @@ class ItemWriter:
     def _write(
         self, store: Store, items: "_PreparedItems", content: _Content, patched: Record | None = None
     ) -> WrittenItems | None:
-        """Write items; None if they were made for a content of the index that is no more.
+        """Write items; None if the index, or the item that was patched, has changed since it was read.
 
         Args:
-            patched: what the one item was made from; None: items replace what is there.
+            patched: the stored item that the one item was made from; None: items replace those with the same ids.
         """
         bookkeeping = content.bookkeeping
         comparison = _Comparison.of(items.snapshot, store.fetch(items.ids), bookkeeping, patched)
@@ -266,7 +266,7 @@ class ItemWriter:
 
 @dataclass(frozen=True)
 class _PreparedItems:
-    """Items that are to be written, and what the model makes of those that it has seen."""
+    """Items to write, and the embeddings of those that have been encoded."""
 
     snapshot: CatalogSnapshot
     encoded: EncodedRows
@@ -276,7 +276,7 @@ class _PreparedItems:
         return self.snapshot.table["id"].to_list()
 
     def with_input_digest(self, digest: str | None) -> "_PreparedItems":
-        """The one item with another digest of what the model sees."""
+        """The one item with another digest of the model's input."""
         return replace(self, snapshot=replace(self.snapshot, input_digests=[digest]))
 
 
@@ -285,8 +285,8 @@ class _Comparison:
     """Rows by what has to be done with them.
 
     Attributes:
-        marked: the unchanged ones that came with a catalogue, and from now on count as written singly.
-        single: whether each row counts as such.
+        marked: unchanged rows that came with a catalogue, and count as written singly from now on.
+        single: whether each row counts as written singly.
     """
 
     new: list[int]
@@ -304,7 +304,7 @@ class _Comparison:
         bookkeeping: BookkeepingColumns,
         patched: Record | None,
     ) -> "_Comparison":
-        """Compare rows with what is stored; who patches an item does not bring it, so its mark stays."""
+        """Compare rows with what is stored; a patched item keeps its mark, as the patch did not bring it."""
         single = patched is None or bookkeeping.is_single(patched.fields)
         found = cls([], [], [], [], [], [single] * len(records))
         for row, record in enumerate(records):
@@ -331,7 +331,7 @@ class _Comparison:
         return sorted([*self.new, *self.changed, *self.rewritten, *self.marked])
 
     def name(self, ids: Sequence[str]) -> WrittenItems:
-        """The same by ids."""
+        """The ids of the rows."""
         groups = (self.new, self.changed, self.rewritten, self.unchanged)
         return WrittenItems(*(tuple(ids[row] for row in rows) for rows in groups))
 
@@ -339,7 +339,7 @@ class _Comparison:
 def _put(
     store: Store, items: _PreparedItems, comparison: _Comparison, written: int, bookkeeping: BookkeepingColumns
 ) -> None:
-    """Write the rows that have to be, with their embeddings, of which those that are not new are known."""
+    """Write the rows that need it, with embeddings from the store for those that were not encoded again."""
     rows = comparison.to_write
     snapshot = items.snapshot.select(rows)
     embeddings = fetch_embeddings(store, snapshot.table["id"].to_list())
@@ -365,7 +365,7 @@ def _find_types(schema: Schema) -> dict[str, pl.DataType | None]:
 
 
 def _build_column(column: Column, cells: list[Any]) -> pl.Series:
-    """Cells as a column of the store's kind; what it gave back of lists and dates goes back as it is."""
+    """Build a column of the store's kind; lists and dates that came from the store are passed on as they are."""
     if column.kind == "other":
         return pl.Series(column.name, cells, pl.Object)
     if column.kind == "list" and any(cells):
@@ -384,6 +384,6 @@ def _shows_other(
     found: tuple[Picture, ...] | None,
     kept: tuple[Picture, ...],
 ) -> bool:
-    """Whether the model sees something else of an item than before; `fields`: those that it encodes."""
+    """Whether the model's input of an item has changed; `fields`: those that it encodes."""
     cells = any(before.get(name) != after.get(name) for name in fields if name != "image")
     return cells or (found is not None and [one.key for one in found] != [one.key for one in kept])

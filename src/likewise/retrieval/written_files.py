@@ -1,4 +1,4 @@
-"""Pictures and recordings of items that are written singly: uploads, and addresses in their cells."""
+"""Pictures and recordings of items that are written singly: uploads, and files at the addresses in their cells."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class FileRules:
     """What pictures and recordings of a written item may be, and where they may come from.
 
     Attributes:
-        images, audio: limits. Private hosts, buckets and local files are refused, even where these allow them.
+        images, audio: limits. Private hosts, buckets and local files are refused, even if these allow them.
         allow_urls: whether addresses are fetched.
         cache: the folder of downloads; None: the user's cache folder.
     """

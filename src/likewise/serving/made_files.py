@@ -14,9 +14,9 @@ _AT_ONCE = 2  # a large picture or a long recording takes a core and much memory
 
 
 def make_when_asked(make: Callable[[Found, Path], Path], cache: Path) -> Callable[[Found], Path | None]:
-    """Build a function that finds in a cache folder what `make` makes of a file, or lets it be made.
+    """Build a function that calls `make` with a file and a cache folder, at most two calls at a time.
 
-    The function returns None where the file has moved or was damaged since, or cannot be decoded here.
+    The function returns None if the file has been moved or damaged since, or cannot be decoded here.
     """
     making = threading.Semaphore(_AT_ONCE)
 
