@@ -1,5 +1,6 @@
 """Shared by all tests: honest skips, processes side by side that do not fight over the cores, no network."""
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,9 +64,14 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def require(condition: object, reason: str) -> None:
-    """Skip a test whose ground is missing; with LIKEWISE_REQUIRE_ALL=1 fail instead."""
+    """Skip a test, or a file of them, whose ground is missing; with LIKEWISE_REQUIRE_ALL=1 fail instead."""
     if condition:
         return
     if REQUIRE_ALL:
         pytest.fail(f"required by LIKEWISE_REQUIRE_ALL: {reason}")
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def require_library(name: str) -> None:
+    """Skip a test, or a file of them, that needs a library which is not installed; see `require`."""
+    require(importlib.util.find_spec(name), f"{name} is not installed")

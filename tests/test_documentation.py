@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 from encoders.tiny_models import save_clip
-from retrieval.shop_catalogue import write_shop
+from retrieval.shop_catalogue import QUICK_TRAINING, write_shop
 
 import likewise as lw
 from likewise.cli.app import app, main
@@ -56,12 +56,6 @@ OWN_TESTS = {
     "search.md": "tests/retrieval/test_search_guide.py",
     "serving.md": "tests/serving/test_serving_guide.py",
 }
-QUICK = """
-epochs: 1
-threads: 1
-precision: float32
-model: {text_encoder: scratch-text, image_encoder: scratch-image, dim: 32}
-"""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -97,7 +91,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     table = pl.read_csv(folder / "products.csv").with_columns(category=pl.col("title").str.split(" ").list.get(1))
     table.write_csv(folder / "products.csv")
     (folder / "judged.csv").write_text("query,id\nred circle,sku-1000\nblue,sku-1007|sku-1008\n", encoding="utf-8")
-    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
+    (folder / "quick.yaml").write_text(QUICK_TRAINING, encoding="utf-8")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:

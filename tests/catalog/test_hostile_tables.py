@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import require_library
 
 import likewise as lw
 from likewise.catalog.parquet import read_parquet
@@ -312,7 +313,8 @@ def test_devices_are_no_tables() -> None:
 
 
 def test_a_parquet_file_of_any_writer_has_a_footer_that_is_understood() -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    require_library("pyarrow")
+    import pyarrow
     from pyarrow import parquet as writer
 
     file = io.BytesIO()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from cli.commands import run_command
+from conftest import require_library
 from retrieval.shop_catalogue import write_shop, write_untrained_run
 
 from likewise.cli.app import app, main
 
-pytest.importorskip("mcp_types")
+require_library("mcp_types")
 
 
 @pytest.fixture(scope="module")

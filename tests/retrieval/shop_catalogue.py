@@ -6,9 +6,17 @@ import polars as pl
 from conftest import one_torch_thread
 from model.shape_catalogue import COLOURS, SHAPES, draw
 
-from likewise.config import ModelSettings
+from likewise.catalog.catalog import Catalog
+from likewise.config import PRESETS, ModelSettings
 from likewise.model.model import Model
+from likewise.retrieval.index import Index
 
+QUICK_TRAINING = """
+epochs: 1
+threads: 1
+precision: float32
+model: {text_encoder: scratch-text, image_encoder: scratch-image, dim: 32}
+"""
 _BRANDS = ("Acme", "Bolt", "Cord", None)
 
 
@@ -44,7 +52,13 @@ def write_untrained_run(run: Path) -> Path:
     return run
 
 
-def _settings() -> ModelSettings:
-    from likewise.config import PRESETS
+def write_indexed_run(folder: Path) -> Path:
+    """The shop, and in `run` a model from random weights with an index of it."""
+    catalog = Catalog.read(write_shop(folder), cache=folder / "cache")
+    run = write_untrained_run(folder / "run")
+    Index.build(Model.load(run), catalog, run).close()
+    return run
 
+
+def _settings() -> ModelSettings:
     return PRESETS["scratch"].model_copy(update={"dim": 32})

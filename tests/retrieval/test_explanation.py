@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from retrieval.fakes import FakeModel, catalog_of, save_picture
-from retrieval.shop_catalogue import write_shop, write_untrained_run
 
 from likewise.catalog.catalog import Catalog
 from likewise.errors import UserError
@@ -36,23 +35,6 @@ def test_shapley_values_are_the_averages_over_all_orders(worths: list[float]) ->
     assert values.sum() == pytest.approx(worths[-1] - worths[0], abs=1e-9)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    write_shop(folder)
-    return write_untrained_run(folder / "run")
-
-
-@pytest.fixture(scope="module")
-def model(run: Path) -> Model:
-    return Model.load(run, "cpu")
-
-
-@pytest.fixture(scope="module")
-def index(run: Path, model: Model) -> Index:
-    return Index.build(model, Catalog.read(run.parent / "products.csv", cache=run.parent / "cache"))
-
-
 def add_up(hit: Hit) -> float:
     why = hit.explanation
     return sum(why.fields.values()) + sum((why.terms or {}).values()) + (why.boost or 0.0)
@@ -73,11 +55,13 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_shares_add_up_to_the_score(index: Index, run: Path, query: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(run.parent)
-    hits = index.search(**query, k=12, offset=3, explain=True)
+def test_shares_add_up_to_the_score(
+    shop_index: Index, shop_run: Path, query: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop_run.parent)
+    hits = shop_index.search(**query, k=12, offset=3, explain=True)
     assert [(hit.id, hit.score) for hit in hits] == [
-        (hit.id, hit.score) for hit in index.search(**query, k=12, offset=3)
+        (hit.id, hit.score) for hit in shop_index.search(**query, k=12, offset=3)
     ]
     for hit in hits:
         assert add_up(hit) == pytest.approx(hit.score, abs=1e-4)
@@ -86,16 +70,18 @@ def test_shares_add_up_to_the_score(index: Index, run: Path, query: dict, monkey
         assert (hit.explanation.boost is None) == ("boost" not in query)
 
 
-def test_shares_of_fields_are_those_of_the_model_itself(index: Index, model: Model) -> None:
+def test_shares_of_fields_are_those_of_the_model_itself(shop_index: Index, shop_model: Model) -> None:
     """By encoding the item again through each subset of its fields."""
-    catalog = Catalog.read(Path(index.item("sku-1007").picture.path).parent / "products.csv")
-    (hit,) = [hit for hit in index.search("red circle", k=30, explain=True) if hit.id == "sku-1007"]
+    catalog = Catalog.read(Path(shop_index.item("sku-1007").picture.path).parent / "products.csv")
+    (hit,) = [hit for hit in shop_index.search("red circle", k=30, explain=True) if hit.id == "sku-1007"]
     row = catalog.ids.index("sku-1007")
-    query = model.encode_queries(["red circle"])[0]
+    query = shop_model.encode_queries(["red circle"])[0]
     fields = ("title", "description", "image")
     worths = [0.0] + [
         float(
-            model.encode_items(catalog.select([row]), [name for bit, name in enumerate(fields) if subset >> bit & 1])[0]
+            shop_model.encode_items(
+                catalog.select([row]), [name for bit, name in enumerate(fields) if subset >> bit & 1]
+            )[0]
             @ query
         )
         for subset in range(1, 8)
@@ -105,8 +91,8 @@ def test_shares_of_fields_are_those_of_the_model_itself(index: Index, model: Mod
     np.testing.assert_allclose(found, expected, atol=2e-3)  # half precision
 
 
-def test_words_that_an_item_has_get_their_share(index: Index) -> None:
-    hit = index.search("shirt XJ-901B", hybrid=True, k=1, explain=True)[0]
+def test_words_that_an_item_has_get_their_share(shop_index: Index) -> None:
+    hit = shop_index.search("shirt XJ-901B", hybrid=True, k=1, explain=True)[0]
     assert hit.id == "sku-1001"
     terms = hit.explanation.terms
     assert terms["xj901b"] > terms["shirt"] > 0
@@ -147,9 +133,8 @@ def test_pages_further_down_add_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(add_up(hit) == pytest.approx(hit.score, abs=1e-4) for hit in hits)
 
 
-def test_an_index_of_fewer_dimensions_is_explained(run: Path, model: Model) -> None:
-    catalog = Catalog.read(run.parent / "products.csv", cache=run.parent / "cache")
-    for hit in Index.build(model, catalog, dim=16).search("red circle", explain=True):
+def test_an_index_of_fewer_dimensions_is_explained(shop_catalog: Catalog, shop_model: Model) -> None:
+    for hit in Index.build(shop_model, shop_catalog, dim=16).search("red circle", explain=True):
         assert add_up(hit) == pytest.approx(hit.score, abs=1e-4)
 
 
@@ -180,10 +165,10 @@ def test_shares_of_one_sign_keep_their_proportions() -> None:
     assert scaled[0].tolist() == pytest.approx([0.6, 0.2])
 
 
-def test_a_filter_that_leaves_few_items_keeps_shares_in_the_range_of_the_score(index: Index) -> None:
+def test_a_filter_that_leaves_few_items_keeps_shares_in_the_range_of_the_score(shop_index: Index) -> None:
     """Two items nearly as far away span the scale of a hybrid search."""
     for where in ('id in ["sku-1003", "sku-1004"]', 'id in ["sku-1007", "sku-1011", "sku-1012"]'):
-        for hit in index.search("red circle", where=where, hybrid=True, explain=True):
+        for hit in shop_index.search("red circle", where=where, hybrid=True, explain=True):
             assert add_up(hit) == pytest.approx(hit.score, abs=1e-4)
             assert max(map(abs, hit.explanation.fields.values())) <= 2 * hit.score + 1e-4
 
@@ -220,7 +205,7 @@ def test_the_vectors_of_one_explanation_are_fused_in_portions(monkeypatch: pytes
     assert max(portions) <= 1_000
 
 
-def test_more_hits_than_are_explained_at_once_are_refused(index: Index) -> None:
-    index.search("red", k=100, explain=True)
+def test_more_hits_than_are_explained_at_once_are_refused(shop_index: Index) -> None:
+    shop_index.search("red", k=100, explain=True)
     with pytest.raises(UserError, match="100 hits are explained at once at most: ask for k = 100 or fewer"):
-        index.search("red", k=101, explain=True)
+        shop_index.search("red", k=101, explain=True)

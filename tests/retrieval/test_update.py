@@ -15,17 +15,8 @@ from retrieval.fakes import FakeCatalog, FakeModel, catalog_of, save_picture
 from retrieval.stores_of_runs import STORES
 
 from likewise.errors import UserError
-from likewise.retrieval import ingest, timestamps
+from likewise.retrieval import timestamps
 from likewise.retrieval.index import Index
-
-
-@pytest.fixture(params=["in place", "by a new store"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which an update can be written."""
-    if request.param == "by a new store":
-        monkeypatch.setattr(ingest, "_FEW", -1)
-        monkeypatch.setattr(ingest, "_SMALL_SHARE", 0.0)
-    return request.param
 
 
 def titles(index: Index) -> dict[str, str]:

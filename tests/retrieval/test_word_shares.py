@@ -6,30 +6,12 @@ import numpy as np
 import pytest
 from cli.commands import run_command
 from retrieval.fakes import FakeModel, catalog_of
-from retrieval.shop_catalogue import write_shop, write_untrained_run
 
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.text import find_word_spans
 from likewise.errors import UserError
 from likewise.model.model import Model
 from likewise.retrieval.index import Index
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    write_shop(folder)
-    return write_untrained_run(folder / "run")
-
-
-@pytest.fixture(scope="module")
-def model(run: Path) -> Model:
-    return Model.load(run, "cpu")
-
-
-@pytest.fixture(scope="module")
-def index(run: Path, model: Model) -> Index:
-    return Index.build(model, Catalog.read(run.parent / "products.csv", cache=run.parent / "cache"))
 
 
 @pytest.mark.parametrize(
@@ -46,36 +28,36 @@ def test_words_are_those_that_a_reader_sees(text: str, words: list[str]) -> None
     assert len(find_word_spans(text, 2)) == min(2, len(words))
 
 
-def test_words_of_the_query_have_what_the_cosine_loses_without_them(index: Index) -> None:
-    (hit,) = index.search("red circle", k=1, explain="words")
+def test_words_of_the_query_have_what_the_cosine_loses_without_them(shop_index: Index) -> None:
+    (hit,) = shop_index.search("red circle", k=1, explain="words")
     shares = {one.word: one.share for one in hit.explanation.query_words}
     assert list(shares) == ["red", "circle"]
     for word, rest in (("red", "circle"), ("circle", "red")):
-        without = {other.id: other.score for other in index.search(rest, k=30)}[hit.id]
+        without = {other.id: other.score for other in shop_index.search(rest, k=30)}[hit.id]
         assert shares[word] == pytest.approx(hit.score - without, abs=2e-3)  # half precision
 
 
 def test_other_parts_of_the_query_stay_when_a_word_goes(
-    index: Index, run: Path, monkeypatch: pytest.MonkeyPatch
+    shop_index: Index, shop_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(run.parent)
+    monkeypatch.chdir(shop_run.parent)
     mixed = {"image": "photo.jpg", "minus": "leather", "image_weight": 0.3}
-    (hit,) = index.search("red", k=1, explain="words", **mixed)
+    (hit,) = shop_index.search("red", k=1, explain="words", **mixed)
     red, leather = hit.explanation.query_words
     assert (red.word, leather.word) == ("red", "leather")
-    without_red = {one.id: one.score for one in index.search(image="photo.jpg", minus="leather", k=30)}[hit.id]
-    without_leather = {one.id: one.score for one in index.search("red", image="photo.jpg", image_weight=0.3, k=30)}
+    without_red = {one.id: one.score for one in shop_index.search(image="photo.jpg", minus="leather", k=30)}[hit.id]
+    without_leather = {one.id: one.score for one in shop_index.search("red", image="photo.jpg", image_weight=0.3, k=30)}
     assert red.share == pytest.approx(hit.score - without_red, abs=2e-3)
     assert leather.share == pytest.approx(hit.score - without_leather[hit.id], abs=2e-3)
 
 
-def test_without_its_only_word_a_query_has_no_cosine(index: Index) -> None:
-    (hit,) = index.search("red", k=1, explain="words")
+def test_without_its_only_word_a_query_has_no_cosine(shop_index: Index) -> None:
+    (hit,) = shop_index.search("red", k=1, explain="words")
     assert hit.explanation.query_words[0].share == pytest.approx(hit.score, abs=2e-3)
 
 
-def test_words_of_an_item_are_those_of_its_texts(index: Index) -> None:
-    for hit in index.search("red circle", k=5, explain="words", hybrid=True):
+def test_words_of_an_item_are_those_of_its_texts(shop_index: Index) -> None:
+    for hit in shop_index.search("red circle", k=5, explain="words", hybrid=True):
         by_field = {one.field: one for one in hit.explanation.words}
         assert list(by_field) == ["title", "description"]
         for field, of_text in by_field.items():
@@ -84,15 +66,16 @@ def test_words_of_an_item_are_those_of_its_texts(index: Index) -> None:
             assert shown == [of_text.text[start:end] for start, end in find_word_spans(of_text.text, 100)]
             assert any(abs(word.share) > 1e-4 for word in of_text.words)
         assert "words" in hit.explanation.to_json()
-    plain = index.search("red circle", k=1, explain=True)[0].explanation
+    plain = shop_index.search("red circle", k=1, explain=True)[0].explanation
     assert plain.words is plain.query_words is None
     assert not {"words", "query_words"} & plain.to_json().keys()
 
 
-def test_words_of_an_item_follow_an_item_that_is_written_without_them(run: Path, model: Model) -> None:
+def test_words_of_an_item_follow_an_item_that_is_written_without_them(
+    shop_run: Path, shop_catalog: Catalog, shop_model: Model
+) -> None:
     """Encode the changed item itself."""
-    catalog = Catalog.read(run.parent / "products.csv", cache=run.parent / "cache")
-    with Index.build(model, catalog, run) as index:
+    with Index.build(shop_model, shop_catalog, shop_run) as index:
         (hit,) = index.search("red circle", where='id == "sku-1004"', k=1, explain="words")
         text = hit.explanation.words[1]
         word = max(text.words, key=lambda one: abs(one.share))
@@ -102,24 +85,23 @@ def test_words_of_an_item_follow_an_item_that_is_written_without_them(run: Path,
         assert word.share == pytest.approx(hit.score - after.score, abs=2e-3)
 
 
-def test_an_index_of_fewer_dimensions_has_words_too(run: Path, model: Model) -> None:
-    catalog = Catalog.read(run.parent / "products.csv", cache=run.parent / "cache")
-    with Index.build(model, catalog, dim=16) as index:
+def test_an_index_of_fewer_dimensions_has_words_too(shop_catalog: Catalog, shop_model: Model) -> None:
+    with Index.build(shop_model, shop_catalog, dim=16) as index:
         (hit,) = index.search("red circle", k=1, explain="words")
         assert np.isfinite([word.share for of_text in hit.explanation.words for word in of_text.words]).all()
         assert index.explain_picture(hit.id, "red circle").values.shape == (8, 8)
 
 
-def test_a_long_query_is_explained_by_its_first_words(index: Index) -> None:
-    (hit,) = index.search("red circle " * 40, k=1, explain="words")
+def test_a_long_query_is_explained_by_its_first_words(shop_index: Index) -> None:
+    (hit,) = shop_index.search("red circle " * 40, k=1, explain="words")
     assert [one.word for one in hit.explanation.query_words] == ["red", "circle"] * 16
 
 
-def test_what_cannot_be_explained_is_said_in_one_sentence(index: Index) -> None:
+def test_what_cannot_be_explained_is_said_in_one_sentence(shop_index: Index) -> None:
     with pytest.raises(UserError, match="20 hits are explained word by word at once at most"):
-        index.search("red", k=21, explain="words")
+        shop_index.search("red", k=21, explain="words")
     with pytest.raises(UserError, match="explain is True, False or \"words\", not 'letters'"):
-        index.search("red", explain="letters")
+        shop_index.search("red", explain="letters")
 
     class FusingModel(FakeModel):
         def fuse_fields(self, vectors: np.ndarray, fields: object) -> np.ndarray:
@@ -129,10 +111,11 @@ def test_what_cannot_be_explained_is_said_in_one_sentence(index: Index) -> None:
         Index.build(FusingModel(), catalog_of("red hat")).search("red", explain="words")
 
 
-def test_the_command_line_shows_words(run: Path, index: Index, capsys: pytest.CaptureFixture[str]) -> None:
-    run_command("index", str(run), "--data", str(run.parent / "products.csv"), "--cache", str(run.parent / "cache"))
+def test_the_command_line_shows_words(shop_run: Path, shop_index: Index, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = shop_run.parent
+    run_command("index", str(shop_run), "--data", str(shop / "products.csv"), "--cache", str(shop / "cache"))
     capsys.readouterr()
-    run_command("search", str(run), "red circle", "--explain", "-k", "2")
+    run_command("search", str(shop_run), "red circle", "--explain", "-k", "2")
     shown = " ".join(capsys.readouterr().out.split())
     assert "query words:" in shown
     assert "item words:" in shown

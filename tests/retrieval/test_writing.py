@@ -242,16 +242,6 @@ def test_a_picture_beyond_the_limits_is_refused(index: Index) -> None:
             index.upsert([{"id": "p1"}], pictures={"p1": [picture((1, 2, 3))]}, images=limits)
 
 
-@pytest.fixture(params=["in place", "by a new store"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    from likewise.retrieval import ingest
-
-    if request.param == "by a new store":
-        monkeypatch.setattr(ingest, "_FEW", -1)
-        monkeypatch.setattr(ingest, "_SMALL_SHARE", 0.0)
-    return request.param
-
-
 def test_an_update_keeps_items_that_came_by_a_call(tmp_path: Path, index: Index, model: FakeModel, way: str) -> None:
     index.upsert([{"id": "n1", "title": "purple hat", "price": 2}], pictures={"n1": [picture((0, 0, 250))]})
     vectors = index.field_vectors("n1")

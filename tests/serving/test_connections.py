@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from conftest import require_library
 from retrieval.fakes import FakeModel, catalog_of
 from serving.asgi_server import answer_ok, connect, running, send_raw, status_of
 
@@ -37,9 +38,9 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
             yield address
         return
     if "uvloop" in request.param:
-        pytest.importorskip("uvloop")
+        require_library("uvloop")
     if "httptools" in request.param:
-        pytest.importorskip("httptools")
+        require_library("httptools")
     connection = BoundedConnection if request.param == "h11" else fastest_connection()
     with running(answer_ok, connection, loop="uvloop" if "uvloop" in request.param else "asyncio") as address:
         yield address
@@ -48,7 +49,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module", params=["h11", "httptools"])
 def plain_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "httptools":
-        pytest.importorskip("httptools")
+        require_library("httptools")
     with running(answer_ok, BoundedConnection if request.param == "h11" else fastest_connection()) as address:
         yield address
 
@@ -139,7 +140,7 @@ def test_what_no_client_sends_is_refused(plain_url: str, parts: tuple[bytes, ...
     ],
 )
 def test_httptools_refuses_long_headers_that_come_at_once(sent: bytes) -> None:
-    pytest.importorskip("httptools")
+    require_library("httptools")
     with running(answer_ok, fastest_connection()) as url:
         assert status_of(send_raw(url, sent)) == 400
 

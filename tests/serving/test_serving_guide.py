@@ -14,17 +14,11 @@ import pytest
 from cli.commands import run_command
 from conftest import one_torch_thread, require
 from playwright._impl._driver import compute_driver_executable
-from retrieval.shop_catalogue import write_shop
+from retrieval.shop_catalogue import QUICK_TRAINING, write_shop
 from serving.api.test_openapi_document import OPERATIONS
 from serving.documented_requests import README, ROOT, at, blocks, curls, run_curl, run_python, served_run
 
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-QUICK = """
-epochs: 1
-threads: 1
-precision: float32
-model: {text_encoder: scratch-text, image_encoder: scratch-image, dim: 32}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +26,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with products.csv, photo.jpg and a run that was trained and indexed by the commands."""
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder)
-    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
+    (folder / "quick.yaml").write_text(QUICK_TRAINING, encoding="utf-8")
     with one_torch_thread(), contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIKEWISE_CACHE", str(folder / "cache"))
         run_command("train", "products.csv", "--output", "runs/products", "--config", "quick.yaml")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from retrieval.shop_catalogue import write_shop, write_untrained_run
+from retrieval.shop_catalogue import write_indexed_run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are listed as on Linux")
 _PATIENCE = 120.0  # seconds, on a busy machine
@@ -55,15 +55,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    from likewise.catalog.catalog import Catalog
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
-
     folder = tmp_path_factory.mktemp("workers")
-    catalog = Catalog.read(write_shop(folder), cache=folder / "cache")
-    run = write_untrained_run(folder / "run")
-    Index.build(Model.load(run), catalog, run).close()
-    server = Server(run, folder / "log")
+    server = Server(write_indexed_run(folder), folder / "log")
     yield server
     if server.process.poll() is None:
         server.process.terminate()

@@ -1,12 +1,11 @@
 """Settings of a training that change what trains, on what, and how: each in a whole training, as a user asks for it."""
 
-import importlib.util
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from conftest import require
+from conftest import require_library
 from encoders.tiny_models import save_vit
 from model.shape_catalogue import catalogue_of
 from safetensors.torch import load_file
@@ -29,7 +28,7 @@ def brief(tiny, **changes):
 
 
 def test_low_rank_maps_train_and_end_as_plain_weights(shapes, tiny, tmp_path):
-    require(importlib.util.find_spec("peft"), "peft is not installed")
+    require_library("peft")
     vit = str(save_vit(tmp_path / "vit"))
     model = tiny.model.model_copy(update={"image_encoder": vit})
     config = brief(

@@ -3,11 +3,9 @@
 The sizes are such that backward passes really run in two threads: below 32,768 numbers, torch takes one.
 """
 
-import importlib.util
-
 import pytest
 import torch
-from conftest import require
+from conftest import require_library
 from encoders.tiny_models import save_vit
 from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
 
@@ -121,7 +119,7 @@ def test_so_they_are_with_every_loss_and_memory_setting(catalog, vit, tmp_path, 
 
 
 def test_so_they_are_with_low_rank_maps(catalog, vit, tmp_path):
-    require(importlib.util.find_spec("peft"), "peft is not installed")
+    require_library("peft")
     objective = objective_of(catalog, tmp_path / "run", settings("partial", vit, lora=2))
     batch = objective.data.rows[:64]
     assert_the_same_each_time(lambda: gradients(objective, batch))

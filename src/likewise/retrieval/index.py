@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image
 
 from likewise.catalog.catalog import Catalog
-from likewise.catalog.filters import Compare, Condition, parse_filter
+from likewise.catalog.filters import Condition, parse_filter
 from likewise.catalog.images.decode import open_picture
 from likewise.catalog.images.picture import Picture
 from likewise.config import AudioSettings, ImageSettings
@@ -22,10 +22,10 @@ from likewise.retrieval.filter_columns import FilterColumn, KnownFilterColumns
 from likewise.retrieval.heat_map import HeatMap, measure_heat_map
 from likewise.retrieval.index_items import CatalogSnapshot, IndexItems, ItemEmbeddings, ItemModel
 from likewise.retrieval.ingest import Changes
-from likewise.retrieval.items import BookkeepingColumns, Correction, Hits, Item, UnknownItemError, digest_rows
+from likewise.retrieval.items import BookkeepingColumns, Correction, Hits, Item, fetch_item
 from likewise.retrieval.lexical.bm25 import BM25Index
 from likewise.retrieval.lexical.synonyms import Synonyms, SynonymsFile
-from likewise.retrieval.location import NO_AIMS, IndexLocation
+from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata, sample_evenly
 from likewise.retrieval.occluding import check_occluding
 from likewise.retrieval.query import OneOrMany, Query, QueryParameters, build_query, parse_duplicate_threshold
@@ -33,14 +33,14 @@ from likewise.retrieval.query_filters import FilterSuggestion, may_suggest_filte
 from likewise.retrieval.query_threshold import QueryThresholds
 from likewise.retrieval.query_vector import QueryModel, query_vector
 from likewise.retrieval.recommend import recommend
-from likewise.retrieval.sampled_items import SampledItems, sample_items
+from likewise.retrieval.sampled_items import SampledItems, read_titles, sample_items
 from likewise.retrieval.search import answer
-from likewise.retrieval.spelling import WordModel, correct_query
+from likewise.retrieval.spelling import correct_query
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.truncated import TruncatedModel
 from likewise.retrieval.words import IndexWords
-from likewise.retrieval.writing import ItemWriter, PictureRules, WrittenItems
-from likewise.retrieval.written_recordings import RecordingRules, UploadedRecordings
+from likewise.retrieval.writing import ItemWriter, WrittenItems
+from likewise.retrieval.written_files import FileRules, UploadedPictures, UploadedRecordings
 from likewise.stores.base import Store
 from likewise.stores.conditions import normal_form
 from likewise.stores.schema import Column, Schema
@@ -48,7 +48,7 @@ from likewise.stores.uri import Credentials
 
 SHOWN_SIDE = 1_024  # pixels of a picture that is drawn with its heat map
 _NOBODY = Credentials()
-_NO_PICTURES: Mapping[str, Sequence[bytes]] = {}
+_NO_PICTURES: UploadedPictures = {}
 _NO_RECORDINGS: UploadedRecordings = {}
 
 
@@ -114,25 +114,25 @@ class Index:
         """Encode a catalogue and make it searchable.
 
         Args:
-            run: the run folder that the index belongs to; None: the index goes with this object.
-            dim: how many of the model's dimensions the index keeps; None: all.
-            store: the URI of the store; relative paths in it start from the run folder. None: the one that the run
-                used before, at first `faiss:index`.
-            credentials: for a server; they count before those in the URI.
-            target_recall, memory, kind: what searches of the faiss store should aim at: a share of the true
-                neighbours, bytes such as "2GB", and one of stores.goal.KINDS or "auto". They become part of the URI.
-            field_vectors: also keep what each field's tower makes of an item (half precision), which explanations and
-                field-weighted queries need.
+            run: the run folder that keeps the index; None: the index is deleted with this object.
+            dim: dimensions to keep, the first ones of the model's; None: all.
+            store: URI of the store; relative paths in it start from the run folder. None: the store that the run used
+                last, or else `faiss:index`.
+            credentials: for a server; they take precedence over those in the URI.
+            target_recall, memory, kind: targets of the faiss store: a recall between 0 and 1, bytes such as "2GB", and
+                one of `stores.search_target.KINDS` or "auto". They become part of the URI.
+            field_vectors: also keep each item's field vectors (half precision), which explanations and field-weighted
+                queries need.
 
         Raises:
-            UserError: the store cannot be written or reached, the model has fewer dimensions, or no index does what
-                searches should aim at.
+            UserError: the store cannot be written or reached, the model has fewer dimensions, or no index meets the
+                targets.
         """
         if dim is not None:
             model = TruncatedModel(model, dim)
         aims = {"target_recall": target_recall, "memory": memory, "kind": kind}
         given = {name: str(value) for name, value in aims.items() if value is not None}
-        location = _locate(run, store, credentials, given)
+        location = IndexLocation.for_build(run, store, credentials, given)
         location.check_writable(model.dim)
         embeddings = ItemEmbeddings.encode(model, catalog, field_vectors=field_vectors)
         items = IndexItems(CatalogSnapshot.take(catalog, model), embeddings)
@@ -155,28 +155,19 @@ class Index:
         """Make encoded items searchable.
 
         Args:
-            vectors: (n, model.dim), one for each row of `items`. A NaN row leaves its item out of the index.
+            vectors: (n, model.dim), one for each row of `items`. Items with a NaN row are left out of the index.
             items: "id" (unique strings) and any other columns, which become the fields of a hit.
-            pictures: one for each row, None where an item has none.
+            pictures: one per row, None for an item without a picture.
             run, store, credentials: see `build`.
             fingerprint: of the catalogue that the items come from.
 
         Raises:
-            UserError: the vectors or pictures do not fit the model or the items, an id is missing or comes twice, or
+            UserError: the shape of the vectors or the number of pictures is wrong, an id is missing or comes twice, or
                 the store cannot be written.
         """
-        if items.schema.get("id") != pl.String or items["id"].null_count():
-            raise UserError('the items need a column "id" of texts, none of them blank')
-        if vectors.shape != (len(items), model.dim):
-            raise UserError(
-                f"{len(items):,} items in {model.dim} dimensions need vectors of that shape, not {vectors.shape}"
-            )
-        shown: list[Picture | None] = [None] * len(items) if pictures is None else list(pictures)
-        if len(shown) != len(items):
-            raise UserError(f"{len(items):,} items need as many pictures, None where one has none, not {len(shown):,}")
-        snapshot = CatalogSnapshot(items, shown, [None] * len(items), digest_rows(items, shown))
-        location = _locate(run, store, credentials)
-        ingest.build(location, model, IndexItems(snapshot, ItemEmbeddings(vectors)), fingerprint)
+        encoded = IndexItems.from_vectors(vectors, items, pictures, model.dim)
+        location = IndexLocation.for_build(run, store, credentials)
+        ingest.build(location, model, encoded, fingerprint)
         return cls(model, location)
 
     @classmethod
@@ -186,21 +177,21 @@ class Index:
         """Open the index of a run folder.
 
         Args:
-            store: the URI of another store than the one that the run remembers.
+            store: URI of a store to use instead of the one that the run remembers.
 
         Raises:
-            UserError: there is none, it is damaged or cannot be reached, or another model made it.
+            UserError: there is no index, it is damaged or cannot be reached, or another model made it.
         """
         return cls(model, IndexLocation.for_run(run, store, credentials))
 
     @property
     def model(self) -> QueryModel:
-        """The model that encodes queries, in the dimensions that the index keeps."""
+        """The query encoder, truncated to the dimensions that the index keeps."""
         return self._model
 
     @property
     def recording_fields(self) -> tuple[str, ...]:
-        """The columns of recordings that the model hears."""
+        """The columns of recordings that the model encodes."""
         return tuple(getattr(self._model, "recording_fields", ()))
 
     @property
@@ -231,16 +222,16 @@ class Index:
         self.close()
 
     def update(self, catalog: Catalog, *, prune: bool = False) -> Changes:
-        """Make the index hold what a catalogue holds; the model sees only items that are new or look different now.
+        """Bring the index up to date with a catalogue; only new items and those whose model input changed are encoded.
 
-        The index can be searched all the time, by whoever has it open. Items that were written by `upsert` and that
-        the catalogue lacks stay; those that it has belong to it from now on.
+        Searches go on meanwhile, in every process that has the index open. Items written by `upsert` stay even if the
+        catalogue lacks them; those that it has belong to it from then on.
 
         Args:
-            prune: remove these items, too.
+            prune: also remove items written by `upsert` that the catalogue lacks.
 
         Raises:
-            UserError: the store cannot be written, or another model has made it anew.
+            UserError: the store cannot be written, or another model has rebuilt it.
         """
         changes = ingest.update(self._location, cast(ItemModel, self._model), catalog, prune=prune)
         self._handle.replace(self._location.open())  # the old handle would follow a new store only a moment later
@@ -252,32 +243,31 @@ class Index:
         self,
         rows: Sequence[Mapping[str, Any]],
         *,
-        pictures: Mapping[str, Sequence[bytes]] = _NO_PICTURES,
+        pictures: UploadedPictures = _NO_PICTURES,
         recordings: UploadedRecordings = _NO_RECORDINGS,
         images: ImageSettings = ImageSettings(),  # noqa: B008 - immutable
         audio: AudioSettings = AudioSettings(),  # noqa: B008
         allow_urls: bool = False,
         cache: Path | None = None,
     ) -> WrittenItems:
-        """Write whole items; those whose id is there already are replaced. All are written, or none.
+        """Insert items, or replace those that have the same ids: all of them or none.
 
-        They are durable and can be searched when this returns, and are encoded only if what the model sees of them is
-        new. Cells are cleaned as those of a catalogue's file. Safe from several threads and processes at a time.
+        When this returns, they are durable and searchable. An item is encoded only if the model's input has changed.
+        Cells are cleaned like those of a catalogue file. Safe to call from several threads and processes at once.
 
         Args:
-            rows: "id" and any columns of the index; columns that are not given are blank.
-            pictures: the bytes of uploaded pictures by id; they are kept in the run folder.
-            recordings: the bytes of uploaded recordings by id and field, such as {"new-1": {"spoken": [data]}}.
-            images: limits on pictures. Local files and private hosts are refused, whatever it says of them.
-            audio: the same for recordings.
-            allow_urls: fetch the http(s) addresses of the column "image" and of columns of recordings; otherwise they
-                are refused.
+            rows: "id" and any columns of the index; missing columns are blank.
+            pictures: bytes of uploaded pictures by id; they are kept in the run folder.
+            recordings: bytes of uploaded recordings by id and field, such as {"new-1": {"spoken": [data]}}.
+            images: limits on pictures. Local files and private hosts are always refused.
+            audio: limits on recordings, likewise.
+            allow_urls: fetch the http(s) addresses in "image" and in columns of recordings, instead of refusing them.
             cache: the folder of downloads; None: the user's cache folder.
 
         Raises:
-            UserError: an id is missing or comes twice, a column is not known, a cell is not of its kind, or an item
-                has nothing to encode; nothing is written then.
-            PictureError, AudioError: a picture or a recording cannot be used; nothing is written then.
+            UserError: an id is missing or comes twice, a column is unknown, a cell has the wrong type, or an item has
+                nothing to encode. Nothing has been written.
+            PictureError, AudioError: a picture or a recording cannot be used. Nothing has been written.
 
         Example:
             >>> import likewise as lw
@@ -292,8 +282,7 @@ class Index:
             >>> index.delete(["new-1", "unknown"])
             1
         """
-        rules, recording_rules = PictureRules(images, allow_urls, cache), RecordingRules(audio, allow_urls, cache)
-        return self._writer.upsert(rows, pictures, rules, recordings, recording_rules)
+        return self._writer.upsert(rows, pictures, recordings, FileRules(images, audio, allow_urls, cache))
 
     def patch(
         self,
@@ -307,63 +296,56 @@ class Index:
         allow_urls: bool = False,
         cache: Path | None = None,
     ) -> WrittenItems:
-        """Change some cells of an item; the model runs only if something changes that it sees or hears.
+        """Update some columns of an item; it is encoded again only if the model's input changes.
 
         Args:
             changes: column → value; None blanks a cell.
-            pictures: the bytes of pictures that take the place of those it has; empty: it has none any more.
-            recordings: the bytes of recordings by field, which take the place of those it has there.
+            pictures: bytes of the pictures that replace the item's; empty: remove them all.
+            recordings: bytes of recordings by field, which replace those of that field.
             images, audio, allow_urls, cache: see `upsert`.
 
         Raises:
             UserError: there is no such item, or as in `upsert`.
             PictureError, AudioError: a picture or a recording cannot be used.
         """
-        rules, recording_rules = PictureRules(images, allow_urls, cache), RecordingRules(audio, allow_urls, cache)
-        return self._writer.patch(id, changes, pictures, rules, recordings, recording_rules)
+        return self._writer.patch(id, changes, pictures, recordings, FileRules(images, audio, allow_urls, cache))
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove items by their ids; unknown ones are ignored. Returns how many were there.
+        """Remove items by id, ignoring unknown ids; returns how many were removed.
 
         Raises:
-            UserError: the store cannot be written, or another model has made it anew.
+            UserError: the store cannot be written, or another model has rebuilt it.
         """
         return self._writer.delete(ids)
 
     def matches(self, catalog: Catalog) -> bool:
         """Whether the index holds the items of this catalogue: same ids, texts and pictures."""
-        metadata = self.metadata
-        same = catalog.fingerprint == metadata.catalog and len(self) == metadata.count
         with self._handle.use() as store:
-            if same and store.count(Compare(self._bookkeeping.written, ">", metadata.written)) == 0:
-                return True  # and no update has touched it since
-            snapshot = CatalogSnapshot.take(catalog, cast(ItemModel, self._model))
-            changes = Changes.compare(snapshot, store, self._bookkeeping)
-        return not (changes.new or changes.changed or changes.removed)
+            return ingest.holds_catalog(store, cast(ItemModel, self._model), catalog)
 
     def search(self, text: OneOrMany[str] | None = None, **parameters: Unpack[QueryParameters]) -> Hits:
-        """Find the items most like some words, a picture, other items, or several of these.
+        """Find the items that best match words, a picture, other items, or a combination of these.
 
         Args:
-            text: words, words with a weight such as ("in blue", 0.5), or a list of these; blank ones do not count.
-            parameters: the other parts of the query: `image`, `like`, `where`, `hybrid`, `k` and more; see
+            text: words, words with a weight such as ("in blue", 0.5), or a list of these; blank ones are ignored.
+            parameters: other parts of the query, such as `image`, `like`, `where`, `hybrid` and `k`; see
                 `likewise.retrieval.query.QueryParameters`.
 
         Returns:
-            Hits by descending score; with diversity, by score and variety.
+            Hits by descending score, or with `diversity` by maximal marginal relevance.
 
         Raises:
-            UserError: nothing to search for, a part that makes no sense, or a column that is not there.
+            UserError: there is nothing to search for, a parameter is invalid, or a column is unknown.
             PictureError: a picture cannot be read.
         """
         return self.answer(build_query(text, **parameters))
 
     def answer(self, query: Query, model: QueryModel | None = None) -> Hits:
-        """Find the items of a parsed query; see `search`.
+        """Answer a parsed query; see `search`.
 
         Args:
-            model: gives the vectors of the query's words and pictures; None: the model of the index. A server passes
-                what it has encoded already, together with other queries, and after `correct_spelling`.
+            model: the encoder of the query's words and pictures; None: the model of the index. A server passes vectors
+                that it has encoded in a batch, after `correct_spelling`.
         """
         self._check_model()
         corrections: tuple[Correction, ...] = ()
@@ -380,13 +362,13 @@ class Index:
     def explain_picture(
         self, id: str, text: OneOrMany[str] | None = None, **parameters: Unpack[QueryParameters]
     ) -> HeatMap:
-        """Measure what each region of an item's picture adds to its cosine with a query: a heat map.
+        """Compute a heat map: what each region of an item's picture adds to its cosine with a query.
 
-        The item's first picture counts as its only one. Other fields have their part in the cosine if the index keeps
-        their vectors.
+        The item is treated as if its first picture were its only one. Its other fields are taken into account if the
+        index keeps field vectors.
 
         Args:
-            text, parameters: the query, as of `search`; only its words, pictures, recordings and items count.
+            text, parameters: the query, as in `search`; only its words, pictures, recordings and items matter.
 
         Raises:
             UnknownItemError: there is no such item.
@@ -403,32 +385,28 @@ class Index:
         """The heat map of a picture of an item, in RGB; see `explain_picture`.
 
         Args:
-            model: gives the vectors of the query's words and pictures; see `answer`.
+            model: the encoder of the query's words and pictures; see `answer`.
         """
         self._check_model()
         occluding = check_occluding(self._model)
         with self._handle.use() as store:
             vector = query_vector(query, model or self._model, store)[0]
-            (record,) = store.fetch([id], field_vectors=bool(store.schema.field_vectors))
-        if record is None:
-            raise UnknownItemError(id)
+            record = fetch_item(store, id, field_vectors=bool(store.schema.field_vectors))
         return measure_heat_map(occluding, picture, vector, record.field_vectors or {})
 
     def correct_spelling(self, query: Query) -> tuple[Query, tuple[Correction, ...]]:
-        """A hybrid query with misspelt words replaced by words of the catalogue, and which texts that changed.
+        """Replace misspelt words of a hybrid query by words of the catalogue; returns it with the corrected texts.
 
-        Other queries stay as they are; see `likewise.retrieval.spelling` for what is corrected.
+        Other queries are returned unchanged; see `likewise.retrieval.spelling` for what is corrected.
         """
         if query.hybrid is None:
             return query, ()
-        query, model = self._add_synonyms(query), self._model
         with self._handle.use() as store:
-            words = partial(self._current_words, store)
-            return correct_query(query, words, model.knows_word if isinstance(model, WordModel) else _knows_no_word)
+            return correct_query(self._add_synonyms(query), partial(self._current_words, store), self._model)
 
     @property
     def synonyms(self) -> Synonyms:
-        """The synonyms that hybrid searches use, unless they bring others.
+        """The synonyms that hybrid searches use by default.
 
         Raises:
             UserError: their file is damaged.
@@ -436,7 +414,7 @@ class Index:
         return self._synonyms.current()
 
     def write_synonyms(self, synonyms: Synonyms) -> None:
-        """Keep synonyms in the run folder, in place of those that were there; all who have the index open use them.
+        """Replace the synonyms in the run folder; every process that has the index open uses them.
 
         Raises:
             UserError: the file cannot be written.
@@ -444,7 +422,7 @@ class Index:
         self._synonyms.write(synonyms)
 
     def similar(self, id: str, k: int = 10, *, where: str | Condition | None = None) -> Hits:
-        """Find the items most like another one, which is itself left out.
+        """Find the items most similar to another one, which is excluded.
 
         Raises:
             UnknownItemError: there is no such item in the index.
@@ -457,8 +435,8 @@ class Index:
         """The k most similar items of every item, as a table with the columns id, rank, similar_id and score.
 
         Args:
-            where: a filter that similar items have to meet; every item gets some, whether it meets it or not.
-            hide_duplicates: leave out what is nearly the same as the item or as one before it; see `search`.
+            where: a filter for the similar items; the items that get recommendations need not meet it.
+            hide_duplicates: leave out near-duplicates of the item and of earlier recommendations; see `search`.
 
         Raises:
             UserError: a k below 1, or a filter that does not fit the columns.
@@ -477,13 +455,10 @@ class Index:
             UnknownItemError: there is no such item in the index.
         """
         with self._handle.use() as store:
-            (record,) = store.fetch([id])
-        if record is None:
-            raise UnknownItemError(id)
-        return self._bookkeeping.build_item(record)
+            return self._bookkeeping.build_item(fetch_item(store, id))
 
     def field_vectors(self, id: str) -> dict[str, np.ndarray]:
-        """What the tower of each field made of an item: (dim,) float32 per field that the item has.
+        """The field vectors of an item: (dim,) float32 for each field that it has.
 
         Raises:
             UserError: there is no such item, or the index was built without field vectors.
@@ -491,33 +466,30 @@ class Index:
         with self._handle.use() as store:
             if not store.schema.field_vectors:
                 raise UserError("this index keeps no field vectors: build it again without --no-field-vectors")
-            (record,) = store.fetch([id], field_vectors=True)
-        if record is None:
-            raise UnknownItemError(id)
-        return dict(record.field_vectors or {})
+            return dict(fetch_item(store, id, field_vectors=True).field_vectors or {})
 
     def count_values(self, columns: Sequence[str], *, where: str | Condition | None = None) -> ValueCounts:
-        """How many items have each value of some columns, over the whole index or the items that meet a filter.
+        """Count the items with each value of some columns, over the whole index or the items that meet a filter.
 
         The first 50,000 items are counted; `ValueCounts.items` says how many there are.
 
         Raises:
-            UserError: a column that is not there or cannot be counted, or a filter that does not fit the columns.
+            UserError: a column is unknown or cannot be counted, or the filter does not fit the columns.
         """
         condition = parse_filter(where) if isinstance(where, str) else where
         with self._handle.use() as store:
             return count_values(store, self._bookkeeping.user_schema(store.schema), columns, condition)
 
     def summarize(self) -> IndexSummary:
-        """What the columns hold: kinds, ranges and frequent values, from the first 20,000 items."""
+        """Summarise the columns: kinds, ranges and frequent values of the first 20,000 items."""
         with self._handle.use() as store:
             return summarize(store, self._bookkeeping.user_schema(store.schema))
 
     def suggest_filter(self, text: str) -> FilterSuggestion | None:
-        """Suggest a filter for a query such as "red shoes under 50"; None where its words name none.
+        """Suggest a filter for a query such as "red shoes under 50"; None if its words imply none.
 
-        Nothing is applied: search with the suggestion's `filter` and `text` to follow it. Columns are summarized at
-        the first call, from the first 20,000 items, and again after some minutes.
+        Nothing is applied: to follow the suggestion, search with its `filter` and `text`. The columns are summarised at
+        the first call, and again every few minutes.
 
         Example:
             >>> import likewise as lw
@@ -546,30 +518,25 @@ class Index:
         return may_suggest_filter(text, (column.name for column in self.columns))
 
     def example_titles(self, count: int = 6, longest: int = 40) -> list[str]:
-        """Up to `count` different titles from all over the catalogue, none longer than `longest` characters."""
+        """Up to `count` distinct titles, spread over the catalogue, none longer than `longest` characters."""
         return sample_evenly([title for title in self.metadata.examples if len(title) <= longest], count)
 
     def sample(self, most: int) -> SampledItems:
-        """At most `most` items from all over the index, which another model can encode for a comparison."""
+        """At most `most` items, spread over the index, for another model to encode in a comparison."""
         with self._handle.use() as store:
             return sample_items(store, self._bookkeeping, most)
 
     def titles(self, most: int) -> list[str]:
-        """The titles of all items that have one, in any order; of a larger index, `most` of them."""
-        found: list[str] = []
+        """At most `most` of the items' titles, in any order."""
         with self._handle.use() as store:
-            for batch in store.iterate(vectors=False):
-                found += [title for fields in batch.fields if isinstance(title := fields.get("title"), str)]
-                if len(found) >= most:
-                    break
-        return found[:most]
+            return read_titles(store, most)
 
     @property
     def _bookkeeping(self) -> BookkeepingColumns:
         return BookkeepingColumns(self.metadata.bookkeeping)
 
     def _check_model(self) -> None:
-        """See that the content in use, which may be a new one, is still of our model."""
+        """Check that the index, which may have been rebuilt, is still of our model."""
         again = "start again, with that model"
         self.metadata.check_model(self._model.dim, self._fingerprint, self._location.folder, again)
 
@@ -586,17 +553,3 @@ class Index:
 
     def _current_words(self, store: Store) -> BM25Index:
         return self._words.current(store, self._bookkeeping, self.metadata.build)
-
-
-def _knows_no_word(word: str) -> bool:
-    return False
-
-
-def _locate(
-    run: str | Path | None, store: str | None, credentials: Credentials, aims: Mapping[str, str] = NO_AIMS
-) -> IndexLocation:
-    if run is not None:
-        return IndexLocation.for_run(run, store, credentials, aims)
-    if store is not None:
-        raise UserError("an index in a separate store needs a run folder that remembers it: also give run")
-    return IndexLocation.temporary(aims)

@@ -10,6 +10,7 @@ import polars as pl
 from likewise.catalog.catalog import Catalog
 from likewise.catalog.columns import check_ids
 from likewise.catalog.images.picture import Picture
+from likewise.errors import UserError
 from likewise.retrieval.items import digest, digest_rows
 from likewise.retrieval.query_vector import QueryModel
 from likewise.retrieval.remembered_recordings import ItemRecordings
@@ -194,6 +195,25 @@ class IndexItems:
 
     rows: CatalogSnapshot
     embeddings: ItemEmbeddings
+
+    @classmethod
+    def from_vectors(
+        cls, vectors: np.ndarray, items: pl.DataFrame, pictures: Sequence[Picture | None] | None, dim: int
+    ) -> "IndexItems":
+        """Items that are encoded already; see `Index.from_vectors`.
+
+        Raises:
+            UserError: vectors or pictures do not fit the items, or an id is missing or comes twice.
+        """
+        if items.schema.get("id") != pl.String or items["id"].null_count():
+            raise UserError('the items need a column "id" of texts, none of them blank')
+        if vectors.shape != (len(items), dim):
+            raise UserError(f"{len(items):,} items in {dim} dimensions need vectors of that shape, not {vectors.shape}")
+        shown: list[Picture | None] = [None] * len(items) if pictures is None else list(pictures)
+        if len(shown) != len(items):
+            raise UserError(f"{len(items):,} items need as many pictures, None where one has none, not {len(shown):,}")
+        snapshot = CatalogSnapshot(items, shown, [None] * len(items), digest_rows(items, shown))
+        return cls(snapshot, ItemEmbeddings(vectors))
 
     def __len__(self) -> int:
         return len(self.rows.table)

@@ -130,6 +130,17 @@ class Changes:
         return ", ".join(f"{number:,} {what}" for what, number in parts.items())
 
 
+def holds_catalog(store: Store, model: ItemModel, catalog: Catalog) -> bool:
+    """Whether a store holds the items of a catalogue: same ids, texts and pictures."""
+    metadata = IndexMetadata.from_schema(store.schema)
+    bookkeeping = BookkeepingColumns(metadata.bookkeeping)
+    is_of_build = catalog.fingerprint == metadata.catalog and store.count() == metadata.count
+    if is_of_build and store.count(Compare(bookkeeping.written, ">", metadata.written)) == 0:
+        return True  # nothing was written since
+    changes = Changes.compare(CatalogSnapshot.take(catalog, model), store, bookkeeping)
+    return not (changes.new or changes.changed or changes.removed)
+
+
 def build(location: IndexLocation, model: QueryModel, items: IndexItems, fingerprint: str) -> None:
     """Build a new index; items with a NaN vector are left out and counted.
 

@@ -14,7 +14,7 @@ from likewise.catalog.images.picture import Picture, is_key
 from likewise.errors import UserError
 from likewise.retrieval.remembered_recordings import ItemRecordings, pack_recordings, unpack_recordings
 from likewise.retrieval.thresholds import Threshold
-from likewise.stores.base import Record
+from likewise.stores.base import Record, Store
 from likewise.stores.schema import Schema
 
 _BOOKKEEPING = "_likewise"
@@ -25,6 +25,18 @@ class UnknownItemError(UserError):
 
     def __init__(self, id: str) -> None:
         super().__init__(f"the index has no item {id!r}")
+
+
+def fetch_item(store: Store, id: str, *, field_vectors: bool = False) -> Record:
+    """Read one item from a store.
+
+    Raises:
+        UnknownItemError: there is no such item.
+    """
+    (record,) = store.fetch([id], field_vectors=field_vectors)
+    if record is None:
+        raise UnknownItemError(id)
+    return record
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,25 @@ class IndexLocation:
         return cls(location, Path(run), credentials, remembered=store is None)
 
     @classmethod
+    def for_build(
+        cls,
+        run: str | Path | None,
+        store: str | None,
+        credentials: Credentials = _NOBODY,
+        aims: Mapping[str, str] = NO_AIMS,
+    ) -> "IndexLocation":
+        """Where to build an index: in a run, as `for_run` says, or in a temporary folder for no run.
+
+        Raises:
+            UserError: as `for_run`, or a store is given without a run.
+        """
+        if run is not None:
+            return cls.for_run(run, store, credentials, aims)
+        if store is not None:
+            raise UserError("an index in a separate store needs a run folder that remembers it: also give run")
+        return cls.temporary(aims)
+
+    @classmethod
     def temporary(cls, aims: Mapping[str, str] = NO_AIMS) -> "IndexLocation":
         """A folder that is removed with this object, or at the end of the process."""
         location = add_search_target(registry.DEFAULT, aims)

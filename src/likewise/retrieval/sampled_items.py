@@ -1,4 +1,4 @@
-"""Items spread evenly over an index, as a table that another model can encode."""
+"""Items spread evenly over an index, as a table that another model can encode, and their titles."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +47,16 @@ def sample_items(store: Store, bookkeeping: BookkeepingColumns, most: int) -> Sa
         if table.schema.get(name) != pl.String:
             table = table.with_columns(pl.lit(None, pl.String).alias(name))
     return SampledItems(table, pictures, max(total, len(kept)))
+
+
+def read_titles(store: Store, most: int) -> list[str]:
+    """At most `most` of the items' titles, in any order."""
+    found: list[str] = []
+    for batch in store.iterate(vectors=False):
+        found += [title for fields in batch.fields if isinstance(title := fields.get("title"), str)]
+        if len(found) >= most:
+            break
+    return found[:most]
 
 
 def _read_column(column: Column, items: list[dict[str, Any]]) -> pl.Series:

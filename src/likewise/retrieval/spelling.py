@@ -32,23 +32,23 @@ class WordModel(Protocol):
         """Whether a word is one piece for the model's tokenizer."""
 
 
-def correct_query(
-    query: Query, words: Callable[[], BM25Index], knows_word: Callable[[str], bool]
-) -> tuple[Query, tuple[Correction, ...]]:
+def correct_query(query: Query, words: Callable[[], BM25Index], model: object) -> tuple[Query, tuple[Correction, ...]]:
     """A query with its texts corrected, and what was corrected; as it is where it asks for none of it.
 
     Args:
         words: those of the index; called for a hybrid search only.
-        knows_word: whether a word means something to the model.
+        model: of the index; the words that a `WordModel` knows stay as they are.
     """
     hybrid = query.hybrid
     if hybrid is None or not hybrid.correct:
         return query, ()
     index = words()
     synonyms = hybrid.synonyms or NO_SYNONYMS
-    texts = [
-        correct_text(term.value, index, lambda word: word in synonyms.words or knows_word(word)) for term in query.texts
-    ]
+
+    def is_meant(word: str) -> bool:
+        return word in synonyms.words or (isinstance(model, WordModel) and model.knows_word(word))
+
+    texts = [correct_text(term.value, index, is_meant) for term in query.texts]
     corrections = tuple(
         Correction(term.value, text) for term, text in zip(query.texts, texts, strict=True) if text != term.value
     )

@@ -1,38 +1,39 @@
-"""Single items written into an open index, with what people give for them: cells, pictures, recordings, addresses.
+"""Writes of single items into an open index: inserting, replacing, changing and removing them.
 
-A call reads what is stored, encodes what is new, and then writes under a lock that keeps other writers away: so what it
-read is still so when it writes, or it starts again with what the others wrote. The lock is never held while the model
-runs. What a call has returned from is durable, and the next search finds it.
+A call reads what is stored, encodes what is new, and then takes a lock that excludes other writers. If the store has
+changed since it was read, the call starts again from the new content. The lock is never held while the model runs. When
+a call returns, its items are durable, and the next search finds them.
 """
 
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from likewise.catalog.audio.recording import Recording
-from likewise.catalog.catalog import Catalog, default_cache
-from likewise.catalog.given_rows import check_sources, clean_rows
-from likewise.catalog.images.picture import Picture, PictureError
-from likewise.catalog.images.resolve import resolve_pictures
-from likewise.catalog.report import Report, describe_picture_cause
-from likewise.config import ImageSettings
+from likewise.catalog.catalog import Catalog
+from likewise.catalog.given_rows import clean_rows
+from likewise.catalog.images.picture import Picture
 from likewise.errors import UserError
 from likewise.retrieval.index_items import CatalogSnapshot, EncodedRows, ItemModel, digest_inputs, fetch_embeddings
 from likewise.retrieval.ingest import compare_digests
-from likewise.retrieval.items import BookkeepingColumns, UnknownItemError, digest_rows
+from likewise.retrieval.items import BookkeepingColumns, digest_rows, fetch_item
 from likewise.retrieval.location import IndexLocation
 from likewise.retrieval.metadata import IndexMetadata
 from likewise.retrieval.remembered_recordings import list_keys
 from likewise.retrieval.store_handle import StoreHandle
 from likewise.retrieval.timestamps import next_timestamp
-from likewise.retrieval.uploads import check_upload, keep_file
 from likewise.retrieval.words import IndexWords
-from likewise.retrieval.written_recordings import RecordingRules, UploadedRecordings, find_recordings
+from likewise.retrieval.written_files import (
+    FileRules,
+    UploadedPictures,
+    UploadedRecordings,
+    find_pictures,
+    find_recordings,
+)
 from likewise.stores.base import Record, Store
 from likewise.stores.schema import Column, Kind, Schema
 
@@ -47,13 +48,13 @@ _TYPES: dict[Kind, pl.DataType] = {
 
 @dataclass(frozen=True)
 class WrittenItems:
-    """What a call wrote, by the ids of its items, each in one of these.
+    """The ids of the items of a call, by what became of them.
 
     Attributes:
-        new: the index lacked them.
-        changed: what the model sees of them changed, so it encoded them.
-        rewritten: only other cells changed.
-        unchanged: they were there, just so.
+        new: items that the index lacked.
+        changed: items whose model input changed, so that they were encoded again.
+        rewritten: items of which only other columns changed.
+        unchanged: items that were stored already, with the same content.
     """
 
     new: tuple[str, ...] = ()
@@ -69,23 +70,8 @@ class WrittenItems:
 
 
 @dataclass(frozen=True)
-class PictureRules:
-    """What pictures of a written item may be, and where they may come from.
-
-    Attributes:
-        images: limits; private hosts and local files are refused, whatever it says of them.
-        allow_urls: whether addresses are fetched.
-        cache: the folder of downloads; None: the user's cache folder.
-    """
-
-    images: ImageSettings
-    allow_urls: bool
-    cache: Path | None
-
-
-@dataclass(frozen=True)
 class _Content:
-    """The content of a store, as it was when a call looked."""
+    """What a store held when a call read it."""
 
     metadata: IndexMetadata
     bookkeeping: BookkeepingColumns
@@ -110,10 +96,9 @@ class ItemWriter:
     def upsert(
         self,
         rows: Sequence[Mapping[str, Any]],
-        pictures: Mapping[str, Sequence[bytes]],
-        rules: PictureRules,
+        pictures: UploadedPictures,
         recordings: UploadedRecordings,
-        recording_rules: RecordingRules,
+        rules: FileRules,
     ) -> WrittenItems:
         """Write whole items; see `Index.upsert`."""
         if not rows:
@@ -125,7 +110,7 @@ class ItemWriter:
                 content = self._look(store)
                 given = clean_rows(rows, _find_types(content.schema))
                 if found is None:
-                    heard = self._find_recordings(given, recordings, recording_rules, content)
+                    heard = self._find_recordings(given, recordings, rules, content)
                     found = self._find_pictures(given, pictures, rules)
                 blank: dict[str, Any] = {
                     column.name: [] if column.name == "image" else None for column in content.schema.columns
@@ -141,9 +126,8 @@ class ItemWriter:
         id: str,
         changes: Mapping[str, Any],
         pictures: Sequence[bytes] | None,
-        rules: PictureRules,
         recordings: Mapping[str, Sequence[bytes]],
-        recording_rules: RecordingRules,
+        rules: FileRules,
     ) -> WrittenItems:
         """Change some cells of an item; see `Index.patch`."""
         if changes.get("id", id) != id:
@@ -153,12 +137,10 @@ class ItemWriter:
             heard: dict[str, tuple[Recording, ...]] | None = None
             while True:
                 content = self._look(store)
-                (record,) = store.fetch([id])
-                if record is None:
-                    raise UnknownItemError(id)
+                record = fetch_item(store, id)
                 (given,) = clean_rows([{**changes, "id": id}], _find_types(content.schema))
                 if heard is None:
-                    (heard,) = self._find_recordings([given], {id: recordings}, recording_rules, content)
+                    (heard,) = self._find_recordings([given], {id: recordings}, rules, content)
                 if found is None and (pictures is not None or "image" in given):
                     (found,) = self._find_pictures([given], {} if pictures is None else {id: pictures}, rules)
                 kept = content.bookkeeping.pictures(record.fields)
@@ -198,7 +180,7 @@ class ItemWriter:
         self,
         rows: Sequence[Mapping[str, Any]],
         uploads: UploadedRecordings,
-        rules: RecordingRules,
+        rules: FileRules,
         content: _Content,
     ) -> list[dict[str, tuple[Recording, ...]]]:
         """The recordings of each row by field; see `find_recordings`."""
@@ -207,31 +189,10 @@ class ItemWriter:
         return find_recordings(rows, uploads, fields, rules, self._location.folder / "recordings")
 
     def _find_pictures(
-        self, rows: Sequence[Mapping[str, Any]], uploads: Mapping[str, Sequence[bytes]], rules: PictureRules
+        self, rows: Sequence[Mapping[str, Any]], uploads: UploadedPictures, rules: FileRules
     ) -> list[tuple[Picture, ...]]:
-        """The pictures of each row: those that were uploaded, then those at its addresses.
-
-        Everything is checked before anything is kept.
-        """
-        ids = [row["id"] for row in rows]
-        for id in uploads:
-            if id not in ids:
-                raise UserError(f"there are pictures for {id!r:.60}, but no item of this id among those to write")
-        images = rules.images.model_copy(update={"allow_private_hosts": False, "allow_buckets": False})
-        checked = {id: [_check_upload(id, data, images) for data in uploads[id]] for id in uploads}
-        for id, names in checked.items():
-            if len(names) > images.per_item:
-                raise UserError(f"item {id!r}: it may have {images.per_item} pictures, but {len(names)} were uploaded")
-        fetched = _fetch_pictures(rows, images, rules)
-        folder = self._location.folder / "pictures"
-        found = []
-        for id, at_addresses in zip(ids, fetched, strict=True):
-            kept = [
-                keep_file(Picture, *both, folder) for both in zip(uploads.get(id, ()), checked.get(id, ()), strict=True)
-            ]
-            distinct = {picture.key: picture for picture in (*kept, *at_addresses)}
-            found.append(tuple(distinct.values())[: images.per_item])
-        return found
+        """The pictures of each row; see `find_pictures`."""
+        return find_pictures(rows, uploads, rules, self._location.folder / "pictures")
 
     def _prepare(
         self,
@@ -239,9 +200,9 @@ class ItemWriter:
         pictures: Sequence[tuple[Picture, ...]],
         recordings: Sequence[Mapping[str, tuple[Recording, ...]]],
         content: _Content,
-        rules: PictureRules,
+        rules: FileRules,
     ) -> "_PreparedItems":
-        """Rows with a cell for each column of the index."""
+        """Digest rows that have a cell for each column of the index."""
         table = pl.DataFrame(
             [_build_column(column, [row[column.name] for row in rows]) for column in content.schema.columns]
         )
@@ -257,10 +218,10 @@ class ItemWriter:
     def _write(
         self, store: Store, items: "_PreparedItems", content: _Content, patched: Record | None = None
     ) -> WrittenItems | None:
-        """Write items; None if they were made for a content of the index that is no more.
+        """Write items; None if the index, or the item that was patched, has changed since it was read.
 
         Args:
-            patched: what the one item was made from; None: items replace what is there.
+            patched: the stored item that the one item was made from; None: items replace those with the same ids.
         """
         bookkeeping = content.bookkeeping
         comparison = _Comparison.of(items.snapshot, store.fetch(items.ids), bookkeeping, patched)
@@ -305,7 +266,7 @@ class ItemWriter:
 
 @dataclass(frozen=True)
 class _PreparedItems:
-    """Items that are to be written, and what the model makes of those that it has seen."""
+    """Items to write, and the embeddings of those that have been encoded."""
 
     snapshot: CatalogSnapshot
     encoded: EncodedRows
@@ -315,7 +276,7 @@ class _PreparedItems:
         return self.snapshot.table["id"].to_list()
 
     def with_input_digest(self, digest: str | None) -> "_PreparedItems":
-        """The one item with another digest of what the model sees."""
+        """The one item with another digest of the model's input."""
         return replace(self, snapshot=replace(self.snapshot, input_digests=[digest]))
 
 
@@ -324,8 +285,8 @@ class _Comparison:
     """Rows by what has to be done with them.
 
     Attributes:
-        marked: the unchanged ones that came with a catalogue, and from now on count as written singly.
-        single: whether each row counts as such.
+        marked: unchanged rows that came with a catalogue, and count as written singly from now on.
+        single: whether each row counts as written singly.
     """
 
     new: list[int]
@@ -343,7 +304,7 @@ class _Comparison:
         bookkeeping: BookkeepingColumns,
         patched: Record | None,
     ) -> "_Comparison":
-        """Compare rows with what is stored; who patches an item does not bring it, so its mark stays."""
+        """Compare rows with what is stored; a patched item keeps its mark, as the patch did not bring it."""
         single = patched is None or bookkeeping.is_single(patched.fields)
         found = cls([], [], [], [], [], [single] * len(records))
         for row, record in enumerate(records):
@@ -370,7 +331,7 @@ class _Comparison:
         return sorted([*self.new, *self.changed, *self.rewritten, *self.marked])
 
     def name(self, ids: Sequence[str]) -> WrittenItems:
-        """The same by ids."""
+        """The ids of the rows."""
         groups = (self.new, self.changed, self.rewritten, self.unchanged)
         return WrittenItems(*(tuple(ids[row] for row in rows) for rows in groups))
 
@@ -378,7 +339,7 @@ class _Comparison:
 def _put(
     store: Store, items: _PreparedItems, comparison: _Comparison, written: int, bookkeeping: BookkeepingColumns
 ) -> None:
-    """Write the rows that have to be, with their embeddings, of which those that are not new are known."""
+    """Write the rows that need it, with embeddings from the store for those that were not encoded again."""
     rows = comparison.to_write
     snapshot = items.snapshot.select(rows)
     embeddings = fetch_embeddings(store, snapshot.table["id"].to_list())
@@ -404,7 +365,7 @@ def _find_types(schema: Schema) -> dict[str, pl.DataType | None]:
 
 
 def _build_column(column: Column, cells: list[Any]) -> pl.Series:
-    """Cells as a column of the store's kind; what it gave back of lists and dates goes back as it is."""
+    """Build a column of the store's kind; lists and dates that came from the store are passed on as they are."""
     if column.kind == "other":
         return pl.Series(column.name, cells, pl.Object)
     if column.kind == "list" and any(cells):
@@ -423,40 +384,6 @@ def _shows_other(
     found: tuple[Picture, ...] | None,
     kept: tuple[Picture, ...],
 ) -> bool:
-    """Whether the model sees something else of an item than before; `fields`: those that it encodes."""
+    """Whether the model's input of an item has changed; `fields`: those that it encodes."""
     cells = any(before.get(name) != after.get(name) for name in fields if name != "image")
     return cells or (found is not None and [one.key for one in found] != [one.key for one in kept])
-
-
-def _check_upload(id: str, data: bytes, images: ImageSettings) -> str:
-    try:
-        return check_upload(data, images)
-    except PictureError as error:
-        raise PictureError(error.cause, f"item {id!r}: {error}") from None
-
-
-def _fetch_pictures(
-    rows: Sequence[Mapping[str, Any]], images: ImageSettings, rules: PictureRules
-) -> list[tuple[Picture, ...]]:
-    """The pictures at the addresses of each row."""
-    sources = [list(row.get("image") or []) for row in rows]
-    for row, named in zip(rows, sources, strict=True):
-        check_sources(row["id"], named)
-        if named and not rules.allow_urls:
-            raise UserError(
-                f"item {row['id']!r}: pictures are not fetched from addresses here: upload the picture, or allow it "
-                "(in Python: allow_urls=True)"
-            )
-    if not any(sources):
-        return [()] * len(rows)
-    report = Report()
-    cache = rules.cache or default_cache()
-    found = resolve_pictures(
-        sources, base=Path(), settings=images, cache=cache, report=report, names=[row["id"] for row in rows]
-    )
-    for row, named, shown in zip(rows, sources, found, strict=True):
-        if named and not shown:
-            causes = [cause for cause, problem in report.problems.items() if row["id"] in problem.examples]
-            cause = causes[0] if causes else "broken"
-            raise PictureError(cause, f"item {row['id']!r}: the picture {describe_picture_cause(cause)}")
-    return found

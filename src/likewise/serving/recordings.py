@@ -1,27 +1,17 @@
 """Recordings of the items that a server shows, as previews to play."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from likewise.catalog.audio.previews import make_preview
 from likewise.catalog.audio.recording import Recording
-from likewise.errors import UserError
 from likewise.retrieval.items import Hit, Item
+from likewise.serving.made_files import make_when_asked
 
 
 def previews_in(cache: Path) -> Callable[[Recording], Path | None]:
     """Build a function that finds the preview of a recording in a cache folder, or makes it."""
-    making = threading.Semaphore(2)  # a long recording takes a core and much memory
-
-    def find(recording: Recording) -> Path | None:
-        try:
-            with making:
-                return make_preview(recording, cache)
-        except UserError:  # the original has moved or was damaged since, or it cannot be decoded here
-            return None
-
-    return find
+    return make_when_asked(make_preview, cache)
 
 
 def choose_recording(item: Item | Hit, key: str | None = None) -> Recording | None:

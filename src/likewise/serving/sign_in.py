@@ -4,10 +4,8 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable
-from functools import cache
 from urllib.parse import parse_qs
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -18,6 +16,7 @@ from likewise.serving.listening import comes_from_same_origin
 from likewise.serving.problems import problem
 from likewise.serving.rate_limit import TokenBuckets, client_of, retry_after
 from likewise.serving.sessions import COOKIE, Sessions, tokens_of
+from likewise.serving.templates import load_template
 
 _PAGE = "/"
 _LONGEST_FORM = 4096  # bytes
@@ -103,18 +102,9 @@ def _form(
     request: Request, mistake: str | None = None, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     action = f"{SIGN_IN}?{JUDGING}" if _comes_to_judge(request) else SIGN_IN
-    page = _template().render(mistake=mistake, action=action, longest=LONGEST_KEY, style=_STYLE)
+    template = load_template("likewise.serving", "sign_in.html.jinja")
+    page = template.render(mistake=mistake, action=action, longest=LONGEST_KEY, style=_STYLE)
     return HTMLResponse(page, status, {**_HEADERS, **(headers or {})})
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("likewise.serving", "."),
-        autoescape=select_autoescape(["html.jinja"]),
-        undefined=StrictUndefined,
-    )
-    return environment.get_template("sign_in.html.jinja")
 
 
 async def _read_body(request: Request) -> bytes | None:

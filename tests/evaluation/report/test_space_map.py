@@ -1,10 +1,8 @@
 """The map keeps what is alike together, whatever draws it, and says what drew it."""
 
-import importlib.util
-
 import numpy as np
 import pytest
-from conftest import require
+from conftest import require_library
 
 from likewise.evaluation.report import space_map
 from likewise.evaluation.report.space_map import draw_map
@@ -26,7 +24,7 @@ def separation(points):
 @pytest.mark.parametrize("method", ["UMAP", "PCA"])
 def test_groups_stay_apart(monkeypatch, method):
     if method == "UMAP":
-        require(importlib.util.find_spec("umap"), "umap-learn is not installed")
+        require_library("umap")
     else:
         monkeypatch.setattr(space_map, "_umap_is_installed", lambda: False)
     vectors = two_clusters(60)

@@ -1,21 +1,15 @@
 """The page at /docs in a real browser: it works under its policy, and asks no other host."""
 
-import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from conftest import require
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from serving.asgi_server import running
+from serving.browser import running_browser
 
 from likewise.serving.api.app import create_api
 from likewise.serving.service import SearchService
-
-_BROWSER = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +20,9 @@ def address(service: SearchService) -> Iterator[str]:
 
 @pytest.fixture
 def page(address: str) -> Iterator[Page]:
-    require(shutil.which("chromium"), "the test of the documentation page needs chromium")
     asked: list[str] = []
     said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
+    with running_browser() as browser:
         opened = browser.new_page()
         opened.set_default_timeout(20_000)
         opened.on("request", lambda sent: asked.append(sent.url))
@@ -38,7 +30,6 @@ def page(address: str) -> Iterator[Page]:
         opened.on("console", lambda line: said.append(line.text) if line.type in ("error", "warning") else None)
         opened.goto(f"{address}/docs")
         yield opened
-        browser.close()
     assert [url for url in asked if not url.startswith((f"{address}/", "data:", "blob:"))] == []
     assert said == []
 

@@ -2,26 +2,21 @@
 
 import functools
 import http.server
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from conftest import require
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from retrieval.fakes import FakeModel, catalog_of, save_picture
+from serving.browser import running_browser
 
 from likewise.retrieval.index import Index
 from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serving
 from likewise.serving.thumbnails import thumbnails_in
 
-_BROWSER = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--host-resolver-rules=MAP other.example 127.0.0.1"),
-]
 _ATTACK = """
 async () => {
   const target = new URLSearchParams(location.search).get("target");
@@ -50,11 +45,8 @@ async () => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    require(shutil.which("chromium"), "the page's own tests need chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
+    with running_browser(hosts="MAP other.example 127.0.0.1") as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

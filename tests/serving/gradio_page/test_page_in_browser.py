@@ -1,15 +1,14 @@
 """The page in a real browser: everything that a visitor can do, and no request to anywhere else."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import require
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 from retrieval.fakes import FakeModel, catalog_of, save_picture
+from serving.browser import require_browser, running_browser
 
 from likewise.retrieval.index import Index
 from likewise.serving.gradio_page.page import create_page
@@ -17,15 +16,11 @@ from likewise.serving.gradio_page.server import serving
 from likewise.serving.thumbnails import thumbnails_in
 
 HOSTILE = "<img src=x onerror='window.hacked=1'> ${window.hacked=2} {{constructor}} <b>plum</b>"
-_BROWSER = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-]
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    require(shutil.which("chromium"), "the page's own tests need chromium")
+    require_browser()
     folder = tmp_path_factory.mktemp("pictures")
     titles = ["red apple", "red cherry", "green pear", "green lime", HOSTILE, "lost fig", *(["chair"] * 8)]
     catalog = catalog_of(
@@ -54,10 +49,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def context(address: str) -> Iterator[BrowserContext]:
     """One browser for all tests, so that it fetches the page's scripts only once."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
+    with running_browser() as browser:
         yield browser.new_context()
-        browser.close()
 
 
 @pytest.fixture(params=[1280])

@@ -1,15 +1,14 @@
 """Recordings on the page, in a browser whose microphone plays a tone: searching by one, and playing those of hits."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from catalog.sound_files import encoded, tone
-from conftest import require
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from retrieval.fakes import FakeModel, catalog_of
+from serving.browser import FAKE_MEDIA, require_browser, running_browser
 
 from likewise.catalog.audio.decode import Sound
 from likewise.retrieval.index import Index
@@ -17,14 +16,7 @@ from likewise.serving.gradio_page.page import create_page
 from likewise.serving.gradio_page.server import serving
 from likewise.serving.recordings import previews_in
 
-_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-_BROWSER = (
-    "--no-sandbox",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    *_MICROPHONE,
-)
+_OPTIONS = ("--autoplay-policy=no-user-gesture-required", "--disable-dev-shm-usage", *FAKE_MEDIA)
 
 
 class HearingModel(FakeModel):
@@ -40,14 +32,13 @@ class HearingModel(FakeModel):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    require(shutil.which("chromium"), "the page's own tests need chromium")
+    require_browser()
     model = HearingModel(recording_fields=("spoken",))
     index = Index.build(model, catalog_of("red apple", "green pear", "chair", spoken=["", "", ""]))
     index.upsert([{"id": "a b/ü", "title": "blue bell"}], recordings={"a b/ü": {"spoken": [encoded(tone(1.5), "OGG")]}})
     previews = previews_in(tmp_path_factory.mktemp("cache"))
     shown = create_page(index, examples=["chair"], previews=previews, audio=True)
-    with serving(shown, port=0) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
+    with serving(shown, port=0) as url, running_browser(*_OPTIONS) as browser:
         errors: list[str] = []
         opened = browser.new_context().new_page()
         opened.on("pageerror", lambda error: errors.append(str(error)))
@@ -57,7 +48,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             timeout=20_000
         )
         yield opened
-        browser.close()
         assert errors == []
 
 

@@ -3,25 +3,22 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import require
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 from retrieval.fakes import FakeModel, catalog_of, save_picture
+from serving.browser import require_browser, running_browser
 
 from likewise.retrieval.index import Index
-from likewise.serving.api.app import create_api
-from likewise.serving.api.server import Protection, protect
+from likewise.serving.api.server import build_app
 from likewise.serving.http_server import serving_app
 from likewise.serving.judging.judging import Judging
-from likewise.serving.judging.page import judge_page_routes
 from likewise.serving.judging.store import JudgementStore
 from likewise.serving.listening import listen
-from likewise.serving.route_templates import RouteTemplates
+from likewise.serving.page.routes import SearchPage
 from likewise.serving.service import SearchService
 from likewise.serving.thumbnails import thumbnails_in
 
@@ -37,10 +34,6 @@ TITLES = [
 ]
 QUERIES = {"red fruit": 12, "green": 5, HOSTILE: 1}
 SHOTS = os.environ.get("LIKEWISE_SHOTS")  # a folder for pictures of the page
-_BROWSER = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    require(shutil.which("chromium"), "the page's own tests need chromium")
+    require_browser()
     catalog = catalog_of(*TITLES)
     colours = {0: (240, 20, 20), 1: (200, 0, 0), 2: (20, 230, 20), 5: (90, 0, 90)}
     catalog.pictures = [
@@ -60,20 +53,17 @@ def address(folder: Path) -> Iterator[str]:
     with Index.build(FakeModel(), catalog, folder / "run") as index:
         (folder / "5.png").unlink()
         service = SearchService(index, thumbnails=thumbnails_in(folder / "cache"))
-        app = create_api(service, Judging(JudgementStore(folder / "judgements.jsonl"), None, QUERIES))
-        app.router.routes.extend(judge_page_routes())
-        guarded = protect(app, service, Protection(), RouteTemplates(app.openapi()["paths"]))
-        with listen("127.0.0.1", 0) as listener, serving_app(guarded, listener) as url:
+        judging = Judging(JudgementStore(folder / "judgements.jsonl"), None, QUERIES)
+        app = build_app(service, SearchPage(index), judging=judging)
+        with listen("127.0.0.1", 0) as listener, serving_app(app, listener) as url:
             yield url
         service.close()
 
 
 @pytest.fixture(scope="module")
 def context(address: str) -> Iterator[BrowserContext]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
+    with running_browser() as browser:
         yield browser.new_context()
-        browser.close()
 
 
 @pytest.fixture

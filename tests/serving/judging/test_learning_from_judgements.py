@@ -9,32 +9,21 @@ import httpx
 import pytest
 from cli.commands import run_command
 from conftest import one_torch_thread
-from retrieval.shop_catalogue import write_shop, write_untrained_run
+from retrieval.shop_catalogue import QUICK_TRAINING, write_indexed_run
 
 from likewise.catalog.catalog import Catalog
-from likewise.model.model import Model
-from likewise.retrieval.index import Index
 from likewise.serving.api.server import ServerSettings, serving_run
 from likewise.serving.judging.judging import FILE_NAME, JudgingSettings
 from likewise.serving.listening import listen
 from likewise.training.views import RowTexts
-
-QUICK = """
-epochs: 1
-threads: 1
-precision: float32
-model: {text_encoder: scratch-text, image_encoder: scratch-image, dim: 32}
-"""
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A shop whose hits somebody has judged, over HTTP."""
     folder = tmp_path_factory.mktemp("shop")
-    catalog = Catalog.read(write_shop(folder), cache=folder / "cache")
-    run = write_untrained_run(folder / "run")
-    Index.build(Model.load(run), catalog, run).close()
-    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
+    run = write_indexed_run(folder)
+    (folder / "quick.yaml").write_text(QUICK_TRAINING, encoding="utf-8")
     judging = JudgingSettings(run / FILE_NAME, judge=True, collect=True)
     settings = ServerSettings(run, folder / "cache", page=False, judging=judging)
     with (

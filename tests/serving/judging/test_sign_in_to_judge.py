@@ -8,16 +8,13 @@ from retrieval.fakes import FakeModel, catalog_of
 from starlette.testclient import TestClient
 
 from likewise.retrieval.index import Index
-from likewise.serving.api.app import create_api
-from likewise.serving.api.server import Protection, protect
+from likewise.serving.api.server import Protection, build_app
 from likewise.serving.judging.judging import Judging
-from likewise.serving.judging.page import judge_page_routes
 from likewise.serving.judging.store import JudgementStore
 from likewise.serving.keys import Keys
-from likewise.serving.route_templates import RouteTemplates
+from likewise.serving.page.assets import load_assets
+from likewise.serving.page.routes import SearchPage
 from likewise.serving.service import SearchService
-from likewise.serving.sessions import Sessions
-from likewise.serving.sign_in import sign_in_routes
 
 READ, WRITE = "read-key-0123456789", "write-key-0123456789"
 SITE = "http://testserver"
@@ -28,19 +25,17 @@ JUDGED = {"query": {"text": "red"}, "id": "0", "relevance": 1}
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
     keys = Keys.collect(READ, WRITE)
-    sessions = Sessions(keys)
+    judging = Judging(JudgementStore(tmp_path / "judgements.jsonl"))
     with Index.build(FakeModel(), catalog_of("red apple")) as index:
         service = SearchService(index)
-        app = create_api(service, Judging(JudgementStore(tmp_path / "judgements.jsonl")))
-        app.router.routes.extend([*judge_page_routes(), *sign_in_routes(keys, sessions)])
-        guarded = protect(app, service, Protection(keys), RouteTemplates(["/judge"]), sessions)
-        with TestClient(guarded) as opened:
+        with TestClient(build_app(service, SearchPage(index), Protection(keys), judging)) as opened:
             yield opened
         service.close()
 
 
 def test_a_judge_signs_in_and_comes_back_to_the_page(client: TestClient) -> None:
-    assert client.get("/judge/judge.js").status_code == 401
+    script = load_assets().address("judge.js")
+    assert client.get(script).status_code == 401
     form = client.get("/judge", headers=HTML)
     assert (form.url.path, form.url.query) == ("/sign-in", b"judge")
     assert 'action="/sign-in?judge"' in form.text
@@ -48,7 +43,8 @@ def test_a_judge_signs_in_and_comes_back_to_the_page(client: TestClient) -> None
     assert 'action="/sign-in?judge"' in wrong.text
     page = client.post("/sign-in?judge", data={"key": WRITE}, headers={"Origin": SITE})
     assert (page.url.path, page.status_code) == ("/judge", 200)
-    assert "judge.js" in page.text
+    assert script in page.text
+    assert client.get(script).status_code == 200
     said = client.post("/v1/judgements", json=JUDGED, headers={"Origin": SITE})
     assert said.json()["judgements"] == 1
     assert client.get("/v1/judgements").json()["judgements"][0]["judge"] == "environment-write-1"

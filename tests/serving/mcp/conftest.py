@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import one_torch_thread
-from retrieval.shop_catalogue import write_shop, write_untrained_run
+from conftest import one_torch_thread, require_library
+from retrieval.shop_catalogue import write_indexed_run
 
-pytest.importorskip("mcp_types")
+require_library("mcp_types")
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -19,12 +19,4 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run over the shop of 30 shirts."""
-    from likewise.catalog.catalog import Catalog
-    from likewise.model.model import Model
-    from likewise.retrieval.index import Index
-
-    folder = tmp_path_factory.mktemp("shop")
-    catalog = Catalog.read(write_shop(folder), cache=folder / "cache")
-    run = write_untrained_run(folder / "run")
-    Index.build(Model.load(run), catalog, run).close()
-    return run
+    return write_indexed_run(tmp_path_factory.mktemp("shop"))

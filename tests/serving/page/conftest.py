@@ -1,15 +1,14 @@
 """One server and one browser for the tests of the page."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import require
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 from retrieval.fakes import catalog_of, save_picture
+from serving.browser import FAKE_MEDIA, require_browser, running_browser
 from serving.page.shop import FusingModel, TitleModel
 
 from likewise.retrieval.index import Index
@@ -22,11 +21,6 @@ from likewise.serving.service import Limits, SearchService
 from likewise.serving.thumbnails import thumbnails_in
 
 HOSTILE = "<img src=x onerror='window.hacked=1'> ${window.hacked=2} {{constructor}} <b>plum</b>"
-_BROWSER = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
-]
 _TITLES = ["red apple", "red cherry", "green pear", "green lime", HOSTILE, "lost fig", *(["chair"] * 8)]
 _COLOURS = {0: (240, 20, 20), 1: (200, 0, 0), 2: (20, 230, 20), 5: (90, 0, 90)}
 
@@ -67,7 +61,7 @@ def serving_shop(folder: Path, protection: Protection | None = None) -> Iterator
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    require(shutil.which("chromium"), "the page's own tests need chromium")
+    require_browser()
     with serving_shop(tmp_path_factory.mktemp("shop")) as url:
         yield url
 
@@ -75,12 +69,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def context(address: str) -> Iterator[BrowserContext]:
     """One browser for all tests, so that it fetches the page's scripts only once."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_BROWSER)
+    with running_browser(*FAKE_MEDIA) as browser:
         opened = browser.new_context(viewport={"width": 1280, "height": 800})
         opened.grant_permissions(["clipboard-read", "clipboard-write", "camera", "microphone"])
         yield opened
-        browser.close()
 
 
 @dataclass

@@ -466,7 +466,7 @@ def test_what_is_less_likely_is_dimmed_and_not_left_out(page: Page) -> None:
     assert Axe().run(page).generate_report().strip() == _NO_VIOLATIONS
 
 
-def test_an_index_without_thresholds_or_reasons_still_answers(page: Page, witness: Witness) -> None:
+def test_a_search_whose_thresholds_or_reasons_are_refused_still_answers(page: Page, witness: Witness) -> None:
     witness.allowed = ("/v1/search",)
     asked = []
 
@@ -479,7 +479,6 @@ def test_an_index_without_thresholds_or_reasons_still_answers(page: Page, witnes
         return route.continue_()
 
     page.route("**/v1/search", refuse)
-    with_features(page, likely=True)
     search(page, "red apple", "red apple")
     page.get_by_role("button", name="Why?").click()
     expect(page.locator(".hint")).to_have_text("There are no reasons to show: this index has no explain.")
@@ -537,8 +536,8 @@ def test_thumbs_and_the_right_answer_are_saved(page: Page) -> None:
     expect(page.get_by_role("dialog", name="The right answer was…")).to_be_hidden()
     query = {"text": "red apple", "image": None}
     assert saved == [
-        {"query": query, "id": "1", "relevance": 0, "note": None},
-        {"query": query, "id": "3", "relevance": 2, "note": None},
+        {"query": query, "id": "1", "relevance": 0},
+        {"query": query, "id": "3", "relevance": 2},
     ]
 
 

@@ -1,11 +1,13 @@
 """Items: reading one, those like it, its thumbnail, its recordings."""
 
+from os import PathLike
 from typing import Annotated
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response
 
+from likewise.catalog.images.picture import FoundFile
 from likewise.serving.api.answers import JsonAnswer, describe_item
 from likewise.serving.api.problems import ProblemError, describe_problems
 from likewise.serving.api.requests import build_search, until_client_leaves
@@ -56,9 +58,7 @@ def item_routes(service: SearchService) -> APIRouter:
         found = await service.run(service.find_thumbnail, read_id(id))
         if found is None:
             raise ProblemError(404, "this item has no picture")
-        picture, path = found
-        headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{picture.key}"'}
-        return FileResponse(path, media_type="image/jpeg", headers=headers)
+        return _answer_file(*found, "image/jpeg")
 
     @router.get(
         "/{id}/recording",
@@ -75,11 +75,15 @@ def item_routes(service: SearchService) -> APIRouter:
         found = await service.run(service.find_recording, read_id(id), recording)
         if found is None:
             raise ProblemError(404, "this item has no such recording" if recording else "this item has no recording")
-        heard, path = found
-        headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{heard.key}"'}
-        return FileResponse(path, media_type="audio/wav", headers=headers)
+        return _answer_file(*found, "audio/wav")
 
     return router
+
+
+def _answer_file(original: FoundFile, path: PathLike[str], kind: str) -> Response:
+    """A file that was made of an item's picture or recording; browsers keep it for a day."""
+    headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{original.key}"'}
+    return FileResponse(path, media_type=kind, headers=headers)
 
 
 def read_id(encoded: str) -> str:

@@ -24,11 +24,10 @@ from likewise.serving.comparison import Comparison
 from likewise.serving.http_server import serving_app
 from likewise.serving.judging.collecting import CollectQueries
 from likewise.serving.judging.judging import NO_JUDGING, Judging, JudgingSettings, opening_judging
-from likewise.serving.judging.page import FILES, judge_page_routes
 from likewise.serving.keys import Keys
 from likewise.serving.limits import MAX_CONCURRENT, PROBES, ConcurrencyLimit, RequestBounds, TimeLimit, longest_body
 from likewise.serving.metrics import Metrics
-from likewise.serving.page.routes import ASSET, PAGE, SearchPage, page_routes
+from likewise.serving.page.routes import ASSET, PAGE, SearchPage, judge_page_routes, page_routes
 from likewise.serving.rate_limit import RateLimit
 from likewise.serving.recordings import previews_in
 from likewise.serving.request_log import RequestLog
@@ -41,7 +40,7 @@ from likewise.serving.thumbnails import thumbnails_in
 from likewise.stores.uri import Credentials
 
 _SPARE_SECONDS = 1.0  # for an answer that names the deadline which has passed
-_UNDESCRIBED = (PAGE, ASSET, "/docs", "/openapi.json", SIGN_IN, SIGN_OUT, JUDGE, *FILES)
+_UNDESCRIBED = (PAGE, ASSET, "/docs", "/openapi.json", SIGN_IN, SIGN_OUT, JUDGE)
 _BURST_SECONDS = 2.0  # requests of so many seconds may come at once
 
 
@@ -211,7 +210,6 @@ def find_features(service: SearchService, judging: Judging) -> dict[str, bool]:
         "explain_words": occludes,
         "heatmap": occludes,
         "judgements": judging.store is not None,
-        "likely": True,
     }
 
 

@@ -287,19 +287,14 @@ class Answers:
             return notice_html(sentence, "error"), gr.skip(), None
         return shown, *unchanged
 
-    def search_exactly(
-        self,
-        event: gr.EventData,
-        picture: Any,
-        weight: Any,
-        k: Any,
-        where: Any = None,
-        hybrid: Any = False,
-        *sounds: Any,
-    ) -> tuple[Any, ...]:
-        """The words of the results whose button was pressed, as they were typed, and the results for these."""
+    def search_exactly(self, event: gr.EventData, *query: Any) -> tuple[Any, ...]:
+        """The words of the results whose button was pressed, as they were typed, and the results for these.
+
+        Args:
+            query: what `search` takes after the words.
+        """
         text = _read_event(event, "text")
-        shown, *kept = self.search(text, picture, weight, k, where, hybrid, *sounds, correct=False)
+        shown, *kept = self.search(text, *query, correct=False)
         return text if isinstance(text, str) else gr.skip(), shown, *kept
 
     def apply(

@@ -1,4 +1,4 @@
-"""Files of the page, read once from the package, under addresses that change with their content."""
+"""Files of the pages, read once from the package, under addresses that change with their content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+_ENTRIES = ("theme.js", "main.js", "judge.js")  # which pages load by themselves
 _KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the page.
+    """A file of a page.
 
     Attributes:
         kind: its media type.
@@ -40,8 +41,9 @@ class Assets:
         return f"/page/{self.version}/{name}"
 
     def modules(self) -> list[str]:
-        """The paths of the JavaScript modules, which a browser may load before they are imported."""
-        return [self.address(name) for name, asset in self.files.items() if asset.kind == "text/javascript"]
+        """The paths of the modules of the search page, which a browser may load before they are imported."""
+        scripts = [name for name, asset in self.files.items() if asset.kind == "text/javascript"]
+        return [self.address(name) for name in scripts if name not in _ENTRIES]
 
 
 @cache

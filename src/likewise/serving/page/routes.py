@@ -1,11 +1,9 @@
-"""The routes of the page: the page itself at /, and its files."""
+"""The routes of the pages: the search page at /, the page for judging at /judge, and their files."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,10 +11,13 @@ from starlette.routing import Route
 
 from likewise.retrieval.explanation import FusionModel
 from likewise.retrieval.index import Index
+from likewise.serving.auth import JUDGE
 from likewise.serving.page.assets import load_assets, tag_of
 from likewise.serving.problems import problem
 from likewise.serving.sessions import tokens_of
+from likewise.serving.templates import load_template
 
+_PACKAGE = "likewise.serving.page"
 PAGE = "/"
 ASSET = "/page/{version}/{name}"
 POLICY = (
@@ -29,6 +30,9 @@ _HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "same-origin",  # without one, browsers do not say that the form to sign out is this server's own
+}
+_JUDGE_HEADERS = _HEADERS | {
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
 _KEPT = {"Cache-Control": "private, max-age=31536000, immutable"}  # private, as it may take a key to read them
 _CHECKED = {"Cache-Control": "private, no-cache"}  # kept, and asked for anew each time
@@ -80,18 +84,15 @@ def page_routes(
         about = {"signed_in": bool(tokens_of(request.scope)), "features": dict(features)}
         settings = await run(page.describe) | about
         assets = load_assets()
-        content = _template().render(
+        content = load_template(_PACKAGE, "page.html.jinja").render(
             title=page.title,
             items=settings["items"],
             settings=to_json(settings).decode(),
             judging=features.get("judgements", False),
-            style=assets.address("style.css"),
-            icon=assets.address("icon.svg"),
-            theme=assets.address("theme.js"),
-            main=assets.address("main.js"),
-            modules=[path for path in assets.modules() if not path.endswith(("/theme.js", "/main.js"))],
+            address=assets.address,
+            modules=assets.modules(),
         )
-        return _answer(request, content.encode(), "text/html; charset=utf-8", _HEADERS | _CHECKED)
+        return _answer_page(request, content, _HEADERS)
 
     async def show_asset(request: Request) -> Response:
         assets = load_assets()
@@ -101,6 +102,20 @@ def page_routes(
         return _answer(request, asset.content, asset.kind, _KEPT, asset.tag)
 
     return [Route(PAGE, show, methods=["GET"]), Route(ASSET, show_asset, methods=["GET"])]
+
+
+def judge_page_routes() -> list[Route]:
+    """The route `/judge`; its files are answered with those of the search page."""
+
+    async def show(request: Request) -> Response:
+        content = load_template(_PACKAGE, "judge.html.jinja").render(address=load_assets().address)
+        return _answer_page(request, content, _JUDGE_HEADERS)
+
+    return [Route(JUDGE, show, methods=["GET"])]
+
+
+def _answer_page(request: Request, content: str, headers: Mapping[str, str]) -> Response:
+    return _answer(request, content.encode(), "text/html; charset=utf-8", {**headers, **_CHECKED})
 
 
 def _answer(
@@ -113,14 +128,3 @@ def _answer(
     if tag in known:
         return Response(status_code=304, headers=named)
     return Response(content, media_type=kind, headers=named)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("likewise.serving.page", "."),
-        autoescape=select_autoescape(["html.jinja"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("page.html.jinja")

@@ -14,14 +14,15 @@ export class Problem extends Error {
 /**
  * Ask the server, and read its answer as JSON.
  * @param {string} path
- * @param {{body?: Object, signal?: AbortSignal}} options a body makes it a POST
+ * @param {{method?: string, body?: Object, signal?: AbortSignal}} options a body makes it a POST
+ * @returns {Promise<Object|null>} null for an answer without content
  * @throws {Problem} anything but an answer; an AbortError where the signal came first
  */
-export async function ask(path, { body, signal } = {}) {
+export async function ask(path, { method = "GET", body, signal } = {}) {
   let answer;
   try {
     answer = await fetch(path, {
-      method: body ? "POST" : "GET",
+      method: body ? "POST" : method,
       headers: body ? { "Content-Type": "application/json" } : {},
       body: body ? JSON.stringify(body) : undefined,
       signal,
@@ -30,6 +31,7 @@ export async function ask(path, { body, signal } = {}) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "The server does not answer.");
   }
+  if (answer.status === 204) return null;
   if (answer.ok) return answer.json();
   const said = await answer.json().catch(() => ({}));
   if (signal?.aborted) throw new DOMException("another search has begun", "AbortError");

@@ -88,7 +88,6 @@ async function explain(place, side, frame, hit, rank, state, catalogue) {
 
 async function askWhy(hit, rank, state, catalogue) {
   const search = { ...buildSearch(state, catalogue.columns, {}), k: 1, offset: rank, fields: ["title"] };
-  delete search.suggest_filter;
   for (const explain of catalogue.features.explain_words ? ["words", true] : [true]) {
     try {
       const { hits } = await ask("/v1/search", { body: { ...search, explain } });

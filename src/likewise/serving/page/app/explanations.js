@@ -83,7 +83,7 @@ export function heatmapButton(state, hit, frame) {
       frame.append(map);
       frame.parentElement.classList.add("mapped");
     } catch (problem) {
-      fill(button, [404, 405, 422].includes(problem.status) ? "There is no map of this picture" : problem.message);
+      fill(button, [404, 422].includes(problem.status) ? "There is no map of this picture" : problem.message);
       button.setAttribute("aria-pressed", "false");
       return;
     }

@@ -17,12 +17,10 @@ export class Filters {
   /**
    * @param {import("./state.js").Store} store
    * @param {Map<string, Object>} columns of /v1/columns, by name
-   * @param {Object} settings
    */
-  constructor(store, columns, settings) {
+  constructor(store, columns) {
     this.store = store;
     this.columns = columns;
-    this.settings = settings;
     this.shown = [...columns.values()].filter(isUseful).slice(0, MOST_COLUMNS);
     this.open = new Set(this.shown.slice(0, 4).map((column) => column.name));
     this.long = new Set(); // columns all of whose values are shown
@@ -50,7 +48,6 @@ export class Filters {
       return this.#show();
     }
     const search = buildSearch({ ...this.store.state, why: false, count: 1, group: "" }, this.columns, {});
-    delete search.suggest_filter;
     try {
       const answer = await this.replace((signal) => ask("/v1/search", { body: { ...search, facets, fields: ["id"] }, signal }));
       this.counts = new Map(Object.entries(answer.facets).map(([column, values]) => [column, new Map(values.map(({ value, count }) => [value, count]))]));

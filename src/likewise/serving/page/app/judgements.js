@@ -21,19 +21,19 @@ export function thumbs(store, hitOf, catalogue) {
 }
 
 /**
- * Save a judgement; where the server takes none, its buttons go.
+ * Save a judgement; where the visitor may only read, the buttons go.
  * @returns {Promise<boolean>} whether it was saved
  */
-export async function judge(state, id, relevance, catalogue, note = null) {
+async function judge(state, id, relevance, catalogue) {
   const { text, image } = buildQuery(state);
   const words = (Array.isArray(text) ? text : [text]).filter(Boolean).map((one) => one.text ?? one).join(" ");
   const shown = Array.isArray(image) ? image[0].image : (image ?? null);
   try {
-    await ask("/v1/judgements", { body: { query: { text: words || null, image: shown }, id, relevance, note } });
+    await ask("/v1/judgements", { body: { query: { text: words || null, image: shown }, id, relevance } });
     say("Thank you: saved as a judgement.");
     return true;
   } catch (problem) {
-    if ([403, 404, 405].includes(problem.status)) {
+    if (problem.status === 403) {
       catalogue.features.judgements = false;
       document.querySelectorAll(".thumbs, .right-answer").forEach((element) => element.remove());
       say("This server takes no judgements.");

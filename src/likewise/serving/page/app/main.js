@@ -17,7 +17,7 @@ import { Store, asksForSomething } from "./state.js";
 
 const settings = JSON.parse(document.querySelector("meta[name=settings]").content);
 const store = new Store();
-const features = { ...settings.features, explain: settings.explains };
+const features = { ...settings.features, explain: settings.explains, likely: true };
 const catalogue = { columns: new Map(), facts: [], features, signedIn: settings.signed_in };
 
 new Composer(store, settings);
@@ -54,7 +54,7 @@ async function begin() {
   if (location.hash.length > 1) store.restore();
   else showGallery(store.state);
   await columns;
-  if (catalogue.columns.size) filters = new Filters(store, catalogue.columns, settings);
+  if (catalogue.columns.size) filters = new Filters(store, catalogue.columns);
   if (asksForSomething(store.state)) search.run(); // again, with what cards show of the columns
 }
 

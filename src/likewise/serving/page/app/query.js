@@ -92,7 +92,7 @@ function terms(all, part) {
  * The body of a search.
  * @param {Object} state
  * @param {Map<string, Object>} columns
- * @param {{likely: boolean}} features of the server
+ * @param {{likely?: boolean, explain?: boolean}} features of the server that may be asked for
  */
 export function buildSearch(state, columns, features) {
   const search = buildQuery(state);
@@ -100,7 +100,6 @@ export function buildSearch(state, columns, features) {
   if (where) search.where = where;
   const onlyWords = usesWordsAlone(state);
   if (onlyWords && state.exact) search.hybrid = state.correct ? true : { correct: false };
-  if (onlyWords && typeof search.text === "string") search.suggest_filter = true;
   if (state.group) search.group_by = state.group;
   if (features.likely) search.min_score = "auto";
   if (state.why && features.explain) search.explain = true;

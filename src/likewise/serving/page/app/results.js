@@ -206,7 +206,7 @@ export class Results {
         h("button.quiet", { type: "button", onclick: () => this.store.change({ correct: false }, { push: true }) }, `Search instead for ${given}`)));
     }
     const suggested = answer.suggested_filter;
-    if (suggested && !suggested.applied) {
+    if (suggested) {
       hints.push(h("button.suggested", { type: "button", title: suggested.because, onclick: () => this.store.change({ text: suggested.text, conditions: [...state.conditions, suggested.filter] }, { push: true }) },
         icon("filter"), `Only ${suggested.filter.replaceAll("`", "")}`));
     }

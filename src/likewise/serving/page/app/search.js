@@ -4,7 +4,7 @@
 
 import { ask, latest } from "./api.js";
 import { neededFields } from "./columns.js";
-import { buildSearch } from "./query.js";
+import { buildSearch, usesWordsAlone } from "./query.js";
 import { asksForSomething, writeHash } from "./state.js";
 
 const PAUSE = 40; // ms after a key: hardly felt, and keys that come faster do not begin searches in vain
@@ -58,7 +58,8 @@ export class Search {
   async #ask(state, signal) {
     const { columns, facts, features } = this.catalogue;
     const body = { ...buildSearch(state, columns, features), fields: neededFields(state, facts, columns) };
-    const attempts = [body]; // not every index has thresholds and reasons
+    if (usesWordsAlone(state) && typeof body.text === "string") body.suggest_filter = true;
+    const attempts = [body]; // damaged thresholds are refused, and reasons for too many hits
     if (body.min_score) attempts.push({ ...body, min_score: undefined });
     if (body.explain) attempts.push({ ...attempts.at(-1), explain: undefined });
     let refusal;

@@ -42,7 +42,6 @@ async function copied(text) {
 /** The body of the search, with names of files in place of pictures and sounds. */
 function describeSearch(state, catalogue) {
   const body = buildSearch(state, catalogue.columns, catalogue.features);
-  delete body.suggest_filter;
   const files = [];
   for (const [part, stem] of [["image", "picture"], ["audio", "recording"]]) {
     const media = part === "image" ? state.pictures : state.sounds;

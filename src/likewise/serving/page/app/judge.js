@@ -4,13 +4,14 @@
  * Searches are sent as batches of one, which the server does not count as queries that somebody asks.
  */
 
+import { ask, itemPath, latest, Problem } from "./api.js";
+import { titleOf } from "./columns.js";
+import { byId, fill, h, icon } from "./elements.js";
+
 const HITS = 12;
 const QUERIES = 200;
 const WAIT = 150; // milliseconds after the last key until items are looked for
-const SVG = "http://www.w3.org/2000/svg";
 const FITS = 1, MISSES = 0, RIGHT = 2;
-
-const byId = (id) => document.getElementById(id);
 
 /** What is being judged. */
 const state = {
@@ -22,50 +23,13 @@ const state = {
   done: [], // what can be taken back: {query, id, before}
 };
 
-class Problem extends Error {
-  constructor(status, detail) {
-    super(detail);
-    this.status = status;
-  }
-}
-
-async function ask(path, { method = "GET", body, signal } = {}) {
-  const answer = await fetch(path, {
-    method,
-    signal,
-    headers: body === undefined ? {} : { "Content-Type": "application/json" },
-    body: body === undefined ? undefined : JSON.stringify(body),
-  }).catch((error) => {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The server does not answer.");
-  });
-  if (answer.status === 401) location.reload(); // the session is over: the server asks for a key
-  if (answer.status === 204) return null;
-  const content = await answer.json().catch(() => ({ detail: "The answer cannot be read." }));
-  if (!answer.ok) throw new Problem(answer.status, content.detail);
-  return content;
-}
-
 async function search(text, k, options = {}, signal = undefined) {
   const { answers } = await ask("/v1/search/batch", {
-    method: "POST",
     body: { searches: [{ text, k, fields: ["title"], ...options }] },
     signal,
   });
   if (!answers[0].hits) throw new Problem(answers[0].status, answers[0].detail);
   return answers[0].hits;
-}
-
-/** An element with properties and children; texts stay texts. */
-function element(name, properties = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(properties)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (key === "class") made.className = value;
-    else made.setAttribute(key, value);
-  }
-  made.append(...children);
-  return made;
 }
 
 function tell(message) {
@@ -79,11 +43,10 @@ async function trying(action) {
     await action();
   } catch (error) {
     if (error.name === "AbortError") return;
+    if (error.status === 401) location.reload(); // the session is over: the server asks for a key
     tell(error.message);
   }
 }
-
-const titleOf = (hit) => String(hit.fields.title ?? hit.id);
 
 function showProgress() {
   byId("progress").textContent = state.total ? `${state.judged} of ${state.total} judged` : "";
@@ -129,9 +92,9 @@ function render() {
   const { current } = state;
   for (const id of ["query", "right"]) byId(id).hidden = !current;
   byId("hint").hidden = !current || !current.hits.length;
-  byId("hits").replaceChildren(...(current?.hits ?? []).map(card));
+  fill(byId("hits"), ...(current?.hits ?? []).map(card));
   byId("right-words").value = "";
-  byId("answers").replaceChildren();
+  fill(byId("answers"));
   if (current) {
     byId("asked").textContent = `“${current.text}”`;
     const times = current.asked > 1 ? `asked ${current.asked} times` : current.asked ? "asked once" : "";
@@ -142,35 +105,17 @@ function render() {
 
 function picture(hit) {
   if (!hit.thumbnail) return null;
-  return element("img", { src: hit.thumbnail, alt: "", loading: "lazy", decoding: "async", onerror: ({ target }) => target.replaceWith("no picture") });
-}
-
-/** A thumb that points up; drawn, as not every system has a font with one. */
-function drawThumb() {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", "M3 11h4v10H3z M7 11l4-8c1.7 0 2.8 1.2 2.6 2.9L13 9h6.2a2 2 0 0 1 2 2.4l-1.5 7.9A2 2 0 0 1 17.7 21H7");
-  svg.append(path);
-  return svg;
+  return h("img", { src: hit.thumbnail, alt: "", loading: "lazy", decoding: "async", onerror: ({ target }) => target.replaceWith("no picture") });
 }
 
 function card(hit, place) {
-  const thumb = (relevance, name) =>
-    element(
-      "button",
-      { type: "button", "aria-label": `${name}: ${titleOf(hit)}`, title: name, "aria-pressed": "false", "data-relevance": relevance, onclick: () => queue(() => judge(hit, relevance)) },
-      drawThumb(),
-    );
-  const made = element(
-    "li",
-    { class: "hit", "data-id": hit.id },
-    element("span", { class: "number", "aria-hidden": "true" }, String(place + 1)),
-    element("div", { class: "picture" }, picture(hit) ?? "no picture"),
-    element("div", { class: "about" }, element("p", { class: "title" }, titleOf(hit)), element("p", { class: "muted" }, hit.id), element("p", { class: "said" })),
-    element("div", { class: "thumbs" }, thumb(FITS, "It fits"), thumb(MISSES, "It does not fit")),
-  );
+  const thumb = (drawing, relevance, name) =>
+    h("button", { type: "button", "aria-label": `${name}: ${titleOf(hit)}`, title: name, "aria-pressed": "false", dataset: { relevance }, onclick: () => queue(() => judge(hit, relevance)) }, icon(drawing));
+  const made = h("li.hit", { dataset: { id: hit.id } },
+    h("span.number", { "aria-hidden": "true" }, place + 1),
+    h("div.picture", {}, picture(hit) ?? "no picture"),
+    h("div.about", {}, h("p.title", {}, titleOf(hit)), h("p.muted", {}, hit.id), h("p.said")),
+    h("div.thumbs", {}, thumb("up", FITS, "It fits"), thumb("down", MISSES, "It does not fit")));
   mark(made, state.current.said.get(hit.id), place);
   return made;
 }
@@ -209,7 +154,7 @@ async function judge(hit, relevance) {
 }
 
 async function save(query, id, relevance) {
-  const answer = await ask("/v1/judgements", { method: "POST", body: { query: { text: query.text }, id, relevance } });
+  const answer = await ask("/v1/judgements", { body: { query: { text: query.text }, id, relevance } });
   const isFirst = !query.said.size;
   query.said.set(id, { relevance, judgement: answer.judgement });
   if (isFirst && query.asked) state.judged += 1;
@@ -279,44 +224,36 @@ function queue(action) {
   last = last.then(() => trying(async () => action()));
 }
 
-let looking = new AbortController();
+const look = latest();
 let timer = 0;
 byId("right-words").addEventListener("input", () => {
   clearTimeout(timer);
-  looking.abort();
-  looking = new AbortController();
-  const { signal } = looking;
-  timer = setTimeout(() => trying(() => findAnswers(signal)), WAIT);
+  look(async (signal) => {
+    timer = setTimeout(() => trying(() => findAnswers(signal)), WAIT);
+  });
 });
 
 /** Items whose id or words were typed, to choose the right answer from. */
 async function findAnswers(signal) {
   const words = byId("right-words").value.trim();
-  if (!words) return byId("answers").replaceChildren();
-  const byName = ask(`/v1/items/${encodeURIComponent(words)}`, { signal }).catch((error) => {
+  if (!words) return fill(byId("answers"));
+  const byName = ask(itemPath(words), { signal }).catch((error) => {
     if (error.name === "AbortError") throw error;
     return null;
   });
   const [named, found] = await Promise.all([byName, search(words, 8, { hybrid: true }, signal)]);
   const items = named ? [named, ...found.filter((hit) => hit.id !== named.id)] : found;
   const entry = (hit) =>
-    element(
-      "li",
-      {},
-      element(
-        "button",
-        { type: "button", onclick: () => queue(() => chooseAnswer(hit)) },
-        picture(hit) ?? element("span", { class: "blank" }),
-        element("span", {}, titleOf(hit), element("span", { class: "muted" }, ` ${hit.id}`)),
-      ),
-    );
-  byId("answers").replaceChildren(...(items.length ? items.map(entry) : [element("li", { class: "muted" }, "No item is like that.")]));
+    h("li", {}, h("button", { type: "button", onclick: () => queue(() => chooseAnswer(hit)) },
+      picture(hit) ?? h("span.blank"),
+      h("span", {}, titleOf(hit), h("span.muted", {}, ` ${hit.id}`))));
+  fill(byId("answers"), ...(items.length ? items.map(entry) : [h("li.muted", {}, "No item is like that.")]));
 }
 
 async function chooseAnswer(hit) {
   await judge(hit, RIGHT);
   byId("right-words").value = "";
-  byId("answers").replaceChildren();
+  fill(byId("answers"));
 }
 
 byId("another").addEventListener("submit", (event) => {
