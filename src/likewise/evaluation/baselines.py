@@ -11,6 +11,7 @@ from torch import Tensor
 
 from likewise.evaluation.comparison import SystemMetrics
 from likewise.evaluation.embeddings import TaskEmbeddings
+from likewise.evaluation.metrics import unit_rows
 from likewise.evaluation.results import START, UNTRAINED, ZERO_SHOT
 from likewise.evaluation.subsets import FieldSubset, draw_text_items
 from likewise.model.closed_forms import BaseMaps
@@ -22,6 +23,8 @@ from likewise.retrieval.lexical.tokenizing import lexical_tokens
 
 _CHUNK_ROWS = 4096
 _ROWS_OF_GROUPS = 4096  # to choose a penalty by; about as many
+_ABOUT_AS_GOOD = 0.99  # of the best mean reciprocal rank
+_FEWEST_GROUPS = 10
 _LARGEST_GROUP = 512  # rows; a larger one says more of itself than of new groups, and is slow
 
 Baselines = dict[str, dict[str, SystemMetrics]]
@@ -140,7 +143,7 @@ def fit_ridge(
         x: (n, d) picture features. y: (n, k) the texts' vectors. Rows with a NaN on either side are left out.
         penalty: a fixed lambda instead, in the units of x squared, summed over rows.
         groups: (n,) codes of rows that say the same, such as several recordings of one word; the penalty is then the
-            best for groups that are left out as a whole (`best_penalty_by_groups`).
+            one with which groups that are left out are found best (`best_penalty_by_groups`).
 
     Raises:
         ValueError: fewer than two complete rows.
@@ -209,11 +212,13 @@ def best_penalty_by_groups(
     groups: np.ndarray,
     rows: int,
 ) -> float:
-    """The lambda on a grid with the least squared error on groups of rows that the fit has not seen.
+    """The lambda on a grid with which rows find their group best, when the fit has not seen it.
 
     Generalised cross-validation leaves out single rows. Where others say the same, these give the answer away, and it
     finds next to no penalty. Leaving out a group changes its residuals r to (I - H)⁻¹ r, with H the fit's influence of
-    the group on itself, so no fit is repeated (Allen, 1974).
+    the group on itself, so no fit is repeated (Allen, 1974). A prediction counts by the reciprocal rank of its group
+    among all groups, by the cosine: the least squared error would shrink predictions that say little far more than
+    retrieval likes, which looks at directions alone. Of penalties that are about as good, it is the largest.
 
     Args:
         design: (m, r) centred inputs of some rows in the basis of the eigenvectors of x'x.
@@ -228,28 +233,35 @@ def best_penalty_by_groups(
         return 1.0
     order = np.argsort(groups, kind="stable")
     design, targets = design[order], targets[order]
-    _, starts = np.unique(groups[order], return_index=True)
-    errors = {}
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    own = np.repeat(np.arange(len(sizes)), sizes)
+    wanted = unit_rows(np.add.reduceat(targets, starts))
+    found = {}
     for candidate in scale * np.logspace(-4, 3, 15):
         weighted = design / (eigenvalues + candidate)
-        residuals, error = targets - weighted @ by_target, 0.0
+        predicted = weighted @ by_target
         for start, end in pairwise([*starts, len(groups)]):
             influence = weighted[start:end] @ design[start:end].T + 1 / rows
-            error += float((np.linalg.solve(np.eye(end - start) - influence, residuals[start:end]) ** 2).sum())
-        errors[float(candidate)] = error
-    return min(errors, key=lambda candidate: errors[candidate])
+            residuals = targets[start:end] - predicted[start:end]
+            predicted[start:end] = targets[start:end] - np.linalg.solve(np.eye(end - start) - influence, residuals)
+        scores = unit_rows(predicted) @ wanted.T
+        ranks = 1 + (scores > scores[np.arange(len(own)), own][:, None]).sum(axis=1)
+        found[float(candidate)] = float((1 / ranks).mean())
+    return max(candidate for candidate, rank in found.items() if rank >= _ABOUT_AS_GOOD * max(found.values()))
 
 
 def choose_groups(groups: np.ndarray | None) -> np.ndarray:
-    """Row numbers of whole groups, enough of them to choose a penalty by; none where every row is a group, or all are.
+    """Row numbers of whole groups, as many as choose a penalty; none where every row is a group, or groups are few.
 
     Args:
         groups: (n,) codes; None: every row is one of its own.
     """
-    if groups is None or len(np.unique(groups)) in (1, len(groups)):
+    if groups is None or len(np.unique(groups)) == len(groups):
         return np.empty(0, np.int64)
     _, of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     usable = np.flatnonzero(sizes <= _LARGEST_GROUP)
+    if len(usable) < _FEWEST_GROUPS:
+        return np.empty(0, np.int64)
     step = max(1, math.ceil(sizes[usable].sum() / _ROWS_OF_GROUPS))
     return np.flatnonzero(np.isin(of_row, usable[::step]))
 

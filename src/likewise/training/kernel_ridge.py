@@ -87,8 +87,8 @@ def fit_kernel_ridge(
 
     Beyond `_MOST_EXAMPLES`, a random part of the rows are the examples and all rows decide about their weights
     (Nyström's approximation; Williams and Seeger, 2001). The penalty is the one with the least generalised
-    cross-validation error (Golub, Heath and Wahba, 1979), or where rows come in groups, with the least error on groups
-    that are left out as a whole.
+    cross-validation error (Golub, Heath and Wahba, 1979), or where rows come in groups, the best for groups that
+    are left out as a whole (`best_penalty_by_groups`).
 
     Args:
         x: (n, width) finite features; equal rows count as one, which means the average of their targets.
