@@ -148,14 +148,18 @@ def with_further(objective, field):
     return dataclasses.replace(objective.data, texts=texts)
 
 
-@pytest.mark.parametrize(("fitted", "rows"), [(True, 4), (False, len(ROWS))])
-def test_only_the_few_features_of_fitted_encoders_are_regressed_on_few_rows(objective, monkeypatch, fitted, rows):
-    """Recordings have as many features as texts and pictures."""
-    monkeypatch.setattr(initialization, "_MOST_ROWS_OF_VALUES", 4)
+@pytest.mark.parametrize(
+    ("fitted", "width", "rows"), [(True, 100, 4), (True, 1_500, len(ROWS)), (False, 192, len(ROWS))]
+)
+def test_only_the_few_features_of_fitted_encoders_are_regressed_on_few_rows(
+    objective, monkeypatch, fitted, width, rows
+):
+    """Recordings have as many features as texts and pictures, also where their encoder is fitted to them."""
+    monkeypatch.setattr(initialization, "_MOST_ROWS_OF_FEW", 4)
     network = SimpleNamespace(
         kinds={"spoken": "audio"},
         reads_words=lambda field: False,
-        encoder=lambda field: SimpleNamespace(fitted=fitted),
+        encoder=lambda field: SimpleNamespace(fitted=fitted, width=width),
         query=objective.network.query,
     )
     features = SimpleNamespace(texts=objective.features.texts, values=lambda field, numbers: torch.eye(12)[numbers])

@@ -28,7 +28,8 @@ ClosedForms = dict[str, dict[str, PictureMap | KernelMap]]  # by name, then by f
 
 _MOST_ROWS = 20_000  # more rows than that change a map of a thousand features very little
 _SHARE_OF_WORDS = 0.5  # of kernel ridge in categories and the like: all of it would unlearn what no title mentions
-_MOST_ROWS_OF_VALUES = 2_000  # of the few features of an encoder that is fitted to a column, such as of numbers
+_FEW_FEATURES = 256  # of an encoder that is fitted to a column, such as of numbers; a few rows say all about them
+_MOST_ROWS_OF_FEW = 2_000
 _CHUNK = 256
 
 
@@ -95,8 +96,9 @@ def collect_titled_values(
 
     Of a field that holds words, the target is how the title differs from what the text encoder makes of them.
     """
-    few_features = network.encoder(field).fitted and not network.reads_words(field)
-    most = _MOST_ROWS_OF_VALUES if few_features else _MOST_ROWS
+    encoder = network.encoder(field)
+    few_features = encoder.fitted and encoder.width <= _FEW_FEATURES and not network.reads_words(field)
+    most = _MOST_ROWS_OF_FEW if few_features else _MOST_ROWS
     complete = _sample(data.rows[data.has_field(field, data.rows) & data.has_field("title", data.rows)], seed, most)
     if len(complete) < 2:
         return None
