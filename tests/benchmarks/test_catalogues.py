@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from catalogues.prepared import fold_by_identity, prepare
 from catalogues.stamps import write_stamps
+from catalogues.units import write_units
 from model.shape_catalogue import draw, write_catalogue
 from peers.clock import Clock
 from peers.task import Task
@@ -33,6 +34,34 @@ def stamps(tmp_path: Path) -> Path:
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
     draw("red", "bar").save(folder / "cartoon" / "uncaptioned.png")
     return folder
+
+
+def test_a_unit_is_its_own_name_race_and_paragraph(tmp_path: Path) -> None:
+    core = tmp_path / "1.16" / "data" / "core"
+    for place in ("units/elves", "images/units"):
+        (core / place).mkdir(parents=True)
+    draw("green", "circle").save(core / "images" / "units" / "archer.png")
+    (core / "units" / "elves" / "Archer.cfg").write_text(
+        '[unit_type]\n id=Elvish Archer\n name= _ "Elvish Archer"\n race=elf\n image="units/archer.png~RC(red)"\n'
+        ' description= _ "Elves <i>love</i>\n""bows""."\n [attack]\n  name=bow\n  description=_"bow"\n [/attack]\n'
+    )
+    (core / "units" / "elves" / "Macro.cfg").write_text(
+        'id=Fog\nname= _ "Fog"\nimage="{MACRO 1 2}"\ndescription= _ "Fog."\n'
+    )
+    (core / "units" / "elves" / "Lost.cfg").write_text(
+        'id=Lost\nname= _ "Lost"\nimage="units/no.png"\ndescription= _ "x"\n'
+    )
+    table = pl.read_csv(write_units(tmp_path / "units.csv", tmp_path))
+    assert table.rows() == [
+        (
+            "Elvish Archer",
+            "Elvish Archer",
+            'Race: elf. Elves love "bows".',
+            str(core / "images" / "units" / "archer.png"),
+        )
+    ]
+    with pytest.raises(UserError, match="apt-get install wesnoth"):
+        write_units(tmp_path / "none.csv", tmp_path / "nowhere")
 
 
 def test_a_stamp_is_its_caption_and_its_subjects(stamps: Path, tmp_path: Path) -> None:
