@@ -13,7 +13,7 @@ from likewise.errors import UserError
 DATA = Path("/usr/share/games/wesnoth")
 _VALUE = re.compile(r'^\s*(id|name|image|race|description)\s*=\s*_?\s*("(?:[^"]|"")*"|[^\n#]*)', re.MULTILINE)
 _PICTURE = re.compile(r"[\w/.+-]{1,200}\.png")
-_MARKUP = re.compile(r"<[^>]*>|\s+")
+_MARKUP = re.compile(r"<[^>]*>")
 
 
 def write_units(target: Path, folder: Path = DATA) -> Path:
@@ -54,4 +54,4 @@ def _row(text: str, images: Path) -> dict[str, str] | None:
 
 
 def _clean(value: str) -> str:
-    return _MARKUP.sub(" ", value.strip().strip('"').replace('""', '"')).strip()
+    return " ".join(_MARKUP.sub(" ", value.strip().strip('"').replace('""', '"')).split())
