@@ -38,7 +38,7 @@ from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
 from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
-from likewise.training.hard_negatives import build_mining, draw_suspects, find_suspects
+from likewise.training.hard_negatives import Suspect, build_mining, draw_suspects, find_suspects
 from likewise.training.initialization import ClosedForms
 from likewise.training.interpolation import copy_weights, interpolate
 from likewise.training.learned_items import write_learned_items
@@ -128,6 +128,8 @@ class _Trained:
 
     Attributes:
         features: of the encoders as they are now.
+        suspects: training rows that may be the same thing, as the network with trained heads sees them; kernel ridge
+            knows each of its rows by heart, and suspects none. Of the leading process.
         refit: fits the model again on all rows, saves it and returns how many rows these are, or None where it has
             seen them all; None: it stays as it is.
     """
@@ -135,6 +137,7 @@ class _Trained:
     features: Features
     baselines: Baselines
     outcome: Outcome
+    suspects: list[Suspect]
     refit: Callable[[], int | None] | None
 
 
@@ -151,10 +154,9 @@ def _train(context: TrainingContext, clock: Clock) -> Run:
             model.save(run)
             embeddings = embed_held_out(context, trained.features, test)
             evaluation = evaluate(embeddings, test.subsets, trained.baselines, seed=context.config.seed)
-            suspects = find_suspects(context, trained.features)
             errors, space = None, None
             if evaluation is not None:
-                errors = analyse_errors(evaluation, draw_suspects(context.catalog, suspects))
+                errors = analyse_errors(evaluation, draw_suspects(context.catalog, trained.suspects))
                 space = draw_map(embeddings.fuse_by_modality(evaluation.subset), fine=False)
     refit_items = None
     if trained.refit is not None:
@@ -207,7 +209,8 @@ def _train_stacked(
     network.eval()
     refit = partial(refit_stacked, context, stage, stacking, untrained) if context.refits else None
     outcome = Outcome(stacking.threshold, state.best_epoch, cross_validation=stacking.validation)
-    return _Trained(context.cached, baselines, outcome, refit)
+    suspects = find_suspects(context, context.cached) if processes.leads else []
+    return _Trained(context.cached, baselines, outcome, suspects, refit)
 
 
 def _train_staged(
@@ -240,6 +243,7 @@ def _train_staged(
             _fit_stage(context, stage, features, validation, left_out, state, log)
     merge_lora_maps(model)
     with clock.stage("evaluating"):
+        suspects = find_suspects(context, features) if processes.leads else []
         kernels = closed_forms.get("kernel ridge", {})
         kept = _choose_what_is_kept(context, features, before, untrained, kernels, validation)
         threshold = None
@@ -254,7 +258,8 @@ def _train_staged(
             choices = Choices(dict.fromkeys(kept.closed.fields, "kernel ridge"), 0, 0.0)
         refit = partial(refit_heads, context, stage, choices, untrained)
     best_epoch = state.best_epoch if kept.trained else None
-    return _Trained(kept.features, baselines, Outcome(threshold, best_epoch, kept.frontier, choice=kept.choice), refit)
+    outcome = Outcome(threshold, best_epoch, kept.frontier, choice=kept.choice)
+    return _Trained(kept.features, baselines, outcome, suspects, refit)
 
 
 @dataclass(frozen=True)
