@@ -22,6 +22,10 @@ LONG = "a" * 5000
 SEARCH, EXAMPLE, EXACTLY, SIMILAR, APPLY, IN_BROWSER = range(6)  # the page's events, as Gradio numbers them
 
 
+# What uvicorn says where a client closes a stream of events at the moment at which Gradio ends it.
+_LEFT = "ASGI callable returned without completing response."
+
+
 @pytest.fixture(scope="module")
 def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("outside") / "secret.txt"
@@ -47,7 +51,8 @@ def client(url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixt
     with httpx.Client(base_url=url, trust_env=False, timeout=10) as opened:
         yield opened
         assert opened.get("/details?id=0").status_code == 200
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record for record in errors if record.getMessage() != _LEFT] == []
     assert "Traceback" not in capfd.readouterr().err
     assert resident_megabytes() - before < 200
 
