@@ -71,6 +71,20 @@ def write_catalogue(folder: Path) -> Path:
     return target
 
 
+def draw_repeated_titles() -> list[dict[str, Any]]:
+    """Rows for `catalogue_of`: 105 pictures of 15 things, seven of each; the column part splits them."""
+    return [
+        {
+            "title": f"{colour} {shape}",
+            "description": f"A {shape} that is {colour}.",
+            "image_url": draw(colour, shape, radius),
+            "part": {1: "test", 2: "val"}.get(number % 5, "train"),
+        }
+        for colour, shape in itertools.product(list(COLOURS)[:3], SHAPES)
+        for number, radius in enumerate(range(8, 28, 3))
+    ]
+
+
 def catalogue_of(folder: Path, rows: list[dict[str, Any]], cache: Path | None = None) -> Catalog:
     """A catalogue of these rows; pictures that are given as images are saved first."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,8 @@
 """Where titles repeat and encoders stand still: kernel ridge in the place of what training left, by validation rows."""
 
-import itertools
-
 import numpy as np
 import pytest
-from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
+from model.shape_catalogue import catalogue_of, draw_repeated_titles
 from training.tiny_config import TINY
 
 from likewise.evaluation.evaluate import create_untrained
@@ -18,29 +16,20 @@ from likewise.training.train import train
 from likewise.training.validation import ValidationScores
 
 BRIEF = TINY.model_copy(update={"split": None, "epochs": 2, "refit": True})
-NOTHING, FIELDS, WHOLE = "nothing", "fields", "whole"
+NOTHING, PICTURE, WORDS, WHOLE = "nothing", "the picture", "the description", "whole"
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
     """105 pictures of 15 things: titles repeat."""
-    rows = [
-        {
-            "title": f"{colour} {shape}",
-            "description": f"A {shape} that is {colour}.",
-            "image_url": draw(colour, shape, radius),
-        }
-        for colour, shape in itertools.product(list(COLOURS)[:3], SHAPES)
-        for radius in range(8, 28, 3)
-    ]
-    return catalogue_of(tmp_path_factory.mktemp("repeated"), rows)
+    return catalogue_of(tmp_path_factory.mktemp("repeated"), draw_repeated_titles())
 
 
-@pytest.mark.parametrize("chosen", [NOTHING, FIELDS, WHOLE])
+@pytest.mark.parametrize("chosen", [NOTHING, PICTURE, WORDS, WHOLE])
 @pytest.mark.parametrize("refits", [False, True])
 def test_what_is_chosen_is_the_model_that_is_saved_and_said(catalog, tmp_path, monkeypatch, chosen, refits):
-    answers = {NOTHING: [False, False, True], FIELDS: [True, False, True], WHOLE: [False] * 3}[chosen]
-    asked = iter(answers)  # the picture, the description, and what was trained against all closed forms together
+    picture, words, trained = chosen == PICTURE, chosen == WORDS, chosen != WHOLE
+    asked = iter([picture, words, trained])  # the last is what was trained against all closed forms together
     monkeypatch.setattr(closed_form_heads, "_gains", lambda score, best: next(asked))
     with quiet():
         run = train(catalog, tmp_path / "run", BRIEF.model_copy(update={"refit": refits}))
@@ -51,7 +40,9 @@ def test_what_is_chosen_is_the_model_that_is_saved_and_said(catalog, tmp_path, m
     assert (run.metrics.best_epoch is None) == (run.metrics.frontier is None) == (chosen == WHOLE)
     network = Model.load(run.path).network
     kernels = {field for field in network.fields if isinstance(network.base_map(field), KernelMap)}
-    assert kernels == {NOTHING: set(), FIELDS: {"image"}, WHOLE: {"image", "description"}}[chosen]
+    assert (
+        kernels == {NOTHING: set(), PICTURE: {"image"}, WORDS: {"description"}, WHOLE: {"image", "description"}}[chosen]
+    )
     assert run.metrics.refit_items == (len(catalog) if refits else None)
     untrained = create_untrained(Model.load(run.path))
     texts = ["red circle", "blue square"]

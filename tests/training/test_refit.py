@@ -1,12 +1,11 @@
 """Where validation rows chose, the model in the run is fitted again on all rows, with what they chose."""
 
-import itertools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from model.shape_catalogue import COLOURS, SHAPES, catalogue_of, draw
+from model.shape_catalogue import catalogue_of, draw_repeated_titles
 from safetensors.torch import load_file
 from training.tiny_config import TINY
 
@@ -31,17 +30,7 @@ def silence():
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
     """105 pictures of 15 things: titles repeat."""
-    rows = [
-        {
-            "title": f"{colour} {shape}",
-            "description": f"A {shape} that is {colour}.",
-            "image_url": draw(colour, shape, radius),
-            "part": {1: "test", 2: "val"}.get(number % 5, "train"),
-        }
-        for colour, shape in itertools.product(list(COLOURS)[:3], SHAPES)
-        for number, radius in enumerate(range(8, 28, 3))
-    ]
-    return catalogue_of(tmp_path_factory.mktemp("repeated"), rows)
+    return catalogue_of(tmp_path_factory.mktemp("repeated"), draw_repeated_titles())
 
 
 @pytest.fixture(scope="module")

@@ -256,11 +256,11 @@ def choose_groups(groups: np.ndarray | None) -> np.ndarray:
     Args:
         groups: (n,) codes; None: every row is one of its own.
     """
-    if groups is None or len(np.unique(groups)) == len(groups):
+    if groups is None:
         return np.empty(0, np.int64)
     _, of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     usable = np.flatnonzero(sizes <= _LARGEST_GROUP)
-    if len(usable) < _FEWEST_GROUPS:
+    if len(sizes) == len(groups) or len(usable) < _FEWEST_GROUPS:
         return np.empty(0, np.int64)
     step = max(1, math.ceil(sizes[usable].sum() / _ROWS_OF_GROUPS))
     return np.flatnonzero(np.isin(of_row, usable[::step]))

@@ -184,9 +184,10 @@ class Network(nn.Module):
         again.train(self.training)
 
     def restore_head(self, field: str, copied: nn.ModuleDict) -> None:
-        """Replace the head of one field by a copy of that of `copy_heads`."""
-        name = self._head_names[field]
-        self.heads[name] = deepcopy(cast(nn.ModuleDict, copied["fields"])[name]).train(self.training)
+        """Replace the head of one field by a copy of that of `copy_heads`; heads of texts go on sharing their map."""
+        name, query = self._head_names[field], cast(VectorHead, copied["query"])
+        head = deepcopy(cast(nn.ModuleDict, copied["fields"])[name], {id(query.base): self.query_head.base})
+        self.heads[name] = head.train(self.training)
 
     @contextmanager
     def with_base_maps(self, maps: Mapping[str, nn.Linear | KernelMap]) -> Iterator[None]:

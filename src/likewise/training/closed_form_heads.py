@@ -54,9 +54,8 @@ def choose_closed_form_heads(
     network, chosen, said = context.model.network, list[str](), list[str]()
     if not validation.subsets:
         return ClosedFormHeads()
-    best = _score(context, validation)
+    best, trained = _score(context, validation), network.copy_heads()
     for field, kernel in _fit(context, context.data, network.fields).items():
-        trained = network.copy_heads()
         _replace(context, untrained, field, kernel)
         score = _score(context, validation)
         if _gains(score, best):
@@ -64,7 +63,7 @@ def choose_closed_form_heads(
             said.append(f"{field} (mAP {best.mean:.3f} → {score.mean:.3f})")
             best = score
         else:
-            network.restore_heads(trained)
+            network.restore_head(field, trained)
     found = ClosedFormHeads(tuple(chosen))
     trained = network.copy_heads()
     network.restore_heads(untrained)
