@@ -1,6 +1,6 @@
 """Fusion: the towers of the fields that an item has become one item embedding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -32,18 +32,20 @@ class MaskedFusion(nn.Module):
             with torch.no_grad():
                 self.field_logits.copy_(own)
 
-    def forward(self, towers: Tensor, present: Tensor) -> Tensor:
+    def forward(self, towers: Tensor, present: Tensor, fields: Sequence[int] | None = None) -> Tensor:
         """Fuse.
 
         Args:
             towers: (n, fields, dim) unit vectors; the values of absent fields are ignored, NaN included.
             present: (n, fields) bool.
+            fields: the numbers of the given fields, where the others are absent; None: all are given, in order.
 
         Returns:
             (n, dim) unit vectors; NaN for an item that has no field at all.
         """
+        given = slice(None) if fields is None else list(fields)
         towers = torch.where(present[..., None], towers, 0.0)
-        logits = self.field_logits + (towers * self.gates).sum(dim=-1)
+        logits = self.field_logits[given] + (towers * self.gates[given]).sum(dim=-1)
         weights = logits.masked_fill(~present, float("-inf")).softmax(dim=-1)
         # an item without any field becomes NaN here, which is its answer
         fused = functional.normalize((weights[..., None] * towers).sum(dim=1), dim=-1)

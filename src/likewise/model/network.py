@@ -143,9 +143,14 @@ class Network(nn.Module):
         own = vectors - self.recording_centres[self.recording_fields.index(field)]
         return torch.where(own.norm(dim=-1, keepdim=True) > _LEAST_OWN, functional.normalize(own, dim=-1), vectors)
 
-    def fuse(self, towers: Tensor, present: Tensor) -> Tensor:
-        """Towers (n, fields, dim) and their presence (n, fields) → item embeddings (n, dim)."""
-        vectors: Tensor = self.fusion(towers, present)
+    def fuse(self, towers: Tensor, present: Tensor, fields: Sequence[str] | None = None) -> Tensor:
+        """Towers (n, fields, dim) and their presence (n, fields) → item embeddings (n, dim).
+
+        Args:
+            fields: those given, where the others are absent; None: all are given, in the network's order.
+        """
+        numbers = None if fields is None else [self.fields.index(field) for field in fields]
+        vectors: Tensor = self.fusion(towers, present, numbers)
         return vectors
 
     def base_map(self, field: str) -> nn.Linear | KernelMap:

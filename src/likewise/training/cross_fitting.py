@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likewise.model.heads import KernelMap
-from likewise.training.kernel_ridge import Doubles, KernelRidge, Rows, Vectors, solve_kernel_ridge
+from likewise.training.kernel_ridge import Doubles, KernelRidge, Rows, Vectors, solve_kernel_ridge, sum_by_place
 
 _FIT_CHUNK = 2048
 _FEW_GROUPS = 16
@@ -161,8 +161,7 @@ def _share_inputs(ridge: KernelRidge, y: Vectors, groups: Rows) -> _Shares:
     codes, group = np.unique(groups, return_inverse=True)
     pairs, pair = np.unique(group * count + ridge.places, return_inverse=True)
     group, inputs = np.divmod(pairs, count)
-    sums = np.zeros((len(pairs), y.shape[1]))
-    np.add.at(sums, pair, y)
+    sums = sum_by_place(y, pair)
     own, total = np.bincount(pair), np.bincount(ridge.places)[inputs]
     emptied = own == total
     mean, left = ridge.targets[inputs], np.maximum(total - own, 1)

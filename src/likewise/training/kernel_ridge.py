@@ -199,6 +199,17 @@ def _average_duplicates(x: Vectors, y: Vectors, codes: Rows | None) -> tuple[Vec
     )
     _, first, places = np.unique(x[candidates], axis=0, return_index=True, return_inverse=True)
     first, places = candidates[first], places.ravel()[by_code]
-    sums = np.zeros((len(first), y.shape[1]))
-    np.add.at(sums, places, y)
-    return x[first], sums / np.bincount(places)[:, None], places
+    return x[first], sum_by_place(y, places) / np.bincount(places)[:, None], places
+
+
+def sum_by_place(values: Vectors, places: Rows) -> Doubles:
+    """(n, dim) sums of the rows of `values` that have the same place.
+
+    Args:
+        values: (rows, dim).
+        places: (rows,) from 0 to n - 1, each of them at least once.
+    """
+    order = np.argsort(places, kind="stable")
+    starts = np.searchsorted(places[order], np.arange(places[order[-1]] + 1))
+    sums: Doubles = np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
+    return sums
