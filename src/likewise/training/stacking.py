@@ -5,8 +5,9 @@ held out in turn, closed forms and heads are fitted on the others, and the score
 between them (stacked regressions; Breiman, 1996). A share of 0 is a fair outcome, and what loses more than one standard
 error on any field subset, to the start or to kernel ridge, is not chosen, however much more it finds on others.
 
-Half of what heads learned is kept, or nothing: a few hundred queries are too few to choose more finely. Where there is
-time, heads train again with other seeds, and their weights are averaged (`text_heads`).
+A quarter or half of what heads learned is kept, or nothing: all of it finds less of new items, and a few hundred
+queries are too few to choose more finely. Where there is time, heads train again with other seeds, and their weights
+are averaged (`text_heads`).
 """
 
 import dataclasses
@@ -42,7 +43,7 @@ from likewise.training.validation import CHANCE, FINE_METRIC, ValidationScores, 
 FILE = Path("training") / "stacking.json"
 _FORMAT = 4
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_LEARNED_SHARE = 0.5  # of what text heads and the offset of pictures learned, if any: all of it goes too far
+_LEARNED_SHARES = (0.25, 0.5)  # of what text heads and the offset of pictures learned, if any: all of it goes too far
 _LEAST_LOSS = 1.0  # standard errors; what loses more than that to the start or to kernel ridge is not chosen
 _PATIENCE = 2  # further seeds that gain nothing, after which no more are tried
 
@@ -167,7 +168,7 @@ def _stack_learned(
     search: "_ShareSearch", start: Shares, kernel_shares: Sequence[float | None], seeds: int
 ) -> Stacking:
     """Choose how much of what the heads of all folds learned is kept: the same share everywhere, or nothing."""
-    learned = [Shares(share, _LEARNED_SHARE, _LEARNED_SHARE) for share in kernel_shares]
+    learned = [Shares(share, part, part) for part in _LEARNED_SHARES for share in kernel_shares]
     kernel_ridge = Shares(kernel_shares[-1], 0.0, 0.0)
     chosen = search.find_best([start, *learned], no_worse_than=(start, kernel_ridge), chance=_LEAST_LOSS)
     before, after = search.flat(start), search.flat(chosen)
