@@ -84,7 +84,7 @@ READERS: dict[str, ModalityReader] = {
     "tags": ModalityReader(partial(_read_typed, "tags"), "tags"),
     "date": ModalityReader(partial(_read_typed, "date"), "date"),
     "boolean": ModalityReader(partial(_read_typed, "boolean"), "boolean"),
-    "audio": ModalityReader(_read_recordings, "scratch-audio", _open_recording, lambda recording: recording.key),
+    "audio": ModalityReader(_read_recordings, "audio-words", _open_recording, lambda recording: recording.key),
 }
 
 
