@@ -17,7 +17,7 @@ def left_out_towers(objective, share=1.0):
     network, groups = objective.network.eval(), np.arange(len(objective.data.texts.title)) // 2
     fits = cross_fit_start(collect_regressions(network, objective.features, objective.data, seed=0), groups, seed=0)
     for field, fit in fits.items():
-        fits[field] = type(fit)(fit.kernel, fit.left_out, share if field == "description" else 1.0)
+        fits[field] = fit.weigh(share if field == "description" else 1.0)
         network.set_base_map(field, fits[field].build_map())
     return fits, groups, LeftOutTowers(network, objective.features, objective.data, fits, groups)
 
@@ -64,18 +64,22 @@ def test_a_description_is_answered_for_without_its_group_and_its_residual_trains
     features = objective.features.texts(codes, "document")
     left_out = fits["description"].left_out.predict(features, torch.from_numpy(groups[rows]))
     head = network.heads["description"]
-    expected = functional.normalize(head.base.base(features) + 0.5 * left_out, dim=-1)
+    expected = functional.normalize(head.base.base(features) + (left_out + fits["description"].mean) / 2, dim=-1)
     assert torch.allclose(said, expected, atol=1e-5)
     (said @ torch.randn(said.shape[1], 3)).sum().backward()
     assert head.residual[-1].weight.grad.abs().sum() > 0 and head.base.weight.grad is None
 
 
-def test_a_share_weighs_the_kernel():
+def test_a_share_weighs_how_the_kernel_differs_from_its_mean():
     objective = toy_objective(unlike(24))
     fits, _, _ = left_out_towers(objective, share=0.25)
     fit = fits["description"]
     features = objective.features.table[:5]
-    assert torch.allclose(fit.build_map()(features), 0.25 * fit.kernel(features), atol=1e-6)
+    expected = 0.25 * fit.kernel(features) + 0.75 * fit.mean
+    assert torch.allclose(fit.build_map()(features), expected, atol=1e-6)
+    pairs = collect_regressions(objective.network, objective.features, objective.data, seed=0)["description"]
+    inputs = torch.from_numpy(pairs.inputs)
+    assert (fit.build_map()(inputs).mean(dim=0) - fit.mean).norm() < 0.05 * fit.mean.norm(), "however small the share"
 
 
 def test_a_batch_reads_pictures_once():

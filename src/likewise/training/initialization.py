@@ -48,6 +48,11 @@ class RegressionData:
     adds: bool = False
     codes: Rows | None = None
 
+    @property
+    def mean(self) -> Tensor:
+        """(dim,) of the targets."""
+        return torch.from_numpy(self.targets.mean(axis=0))
+
 
 Regressions = Mapping[str, RegressionData | None]  # by field
 
@@ -139,6 +144,7 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
     return {
         field: StartFit(
             *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed, codes=pairs.codes),
+            mean=pairs.mean,
             share=_find_share(field, pairs),
         )
         for field, pairs in _fitting(regressions)
@@ -162,7 +168,7 @@ def fit_closed_forms(
     """
     if kernels is None:
         kernels = {
-            field: scale_kernel(_fit_kernel_ridge(pairs, seed, groups), _find_share(field, pairs))
+            field: scale_kernel(_fit_kernel_ridge(pairs, seed, groups), _find_share(field, pairs), pairs.mean)
             for field, pairs in _fitting(regressions)
         }
     replacing = {field: pairs for field, pairs in regressions.items() if pairs is not None and not pairs.adds}

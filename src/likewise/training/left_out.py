@@ -35,11 +35,13 @@ class StartFit:
     Attributes:
         kernel: of the fit, without a base.
         left_out: of the same fit.
-        share: how much of both enters the tower, from 0 to 1.
+        mean: (dim,) of the targets.
+        share: how much of both enters the tower, from 0 to 1; their mean does in any case.
     """
 
     kernel: KernelMap
     left_out: CrossFit
+    mean: Tensor
     share: float = 1.0
 
     def weigh(self, share: float) -> "StartFit":
@@ -48,15 +50,27 @@ class StartFit:
 
     def build_map(self) -> KernelMap:
         """A copy of the kernel, weighted with its share."""
-        return scale_kernel(self.kernel, self.share).requires_grad_(False)
+        return scale_kernel(self.kernel, self.share, self.mean).requires_grad_(False)
+
+    def predict(self, features: Tensor, groups: Tensor) -> Tensor:
+        """(n, dim) what `left_out` says, weighted with the share as `build_map` is."""
+        left_out = self.left_out.predict(features, groups)
+        return torch.lerp(self.mean.to(left_out), left_out, self.share)
 
 
-def scale_kernel(kernel: KernelMap, share: float) -> KernelMap:
-    """A copy of a kernel, weighted with a share."""
+def scale_kernel(kernel: KernelMap, share: float, mean: Tensor) -> KernelMap:
+    """A copy of a kernel, of which a share of how it differs from its mean is left.
+
+    The mean stays whole. It takes a field's vectors to where the titles are; without it, an index in which some items
+    have this field alone and others a picture would find the ones before the others.
+
+    Args:
+        mean: (dim,) of what the kernel was fitted to.
+    """
     scaled = copy.deepcopy(kernel)
     with torch.no_grad():
         scaled.weight.mul_(share)
-        scaled.bias.mul_(share)
+        scaled.bias.copy_(torch.lerp(mean, scaled.bias, share))
     return scaled
 
 
@@ -133,7 +147,7 @@ class LeftOutTowers:
     def _embed(self, field: str, rows: Rows, shown: Rows) -> Tensor:
         fit, head = self._fits[field], cast(VectorHead, self._network.head(field))
         features = read_field(self._features, self._network, field, shown)
-        mapped = fit.share * fit.left_out.predict(features, torch.from_numpy(self._groups[rows]))
+        mapped = fit.predict(features, torch.from_numpy(self._groups[rows]))
         base = cast(KernelMap, head.base).base
         return cast(Tensor, head(features, mapped=mapped if base is None else base(features) + mapped))
 
@@ -179,6 +193,6 @@ class LeftOutTowers:
             codes = torch.from_numpy(self._groups[part])
             for side, mirrored in enumerate(sides):
                 shown = self._features.pictures(part, np.full(len(part), mirrored))
-                left_out = fit.left_out.predict(head.summary(shown), codes)
+                left_out = fit.predict(head.summary(shown), codes)
                 mapped[side, start : start + len(part)] = head.zero_shot_vectors(shown) + left_out
         return mapped

@@ -41,7 +41,7 @@ from likewise.training.text_heads import Shares, scale_learned
 from likewise.training.validation import CHANCE, FINE_METRIC, ValidationScores, loses
 
 FILE = Path("training") / "stacking.json"
-_FORMAT = 4
+_FORMAT = 5
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNED_SHARES = (0.25, 0.5)  # of what text heads and the offset of pictures learned, if any: all of it goes too far
 _LEAST_LOSS = 1.0  # standard errors; what loses more than that to the start or to kernel ridge is not chosen
