@@ -67,21 +67,14 @@ class Questions:
     def measure(self, seen: Sequence[Seen]) -> dict[str, SystemMetrics]:
         """Metrics by view; each query's are averaged over the seeds, of which `seen` holds one each."""
         by_seed = [self._measure(one) for one in seen]
-        return {
-            view: SystemMetrics(
-                view,
-                {
-                    metric: np.mean([measured[view].metrics[metric] for measured in by_seed], axis=0)
-                    for metric in by_seed[0][view].metrics
-                },
-                by_seed[0][view].groups,
-            )
-            for view in by_seed[0]
-        }
+        return {view: _average([measured[view] for measured in by_seed]) for view in by_seed[0]}
 
     def _measure(self, seen: Seen) -> dict[str, SystemMetrics]:
+        """Every item of the mixed index is seen once by its text and once by its picture: one draw says little."""
+        scores = {view: [one] for view, one in seen.views().items()} | {MIXED: list(seen.mixes())}
         found = {
-            view: self.titles.evaluate(view, scores, self.titles.relevant) for view, scores in seen.views().items()
+            view: _average([self.titles.evaluate(view, one, self.titles.relevant) for one in each])
+            for view, each in scores.items()
         }
         if seen.image is not None:
             found[_PHOTO_TO_TITLE] = self.photos.evaluate(_PHOTO_TO_TITLE, seen.image.T, self.photos.relevant)
@@ -178,6 +171,13 @@ class Judge:
         }
 
 
+def _average(measured: Sequence[SystemMetrics]) -> SystemMetrics:
+    """The mean of every query's metrics over several measurements of one view."""
+    first = measured[0]
+    means = {name: np.mean([one.metrics[name] for one in measured], axis=0) for name in first.metrics}
+    return SystemMetrics(first.name, means, first.groups)
+
+
 def pool(folds: Sequence[SystemMetrics]) -> SystemMetrics:
     """The queries of all folds as one; an identity of one fold is never one of another."""
     groups, taken = [], 0
@@ -199,7 +199,8 @@ def _cell(theirs: SystemMetrics, ours: SystemMetrics | None, column: Column, are
 _MARKS = {"better": "▲", "no difference": "=", "worse": "▼"}
 LEGEND = (
     "± is half of the 95 % bootstrap interval over identities, every query averaged over the seeds, over all folds; a "
-    "query is answered among the items of its own fold. recall@1, mrr and mAP are those by text and picture. "
+    "query is answered among the items of its own fold. recall@1, mrr and mAP are those by text and picture. Half and "
+    "half: half of the items by text, the others by picture, and the other way round; the mean of both. "
     "▲ likewise is better than this system, outside the interval of the paired difference; = no difference; ▼ worse. "
     "`code` is the hash of the code that made a system's answers.\n\n"
     "The second table of a catalogue shows what training adds to its start, ridge and kernel ridge, what the fit "

@@ -50,10 +50,16 @@ class Seen:
         found = {ALL: self.whole, TEXT: self.text}
         if self.image is not None:
             found[IMAGE] = self.image
-        # an index in which half of the items show their text, half their picture; to the blind these are blank
-        image = self.image if self.image is not None else np.zeros_like(self.text)
-        found[MIXED] = mixed_index(self.text.T, image.T)[0].T
+        found[MIXED] = self.mixes()[0]
         return found
+
+    def mixes(self) -> tuple[Scores, Scores]:
+        """Half of the items show their text, half their picture; the other way round in the second."""
+        text = self.text.T
+        image = self.image.T if self.image is not None else np.zeros_like(text)  # blank to the blind
+        mixed, by_text = mixed_index(text, image)
+        other = np.where(by_text[:, None], image, text)
+        return mixed.T, np.where(np.isnan(other), mixed, other).T
 
     def write(self, path: Path) -> None:
         """Write to an .npz file."""

@@ -52,6 +52,15 @@ def test_half_of_the_items_show_their_picture_alone_in_the_mix(tmp_path: Path) -
     np.testing.assert_array_equal(views["mixed"] == 0, mixed == 2)
 
 
+def test_the_halves_are_exchanged_in_the_second_mix() -> None:
+    text, image = np.full((2, 7), 1.0, np.float32), np.full((2, 7), 2.0, np.float32)
+    text[:, 5], image[:, 6] = np.nan, np.nan
+    first, second = Seen(text, text, image).mixes()
+    np.testing.assert_array_equal(first[:, :5] + second[:, :5], np.full((2, 5), 3.0))
+    np.testing.assert_array_equal(first[:, 5:], second[:, 5:], "an item that has one of both keeps it")
+    np.testing.assert_array_equal(first[0, 5:], [2.0, 1.0])
+
+
 @pytest.mark.parametrize("schedule", [cosine, linear])
 def test_rates_rise_and_fall(schedule) -> None:
     assert schedule(0.0) < 0.02
