@@ -64,22 +64,23 @@ def test_a_description_is_answered_for_without_its_group_and_its_residual_trains
     features = objective.features.texts(codes, "document")
     left_out = fits["description"].left_out.predict(features, torch.from_numpy(groups[rows]))
     head = network.heads["description"]
-    expected = functional.normalize(head.base.base(features) + (left_out + fits["description"].mean) / 2, dim=-1)
+    expected = functional.normalize(head.base.base(features) + (left_out + fits["description"].middle) / 2, dim=-1)
     assert torch.allclose(said, expected, atol=1e-5)
     (said @ torch.randn(said.shape[1], 3)).sum().backward()
     assert head.residual[-1].weight.grad.abs().sum() > 0 and head.base.weight.grad is None
 
 
-def test_a_share_weighs_how_the_kernel_differs_from_its_mean():
+def test_a_share_of_a_description_leaves_the_mean_of_kernel_ridge_whole():
     objective = toy_objective(unlike(24))
     fits, _, _ = left_out_towers(objective, share=0.25)
     fit = fits["description"]
     features = objective.features.table[:5]
-    expected = 0.25 * fit.kernel(features) + 0.75 * fit.mean
+    expected = 0.25 * fit.kernel(features) + 0.75 * fit.middle
     assert torch.allclose(fit.build_map()(features), expected, atol=1e-6)
     pairs = collect_regressions(objective.network, objective.features, objective.data, seed=0)["description"]
     inputs = torch.from_numpy(pairs.inputs)
-    assert (fit.build_map()(inputs).mean(dim=0) - fit.mean).norm() < 0.05 * fit.mean.norm(), "however small the share"
+    found = fit.build_map()(inputs).mean(dim=0)
+    assert (found - fit.middle).norm() < 0.05 * fit.middle.norm(), "however small the share"
 
 
 def test_a_batch_reads_pictures_once():

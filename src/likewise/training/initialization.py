@@ -48,11 +48,6 @@ class RegressionData:
     adds: bool = False
     codes: Rows | None = None
 
-    @property
-    def mean(self) -> Tensor:
-        """(dim,) of the targets."""
-        return torch.from_numpy(self.targets.mean(axis=0))
-
 
 Regressions = Mapping[str, RegressionData | None]  # by field
 
@@ -144,7 +139,7 @@ def cross_fit_start(regressions: Regressions, groups: Codes, seed: int) -> dict[
     return {
         field: StartFit(
             *cross_fit_kernel_ridge(pairs.inputs, pairs.targets, groups[pairs.rows], seed=seed, codes=pairs.codes),
-            mean=pairs.mean,
+            middle=_find_middle(field, pairs),
             share=_find_share(field, pairs),
         )
         for field, pairs in _fitting(regressions)
@@ -168,7 +163,9 @@ def fit_closed_forms(
     """
     if kernels is None:
         kernels = {
-            field: scale_kernel(_fit_kernel_ridge(pairs, seed, groups), _find_share(field, pairs), pairs.mean)
+            field: scale_kernel(
+                _fit_kernel_ridge(pairs, seed, groups), _find_share(field, pairs), _find_middle(field, pairs)
+            )
             for field, pairs in _fitting(regressions)
         }
     replacing = {field: pairs for field, pairs in regressions.items() if pairs is not None and not pairs.adds}
@@ -195,6 +192,17 @@ def _fitting(regressions: Regressions) -> Iterator[tuple[str, RegressionData]]:
 def _find_share(field: str, pairs: RegressionData) -> float:
     """How much of kernel ridge enters the tower of a field."""
     return _SHARE_OF_WORDS if pairs.adds and field != "description" else 1.0
+
+
+def _find_middle(field: str, pairs: RegressionData) -> Tensor:
+    """(dim,) what a share of kernel ridge leaves whole.
+
+    Of a description it is the mean, which takes it to where titles are: otherwise, of items that have only a text and
+    others that have only a picture, the ones would be found before the others. The words of other columns stay where
+    they are, as most titles do not mention them.
+    """
+    mean = torch.from_numpy(pairs.targets.mean(axis=0))
+    return mean if field == "description" else torch.zeros_like(mean)
 
 
 def _differ(pairs: RegressionData) -> bool:

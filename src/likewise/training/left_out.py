@@ -35,13 +35,13 @@ class StartFit:
     Attributes:
         kernel: of the fit, without a base.
         left_out: of the same fit.
-        mean: (dim,) of the targets.
-        share: how much of both enters the tower, from 0 to 1; their mean does in any case.
+        middle: (dim,) what enters the tower in any case.
+        share: how much of what both say beyond it enters the tower, from 0 to 1.
     """
 
     kernel: KernelMap
     left_out: CrossFit
-    mean: Tensor
+    middle: Tensor
     share: float = 1.0
 
     def weigh(self, share: float) -> "StartFit":
@@ -50,27 +50,20 @@ class StartFit:
 
     def build_map(self) -> KernelMap:
         """A copy of the kernel, weighted with its share."""
-        return scale_kernel(self.kernel, self.share, self.mean).requires_grad_(False)
+        return scale_kernel(self.kernel, self.share, self.middle).requires_grad_(False)
 
     def predict(self, features: Tensor, groups: Tensor) -> Tensor:
         """(n, dim) what `left_out` says, weighted with the share as `build_map` is."""
         left_out = self.left_out.predict(features, groups)
-        return torch.lerp(self.mean.to(left_out), left_out, self.share)
+        return torch.lerp(self.middle.to(left_out), left_out, self.share)
 
 
-def scale_kernel(kernel: KernelMap, share: float, mean: Tensor) -> KernelMap:
-    """A copy of a kernel, of which a share of how it differs from its mean is left.
-
-    The mean stays whole. It takes a field's vectors to where the titles are; without it, an index in which some items
-    have this field alone and others a picture would find the ones before the others.
-
-    Args:
-        mean: (dim,) of what the kernel was fitted to.
-    """
+def scale_kernel(kernel: KernelMap, share: float, middle: Tensor) -> KernelMap:
+    """A copy of a kernel, of which a share of how it differs from the middle (dim,) is left."""
     scaled = copy.deepcopy(kernel)
     with torch.no_grad():
         scaled.weight.mul_(share)
-        scaled.bias.copy_(torch.lerp(mean, scaled.bias, share))
+        scaled.bias.copy_(torch.lerp(middle, scaled.bias, share))
     return scaled
 
 
