@@ -1,11 +1,15 @@
 """Only fields that are there count; one field alone is the item."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.fusion import MaskedFusion
 
 
@@ -95,3 +99,19 @@ def test_fields_that_are_summed_up_already_count_the_same():
     others = (weights[:, 1::2, None] * towers[:, 1::2]).sum(dim=1)
     fused = fusion.fuse_some([0, 2], towers[:, ::2], present[:, ::2], others)
     assert torch.allclose(fused, fusion(towers, present), atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(masks, st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
+def test_some_fields_are_fused_as_if_the_others_were_absent(mask, fields):
+    present, towers, fusion = torch.tensor(mask), towers_of(len(mask)), trained_fusion()
+    absent = present.clone()
+    absent[:, [field for field in range(3) if field not in fields]] = False
+    some = fusion(towers[:, fields], present[:, fields], fields)
+    assert torch.allclose(some, fusion(towers, absent), atol=1e-6, equal_nan=True)
+
+
+def test_items_that_show_no_field_are_nan():
+    model = SimpleNamespace(fields=("title", "image"), dim=8, fusion=trained_fusion(2))
+    items = FieldEmbeddings(("title", "image"), towers_of(3, fields=2).numpy())
+    assert np.isnan(items.fuse(model, [])).all()
