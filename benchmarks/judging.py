@@ -71,11 +71,11 @@ class Questions:
 
     def _measure(self, seen: Seen) -> dict[str, SystemMetrics]:
         """Every item of the mixed index is seen once by its text and once by its picture: one draw says little."""
-        scores = {view: [one] for view, one in seen.views().items()} | {MIXED: list(seen.mixes())}
         found = {
-            view: _average([self.titles.evaluate(view, one, self.titles.relevant) for one in each])
-            for view, each in scores.items()
+            view: self.titles.evaluate(view, scores, self.titles.relevant) for view, scores in seen.views().items()
         }
+        exchanged = self.titles.evaluate(MIXED, seen.mixes()[1], self.titles.relevant)
+        found[MIXED] = _average([found[MIXED], exchanged])
         if seen.image is not None:
             found[_PHOTO_TO_TITLE] = self.photos.evaluate(_PHOTO_TO_TITLE, seen.image.T, self.photos.relevant)
         return found

@@ -65,10 +65,10 @@ class FieldEmbeddings:
         if not shown:
             return fused
         device = network.fusion.gates.device
-        columns = slice(None) if len(shown) == len(self.fields) else [self.fields.index(field) for field in shown]
+        columns = [self.fields.index(field) for field in shown]
         for start in range(0, len(self), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            towers = torch.from_numpy(np.array(self.vectors[rows][:, columns], np.float32)).to(device)
+            towers = torch.from_numpy(self.vectors[rows][:, columns].astype(np.float32, copy=False)).to(device)
             with torch.inference_mode():
                 fused[rows] = network.fuse(towers, ~towers[..., 0].isnan(), shown).cpu().numpy()
         return fused
