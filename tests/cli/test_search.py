@@ -341,7 +341,7 @@ def test_hits_that_are_less_likely_are_marked_and_none_is_dropped(shop, capsys):
     assert json.loads(printed(capsys, "search", run, "red", "--min-score", "auto", "--json"))["threshold"] is None
     scores = [hit["score"] for hit in hits(capsys, run, "red circle", "-k", "5")]
     for level, words in (((scores[1] + scores[2]) / 2, "less likely:"), (1.5, "most likely nothing fits")):
-        rule = ThresholdRule(level, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.05, 0.5, 0.4, 100)
+        rule = ThresholdRule(level, 0.0, 0.0, 0.0, 0.0, level, level, 0.5, 0.05, 0.5, 0.4, 100)
         Thresholds(32, {"words": rule}).write(run)
         try:
             lines = printed(capsys, "search", run, "red circle", "-k", "5", "--min-score", "auto")

@@ -1,15 +1,12 @@
 """Rules are fitted on searches with and without answers, and flag more of the latter than one flat threshold does."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from likewise.evaluation.calibration import (
-    FALSE_ALARMS,
-    CalibrationScores,
-    fit_rule,
-    measure_hybrid_queries,
-    measure_queries,
-)
+from likewise.evaluation.calibration import CalibrationQueries, CalibrationScores, fit_rule, measure_queries
+from likewise.evaluation.threshold import FALSE_ALARMS
 from likewise.retrieval.thresholds import ScoreStatistics
 
 NONE = np.empty(0, np.int64)
@@ -26,8 +23,8 @@ def draw_scores(count: int, seed: int, shift: float) -> CalibrationScores:
     return CalibrationScores(
         present,
         absent,
-        np.column_stack([shared, present, item]),
-        np.column_stack([shared, absent, item]),
+        np.column_stack([shared, item]),
+        np.column_stack([shared, item]),
         np.arange(count),
     )
 
@@ -62,7 +59,7 @@ def test_a_flat_threshold_stays_where_nothing_is_to_be_corrected():
 def test_scores_that_say_nothing_give_a_flat_threshold():
     rng = np.random.default_rng(0)
     same = rng.normal(size=200)
-    statistics = np.column_stack([rng.normal(size=(200, 2)), same, rng.normal(size=(200, 2))])
+    statistics = rng.normal(size=(200, 4))
     rule = fit_rule(CalibrationScores(same, same, statistics, statistics, np.arange(200)))
     assert (rule.mean, rule.spread, rule.item_mean, rule.item_spread) == (0, 0, 0, 0)
     assert rule.flagged == rule.flagged_by_flat == pytest.approx(FALSE_ALARMS, abs=0.01)
@@ -73,36 +70,41 @@ def test_few_queries_give_no_rule():
     assert fit_rule(draw_scores(40, seed=0, shift=0.3)) is not None
 
 
+def test_a_query_unlike_all_others_gets_no_threshold_beyond_theirs():
+    rule = fit_rule(draw_scores(400, seed=1, shift=0.3))
+    usual = [rule.threshold(ScoreStatistics(mean, 0.1, 0.0, 0.0)) for mean in (-0.3, 0.0, 0.3)]
+    assert usual == sorted(usual) and usual[2] - usual[0] > 0.4
+    assert rule.threshold(ScoreStatistics(5.0, 0.1, 0.0, 0.0)) == rule.greatest < usual[2] + 0.1
+    assert rule.threshold(ScoreStatistics(-5.0, 0.1, 0.0, 0.0)) == rule.least > usual[0] - 0.1
+
+
+def ask(query: list[float], relevant: list[int], exclude: Sequence[int] = (), group: int = 0) -> CalibrationQueries:
+    return CalibrationQueries(
+        np.array([query], np.float32), [np.array(relevant)], [np.array(exclude, np.int64)], [group]
+    )
+
+
 def test_answers_are_taken_out_and_items_without_a_vector_are_never_found():
     items = np.eye(5, dtype=np.float32)
     items[4] = np.nan
-    query = np.array([[0.8, 0.6, 0.0, 0.0, 0.0]], np.float32)
-    scores = measure_queries(query, items, [np.array([0, 4])], [NONE], [7], np.random.default_rng(0))
+    query = [0.8, 0.6, 0.0, 0.0, 0.0]
+    scores = measure_queries(ask(query, [0, 4], group=7), items, np.random.default_rng(0))
     assert (scores.present[0], scores.absent[0]) == (pytest.approx(0.8), pytest.approx(0.6))
     assert scores.present_statistics[0, 0] == pytest.approx(1.4 / 4)
     assert scores.absent_statistics[0, 0] == pytest.approx(0.2)
-    without = measure_queries(query, items, [np.array([0])], [np.array([1])], [0], np.random.default_rng(0))
+    without = measure_queries(ask(query, [0], [1]), items, np.random.default_rng(0))
     assert without.absent[0] == pytest.approx(0.0)
-    unknown = measure_queries(query, items, [np.array([4])], [NONE], [0], np.random.default_rng(0))
+    unknown = measure_queries(ask(query, [4]), items, np.random.default_rng(0))
     assert len(unknown) == 0, "an answer that nothing is seen of"
     assert CalibrationScores.join([scores, without]).group.tolist() == [7, 8]
 
 
-def test_hybrid_scores_are_those_of_a_hybrid_search():
-    import polars as pl
-    from retrieval.fakes import FakeModel
-
-    from likewise.retrieval.index import Index
-
-    titles = ["red running shoe", "red leather shoe", "blue hat", "green chair", "blue shoe"]
-    model = FakeModel()
-    vectors = model.encode_queries(titles)
-    table = pl.DataFrame({"id": [str(row) for row in range(len(titles))], "title": titles})
-    text = "red shoe"
-    scores = measure_hybrid_queries(
-        model.encode_queries([text]), [text], vectors, titles, [np.array([0, 1])], np.random.default_rng(0)
-    )
-    whole = Index.from_vectors(model, vectors, table).search(text, hybrid=True)
-    assert scores.present[0] == pytest.approx(whole[0].score, abs=1e-5)
-    others = [hit for hit in whole if hit.id not in "01"]
-    assert scores.absent[0] < scores.present[0] and others
+def test_answers_alone_hide_what_is_asked():
+    items = np.eye(4, dtype=np.float32)
+    answers = np.tile(np.float32([0.0, 0.0, 0.6, 0.8]), (4, 1))  # as all would be seen without what is asked
+    query = [0.8, 0.0, 0.6, 0.0]
+    scores = measure_queries(ask(query, [0]), items, np.random.default_rng(0), answers=answers)
+    assert scores.present[0] == pytest.approx(0.6), "the third item, as it is seen otherwise"
+    assert scores.present_statistics[0, 0] == pytest.approx((0.36 + 0.6) / 4), "of the first item no more than that"
+    answers[0] = np.nan
+    assert len(measure_queries(ask(query, [0]), items, np.random.default_rng(0), answers=answers)) == 0

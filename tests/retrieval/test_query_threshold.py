@@ -23,11 +23,11 @@ RED = Image.new("RGB", (8, 8), "red")
 
 
 def rule(intercept: float, **coefficients: float) -> ThresholdRule:
-    flat = ThresholdRule(intercept, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.05, 0.5, 0.4, 100)
+    flat = ThresholdRule(intercept, 0.0, 0.0, 0.0, 0.0, -9.0, 9.0, 0.5, 0.05, 0.5, 0.4, 100)
     return replace(flat, **coefficients)
 
 
-RULES = {"words": rule(0.5), "pictures": rule(0.3, mean=1.0), "hybrid": rule(1.0, nearest=-0.5)}
+RULES = {"words": rule(0.5), "pictures": rule(0.3, mean=1.0)}
 
 
 @pytest.fixture(scope="module", params=STORES.values(), ids=STORES)
@@ -65,10 +65,20 @@ def test_the_threshold_follows_how_near_the_best_item_is_to_others(tmp_path) -> 
         assert both.threshold.kind == "mixed" and both.threshold.score == pytest.approx(others.std(), abs=1e-4)
 
 
-def test_a_hybrid_search_goes_by_the_nearest_item_too(shop: Index) -> None:
-    nearest = shop.search("red shoe", k=1)[0].score
-    found = shop.search("red shoe", hybrid=True, min_score="auto", k=2, offset=1)
-    assert found.threshold.kind == "hybrid" and found.threshold.score == pytest.approx(1 - nearest / 2, abs=1e-4)
+def test_a_hybrid_search_goes_by_the_threshold_of_words(shop: Index) -> None:
+    cosines = {hit.id: hit.score for hit in shop.search("crimson footwear", k=6)}
+    found = shop.search("crimson footwear", hybrid=True, min_score="auto", k=6)  # words that nobody has
+    assert found.threshold.kind == "hybrid"
+    assert [hit.likely for hit in found] == [cosines[hit.id] >= 0.5 for hit in found]
+
+
+def test_an_item_that_has_all_of_the_words_is_likely_whatever_its_vector_says(tmp_path) -> None:
+    Thresholds(MODEL.dim, {"words": rule(2.0)}).write(tmp_path)
+    with build(tmp_path) as index:
+        found = index.search("hat", hybrid=True, min_score="auto")
+        assert found.threshold.score == pytest.approx(0.6)
+        assert [hit.id for hit in found if hit.likely] == ["s5"]
+        assert not any(hit.likely for hit in index.search("xyzzy", hybrid=Hybrid(correct=False), min_score="auto"))
 
 
 @pytest.mark.parametrize(

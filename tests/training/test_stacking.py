@@ -76,7 +76,7 @@ def test_every_row_that_trains_is_held_out_once_and_all_rows_are_fitted_in_the_e
 
 def test_thresholds_are_fitted_on_the_folds_and_sealed_with_the_run(stacked):
     thresholds = Thresholds.read(stacked.path)
-    assert set(thresholds.rules) == {"words", "pictures", "mixed", "hybrid"} and thresholds.dim == 64
+    assert set(thresholds.rules) == {"words", "pictures", "mixed"} and thresholds.dim == 64
     assert thresholds.rules["words"].queries >= 0.9 * stacked.metrics.cross_validation.queries
     for rule in thresholds.rules.values():
         assert 0 <= rule.false_alarms <= 0.06 and 0 <= rule.flagged <= 1
@@ -284,7 +284,7 @@ def test_what_loses_on_a_field_subset_is_not_chosen():
         noise = np.random.default_rng(len(shares)).normal(0.0, 0.1, 200) * (shares != "ridge")
         parts = zip(luck.items(), changes[shares], strict=True)
         scores = {subset: values + change + noise - noise.mean() for (subset, values), change in parts}
-        return ValidationScores(scores), np.zeros((2, 1))
+        return ValidationScores(scores)
 
     search = stacking._ShareSearch(None, [type("Fold", (), {"measure": measure})()] * 2)
     assert search.find_best(list(changes)) == "trade"

@@ -1,30 +1,21 @@
 """Calibration of score thresholds: scores of queries with and without their answers, and the rule that splits them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.retrieval.hybrid import Hybrid, ScoreScale, compute_parts
-from likewise.retrieval.lexical.bm25 import BM25Index
-from likewise.retrieval.lexical.matches import LexicalMatches
-from likewise.retrieval.lexical.postings import PostingsBuilder
-from likewise.retrieval.lexical.segment import Segment
-from likewise.retrieval.lexical.tokenizing import lexical_tokens
+from likewise.evaluation.threshold import FALSE_ALARMS
 from likewise.retrieval.thresholds import SAMPLE, STATISTICS, ScoreStatistics, ThresholdRule
 
-FALSE_ALARMS = 0.05
-_CORRECTIONS: tuple[tuple[str, ...], ...] = ((), ("mean", "spread", "item_mean", "item_spread"))
-_NEAREST = STATISTICS.index("nearest")
-_LEAST_WEIGHT = 0.5  # of the score itself, compared with that of the nearest item, so that hits of a query differ
+_USUAL = (0.05, 0.95)  # quantiles of the thresholds of calibration queries, beyond which no other query's lies
 _FEWEST_QUERIES = 40  # two of them are 5 %
 _FEWEST_SAMPLED = 2
 _FOLDS = 5
 _PENALTY = 3.0  # on squared weights of standardised values, with a sum of losses over queries
 _ITERATIONS = 50
-_BLOCK = 200  # items by vectors and by words whose scores hybrid search combines at first
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +27,7 @@ class CalibrationScores:
     Attributes:
         present: (q,) the best score over an index that holds answers.
         absent: (q,) the same once they are taken out.
-        present_statistics, absent_statistics: (q, 5) the `ScoreStatistics`, likewise.
+        present_statistics, absent_statistics: (q, 4) the `ScoreStatistics`, likewise.
         group: (q,) int64 codes; queries of one group ask for the same thing.
     """
 
@@ -62,149 +53,103 @@ class CalibrationScores:
         return CalibrationScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-class _Collector:
-    """Collects the scores of queries, one after the other."""
+@dataclass(frozen=True)
+class CalibrationQueries:
+    """Queries of one kind.
 
-    def __init__(self, items: np.ndarray, rng: np.random.Generator) -> None:
-        self._items = items
-        self._there = np.flatnonzero(~np.isnan(items[:, 0]))
-        self._sample = np.zeros(len(items), bool)
-        self._sample[rng.choice(self._there, min(SAMPLE, len(self._there)), replace=False)] = True
-        self._present: list[tuple[float, ...]] = []
-        self._absent: list[tuple[float, ...]] = []
-        self._groups: list[int] = []
+    Attributes:
+        vectors: (q, dim) of unit length.
+        relevant, exclude: per query the positions of its answers among the items, and of what is no candidate.
+        groups: one for each query; those of one group ask for the same thing.
+    """
 
-    def add(
-        self,
-        cosines: np.ndarray,
-        relevant: np.ndarray,
-        exclude: np.ndarray,
-        group: int,
-        best: Callable[[np.ndarray], tuple[int, float]],
-    ) -> None:
-        """Score a query.
+    vectors: NDArray[np.float32]
+    relevant: Sequence[np.ndarray]
+    exclude: Sequence[np.ndarray]
+    groups: Sequence[int]
 
-        Args:
-            cosines: (n,); NaN for items that nothing is seen of.
-            relevant, exclude: positions of its answers, and of what is no candidate.
-            group: of the query.
-            best: the best of the items at some positions, and its score.
-        """
-        kept = np.setdiff1d(self._there, exclude)
-        answers = np.intersect1d(relevant, kept)
-        others = np.setdiff1d(kept, answers)
-        if not len(answers) or np.count_nonzero(self._sample[others]) < _FEWEST_SAMPLED:
-            return
-        self._groups.append(group)
-        for places, rows in ((kept, self._present), (others, self._absent)):
-            sampled = places[self._sample[places]]
-            item, score = best(places)
-            of_item = self._items[sampled[sampled != item]] @ self._items[item]
-            found = ScoreStatistics.measure(cosines[sampled], float(cosines[places].max()), of_item)
-            rows.append((score, *astuple(found)))
-
-    def collect(self) -> CalibrationScores:
-        width = 1 + len(STATISTICS)
-        present, absent = (np.array(rows, np.float64).reshape(-1, width) for rows in (self._present, self._absent))
-        groups = np.array(self._groups, np.int64)
-        return CalibrationScores(present[:, 0], absent[:, 0], present[:, 1:], absent[:, 1:], groups)
+    def __len__(self) -> int:
+        return len(self.vectors)
 
 
 def measure_queries(
-    queries: np.ndarray,
-    items: np.ndarray,
-    relevant: Sequence[np.ndarray],
-    exclude: Sequence[np.ndarray],
-    groups: Sequence[int],
-    rng: np.random.Generator,
+    queries: CalibrationQueries, items: np.ndarray, rng: np.random.Generator, *, answers: np.ndarray | None = None
 ) -> CalibrationScores:
-    """Search by vectors.
+    """Search with and without the answers; a query that has none, or an index without others, is left out.
 
     Args:
-        queries: (q, dim) unit vectors.
         items: (n, dim), NaN for those that nothing is seen of.
-        relevant, exclude: per query the positions of its answers, and of what is no candidate.
-        groups: one for each query; those of one group ask for the same thing.
         rng: draws the sample of the items.
+        answers: (n, dim) the items as they are seen where they answer a query, which was made of something that they
+            show; None: as they are seen otherwise.
     """
-    collector = _Collector(items, rng)
-    for query, answers, out, group in zip(queries, relevant, exclude, groups, strict=True):
-        cosines = items @ query
-
-        def find_best(places: np.ndarray, cosines: np.ndarray = cosines) -> tuple[int, float]:
-            return _find_best(cosines[places], places)
-
-        collector.add(cosines, answers, out, group, find_best)
-    return collector.collect()
-
-
-def measure_hybrid_queries(
-    queries: np.ndarray,
-    texts: Sequence[str],
-    items: np.ndarray,
-    documents: Sequence[str],
-    relevant: Sequence[np.ndarray],
-    rng: np.random.Generator,
-) -> CalibrationScores:
-    """Search by vectors and words, as `Hybrid()` combines them.
-
-    Args:
-        texts: of the queries.
-        documents: of the items.
-    """
-    collector, none = _Collector(items, rng), np.empty(0, np.int64)
-    builder = PostingsBuilder()
-    builder.add([str(row) for row in range(len(items))], (lexical_tokens(text) for text in documents))
-    words = BM25Index([Segment("texts", builder.build(vocabulary=False), np.ones(len(items), bool))])
-    for group, (query, text, answers) in enumerate(zip(queries, texts, relevant, strict=True)):
-        matches, cosines = words.match([(text, 1.0)]), items @ query
-
-        def find_best(
-            places: np.ndarray, cosines: np.ndarray = cosines, matches: LexicalMatches = matches
-        ) -> tuple[int, float]:
-            return _find_best_hybrid(cosines, matches, places)
-
-        collector.add(cosines, answers, none, group, find_best)
-    return collector.collect()
+    vectors = items if answers is None else np.concatenate([items, answers])
+    first_answer = 0 if answers is None else len(items)
+    there, is_answer = ~np.isnan(items[:, 0]), ~np.isnan(vectors[first_answer:, 0])
+    sample = np.zeros(len(items), bool)
+    places = np.flatnonzero(there)
+    sample[rng.choice(places, min(SAMPLE, len(places)), replace=False)] = True
+    present, absent, groups = list[tuple[float, ...]](), list[tuple[float, ...]](), list[int]()
+    for row, query in enumerate(queries.vectors):
+        candidates = there.copy()
+        candidates[queries.relevant[row]] = candidates[queries.exclude[row]] = False
+        others = np.flatnonzero(candidates)
+        right = np.setdiff1d(queries.relevant[row], queries.exclude[row])
+        right = right[is_answer[right]]
+        if not len(right) or np.count_nonzero(sample[others]) < _FEWEST_SAMPLED:
+            continue
+        cosines = vectors @ query
+        sampled, sampled_right = others[sample[others]], first_answer + right[sample[right]]
+        everything = np.concatenate([others, first_answer + right])
+        present.append(_summarise(cosines, vectors, everything, np.concatenate([sampled, sampled_right])))
+        absent.append(_summarise(cosines, vectors, others, sampled))
+        groups.append(queries.groups[row])
+    (best, statistics), (best_absent, absent_statistics) = _split(present), _split(absent)
+    return CalibrationScores(best, best_absent, statistics, absent_statistics, np.array(groups, np.int64))
 
 
-def _find_best(scores: np.ndarray, places: np.ndarray) -> tuple[int, float]:
-    first = int(scores.argmax())
-    return int(places[first]), float(scores[first])
+def _summarise(cosines: np.ndarray, vectors: np.ndarray, places: np.ndarray, sample: np.ndarray) -> tuple[float, ...]:
+    """The best score of a search among some vectors, and its `ScoreStatistics` over some of these."""
+    best = int(places[cosines[places].argmax()])
+    of_item = vectors[sample[sample != best]] @ vectors[best]
+    return float(cosines[best]), *astuple(ScoreStatistics.measure(cosines[sample], of_item))
 
 
-def _find_best_hybrid(cosines: np.ndarray, matches: LexicalMatches, places: np.ndarray) -> tuple[int, float]:
-    """The item that hybrid search puts first among those at some positions, and its score."""
-    by_words = matches.all_scores[places]
-    near = np.argsort(-cosines[places], kind="stable")[:_BLOCK]
-    matching = np.argsort(-by_words, kind="stable")[:_BLOCK]
-    found = np.union1d(near, matching[by_words[matching] > 0])
-    ids = [str(row) for row in places[found].tolist()]
-    low, high = cosines[places[near[-1]]], cosines[places[near[0]]]
-    scale = ScoreScale(float(low), float(high), matches.full_match_score(ids))
-    vectors, words = compute_parts(cosines[places[found]], by_words[found], Hybrid(), scale)
-    return _find_best(vectors + words, places[found])
+def _split(rows: list[tuple[float, ...]]) -> tuple[Floats, Floats]:
+    table = np.array(rows, np.float64).reshape(-1, 1 + len(STATISTICS))
+    return table[:, 0], table[:, 1:]
 
 
 def fit_rule(scores: CalibrationScores) -> ThresholdRule | None:
     """Fit the threshold of a kind of query; None where there are too few queries.
 
     Logistic regression on the best score and some statistics tells searches with an answer from searches without one.
-    The threshold is where `FALSE_ALARMS` of the former stay below. Cross-validation over the queries says with which
-    statistics most of the latter do; without any, it is a flat threshold.
+    The threshold is where `FALSE_ALARMS` of the former stay below. Cross-validation over the queries says whether more
+    of the latter do than with a flat threshold.
 
     Args:
         scores: of queries that the model has not seen.
     """
     if len(scores) < _FEWEST_QUERIES:
         return None
-    chosen, margins = _choose_correction(scores)
+    flat, margins = (_cross_fit(scores, correct) for correct in (False, True))
+    # a flat threshold stays unless the other flags more by a standard error (Breiman et al., "Classification and
+    # regression trees", 1984)
+    gain = _flag_on_average(margins) - _flag_on_average(flat)
+    correct = bool(gain.mean() > max(0.0, gain.std() / math.sqrt(len(gain))))
+    if not correct:
+        margins = flat
     cut = float(np.quantile(margins[0], FALSE_ALARMS))  # of queries that the regression has not seen
-    line = _Line.fit(scores, chosen)
-    flat = np.stack([scores.present, scores.absent])
+    line = _Line.fit(scores, correct)
+    thresholds = (
+        cut - line.intercept - np.concatenate([scores.present_statistics, scores.absent_statistics]) @ line.weights
+    )
+    least, greatest = np.quantile(thresholds, _USUAL).tolist()
     return ThresholdRule(
         intercept=cut - line.intercept,
         **dict(zip(STATISTICS, (-line.weights).tolist(), strict=True)),
+        least=least,
+        greatest=greatest,
         flat=float(np.quantile(scores.present, FALSE_ALARMS)),
         false_alarms=float((margins[0] < cut).mean()),
         flagged=float(_flag(margins, FALSE_ALARMS).mean()),
@@ -213,36 +158,14 @@ def fit_rule(scores: CalibrationScores) -> ThresholdRule | None:
     )
 
 
-def _choose_correction(scores: CalibrationScores) -> tuple[tuple[str, ...], Floats]:
-    """The names of the statistics that flag most, and the margins that they give to queries of other folds.
-
-    A flat threshold stays unless another rule flags more by at least a standard error (Breiman et al.,
-    "Classification and regression trees", 1984).
-    """
-    flat, *others = [(names, _cross_fit(scores, names)) for names in _list_corrections(scores)]
-    chosen, most = flat, 0.0
-    for names, margins in others:
-        gain = _flag_on_average(margins) - _flag_on_average(flat[1])
-        if gain.mean() > max(most, gain.std() / math.sqrt(len(gain))):
-            chosen, most = (names, margins), float(gain.mean())
-    return chosen
-
-
-def _list_corrections(scores: CalibrationScores) -> list[tuple[str, ...]]:
-    """The names of the statistics that may correct; in a search by vectors the best score is the nearest item's."""
-    if np.allclose(scores.present, scores.present_statistics[:, _NEAREST]):
-        return list(_CORRECTIONS)
-    return [(), *((*names, "nearest") for names in _CORRECTIONS)]
-
-
-def _cross_fit(scores: CalibrationScores, names: tuple[str, ...]) -> Floats:
+def _cross_fit(scores: CalibrationScores, correct: bool) -> Floats:
     """(2, q) margins of queries, present and absent, each by a regression on the other folds."""
     margins = np.empty((2, len(scores)))
     groups, of_query = np.unique(scores.group, return_inverse=True)
     folds = (np.random.default_rng(0).permutation(len(groups)) % _FOLDS)[of_query]
     for fold in range(_FOLDS):
         out = folds == fold
-        margins[:, out] = _Line.fit(scores.select(~out), names).margins(scores.select(out))
+        margins[:, out] = _Line.fit(scores.select(~out), correct).margins(scores.select(out))
     return margins
 
 
@@ -262,34 +185,27 @@ class _Line:
     """What tells searches with an answer from others: best score + statistics · weights + intercept, above 0 or not.
 
     Attributes:
-        weights: (statistics,); 0 for those that do not count, and all of them 0 where a higher score does not say that
-            there is an answer.
+        weights: (statistics,); all of them 0 where a higher score does not say that there is an answer.
     """
 
     weights: Floats
     intercept: float
 
     @classmethod
-    def fit(cls, scores: CalibrationScores, names: tuple[str, ...]) -> "_Line":
-        """Fit it on some statistics; without any, the line is the best score itself."""
+    def fit(cls, scores: CalibrationScores, correct: bool) -> "_Line":
+        """Fit it on the statistics; without a correction, the line is the best score itself."""
         none = cls(np.zeros(len(STATISTICS)), 0.0)
-        if not names:
+        if not correct:
             return none
-        columns = [0, *(1 + STATISTICS.index(name) for name in names)]
-        present = np.column_stack([scores.present, scores.present_statistics])[:, columns]
-        absent = np.column_stack([scores.absent, scores.absent_statistics])[:, columns]
-        values = np.concatenate([present, absent])
+        present = np.column_stack([scores.present, scores.present_statistics])
+        values = np.concatenate([present, np.column_stack([scores.absent, scores.absent_statistics])])
         spread, mean = values.std(axis=0), values.mean(axis=0)
         spread[spread < 1e-9] = np.inf
-        fitted = _fit_logistic_regression((values - mean) / spread, np.repeat([1.0, 0.0], len(scores)))
-        if "nearest" in names:
-            fitted[0] = max(fitted[0], _LEAST_WEIGHT * abs(fitted[1 + names.index("nearest")]))
-        fitted = fitted / spread
+        fitted = _fit_logistic_regression((values - mean) / spread, np.repeat([1.0, 0.0], len(scores))) / spread
         if fitted[0] <= 0:
             return none
-        weights = np.zeros(1 + len(STATISTICS))
-        weights[columns] = fitted / fitted[0]
-        return cls(weights[1:], -float(mean @ weights[columns]))
+        weights = fitted / fitted[0]
+        return cls(weights[1:], -float(mean @ weights))
 
     def margins(self, scores: CalibrationScores) -> Floats:
         """(2, q) the values with answers and without."""

@@ -1,41 +1,52 @@
-"""Queries of every kind over items that a model has not seen, and their scores with and without answers.
+"""Queries of every kind for items that a model has not seen, and their scores with and without answers.
 
-The index holds such items alone: those that trained answer more sharply, and an answer that the model has not seen
-would seem worse than others that it has. A query is one of these:
+The index holds these items and those that trained, as that of a run does: where an item trained, its vector lies apart
+from most others, and where it did not, near to many; what is usual for one index says nothing of another. A query is
+one of these:
 
-* words: a logged query, or an item's title, which is hidden from all items then;
+* words: a logged query; where none was logged, an item's title, or a single word that some items have, as people type;
 * a picture: that of an item. Where most items have others of the same identity, those are its answers, and the item
-  itself is left out; otherwise the item itself is, and all pictures are hidden;
-* words and picture together, with both hidden in the same way;
-* the words in hybrid search.
+  itself is left out; otherwise the item itself is;
+* words and picture together.
+
+The title or picture that is asked is hidden from the answers, and from them alone: all other items are seen as an index
+shows them. Answers are items that have not trained, and others that a query has are left out.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likewise.catalog.identity import Identity
-from likewise.evaluation.calibration import CalibrationScores, measure_hybrid_queries, measure_queries
+from likewise.evaluation.calibration import (
+    CalibrationQueries,
+    CalibrationScores,
+    measure_queries,
+)
 from likewise.evaluation.task import RetrievalTask
 from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.network import Network
-from likewise.retrieval.thresholds import KINDS, QueryKind
+from likewise.retrieval.lexical.tokenizing import find_plain_words, lexical_tokens
+from likewise.retrieval.thresholds import RULES, RuleKind
 
-CalibrationByKind = dict[QueryKind, CalibrationScores]
+CalibrationByKind = dict[RuleKind, CalibrationScores]
 
-_MOST_QUERIES = 1_000  # of one kind
+_MOST_QUERIES = 250  # of one origin
+_SHORTEST_WORD = 3  # characters; shorter ones ask for little
+_RARE = 0.1  # of the items may have a word that is asked for
 _MOSTLY = 0.5  # of the pictures have another one of the same identity
 _NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
-class HeldOutItems:
-    """Items that a model has not seen, and what queries are made of.
+class CalibrationItems:
+    """The items of an index, and what queries are made of.
 
     Attributes:
         embeddings: what each field's tower makes of them.
+        unseen: (n,) which of them the model has not seen; queries ask for these.
         network: fuses fields, as it is now.
         identity: of the items.
         task: logged queries, or titles, and which of the items answer them.
@@ -44,106 +55,134 @@ class HeldOutItems:
     """
 
     embeddings: FieldEmbeddings
+    unseen: NDArray[np.bool_]
     network: Network
     identity: Identity
     task: RetrievalTask
     titles: Sequence[str | None]
     embed: Callable[[Sequence[str]], NDArray[np.float32]]
 
-    def shown(self, fields: Iterable[str]) -> tuple[str, ...]:
-        """Those of some fields that any item has."""
-        return tuple(field for field in fields if self.embeddings.has_any([field]).any())
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that any item has."""
+        return tuple(field for field in self.embeddings.fields if self.embeddings.has_any([field]).any())
+
+    def fuse(self, fields: Iterable[str]) -> NDArray[np.float32]:
+        """(n, dim) the items, seen through some fields."""
+        return self.embeddings.fuse(self.network, tuple(fields))
 
 
 @dataclass(frozen=True)
-class _Queries:
-    """Queries of one kind: their vectors (q, dim), and per query the positions of its answers and of no candidates.
+class _Asked:
+    """Queries of one kind, and the fields that their answers show; None where they show what all items do."""
 
-    Attributes:
-        groups: of the queries; those of one group ask for the same thing.
-        fields: through which items are seen.
-        texts: of the queries, for hybrid search.
-    """
-
-    vectors: NDArray[np.float32]
-    relevant: Sequence[np.ndarray]
-    exclude: Sequence[np.ndarray]
-    groups: Sequence[int]
-    fields: tuple[str, ...]
-    texts: Sequence[str] = ()
+    queries: CalibrationQueries
+    answer_fields: tuple[str, ...] | None
 
 
-def score_queries(held_out: HeldOutItems, rng: np.random.Generator) -> CalibrationByKind:
-    """Ask for held-out items in every way that their catalogue allows.
+def score_queries(items: CalibrationItems, rng: np.random.Generator) -> CalibrationByKind:
+    """Ask for the unseen items in every way that their catalogue allows.
 
     Args:
-        rng: draws up to 1,000 queries of each kind, and the sample over which scores are summarised.
+        rng: draws up to 250 queries of each origin, and the sample over which scores are summarised.
     """
-    words = _ask_by_words(held_out, rng)
-    asked: dict[QueryKind, _Queries | None] = {"words": words}
-    if "image" in held_out.embeddings.fields:
-        asked["pictures"] = _ask_by_pictures(held_out, rng, with_titles=False)
-        asked["mixed"] = _ask_by_pictures(held_out, rng, with_titles=True)
-    scores = CalibrationByKind()
-    for kind, queries in asked.items():
-        if queries is not None:
-            items = held_out.embeddings.fuse(held_out.network, queries.fields)
-            scores[kind] = measure_queries(
-                queries.vectors, items, queries.relevant, queries.exclude, queries.groups, rng
+    by_words = [asked for asked in (_ask_by_texts(items, rng), _ask_by_single_words(items, rng)) if asked is not None]
+    by_kind: dict[RuleKind, list[_Asked]] = {"words": by_words}
+    if "image" in items.embeddings.fields:
+        asked = {kind: _ask_by_pictures(items, rng, with_titles=kind == "mixed") for kind in RULES[1:]}
+        by_kind |= {kind: [queries] for kind, queries in asked.items() if queries is not None}
+    whole, scores = items.fuse(items.fields), CalibrationByKind()
+    for kind, queries in by_kind.items():
+        if queries:
+            scores[kind] = CalibrationScores.join(
+                [measure_queries(each.queries, whole, rng, answers=_fuse_answers(items, each)) for each in queries]
             )
-    documents = None if words is None else replace(held_out.task, fields=words.fields).documents(words.fields)
-    if words is not None and documents is not None:
-        items = held_out.embeddings.fuse(held_out.network, words.fields)
-        scores["hybrid"] = measure_hybrid_queries(words.vectors, words.texts, items, documents, words.relevant, rng)
     return scores
+
+
+def _fuse_answers(items: CalibrationItems, asked: _Asked) -> NDArray[np.float32] | None:
+    return None if asked.answer_fields is None else items.fuse(asked.answer_fields)
 
 
 def join_scores(folds: Iterable[CalibrationByKind]) -> CalibrationByKind:
     """The queries of all folds, by kind."""
     every = list(folds)
-    known = [kind for kind in KINDS if any(kind in scores for scores in every)]
+    known = [kind for kind in RULES if any(kind in scores for scores in every)]
     return {kind: CalibrationScores.join([scores[kind] for scores in every if kind in scores]) for kind in known}
 
 
-def _ask_by_words(held_out: HeldOutItems, rng: np.random.Generator) -> _Queries | None:
-    task = held_out.task
-    asked = _draw(np.array([place for place, rows in enumerate(task.relevant) if len(rows)], np.int64), rng).tolist()
-    texts, fields = [str(task.texts[place]) for place in asked], held_out.shown(task.fields)
-    if not texts or not fields:
+def _ask_by_texts(items: CalibrationItems, rng: np.random.Generator) -> _Asked | None:
+    """Logged queries, or titles."""
+    task = items.task
+    answered = [place for place, rows in enumerate(task.relevant) if items.unseen[rows].any()]
+    asked = _draw(np.array(answered, np.int64), rng).tolist()
+    texts, relevant = [str(task.texts[place]) for place in asked], [task.relevant[place] for place in asked]
+    return _hide(items, _ask(items, texts, relevant), frozenset(items.fields) - set(task.fields))
+
+
+def _ask_by_single_words(items: CalibrationItems, rng: np.random.Generator) -> _Asked | None:
+    """Words that some items have, and most have not; none where queries were logged."""
+    documents = items.task.documents(items.fields)
+    if documents is None or set(items.fields) <= set(items.task.fields):
         return None
-    relevant = [task.relevant[place] for place in asked]
-    return _Queries(held_out.embed(texts), relevant, [_NONE] * len(texts), range(len(texts)), fields, texts)
+    words: dict[str, str] = {}
+    for place in np.flatnonzero(items.unseen).tolist():
+        text = documents[place]
+        words.update((token, text[start:end]) for start, end, token in find_plain_words(text))
+    found: dict[str, list[int]] = {token: [] for token in words if len(token) >= _SHORTEST_WORD}
+    for place, text in enumerate(documents):
+        for token in found.keys() & lexical_tokens(text):
+            found[token].append(place)
+    rare = [token for token, places in found.items() if len(places) <= _RARE * len(documents)]
+    tokens = [rare[place] for place in _draw(np.arange(len(rare)), rng).tolist()]
+    relevant = [np.array(found[token], np.int64) for token in tokens]
+    return _hide(items, _ask(items, [words[token] for token in tokens], relevant), frozenset())
 
 
-def _ask_by_pictures(held_out: HeldOutItems, rng: np.random.Generator, *, with_titles: bool) -> _Queries | None:
+def _ask(items: CalibrationItems, texts: list[str], relevant: list[np.ndarray]) -> CalibrationQueries:
+    """Queries by text; of their answers those count that the model has not seen, and others are no candidates."""
+    return CalibrationQueries(
+        items.embed(texts) if texts else np.empty((0, 0), np.float32),
+        [rows[items.unseen[rows]] for rows in relevant],
+        [rows[~items.unseen[rows]] for rows in relevant],
+        range(len(texts)),
+    )
+
+
+def _ask_by_pictures(items: CalibrationItems, rng: np.random.Generator, *, with_titles: bool) -> _Asked | None:
     """Queries by the items' pictures, and by their titles as well."""
-    things, pictures = held_out.identity.thing, held_out.identity.picture
-    places, has_others = _choose_pictured(held_out)
+    things, pictures = items.identity.thing, items.identity.picture
+    places, has_others = _choose_pictured(items)
     if with_titles:
-        places = np.array([place for place in places.tolist() if held_out.titles[place] is not None], np.int64)
+        places = np.array([place for place in places.tolist() if items.titles[place] is not None], np.int64)
     places = _draw(places, rng)
-    hidden = {name for name, hide in (("image", not has_others), ("title", with_titles)) if hide}
-    fields = held_out.shown(field for field in held_out.embeddings.fields if field not in hidden)
-    if not fields or not len(places):
-        return None
-    vectors = np.asarray(held_out.embeddings.field("image")[places], np.float32)
-    if with_titles:
-        vectors = vectors + held_out.embed([str(held_out.titles[place]) for place in places.tolist()])
+    vectors = np.asarray(items.embeddings.field("image")[places], np.float32)
+    if with_titles and len(places):
+        vectors = vectors + items.embed([str(items.titles[place]) for place in places.tolist()])
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     relevant, exclude = [], []
     for place in places.tolist():
         same = np.flatnonzero(things == things[place]) if things[place] >= 0 else np.array([place])
         copies = np.flatnonzero(pictures == pictures[place]) if has_others else _NONE
-        relevant.append(np.setdiff1d(same, copies))
-        exclude.append(copies)
+        relevant.append(np.setdiff1d(same[items.unseen[same]], copies))
+        exclude.append(np.union1d(same[~items.unseen[same]], copies))
     groups = np.where(things >= 0, things, things.max(initial=-1) + 1 + np.arange(len(things)))[places].tolist()
-    return _Queries(vectors, relevant, exclude, groups, fields)
+    hidden = frozenset(name for name, hide in (("image", not has_others), ("title", with_titles)) if hide)
+    return _hide(items, CalibrationQueries(vectors, relevant, exclude, groups), hidden)
 
 
-def _choose_pictured(held_out: HeldOutItems) -> tuple[np.ndarray, bool]:
+def _hide(items: CalibrationItems, queries: CalibrationQueries, hidden: frozenset[str]) -> _Asked | None:
+    """Queries whose answers do not show some fields; None where there is no query, or nothing left of the answers."""
+    left = tuple(field for field in items.fields if field not in hidden)
+    if not len(queries) or not left:
+        return None
+    return _Asked(queries, left if left != items.fields else None)
+
+
+def _choose_pictured(items: CalibrationItems) -> tuple[np.ndarray, bool]:
     """The positions of the items whose pictures are queries, and whether other pictures are their answers."""
-    things, pictures = held_out.identity.thing, held_out.identity.picture
-    pictured = ~np.isnan(held_out.embeddings.field("image")[:, 0])
+    things, pictures = items.identity.thing, items.identity.picture
+    pictured = items.unseen & ~np.isnan(items.embeddings.field("image")[:, 0])
     known = pictured & (things >= 0)
     different = np.unique(np.stack([things[known], pictures[known]]), axis=1)
     distinct, counts = np.unique(different[0], return_counts=True)

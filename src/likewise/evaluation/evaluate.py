@@ -206,6 +206,8 @@ def _build_embedding(model: Model, task: RetrievalTask) -> Callable[[Sequence[st
 
 def _measure_threshold(calibrated: Threshold | None, rankings: Rankings) -> Threshold | None:
     """The threshold of the training, measured on these queries; without one it is chosen on them."""
+    answered = ~np.isnan(rankings.right)
+    present, absent = np.fmax(rankings.right, rankings.wrong)[answered], rankings.wrong[answered]
     if calibrated is None:
-        return calibrate_threshold(rankings.right, rankings.wrong)
-    return measure_threshold(calibrated.score, rankings.right, rankings.wrong)
+        return calibrate_threshold(present, absent)
+    return measure_threshold(calibrated.score, present, absent)

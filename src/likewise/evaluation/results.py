@@ -158,16 +158,16 @@ class Threshold(Result):
     """A score below which nothing fits, and what it does."""
 
     score: Number
-    kept: Number  # share of the right answers that score at least as much
-    refused: Number  # share of the best wrong answers that score less
+    kept: Number  # share of the searches with an answer whose best score is at least as much
+    refused: Number  # share of the same searches whose best score is less once their answers are taken out
     queries: int
 
     @property
     def sentence(self) -> str:
         """What it means and what it does, in one line."""
         return (
-            f"A best score below {self.score:.2f} most likely means that nothing fits: on {self.queries:,} queries "
-            f"this keeps {self.kept:.0%} of the right answers and refuses {self.refused:.0%} of searches without one."
+            f"A best score below {self.score:.2f} most likely means that nothing fits: of {self.queries:,} searches "
+            f"with an answer {1 - self.kept:.0%} lie below it, and {self.refused:.0%} once their answers are taken out."
         )
 
 

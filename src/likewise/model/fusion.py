@@ -52,19 +52,45 @@ class MaskedFusion(nn.Module):
         alone = present.sum(dim=-1, keepdim=True) == 1
         return torch.where(alone, towers.sum(dim=1), fused)
 
-    def fuse_some(self, fields: list[int], towers: Tensor, present: Tensor, others: Tensor) -> Tensor:
-        """Fuse as `forward` does, for items whose other fields are summed up already.
+    def fuse_values(
+        self,
+        vectors: Sequence[Tensor],
+        places: Tensor,
+        fields: Sequence[int] | None = None,
+        others: Tensor | None = None,
+    ) -> Tensor:
+        """Fuse as `forward` does, for items that share the values of their fields, without copying these for each item.
 
         Args:
-            fields: the numbers of k fields.
-            towers: (n, k, dim) unit vectors.
-            present: (n, k) bool.
+            vectors: of each field, (values, dim) of unit length.
+            places: (n, fields) int64 which of these values an item shows; negative: it lacks the field.
+            fields: the numbers of the given fields, where the others are absent; None: all are given, in order.
             others: (n, dim) the sum of the vectors of the other present fields, each times the exponential of its
                 logit; 0 where there are none. Their gates have to be 0.
 
         Returns:
-            (n, dim) unit vectors; 0 for an item that has no field at all.
+            (n, dim) unit vectors. An item that has no field at all is NaN, and 0 where `others` are given.
         """
-        logits = self.field_logits[fields] + (towers * self.gates[fields]).sum(dim=-1)
-        weights = logits.exp() * present  # the length of the sum, as of a softmax's, does not matter
-        return functional.normalize((weights[..., None] * towers).sum(dim=1) + others, dim=-1)
+        given = range(len(vectors)) if fields is None else fields
+        present = places >= 0
+        starts = torch.tensor([0, *(len(each) for each in vectors[:-1])], device=places.device).cumsum(0)
+        rows = torch.where(present, places + starts, 0)
+        values = torch.cat(list(vectors))
+        if not len(values):  # a row that nobody shows
+            values = values.new_zeros(1, values.shape[1])
+        of_values = [
+            each @ self.gates[field] + self.field_logits[field] for each, field in zip(vectors, given, strict=True)
+        ]
+        logits = functional.embedding(rows, torch.cat(of_values)[:, None]).squeeze(-1)
+        if others is not None:
+            weights = logits.exp() * present  # the length of the sum, as of a softmax's, does not matter
+            return functional.normalize(self._sum(rows, values, weights) + others, dim=-1)
+        weights = logits.masked_fill(~present, float("-inf")).softmax(dim=-1)
+        summed = self._sum(rows, values, weights)
+        alone = present.sum(dim=-1, keepdim=True) == 1
+        return torch.where(alone, summed, functional.normalize(summed, dim=-1))
+
+    @staticmethod
+    def _sum(rows: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+        """(n, dim) the weighted sum of the values (v, dim) at rows (n, k)."""
+        return functional.embedding_bag(rows, values, per_sample_weights=weights, mode="sum")

@@ -1,5 +1,6 @@
 """The best items for a query, as many as one asks for: by vectors alone, or by vectors and words."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class HybridCandidates:
         self._matches = matches
         self._fusion = fusion
         self._scale: ScoreScale | None = None
+        self._nearest: Candidate | None = None
         self._words: dict[str, float] = {}  # id → what the words give to its score
 
     def __call__(self, count: int, condition: Condition | None) -> list[Candidate]:
@@ -54,6 +56,7 @@ class HybridCandidates:
         ids = list(cosines)
         if self._scale is None:  # what is near and what is far stays the same when more are asked for
             low, high = (near.scores[-1], near.scores[0]) if near.ids else (0.0, 0.0)
+            self._nearest = Candidate(near.ids[0], float(high)) if near.ids else None
             self._scale = ScoreScale(float(low), float(high), self._matches.full_match_score(ids))
         by_vectors, by_words = compute_parts(
             np.array(list(cosines.values())), self._matches.scores(ids), self._fusion, self._scale
@@ -62,9 +65,21 @@ class HybridCandidates:
         return _in_order(ids, (by_vectors + by_words).astype(np.float32))[:count]
 
     @property
-    def nearest(self) -> float | None:
-        """The greatest cosine of any item; None before anything was asked for."""
-        return None if self._scale is None else self._scale.greatest
+    def nearest(self) -> Candidate | None:
+        """The item with the greatest cosine; None before anything was found."""
+        return self._nearest
+
+    def find_threshold(self, cosine: float) -> float:
+        """The score of an item in which none of the words stands, and which has this cosine, with no upper limit to it.
+
+        But never more than what all of the words give alone: an item in which they stand is an answer, whatever its
+        vector says.
+        """
+        if self._scale is None:
+            return self._fusion.words
+        span = self._scale.greatest - self._scale.least
+        share = (cosine - self._scale.least) / span if span > 0 else math.inf if cosine > self._scale.greatest else 1.0
+        return min((1.0 - self._fusion.words) * share, self._fusion.words)
 
     def explain(self, ids: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """What the words give to the scores of some candidates that have been found.

@@ -60,23 +60,26 @@ class QueryThresholds:
             UserError: the run's rules are damaged.
         """
         kind, metadata = find_kind(query), self._metadata
-        if kind is None or metadata is None or best is None or not vector.any():
+        nearest = source.nearest if isinstance(source, HybridCandidates) else best
+        if kind is None or metadata is None or nearest is None or not vector.any():
             return None
         if self._rules is None:
             self._rules = (Thresholds.read(self._run),)
         (thresholds,) = self._rules
-        rule = None if thresholds is None or thresholds.dim != metadata.dim else thresholds.rules.get(kind)
+        rule = (
+            None
+            if thresholds is None or thresholds.dim != metadata.dim
+            else thresholds.rules.get("words" if kind == "hybrid" else kind)
+        )
         if rule is None:
             return None
         ids, sample = self._read_sample(metadata, store)
-        (item,) = store.fetch([best.id], vectors=True)
-        others = ids != best.id
+        (item,) = store.fetch([nearest.id], vectors=True)
+        others = ids != nearest.id
         if item is None or item.vector is None or not others.any():
             return None
-        nearest = source.nearest if isinstance(source, HybridCandidates) else best.score
-        of_item = (sample @ item.vector)[others]
-        statistics = ScoreStatistics.measure(sample @ vector, best.score if nearest is None else nearest, of_item)
-        return Threshold(rule.threshold(statistics), kind)
+        cosine = rule.threshold(ScoreStatistics.measure(sample @ vector, (sample @ item.vector)[others]))
+        return Threshold(source.find_threshold(cosine) if isinstance(source, HybridCandidates) else cosine, kind)
 
     def _read_sample(self, metadata: IndexMetadata, store: Store) -> tuple[np.ndarray, np.ndarray]:
         """(n,) ids of the sampled items that are still there, and their (n, dim) vectors."""

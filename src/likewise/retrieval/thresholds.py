@@ -19,10 +19,11 @@ import numpy as np
 from likewise.files import DamageError, explain_damage, read_record, write_record
 from likewise.model.run_folder import THRESHOLDS
 
-QueryKind = Literal["words", "pictures", "mixed", "hybrid"]
-KINDS: tuple[QueryKind, ...] = get_args(QueryKind)
+RuleKind = Literal["words", "pictures", "mixed"]
+RULES: tuple[RuleKind, ...] = get_args(RuleKind)
+QueryKind = RuleKind | Literal["hybrid"]  # which goes by the rule of words
 SAMPLE = 400  # items; their cosines with a query cost about a tenth of a millisecond
-_FORMAT = 1
+_FORMAT, _OLDER_FORMAT = 2, 1
 _LARGEST = 1e6  # coefficient
 
 
@@ -32,23 +33,20 @@ class ScoreStatistics:
 
     Attributes:
         mean, spread: of the query's cosines with a sample of the items; the spread is their standard deviation.
-        nearest: the query's cosine with the nearest item of the whole index.
         item_mean, item_spread: of the best item's cosines with the sample, without itself.
     """
 
     mean: float
     spread: float
-    nearest: float
     item_mean: float
     item_spread: float
 
     @classmethod
-    def measure(cls, of_query: np.ndarray, nearest: float, of_item: np.ndarray) -> "ScoreStatistics":
+    def measure(cls, of_query: np.ndarray, of_item: np.ndarray) -> "ScoreStatistics":
         """Summarise the cosines of a query and of an item with sampled ones: (n,) and (m,), neither of them empty."""
         return cls(
             float(of_query.mean()),
             float(of_query.std()),
-            nearest,
             float(of_item.mean()),
             float(of_item.std()),
         )
@@ -63,8 +61,10 @@ class ThresholdRule:
 
     Attributes:
         intercept: what the threshold is where all statistics are 0.
-        mean, spread, nearest, item_mean, item_spread: the coefficients of the statistics. All of them are 0 for a
-            flat threshold.
+        mean, spread, item_mean, item_spread: the coefficients of the statistics. All of them are 0 for a flat
+            threshold.
+        least, greatest: the thresholds of the calibration queries, but for the outermost 5 % of either side, lie within
+            these, and so does every other.
         flat: the flat threshold with as many false alarms.
         false_alarms: share of the calibration queries whose answer is in the index and which nothing fits.
         flagged: share of the same queries that nothing fits once their answers are taken out of the index.
@@ -75,9 +75,10 @@ class ThresholdRule:
     intercept: float
     mean: float
     spread: float
-    nearest: float
     item_mean: float
     item_spread: float
+    least: float
+    greatest: float
     flat: float
     false_alarms: float
     flagged: float
@@ -86,7 +87,8 @@ class ThresholdRule:
 
     def threshold(self, statistics: ScoreStatistics) -> float:
         """The score from which on a hit is likely an answer to a query."""
-        return self.intercept + sum(getattr(self, name) * getattr(statistics, name) for name in STATISTICS)
+        found = self.intercept + sum(getattr(self, name) * getattr(statistics, name) for name in STATISTICS)
+        return min(max(found, self.least), self.greatest)
 
     @classmethod
     def parse(cls, content: object) -> Self:
@@ -114,7 +116,7 @@ class Thresholds:
     """
 
     dim: int
-    rules: Mapping[QueryKind, ThresholdRule]
+    rules: Mapping[RuleKind, ThresholdRule]
 
     def write(self, run: Path) -> None:
         """Keep them in a run folder.
@@ -127,14 +129,14 @@ class Thresholds:
 
     @classmethod
     def read(cls, run: Path) -> "Thresholds | None":
-        """The rules of a run; None where it has none, such as one of an earlier version.
+        """The rules of a run; None where it has none, or those of an earlier version, which took too much for nothing.
 
         Raises:
             UserError: they are damaged, or of a newer version.
         """
         path = run / THRESHOLDS
         try:
-            return cls._parse(read_record(path, _FORMAT))
+            return None if _is_older(path) else cls._parse(read_record(path, _FORMAT))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:  # DamageError among them
@@ -147,9 +149,17 @@ class Thresholds:
         dim, rules = content.get("dim"), content.get("rules")
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
             raise ValueError("dim is no number of dimensions")
-        if not isinstance(rules, Mapping) or not set(rules) <= set(KINDS):
-            raise ValueError(f"rules are of the kinds {', '.join(KINDS)} only")
-        return cls(dim, {cast(QueryKind, kind): ThresholdRule.parse(rule) for kind, rule in rules.items()})
+        if not isinstance(rules, Mapping) or not set(rules) <= set(RULES):
+            raise ValueError(f"rules are of the kinds {', '.join(RULES)} only")
+        return cls(dim, {cast(RuleKind, kind): ThresholdRule.parse(rule) for kind, rule in rules.items()})
+
+
+def _is_older(path: Path) -> bool:
+    try:
+        read_record(path, _OLDER_FORMAT)
+    except DamageError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

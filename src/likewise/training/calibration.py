@@ -1,12 +1,12 @@
 """Calibration of a run's thresholds on rows that its model, or that of a fold, has not seen."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from likewise.evaluation.calibration import fit_rule
-from likewise.evaluation.calibration_queries import CalibrationByKind, HeldOutItems, score_queries
-from likewise.evaluation.ranks import rank_candidates
+from likewise.evaluation.calibration_queries import CalibrationByKind, CalibrationItems, score_queries
 from likewise.evaluation.results import Threshold
 from likewise.evaluation.task import build_log_task, build_title_task
 from likewise.evaluation.threshold import calibrate_threshold
@@ -15,19 +15,21 @@ from likewise.seeds import Stream, random_stream
 from likewise.training.batches import Rows
 from likewise.training.context import TrainingContext
 from likewise.training.features import Features
-from likewise.training.validation import HeldOutTask, Vectors, embed_held_out, embed_queries, embed_rows
+from likewise.training.validation import Vectors, embed_queries, embed_rows
 
-_MOST_ITEMS = 20_000
+_MOST_ITEMS, _MOST_UNSEEN = 5_000, 2_500
 
 
-def score_held_out(context: TrainingContext, features: Features, held_out: Rows) -> CalibrationByKind:
+def score_held_out(context: TrainingContext, features: Features, held_out: Rows, trained: Rows) -> CalibrationByKind:
     """Score queries for rows that the network, in its present state, has not seen, by the kind of query.
 
     Args:
         held_out: these rows; of very many, some are drawn.
+        trained: rows that it has seen, which an index holds as well; likewise.
     """
     rng = random_stream(context.config.seed, Stream.CALIBRATION)
-    rows = held_out if len(held_out) <= _MOST_ITEMS else np.sort(rng.choice(held_out, _MOST_ITEMS, replace=False))
+    unseen = _draw(held_out, _MOST_UNSEEN, rng)
+    rows = np.sort(np.concatenate([unseen, _draw(trained, _MOST_ITEMS - len(unseen), rng)]))
     network, texts, identity = context.model.network, context.data.texts, context.identity.select(rows)
     catalog = context.catalog.select(rows)
     task = build_log_task(catalog, rows, texts.query_log, texts.texts, network.fields)
@@ -37,25 +39,30 @@ def score_held_out(context: TrainingContext, features: Features, held_out: Rows)
         task = build_title_task(catalog, identity, tuple(field for field in network.fields if field != "title"))
 
     def embed(queries: Sequence[str]) -> Vectors:
-        indices = np.array([texts.numbers[query] for query in queries], np.int64)
-        return embed_queries(network, features, indices)
+        known = np.array([query in texts.numbers for query in queries], bool)
+        vectors = np.empty((len(queries), network.dim), np.float32)
+        indices = [texts.numbers[query] for query in itertools.compress(queries, known)]
+        vectors[known] = embed_queries(network, features, np.array(indices, np.int64))
+        vectors[~known] = context.model.encode_queries(list(itertools.compress(queries, ~known)))
+        return vectors
 
     titles = [texts.texts[index] if index >= 0 else None for index in texts.title[rows].tolist()]
-    items = embed_rows(network, features, context.data, rows, network.fields)
-    return score_queries(HeldOutItems(items, network, identity, task, titles, embed), rng)
+    embeddings = embed_rows(network, features, context.data, rows, network.fields)
+    items = CalibrationItems(embeddings, np.isin(rows, unseen), network, identity, task, titles, embed)
+    return score_queries(items, rng)
 
 
-def keep_thresholds(context: TrainingContext, scores: CalibrationByKind) -> None:
-    """Fit a rule to each kind of query of which there are enough, and write the rules to the run."""
+def _draw(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+    return rows if len(rows) <= most else rng.choice(rows, most, replace=False)
+
+
+def keep_thresholds(context: TrainingContext, scores: CalibrationByKind) -> Threshold | None:
+    """Fit a rule to each kind of query of which there are enough, and write the rules to the run.
+
+    Returns:
+        The flat threshold of queries by words, for the report; None where there are none.
+    """
     rules = {kind: rule for kind, queries in scores.items() if (rule := fit_rule(queries)) is not None}
     Thresholds(context.model.network.dim, rules).write(context.run)
-
-
-def calibrate_on_validation_rows(
-    context: TrainingContext, features: Features, validation: HeldOutTask
-) -> Threshold | None:
-    """Calibrate the score below which nothing fits, with the network in its present state; None without queries."""
-    if not validation.subsets:
-        return None
-    rankings = rank_candidates(*embed_held_out(context, features, validation).score(validation.subsets[0]))
-    return calibrate_threshold(rankings.right, rankings.wrong)
+    words = scores.get("words")
+    return None if words is None else calibrate_threshold(words.present, words.absent)

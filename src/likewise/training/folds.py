@@ -9,7 +9,6 @@ from torch import nn
 
 from likewise.evaluation.calibration_queries import CalibrationByKind
 from likewise.evaluation.embeddings import TaskEmbeddings
-from likewise.evaluation.ranks import rank_candidates
 from likewise.model.matryoshka import build_variants
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.calibration import score_held_out
@@ -106,26 +105,18 @@ class Fold:
         items = embed_rows(network, context.cached, context.data, rows, tuple(task.fields), known)
         return TaskEmbeddings(task, network, self.embedded[keys["query"]], items)
 
-    def measure(self, context: TrainingContext, shares: Shares) -> tuple[ValidationScores, np.ndarray]:
-        """Score the held-out rows with some shares; the result is the same in all processes.
-
-        Returns:
-            Scores, and (2, queries) the similarities of the best right and the best wrong answers.
-        """
+    def measure(self, context: TrainingContext, shares: Shares) -> ValidationScores:
+        """Score the held-out rows with some shares; the result is the same in all processes."""
         scores = ValidationScores({})
-        similarities = np.zeros((2, 0), np.float32)
         if context.processes.leads and self.held_out.subsets:
-            subsets, embeddings = self.held_out.subsets, self.embed(context, shares)
-            scores = score_validation(embeddings, subsets, build_variants(context.config), FINE_METRIC)
-            rankings = rank_candidates(*embeddings.score(subsets[0]))
-            similarities = np.stack([rankings.right, rankings.wrong])
-        shared: tuple[ValidationScores, np.ndarray] = context.processes.from_leader((scores, similarities))
-        return shared
+            embeddings = self.embed(context, shares)
+            scores = score_validation(embeddings, self.held_out.subsets, build_variants(context.config), FINE_METRIC)
+        return context.processes.from_leader(scores)
 
     def calibrate(self, context: TrainingContext, shares: Shares) -> CalibrationByKind:
-        """The scores of queries over the held-out rows with some shares, for thresholds."""
+        """The scores of queries for the held-out rows with some shares, for thresholds."""
         self._set_towers(context, shares)
-        return score_held_out(context, context.cached, self.held_out.rows)
+        return score_held_out(context, context.cached, self.held_out.rows, self.data.rows)
 
     def _run_tower(self, context: TrainingContext, tower: str) -> Vectors:
         """Embed the held-out rows, or the queries, with one tower of the network in its present state."""

@@ -125,7 +125,7 @@ class LeftOutTowers:
         return self._embed(field, *split_pairs(values, self._numbers))
 
     def sum_further(self, items: ItemViews) -> Tensor:
-        """(n, dim) the weighted sum of the further fields that items show, for `MaskedFusion.fuse_some`."""
+        """(n, dim) the weighted sum of the further fields that items show, for `MaskedFusion.fuse_values`."""
         device, logits = self._vectors.device, self._network.fusion.field_logits.detach()
         weights = logits[[self._network.fields.index(field) for field in self._places]].exp()
         shown = np.stack([items.further[field] >= 0 for field in self._places], axis=1)

@@ -166,14 +166,12 @@ class Objective(nn.Module):
 
     def _fuse(self, encoded: "_TowerOutputs", batch: Batch, items: ItemViews) -> Tensor:
         """(n, dim) items, each of the fields that it shows."""
-        values = {field: batch.values(items, field) for field in self.network.fields if field not in batch.known}
-        towers = {field: encoded.gather(field, shown) for field, shown in values.items()}
-        present = np.stack([shown >= 0 for shown in values.values()], axis=1)
-        mask, stacked = torch.from_numpy(present).to(self.log_scale.device), torch.stack(list(towers.values()), dim=1)
-        if self.left_out is None or not batch.known:
-            return self.network.fuse(stacked, mask)
-        places = [self.network.fields.index(field) for field in values]
-        return self.network.fusion.fuse_some(places, stacked, mask, self.left_out.sum_further(items))
+        fields = [field for field in self.network.fields if field not in batch.known]
+        vectors = [encoded.vectors(field) for field in fields]
+        places = np.stack([encoded.places(field, batch.values(items, field)) for field in fields], axis=1)
+        numbers = [self.network.fields.index(field) for field in fields]
+        others = None if self.left_out is None or not batch.known else self.left_out.sum_further(items)
+        return self.network.fusion.fuse_values(vectors, _tensor(places, self.log_scale), numbers, others)
 
     def _grade(self, batch: Batch) -> Grades | None:
         if not self.data.graded:
@@ -203,15 +201,22 @@ class _TowerOutputs:
         self._values = {each.tower: each.values for each in inputs}
         self._towers = towers
 
+    def vectors(self, tower: str) -> Tensor:
+        """(values, dim) of a tower's distinct inputs."""
+        return self._towers[tower]
+
+    def places(self, tower: str, wanted: Rows) -> Rows:
+        """(n,) where texts, values or rows' pictures are among these; −1 for −1."""
+        return np.where(wanted >= 0, np.searchsorted(self._values[tower], wanted), -1)
+
     def gather(self, tower: str, wanted: Rows) -> Tensor:
         """(n, dim) of texts or of rows' pictures; 0 for −1."""
-        vectors = self._towers[tower]
-        shown = np.flatnonzero(wanted >= 0)
-        places = np.searchsorted(self._values[tower], wanted[shown])
+        vectors, places = self._towers[tower], self.places(tower, wanted)
+        shown = np.flatnonzero(places >= 0)
         found = vectors.new_zeros(len(wanted), vectors.shape[1])
         if not len(shown):
             return found
-        return found.index_copy(0, _tensor(shown, vectors), take_rows(vectors, _tensor(places, vectors)))
+        return found.index_copy(0, _tensor(shown, vectors), take_rows(vectors, _tensor(places[shown], vectors)))
 
     def gather_anchors(self, batch: Batch) -> Tensor:
         """(pairs, dim) of this process: the query tower of texts, the image tower where the anchor is a picture."""

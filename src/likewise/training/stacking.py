@@ -25,7 +25,6 @@ from likewise.errors import UserError
 from likewise.evaluation.calibration_queries import CalibrationByKind, join_scores
 from likewise.evaluation.results import CrossValidation, Threshold
 from likewise.evaluation.significance import bootstrap_interval
-from likewise.evaluation.threshold import calibrate_threshold
 from likewise.files import read_record, write_record
 from likewise.model.fusion import MaskedFusion
 from likewise.model.matryoshka import build_variants
@@ -41,7 +40,7 @@ from likewise.training.text_heads import Shares, scale_learned
 from likewise.training.validation import CHANCE, FINE_METRIC, ValidationScores, loses
 
 FILE = Path("training") / "stacking.json"
-_FORMAT = 5
+_FORMAT = 6
 _KERNEL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEARNED_SHARES = (0.25, 0.5)  # of what text heads and the offset of pictures learned, if any: all of it goes too far
 _LEAST_LOSS = 1.0  # standard errors; what loses more than that to the start or to kernel ridge is not chosen
@@ -57,14 +56,14 @@ class Stacking:
         shares: of the trained towers.
         seeds: number of trainings whose weights are averaged.
         validation: what was measured.
-        threshold: the score below which nothing fits, calibrated on the queries of all folds.
+        threshold: the score below which nothing fits, calibrated on the queries of all folds; of the leading process.
     """
 
     start: float | None
     shares: Shares
     seeds: int
     validation: CrossValidation
-    threshold: Threshold | None
+    threshold: Threshold | None = None
 
     def weigh_start(self, fits: Mapping[str, StartFit]) -> dict[str, StartFit]:
         """The fits with the share of kernel ridge at which training begins; pictures start at all of it."""
@@ -121,7 +120,7 @@ def cross_validate(context: TrainingContext, untrained: nn.ModuleDict, stage: St
         chosen, scores = _choose_shares(context, untrained, stage)
         context.processes.wait()  # until all have seen that there was no file
         if context.processes.leads:
-            keep_thresholds(context, scores)
+            chosen = dataclasses.replace(chosen, threshold=keep_thresholds(context, scores))
             chosen.write(context.run)
     context.model.network.restore_heads(untrained)
     context.processes.wait()
@@ -187,7 +186,6 @@ def _stack_learned(
             shares=kernel | {"learned, queries": chosen.query, "learned, items": chosen.texts},
             seeds=seeds,
         ),
-        calibrate_threshold(*search.similarities[chosen]),
     )
 
 
@@ -217,14 +215,12 @@ class _ShareSearch:
     Attributes:
         folds: the folds that are measured.
         scores: of each fold, by shares.
-        similarities: (2, queries) of the best right and the best wrong answers, by shares.
     """
 
     def __init__(self, context: TrainingContext, folds: list[Fold]) -> None:
         self._context = context
         self.folds = folds
         self.scores: dict[Shares, list[ValidationScores]] = {}
-        self.similarities: dict[Shares, np.ndarray] = {}
 
     def find_best(
         self, candidates: list[Shares], no_worse_than: Sequence[Shares] = (), chance: float = CHANCE
@@ -238,16 +234,14 @@ class _ShareSearch:
         """
         for shares in (*candidates, *no_worse_than):
             if shares not in self.scores:
-                measured = [fold.measure(self._context, shares) for fold in self.folds]
-                self.scores[shares] = [scores for scores, _ in measured]
-                self.similarities[shares] = np.concatenate([similarities for _, similarities in measured], axis=1)
+                self.scores[shares] = [fold.measure(self._context, shares) for fold in self.folds]
         left = [each for each in candidates if not any(self._loses(each, other, chance) for other in no_worse_than)]
         return max(left or no_worse_than[:1], key=lambda shares: _mean(self.flat(shares)))
 
     def forget_learned(self) -> None:
         """Drop the scores of what heads have learned, before they train on; those of starts stay."""
         for shares in [shares for shares in self.scores if shares.learned]:
-            del self.scores[shares], self.similarities[shares]
+            del self.scores[shares]
 
     def flat(self, shares: Shares) -> np.ndarray:
         """(all scores,) the scores of all folds and subsets."""

@@ -22,7 +22,7 @@ from likewise.model.closed_forms import BaseMaps
 from likewise.model.run_folder import check_run, seal_run
 from likewise.progress import quiet, say
 from likewise.training import resume
-from likewise.training.calibration import calibrate_on_validation_rows, keep_thresholds, score_held_out
+from likewise.training.calibration import keep_thresholds, score_held_out
 from likewise.training.closed_form_heads import ClosedFormHeads, choose_closed_form_heads
 from likewise.training.closed_form_start import (
     choose_start,
@@ -248,8 +248,8 @@ def _train_staged(
         kept = _choose_what_is_kept(context, features, before, untrained, kernels, validation)
         threshold = None
         if processes.leads:
-            threshold = calibrate_on_validation_rows(context, kept.features, validation)
-            keep_thresholds(context, score_held_out(context, kept.features, validation.rows))
+            scores = score_held_out(context, kept.features, validation.rows, context.data.rows)
+            threshold = keep_thresholds(context, scores)
     refit = None
     if context.refits:
         [stage], alpha = stages, 1.0 if kept.frontier is None else kept.frontier.chosen

@@ -306,7 +306,7 @@ def test_hits_that_are_less_likely_are_marked(
     assert plain["threshold"] is None and {hit["likely"] for hit in plain["hits"]} == {None}
     unknown = search(client, text="red", k=6, min_score="auto")
     assert unknown["threshold"] is None and {hit["likely"] for hit in unknown["hits"]} == {None}
-    rule = ThresholdRule(0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.05, 0.5, 0.4, 100)
+    rule = ThresholdRule(0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.05, 0.5, 0.4, 100)
     rules = (Thresholds(index.model.dim, {"words": rule}),)
     monkeypatch.setattr(index._query_thresholds, "_rules", rules)
     marked = search(client, text="red", k=6, min_score="auto")

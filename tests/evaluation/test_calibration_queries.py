@@ -1,0 +1,95 @@
+"""Queries for items that a model has not seen, in an index that holds those that it has seen, too."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+import likewise as lw
+from likewise.catalog.identity import Identity
+from likewise.evaluation import calibration_queries
+from likewise.evaluation.calibration_queries import CalibrationItems, score_queries
+from likewise.evaluation.task import build_title_task
+from likewise.model.field_embeddings import FieldEmbeddings
+
+DIM = 16
+WORDS = ["red", "blue", "green", "shoe", "hat", "bag", "for", "walks", "rain", "work", "lamp"]
+
+
+def embed(texts) -> np.ndarray:
+    """One dimension for each word, so that texts are as near as they share words."""
+    vectors = np.zeros((len(texts), DIM), np.float32)
+    for row, text in enumerate(texts):
+        for word in text.lower().split():
+            vectors[row, WORDS.index(word)] += 1
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def items(tmp_path, monkeypatch) -> CalibrationItems:
+    table = pl.DataFrame(
+        {
+            "id": ["a", "b", "c", "d", "e"],
+            "title": ["red shoe", "blue shoe", "green hat", "red bag", "lamp"],
+            "description": ["for walks", "for rain", "for rain", "for work", None],
+            "image_url": [None] * 5,
+        }
+    )
+    table.write_csv(tmp_path / "items.csv")
+    catalog = lw.Catalog.read(tmp_path / "items.csv")
+
+    def fuse(self, network, fields):
+        vectors = np.nansum([self.field(field) for field in fields], axis=0)
+        vectors[~self.has_any(fields)] = np.nan
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    monkeypatch.setattr(FieldEmbeddings, "fuse", fuse)
+    titles, descriptions = catalog.texts("title"), catalog.texts("description")
+    towers = np.full((5, 2, DIM), np.nan, np.float32)
+    towers[:, 0] = embed(titles)
+    towers[:4, 1] = embed(descriptions[:4])
+    identity = Identity.read(catalog)
+    task = build_title_task(catalog, identity, ("description",))
+    unseen = np.array([True, True, False, False, True])
+    return CalibrationItems(
+        FieldEmbeddings(("title", "description"), towers), unseen, None, identity, task, titles, embed
+    )
+
+
+@pytest.fixture
+def asked(items, monkeypatch):
+    """What is asked: the queries, the items as they are seen, and as they are where they answer."""
+    found = []
+
+    def measure(queries, whole, rng, *, answers=None):
+        found.append((queries, whole, answers))
+        return calibration_queries.CalibrationScores(*np.zeros((2, 0)), *np.zeros((2, 0, 4)), np.zeros(0, np.int64))
+
+    monkeypatch.setattr(calibration_queries, "measure_queries", measure)
+    monkeypatch.setattr(calibration_queries, "_RARE", 0.5)
+    score_queries(items, np.random.default_rng(0))
+    return found
+
+
+def test_titles_ask_for_unseen_items_and_are_hidden_from_the_answers_alone(items, asked):
+    (queries, whole, answers), _ = asked
+    assert np.allclose(queries.vectors, embed(["red shoe", "blue shoe", "lamp"]))
+    assert [rows.tolist() for rows in queries.relevant] == [[0], [1], [4]]
+    assert np.allclose(answers[:4], items.embeddings.field("description")[:4]) and np.isnan(answers[4]).all()
+    assert np.allclose(whole[0], embed(["red shoe for walks"])[0])
+
+
+def test_words_ask_for_unseen_items_and_those_that_trained_are_no_candidates(asked):
+    _, (queries, whole, answers) = asked
+    answered = {
+        WORDS[int(vector.argmax())]: (right.tolist(), out.tolist())
+        for vector, right, out in zip(queries.vectors, queries.relevant, queries.exclude, strict=True)
+    }
+    assert answered == {
+        "red": ([0], [3]),
+        "shoe": ([0, 1], []),
+        "walks": ([0], []),
+        "blue": ([1], []),
+        "rain": ([1], [2]),
+        "lamp": ([4], []),
+    }, "what most items have, as 'for', asks for nothing; 'green' and 'work' stand in items that trained"
+    assert answers is None and np.allclose(whole[0], embed(["red shoe for walks"])[0])
