@@ -90,15 +90,70 @@ def test_weights_and_gates_change_what_counts():
     assert torch.allclose(fusion(towers, present)[0], towers[0, 2], atol=1e-4)
 
 
+def values_of(seed: int, counts: list[int], places: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """(values, 8) unit vectors of each field, and the towers (n, fields, 8) of items that show those at some places."""
+    vectors = [towers_of(count, fields=1, seed=seed + field)[:, 0] for field, count in enumerate(counts)]
+    return vectors, torch.stack([each[column.clamp(min=0)] for each, column in zip(vectors, places.T, strict=True)], 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(-1, 2), min_size=3, max_size=3), min_size=1, max_size=6), st.booleans())
+def test_shared_values_are_fused_like_copies_of_them(shown, some):
+    """Gradients included; also where an item has no field, or one field alone."""
+    places = torch.tensor(shown)
+    fields = [2, 0, 1] if some else None
+    vectors, towers = values_of(1, [3, 3, 3], places)
+    results = []
+    for shared in (True, False):
+        fusion, given = trained_fusion(), [each.clone().requires_grad_() for each in vectors]
+        if shared:
+            fused = fusion.fuse_values(given, places, fields)
+        else:
+            copies = torch.stack([each[column.clamp(min=0)] for each, column in zip(given, places.T, strict=True)], 1)
+            fused = fusion(copies, places >= 0, fields)
+        has_any = (places >= 0).any(dim=1)
+        assert torch.isnan(fused[~has_any]).all()
+        alone = (places >= 0).sum(dim=1) == 1
+        assert torch.equal(fused[alone], (towers * (places >= 0)[..., None]).sum(dim=1)[alone])
+        if not has_any.all():
+            return
+        fused[:, :4].sum().backward()
+        results.append([fused.detach(), *(each.grad for each in given), fusion.gates.grad, fusion.field_logits.grad])
+    for ours, theirs in zip(*results, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_gradients_of_shared_values_have_the_same_bits_in_every_run():
+    """At a size where several threads add up."""
+    places = torch.randint(-1, 40, (2_000, 3), generator=torch.Generator().manual_seed(0))
+    places[:, 0].clamp_(min=0)
+    vectors, _ = values_of(1, [40, 40, 40], places)
+    found = []
+    for _ in range(5):
+        fusion, given = trained_fusion(), [each.clone().requires_grad_() for each in vectors]
+        fusion.fuse_values(given, places)[:, :4].sum().backward()
+        found.append([*(each.grad for each in given), fusion.gates.grad, fusion.field_logits.grad])
+    assert all(torch.equal(one, other) for run in found[1:] for one, other in zip(found[0], run, strict=True))
+
+
+def test_nothing_is_fused_of_no_items_and_no_values():
+    fusion, nobody = trained_fusion(), torch.empty((0, 3), dtype=torch.int64)
+    vectors, _ = values_of(1, [2, 2, 2], nobody)
+    assert fusion.fuse_values(vectors, nobody).shape == (0, 8)
+    none = [each[:0] for each in vectors]
+    assert torch.isnan(fusion.fuse_values(none, torch.full((2, 3), -1))).all()
+    assert torch.equal(fusion.fuse_values(none, torch.full((2, 3), -1), None, torch.zeros(2, 8)), torch.zeros(2, 8))
+
+
 def test_fields_that_are_summed_up_already_count_the_same():
-    towers = towers_of(4, fields=4)
-    present = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)
+    places = torch.tensor([[0, 1, 2, 0], [1, -1, -1, 1], [-1, -1, 0, 2], [2, 0, -1, -1]])
+    vectors, towers = values_of(4, [3, 3, 3, 3], places)
     fusion = trained_fusion(fields=4)
     torch.nn.init.zeros_(fusion.gates[1::2])
-    weights = fusion.field_logits.exp() * present
+    weights = fusion.field_logits.exp() * (places >= 0)
     others = (weights[:, 1::2, None] * towers[:, 1::2]).sum(dim=1)
-    fused = fusion.fuse_some([0, 2], towers[:, ::2], present[:, ::2], others)
-    assert torch.allclose(fused, fusion(towers, present), atol=1e-6)
+    fused = fusion.fuse_values(vectors[::2], places[:, ::2], [0, 2], others)
+    assert torch.allclose(fused, fusion(towers, places >= 0), atol=1e-6)
 
 
 @settings(max_examples=40, deadline=None)

@@ -75,13 +75,11 @@ class MaskedFusion(nn.Module):
         present = places >= 0
         starts = torch.tensor([0, *(len(each) for each in vectors[:-1])], device=places.device).cumsum(0)
         rows = torch.where(present, places + starts, 0)
-        values = torch.cat(list(vectors))
-        if not len(values):  # a row that nobody shows
-            values = values.new_zeros(1, values.shape[1])
-        of_values = [
-            each @ self.gates[field] + self.field_logits[field] for each, field in zip(vectors, given, strict=True)
-        ]
-        logits = functional.embedding(rows, torch.cat(of_values)[:, None]).squeeze(-1)
+        nobody = vectors[0].new_zeros(1, vectors[0].shape[1])  # there may be no values at all
+        values = torch.cat([*vectors, nobody])
+        weighed = zip(vectors, self.gates[list(given)], self.field_logits[list(given)], strict=True)
+        of_values = [each @ gate + logit for each, gate, logit in weighed]
+        logits = functional.embedding(rows, torch.cat([*of_values, nobody[0, :1]])[:, None]).squeeze(-1)
         if others is not None:
             weights = logits.exp() * present  # the length of the sum, as of a softmax's, does not matter
             return functional.normalize(self._sum(rows, values, weights) + others, dim=-1)

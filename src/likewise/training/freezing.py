@@ -1,6 +1,7 @@
 """The regimes are one idea, a cut: what lies before it is frozen and read from disk, what lies behind it trains."""
 
 import copy
+from collections.abc import Collection
 
 from likewise.catalog.catalog import Catalog
 from likewise.config import TrainConfig
@@ -8,6 +9,7 @@ from likewise.encoders.base import Encoder
 from likewise.encoders.lora import add_lora, has_lora, merge_lora
 from likewise.errors import UserError
 from likewise.model.model import Model
+from likewise.model.network import Network
 from likewise.training.features import CachedFeatures, Features, LiveFeatures
 from likewise.training.split_features import PartialFeatures, cut_pictures
 from likewise.training.views import RowTexts
@@ -40,6 +42,20 @@ def cut_encoders(
     pictures = cut_pictures(model, catalog, cut, mirror=mirror, smallest=config.patch_area)
     _train_above(encoder, cut, config)
     return PartialFeatures(cached, pictures)
+
+
+def keep_columns_at_start(network: Network, started: Collection[str], config: TrainConfig) -> None:
+    """Freeze the heads of columns that start at a closed form or at the text encoder's own space.
+
+    Such a column has few values. Where all encoders stay as they are, its head would take time, and find no more.
+
+    Args:
+        started: the fields that start at a closed form.
+        config: of the training; plans of several stages train encoders.
+    """
+    if config.regime == "frozen" and config.effort is None:
+        for field in network.further_fields:
+            network.head(field).requires_grad_(not (field in started or network.reads_words(field)))
 
 
 def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:

@@ -37,7 +37,7 @@ from likewise.training.closed_form_start import (
 from likewise.training.context import Clock, TrainingContext, prepare_training
 from likewise.training.distributed import Processes
 from likewise.training.features import Features
-from likewise.training.freezing import build_saved_model, cut_encoders, merge_lora_maps
+from likewise.training.freezing import build_saved_model, cut_encoders, keep_columns_at_start, merge_lora_maps
 from likewise.training.hard_negatives import Suspect, build_mining, draw_suspects, find_suspects
 from likewise.training.initialization import ClosedForms
 from likewise.training.interpolation import copy_weights, interpolate
@@ -228,6 +228,7 @@ def _train_staged(
         closed_forms = fit_for_groups(context, regressions)
         baselines = _measure_baselines(context, test, closed_forms)
         start = choose_start(context, closed_forms, validation, untrained)
+        keep_columns_at_start(model.network, start, context.config)
         left_out = fit_left_out_maps(context, regressions.get("image"))
         _measure_start(context, test, baselines)
     before = copy_weights(model.network)
