@@ -22,6 +22,7 @@ from likewise.model.portable import EncodedItems, load_portable, save_portable
 from likewise.model.run_folder import seal_run
 from likewise.retrieval.index import Index
 from likewise.training import field_weights
+from likewise.training import train as training
 from likewise.training.features import LiveFeatures, cache_features
 from likewise.training.train import train
 from likewise.training.views import RowTexts
@@ -90,6 +91,26 @@ def test_every_field_has_a_tower_where_the_item_has_it(shop, model):
     norms = np.linalg.norm(embeddings.vectors[embeddings.presence], axis=-1)
     np.testing.assert_allclose(norms, 1.0, atol=1e-5)
     assert any("1 × not a number" in note or "× not a number" in note for note in catalog.report.notes)
+
+
+@pytest.mark.parametrize(("regime", "still"), [("frozen", True), ("full", False)])
+def test_heads_of_columns_stay_at_their_start_where_no_encoder_trains(tmp_path, monkeypatch, regime, still):
+    """Titles repeat here, so validation rows choose; where titles are unique, no head of a column trains."""
+    rows = pl.read_csv(write_shop(tmp_path / "shop.csv"), infer_schema=False)
+    rows.with_columns(pl.col("title").str.replace(r" \d+$", "")).write_csv(tmp_path / "shop.csv")
+    trained, fit = set[str](), training.fit
+
+    def spy(objective, *arguments, **options):
+        trained.update(name for name, weight in objective.network.named_parameters() if weight.requires_grad)
+        fit(objective, *arguments, **options)
+
+    monkeypatch.setattr(training, "fit", spy)
+    config = TINY.model_copy(update={"regime": regime, "refit": False})
+    train(Catalog.read(tmp_path / "shop.csv", cache=tmp_path / "cache"), tmp_path / "run", config)
+    columns = {field: f"heads.{name_module(field)}." for field in ("category", "price", "tags", "type")}
+    for field, module in columns.items():
+        assert any(name.startswith(module) for name in trained) != still, field
+    assert any(name.startswith("heads.title.") for name in trained) and "fusion.gates" in trained
 
 
 def test_what_is_saved_is_opened_again(shop, model, tmp_path):
