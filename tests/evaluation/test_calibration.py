@@ -44,6 +44,7 @@ def flag(scores: CalibrationScores, rule) -> tuple[float, float]:
 def test_a_rule_corrects_for_where_the_scores_of_a_query_lie():
     rule = fit_rule(draw_scores(400, seed=1, shift=0.3))
     assert rule.flagged > 0.9 > 0.4 > rule.flagged_by_flat
+    assert flag(draw_scores(400, seed=1, shift=0.3), rule)[0] == pytest.approx(rule.false_alarms, abs=0.01)
     false_alarms, flagged = flag(draw_scores(2_000, seed=2, shift=0.3), rule)
     assert false_alarms == pytest.approx(FALSE_ALARMS, abs=0.025) and flagged > 0.9
 

@@ -1,5 +1,7 @@
 """Queries for items that a model has not seen, in an index that holds those that it has seen, too."""
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
@@ -22,6 +24,13 @@ def embed(texts) -> np.ndarray:
         for word in text.lower().split():
             vectors[row, WORDS.index(word)] += 1
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class Words:
+    """A network that reads all fields as words but for pictures and numbers."""
+
+    def reads_words(self, field: str) -> bool:
+        return field not in ("image", "price")
 
 
 @pytest.fixture
@@ -51,7 +60,7 @@ def items(tmp_path, monkeypatch) -> CalibrationItems:
     task = build_title_task(catalog, identity, ("description",))
     unseen = np.array([True, True, False, False, True])
     return CalibrationItems(
-        FieldEmbeddings(("title", "description"), towers), unseen, None, identity, task, titles, embed
+        FieldEmbeddings(("title", "description"), towers), unseen, Words(), identity, task, titles, embed
     )
 
 
@@ -93,3 +102,58 @@ def test_words_ask_for_unseen_items_and_those_that_trained_are_no_candidates(ask
         "lamp": ([4], []),
     }, "what most items have, as 'for', asks for nothing; 'green' and 'work' stand in items that trained"
     assert answers is None and np.allclose(whole[0], embed(["red shoe for walks"])[0])
+
+
+def test_pictures_ask_for_their_items_and_copies_of_them_are_no_candidates(items, monkeypatch):
+    """The first and the last item share a picture, and are different things."""
+    pictures = np.full((5, 1, DIM), np.nan, np.float32)
+    pictures[[0, 1, 2, 4], 0] = np.eye(DIM, dtype=np.float32)[[0, 1, 2, 0]]
+    towers = np.concatenate([items.embeddings.vectors, pictures], axis=1)
+    things = np.arange(5)
+    identity = dataclasses.replace(items.identity, named=things, picture=np.array([0, 1, 2, -1, 0]))
+    pictured = dataclasses.replace(
+        items, embeddings=FieldEmbeddings(("title", "description", "image"), towers), identity=identity
+    )
+    found = []
+
+    def measure(queries, whole, rng, *, answers=None):
+        found.append((queries, answers))
+        return calibration_queries.CalibrationScores(*np.zeros((2, 0)), *np.zeros((2, 0, 4)), np.zeros(0, np.int64))
+
+    monkeypatch.setattr(calibration_queries, "measure_queries", measure)
+    assert set(score_queries(pictured, np.random.default_rng(0))) == {"words", "pictures", "mixed"}
+    queries, answers = found[-2]
+    assert [rows.tolist() for rows in queries.relevant] == [[0], [1], [4]]
+    assert [rows.tolist() for rows in queries.exclude] == [[4], [], [0]]
+    assert np.allclose(answers[0], embed(["red shoe for walks"])[0]), "the picture is hidden from the answer"
+    _, answers = found[-1]
+    assert np.allclose(answers[0], items.embeddings.field("description")[0]), "and the title, where it is asked"
+
+
+def test_where_most_things_have_several_pictures_they_ask_for_each_other(items, monkeypatch):
+    pictures = np.eye(DIM, dtype=np.float32)[:5, None]
+    towers = np.concatenate([items.embeddings.vectors, pictures], axis=1)
+    identity = dataclasses.replace(items.identity, named=np.array([7, 7, 8, 8, 7]), picture=np.arange(5))
+    pictured = dataclasses.replace(
+        items, embeddings=FieldEmbeddings(("title", "description", "image"), towers), identity=identity
+    )
+    found = []
+
+    def measure(queries, whole, rng, *, answers=None):
+        found.append((queries, answers))
+        return calibration_queries.CalibrationScores(*np.zeros((2, 0)), *np.zeros((2, 0, 4)), np.zeros(0, np.int64))
+
+    monkeypatch.setattr(calibration_queries, "measure_queries", measure)
+    score_queries(pictured, np.random.default_rng(0))
+    queries, answers = found[-2]
+    assert [rows.tolist() for rows in queries.relevant] == [[1, 4], [0, 4], [0, 1]]
+    assert [rows.tolist() for rows in queries.exclude] == [[0], [1], [4]] and answers is None
+
+
+def test_no_words_are_drawn_from_cells_that_nobody_reads_as_words(items, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Words, "reads_words", lambda self, field: field == "description")
+    monkeypatch.setattr(calibration_queries, "_RARE", 0.5)
+    embedding = dataclasses.replace(items, embed=lambda texts: (asked.extend(texts), embed(texts))[1])
+    score_queries(embedding, np.random.default_rng(0))
+    assert set(asked) == {"red shoe", "blue shoe", "lamp", "walks", "rain"}

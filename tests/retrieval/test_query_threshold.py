@@ -76,8 +76,10 @@ def test_an_item_that_has_all_of_the_words_is_likely_whatever_its_vector_says(tm
     Thresholds(MODEL.dim, {"words": rule(2.0)}).write(tmp_path)
     with build(tmp_path) as index:
         found = index.search("hat", hybrid=True, min_score="auto")
-        assert found.threshold.score == pytest.approx(0.6)
+        assert found.threshold.score == pytest.approx(0.6, abs=1e-4)
         assert [hit.id for hit in found if hit.likely] == ["s5"]
+        both = index.search("blue shoe", hybrid=True, min_score="auto")
+        assert [hit.id for hit in both if hit.likely] == ["s2"], "where both stand"
         assert not any(hit.likely for hit in index.search("xyzzy", hybrid=Hybrid(correct=False), min_score="auto"))
 
 

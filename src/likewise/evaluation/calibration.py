@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from likewise.evaluation.threshold import FALSE_ALARMS
 from likewise.retrieval.thresholds import SAMPLE, STATISTICS, ScoreStatistics, ThresholdRule
 
-_USUAL = (0.05, 0.95)  # quantiles of the thresholds of calibration queries, beyond which no other query's lies
+_USUAL = (0.05, 0.95)  # quantiles of the corrections of calibration queries, beyond which no query's lies
 _FEWEST_QUERIES = 40  # two of them are 5 %
 _FEWEST_SAMPLED = 2
 _FOLDS = 5
@@ -141,15 +141,11 @@ def fit_rule(scores: CalibrationScores) -> ThresholdRule | None:
         margins = flat
     cut = float(np.quantile(margins[0], FALSE_ALARMS))  # of queries that the regression has not seen
     line = _Line.fit(scores, correct)
-    thresholds = (
-        cut - line.intercept - np.concatenate([scores.present_statistics, scores.absent_statistics]) @ line.weights
-    )
-    least, greatest = np.quantile(thresholds, _USUAL).tolist()
     return ThresholdRule(
-        intercept=cut - line.intercept,
-        **dict(zip(STATISTICS, (-line.weights).tolist(), strict=True)),
-        least=least,
-        greatest=greatest,
+        intercept=cut + line.intercept,
+        **dict(zip(STATISTICS, line.weights.tolist(), strict=True)),
+        least=cut + line.least,
+        greatest=cut + line.greatest,
         flat=float(np.quantile(scores.present, FALSE_ALARMS)),
         false_alarms=float((margins[0] < cut).mean()),
         flagged=float(_flag(margins, FALSE_ALARMS).mean()),
@@ -182,35 +178,45 @@ def _flag(margins: Floats, false_alarms: float) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Line:
-    """What tells searches with an answer from others: best score + statistics · weights + intercept, above 0 or not.
+    """What has to be taken from the best score before it tells searches with an answer from others.
 
     Attributes:
         weights: (statistics,); all of them 0 where a higher score does not say that there is an answer.
+        least, greatest: what is taken lies within these.
     """
 
     weights: Floats
     intercept: float
+    least: float
+    greatest: float
 
     @classmethod
     def fit(cls, scores: CalibrationScores, correct: bool) -> "_Line":
-        """Fit it on the statistics; without a correction, the line is the best score itself."""
-        none = cls(np.zeros(len(STATISTICS)), 0.0)
+        """Fit it on the statistics; without a correction, nothing is taken."""
+        none = cls(np.zeros(len(STATISTICS)), 0.0, 0.0, 0.0)
         if not correct:
             return none
-        present = np.column_stack([scores.present, scores.present_statistics])
-        values = np.concatenate([present, np.column_stack([scores.absent, scores.absent_statistics])])
+        statistics = np.concatenate([scores.present_statistics, scores.absent_statistics])
+        values = np.column_stack([np.concatenate([scores.present, scores.absent]), statistics])
         spread, mean = values.std(axis=0), values.mean(axis=0)
         spread[spread < 1e-9] = np.inf
         fitted = _fit_logistic_regression((values - mean) / spread, np.repeat([1.0, 0.0], len(scores))) / spread
         if fitted[0] <= 0:
             return none
-        weights = fitted / fitted[0]
-        return cls(weights[1:], -float(mean @ weights))
+        weights = -fitted[1:] / fitted[0]
+        intercept = float(mean[0] - mean[1:] @ weights)
+        return cls(weights, intercept, *np.quantile(intercept + statistics @ weights, _USUAL).tolist())
 
     def margins(self, scores: CalibrationScores) -> Floats:
-        """(2, q) the values with answers and without."""
-        present = scores.present + scores.present_statistics @ self.weights
-        return np.stack([present, scores.absent + scores.absent_statistics @ self.weights]) + self.intercept
+        """(2, q) what is left of the best scores with answers and without."""
+        best, statistics = (
+            np.stack(pair)
+            for pair in (
+                (scores.present, scores.absent),
+                (scores.present_statistics, scores.absent_statistics),
+            )
+        )
+        return np.asarray(best - np.clip(self.intercept + statistics @ self.weights, self.least, self.greatest))
 
 
 def _fit_logistic_regression(values: Floats, labels: Floats) -> Floats:

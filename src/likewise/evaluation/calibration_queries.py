@@ -37,7 +37,6 @@ _MOST_QUERIES = 250  # of one origin
 _SHORTEST_WORD = 3  # characters; shorter ones ask for little
 _RARE = 0.1  # of the items may have a word that is asked for
 _MOSTLY = 0.5  # of the pictures have another one of the same identity
-_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _ask_by_texts(items: CalibrationItems, rng: np.random.Generator) -> _Asked |
 
 def _ask_by_single_words(items: CalibrationItems, rng: np.random.Generator) -> _Asked | None:
     """Words that some items have, and most have not; none where queries were logged."""
-    documents = items.task.documents(items.fields)
+    documents = items.task.documents([field for field in items.fields if items.network.reads_words(field)])
     if documents is None or set(items.fields) <= set(items.task.fields):
         return None
     words: dict[str, str] = {}
@@ -163,7 +162,9 @@ def _ask_by_pictures(items: CalibrationItems, rng: np.random.Generator, *, with_
     relevant, exclude = [], []
     for place in places.tolist():
         same = np.flatnonzero(things == things[place]) if things[place] >= 0 else np.array([place])
-        copies = np.flatnonzero(pictures == pictures[place]) if has_others else _NONE
+        copies = np.flatnonzero(pictures == pictures[place])
+        if not has_others:
+            copies = np.setdiff1d(copies, same)
         relevant.append(np.setdiff1d(same[items.unseen[same]], copies))
         exclude.append(np.union1d(same[~items.unseen[same]], copies))
     groups = np.where(things >= 0, things, things.max(initial=-1) + 1 + np.arange(len(things)))[places].tolist()

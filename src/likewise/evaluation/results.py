@@ -260,7 +260,7 @@ class RunMetrics(Result):
     frontier: Frontier | None = None
     cross_validation: CrossValidation | None = None
     refit_items: int | None = None  # rows of the model in the run, fitted once the figures were there; None: no refit
-    threshold: Threshold | None = None  # chosen on the validation items
+    threshold: Threshold | None = None  # chosen on items that the model had not seen
     catalogue: dict[str, Any] = {}  # catalog.report.Report.as_dict()
     settings: dict[str, Any] = {}
     encoders: list[EncoderNote] = []

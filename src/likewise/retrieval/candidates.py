@@ -13,6 +13,7 @@ from likewise.stores.base import Store
 
 _FEW = 4_000  # items that meet a filter: all of them are scored by their words
 _ASKED_AT_ONCE = 1_000  # ids in one filter
+_ROUNDING = 1e-5  # of scores in float32
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,15 @@ class HybridCandidates:
     def find_threshold(self, cosine: float) -> float:
         """The score of an item in which none of the words stands, and which has this cosine, with no upper limit to it.
 
-        But never more than what all of the words give alone: an item in which they stand is an answer, whatever its
-        vector says.
+        But never more than what all of the words give alone to the item that matches them best: where all of them stand
+        there, it is an answer, whatever its vector says.
         """
+        most = self._fusion.words - _ROUNDING
         if self._scale is None:
-            return self._fusion.words
+            return most
         span = self._scale.greatest - self._scale.least
         share = (cosine - self._scale.least) / span if span > 0 else math.inf if cosine > self._scale.greatest else 1.0
-        return min((1.0 - self._fusion.words) * share, self._fusion.words)
+        return min(max((1.0 - self._fusion.words) * share, 0.0), most)
 
     def explain(self, ids: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """What the words give to the scores of some candidates that have been found.

@@ -63,8 +63,8 @@ class ThresholdRule:
         intercept: what the threshold is where all statistics are 0.
         mean, spread, item_mean, item_spread: the coefficients of the statistics. All of them are 0 for a flat
             threshold.
-        least, greatest: the thresholds of the calibration queries, but for the outermost 5 % of either side, lie within
-            these, and so does every other.
+        least, greatest: every threshold lies within these, as do those of the calibration queries but for the outermost
+            5 % of either side.
         flat: the flat threshold with as many false alarms.
         false_alarms: share of the calibration queries whose answer is in the index and which nothing fits.
         flagged: share of the same queries that nothing fits once their answers are taken out of the index.
@@ -129,7 +129,7 @@ class Thresholds:
 
     @classmethod
     def read(cls, run: Path) -> "Thresholds | None":
-        """The rules of a run; None where it has none, or those of an earlier version, which took too much for nothing.
+        """The rules of a run; None where it has none, or those of an earlier version, which flagged good answers.
 
         Raises:
             UserError: they are damaged, or of a newer version.

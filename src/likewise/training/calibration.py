@@ -32,7 +32,9 @@ def score_held_out(context: TrainingContext, features: Features, held_out: Rows,
     rows = np.sort(np.concatenate([unseen, _draw(trained, _MOST_ITEMS - len(unseen), rng)]))
     network, texts, identity = context.model.network, context.data.texts, context.identity.select(rows)
     catalog = context.catalog.select(rows)
-    task = build_log_task(catalog, rows, texts.query_log, texts.texts, network.fields)
+    task = None
+    if np.isin(texts.query_log.row, unseen).any():
+        task = build_log_task(catalog, rows, texts.query_log, texts.texts, network.fields)
     if task is None:
         if "title" not in network.fields:
             return {}

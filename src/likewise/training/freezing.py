@@ -14,6 +14,8 @@ from likewise.training.features import CachedFeatures, Features, LiveFeatures
 from likewise.training.split_features import PartialFeatures, cut_pictures
 from likewise.training.views import RowTexts
 
+_OF_FEW_VALUES = ("category", "tags", "number", "date", "boolean")  # kinds of columns
+
 
 def cut_encoders(
     model: Model, catalog: Catalog, texts: RowTexts, cached: CachedFeatures, config: TrainConfig
@@ -47,15 +49,17 @@ def cut_encoders(
 def keep_columns_at_start(network: Network, started: Collection[str], config: TrainConfig) -> None:
     """Freeze the heads of columns that start at a closed form or at the text encoder's own space.
 
-    Such a column has few values. Where all encoders stay as they are, its head would take time, and find no more.
+    Numbers and categories have few values. Where all encoders stay as they are, their heads would take time, and find
+    no more.
 
     Args:
         started: the fields that start at a closed form.
-        config: of the training; plans of several stages train encoders.
+        config: of the training; most plans of an effort train encoders.
     """
-    if config.regime == "frozen" and config.effort is None:
+    if config.regime == "frozen" and config.effort in (None, "quick"):
         for field in network.further_fields:
-            network.head(field).requires_grad_(not (field in started or network.reads_words(field)))
+            still = network.kinds[field] in _OF_FEW_VALUES and (field in started or network.reads_words(field))
+            network.head(field).requires_grad_(not still)
 
 
 def _train_above(encoder: Encoder, cut: int, config: TrainConfig) -> None:

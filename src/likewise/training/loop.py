@@ -57,7 +57,7 @@ def fit(
         keep: called now and then while the best weights so far are in the network, to save it for use.
 
     Raises:
-        UserError: the loss is no longer a number.
+        UserError: the loss is no longer a number, or the state is that of a training of other parameters.
     """
     config, network, data, processes = stage.config, objective.network, objective.data, objective.processes
     trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
@@ -77,7 +77,12 @@ def fit(
             floor = None if validate is None else state.floor
             state.history.append({"epoch": 0, "step": 0, "validation": floor, "stage": stage.name})
     else:
-        optimizer.load_state_dict(state.optimizer)
+        try:
+            optimizer.load_state_dict(state.optimizer)
+        except ValueError:
+            raise UserError(
+                "cannot resume: another version of likewise trained other parts of the model; start over with --restart"
+            ) from None
     first_epoch = state.history[-1]["epoch"] - state.step // per_epoch
     first_step = state.history[-1]["step"] - state.step // per_epoch * per_epoch
 

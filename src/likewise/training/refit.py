@@ -31,6 +31,7 @@ from likewise.training.closed_form_start import (
     set_start,
 )
 from likewise.training.context import TrainingContext
+from likewise.training.freezing import keep_columns_at_start
 from likewise.training.hard_negatives import build_mining
 from likewise.training.interpolation import copy_weights, move_weights
 from likewise.training.learned_items import count_known_items
@@ -122,6 +123,7 @@ def refit_heads(context: TrainingContext, stage: Stage, choices: Choices, untrai
         return None
     network.restore_heads(untrained)
     _start_again(context, data, choices)
+    keep_columns_at_start(network, choices.start, context.config)
     before = copy_weights(network)
     objective = Objective(network, context.cached, data, stage.config, processes).to(context.model.device)
     mine = build_mining(processes, network, context.cached, data, stage.config)

@@ -79,8 +79,8 @@ def test_drawings_are_well_formed_with_unique_ids_and_the_page_s_colours(page):
 def test_it_shows_ranks_threshold_frontier_worst_queries_and_map(page):
     text = page.read_text()
     for part in (
-        "Rank of the first right answer", "A best score below <b>0.31</b>", "keeps 93 of 100 right answers",
-        "refuses 81 of 100", "Validation chose\n0.5", "right answer at rank 1,313", "whole items (40)",
+        "Rank of the first right answer", "A best score below <b>0.31</b>", "an answer, 7 of 100 lie",
+        "81 of 100 once their", "Validation chose\n0.5", "right answer at rank 1,313", "whole items (40)",
         "Layout: PCA (umap-learn is not installed)", "last blocks",
     ):  # fmt: skip
         assert part in text, part
