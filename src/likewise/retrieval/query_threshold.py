@@ -54,8 +54,8 @@ class QueryThresholds:
         Args:
             vector: (dim,) the query's.
             source: that its hits came from.
-            best: the first of its candidates, however many hits are skipped; None where there is none. In a hybrid search
-                the nearest item counts instead.
+            best: the first of its candidates, however many hits are skipped; None where there is none. In a hybrid
+                search the nearest item counts instead.
 
         Raises:
             UserError: the run's rules are damaged.
