@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Stream(IntEnum):
@@ -21,6 +22,11 @@ class Stream(IntEnum):
     FOLDS = 12
     CALIBRATION = 13
     FITTED_VALUES = 14
+
+
+def draw_sorted(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows (n,) as they are, or `most` of them in ascending order where there are more."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 
 def random_stream(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -65,8 +65,8 @@ def items(tmp_path, monkeypatch) -> CalibrationItems:
 
 
 @pytest.fixture
-def asked(items, monkeypatch):
-    """What is asked: the queries, the items as they are seen, and as they are where they answer."""
+def measured(monkeypatch):
+    """What is measured: the queries, the items as they are seen, and as they are where they answer."""
     found = []
 
     def measure(queries, whole, rng, *, answers=None):
@@ -75,8 +75,23 @@ def asked(items, monkeypatch):
 
     monkeypatch.setattr(calibration_queries, "measure_queries", measure)
     monkeypatch.setattr(calibration_queries, "_RARE", 0.5)
-    score_queries(items, np.random.default_rng(0))
     return found
+
+
+@pytest.fixture
+def asked(items, measured):
+    score_queries(items, np.random.default_rng(0))
+    return measured
+
+
+def show_pictures(items: CalibrationItems, pictures: np.ndarray, **identity: np.ndarray) -> CalibrationItems:
+    """The items with picture vectors (5, 1, DIM) and other identities."""
+    towers = np.concatenate([items.embeddings.vectors, pictures], axis=1)
+    return dataclasses.replace(
+        items,
+        embeddings=FieldEmbeddings(("title", "description", "image"), towers),
+        identity=dataclasses.replace(items.identity, **identity),
+    )
 
 
 def test_titles_ask_for_unseen_items_and_are_hidden_from_the_answers_alone(items, asked):
@@ -104,48 +119,25 @@ def test_words_ask_for_unseen_items_and_those_that_trained_are_no_candidates(ask
     assert answers is None and np.allclose(whole[0], embed(["red shoe for walks"])[0])
 
 
-def test_pictures_ask_for_their_items_and_copies_of_them_are_no_candidates(items, monkeypatch):
+def test_pictures_ask_for_their_items_and_copies_of_them_are_no_candidates(items, measured):
     """The first and the last item share a picture, and are different things."""
     pictures = np.full((5, 1, DIM), np.nan, np.float32)
     pictures[[0, 1, 2, 4], 0] = np.eye(DIM, dtype=np.float32)[[0, 1, 2, 0]]
-    towers = np.concatenate([items.embeddings.vectors, pictures], axis=1)
-    things = np.arange(5)
-    identity = dataclasses.replace(items.identity, named=things, picture=np.array([0, 1, 2, -1, 0]))
-    pictured = dataclasses.replace(
-        items, embeddings=FieldEmbeddings(("title", "description", "image"), towers), identity=identity
-    )
-    found = []
-
-    def measure(queries, whole, rng, *, answers=None):
-        found.append((queries, answers))
-        return calibration_queries.CalibrationScores(*np.zeros((2, 0)), *np.zeros((2, 0, 4)), np.zeros(0, np.int64))
-
-    monkeypatch.setattr(calibration_queries, "measure_queries", measure)
+    pictured = show_pictures(items, pictures, named=np.arange(5), picture=np.array([0, 1, 2, -1, 0]))
     assert set(score_queries(pictured, np.random.default_rng(0))) == {"words", "pictures", "mixed"}
-    queries, answers = found[-2]
+    queries, _, answers = measured[-2]
     assert [rows.tolist() for rows in queries.relevant] == [[0], [1], [4]]
     assert [rows.tolist() for rows in queries.exclude] == [[4], [], [0]]
     assert np.allclose(answers[0], embed(["red shoe for walks"])[0]), "the picture is hidden from the answer"
-    _, answers = found[-1]
+    _, _, answers = measured[-1]
     assert np.allclose(answers[0], items.embeddings.field("description")[0]), "and the title, where it is asked"
 
 
-def test_where_most_things_have_several_pictures_they_ask_for_each_other(items, monkeypatch):
+def test_where_most_things_have_several_pictures_they_ask_for_each_other(items, measured):
     pictures = np.eye(DIM, dtype=np.float32)[:5, None]
-    towers = np.concatenate([items.embeddings.vectors, pictures], axis=1)
-    identity = dataclasses.replace(items.identity, named=np.array([7, 7, 8, 8, 7]), picture=np.arange(5))
-    pictured = dataclasses.replace(
-        items, embeddings=FieldEmbeddings(("title", "description", "image"), towers), identity=identity
-    )
-    found = []
-
-    def measure(queries, whole, rng, *, answers=None):
-        found.append((queries, answers))
-        return calibration_queries.CalibrationScores(*np.zeros((2, 0)), *np.zeros((2, 0, 4)), np.zeros(0, np.int64))
-
-    monkeypatch.setattr(calibration_queries, "measure_queries", measure)
+    pictured = show_pictures(items, pictures, named=np.array([7, 7, 8, 8, 7]), picture=np.arange(5))
     score_queries(pictured, np.random.default_rng(0))
-    queries, answers = found[-2]
+    queries, _, answers = measured[-2]
     assert [rows.tolist() for rows in queries.relevant] == [[1, 4], [0, 4], [0, 1]]
     assert [rows.tolist() for rows in queries.exclude] == [[0], [1], [4]] and answers is None
 

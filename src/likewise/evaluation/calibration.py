@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,15 +132,13 @@ def fit_rule(scores: CalibrationScores) -> ThresholdRule | None:
     """
     if len(scores) < _FEWEST_QUERIES:
         return None
-    flat, margins = (_cross_fit(scores, correct) for correct in (False, True))
+    flat, margins, line = np.stack([scores.present, scores.absent]), _cross_fit(scores), _Line.fit(scores)
     # a flat threshold stays unless the other flags more by a standard error (Breiman et al., "Classification and
     # regression trees", 1984)
     gain = _flag_on_average(margins) - _flag_on_average(flat)
-    correct = bool(gain.mean() > max(0.0, gain.std() / math.sqrt(len(gain))))
-    if not correct:
-        margins = flat
+    if gain.mean() <= max(0.0, gain.std() / math.sqrt(len(gain))):
+        margins, line = flat, _Line()
     cut = float(np.quantile(margins[0], FALSE_ALARMS))  # of queries that the regression has not seen
-    line = _Line.fit(scores, correct)
     return ThresholdRule(
         intercept=cut + line.intercept,
         **dict(zip(STATISTICS, line.weights.tolist(), strict=True)),
@@ -154,14 +152,14 @@ def fit_rule(scores: CalibrationScores) -> ThresholdRule | None:
     )
 
 
-def _cross_fit(scores: CalibrationScores, correct: bool) -> Floats:
+def _cross_fit(scores: CalibrationScores) -> Floats:
     """(2, q) margins of queries, present and absent, each by a regression on the other folds."""
     margins = np.empty((2, len(scores)))
     groups, of_query = np.unique(scores.group, return_inverse=True)
     folds = (np.random.default_rng(0).permutation(len(groups)) % _FOLDS)[of_query]
     for fold in range(_FOLDS):
         out = folds == fold
-        margins[:, out] = _Line.fit(scores.select(~out), correct).margins(scores.select(out))
+        margins[:, out] = _Line.fit(scores.select(~out)).margins(scores.select(out))
     return margins
 
 
@@ -178,44 +176,36 @@ def _flag(margins: Floats, false_alarms: float) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Line:
-    """What has to be taken from the best score before it tells searches with an answer from others.
+    """What has to be taken from the best score before it tells searches with an answer from others; at first, nothing.
 
     Attributes:
         weights: (statistics,); all of them 0 where a higher score does not say that there is an answer.
         least, greatest: what is taken lies within these.
     """
 
-    weights: Floats
-    intercept: float
-    least: float
-    greatest: float
+    weights: Floats = field(default_factory=lambda: np.zeros(len(STATISTICS)))
+    intercept: float = 0.0
+    least: float = 0.0
+    greatest: float = 0.0
 
     @classmethod
-    def fit(cls, scores: CalibrationScores, correct: bool) -> "_Line":
-        """Fit it on the statistics; without a correction, nothing is taken."""
-        none = cls(np.zeros(len(STATISTICS)), 0.0, 0.0, 0.0)
-        if not correct:
-            return none
+    def fit(cls, scores: CalibrationScores) -> "_Line":
+        """Fit it on the statistics."""
         statistics = np.concatenate([scores.present_statistics, scores.absent_statistics])
         values = np.column_stack([np.concatenate([scores.present, scores.absent]), statistics])
         spread, mean = values.std(axis=0), values.mean(axis=0)
         spread[spread < 1e-9] = np.inf
         fitted = _fit_logistic_regression((values - mean) / spread, np.repeat([1.0, 0.0], len(scores))) / spread
         if fitted[0] <= 0:
-            return none
+            return cls()
         weights = -fitted[1:] / fitted[0]
         intercept = float(mean[0] - mean[1:] @ weights)
         return cls(weights, intercept, *np.quantile(intercept + statistics @ weights, _USUAL).tolist())
 
     def margins(self, scores: CalibrationScores) -> Floats:
         """(2, q) what is left of the best scores with answers and without."""
-        best, statistics = (
-            np.stack(pair)
-            for pair in (
-                (scores.present, scores.absent),
-                (scores.present_statistics, scores.absent_statistics),
-            )
-        )
+        best = np.stack([scores.present, scores.absent])
+        statistics = np.stack([scores.present_statistics, scores.absent_statistics])
         return np.asarray(best - np.clip(self.intercept + statistics @ self.weights, self.least, self.greatest))
 
 

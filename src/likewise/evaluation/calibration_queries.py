@@ -15,6 +15,7 @@ shows them. Answers are items that have not trained, and others that a query has
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from likewise.model.field_embeddings import FieldEmbeddings
 from likewise.model.network import Network
 from likewise.retrieval.lexical.tokenizing import find_plain_words, lexical_tokens
 from likewise.retrieval.thresholds import RULES, RuleKind
+from likewise.seeds import draw_sorted
 
 CalibrationByKind = dict[RuleKind, CalibrationScores]
 
@@ -61,7 +63,7 @@ class CalibrationItems:
     titles: Sequence[str | None]
     embed: Callable[[Sequence[str]], NDArray[np.float32]]
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """The fields that any item has."""
         return tuple(field for field in self.embeddings.fields if self.embeddings.has_any([field]).any())
@@ -114,7 +116,7 @@ def _ask_by_texts(items: CalibrationItems, rng: np.random.Generator) -> _Asked |
     """Logged queries, or titles."""
     task = items.task
     answered = [place for place, rows in enumerate(task.relevant) if items.unseen[rows].any()]
-    asked = _draw(np.array(answered, np.int64), rng).tolist()
+    asked = draw_sorted(np.array(answered, np.int64), _MOST_QUERIES, rng).tolist()
     texts, relevant = [str(task.texts[place]) for place in asked], [task.relevant[place] for place in asked]
     return _hide(items, _ask(items, texts, relevant), frozenset(items.fields) - set(task.fields))
 
@@ -133,7 +135,7 @@ def _ask_by_single_words(items: CalibrationItems, rng: np.random.Generator) -> _
         for token in found.keys() & lexical_tokens(text):
             found[token].append(place)
     rare = [token for token, places in found.items() if len(places) <= _RARE * len(documents)]
-    tokens = [rare[place] for place in _draw(np.arange(len(rare)), rng).tolist()]
+    tokens = [rare[place] for place in draw_sorted(np.arange(len(rare)), _MOST_QUERIES, rng).tolist()]
     relevant = [np.array(found[token], np.int64) for token in tokens]
     return _hide(items, _ask(items, [words[token] for token in tokens], relevant), frozenset())
 
@@ -154,7 +156,7 @@ def _ask_by_pictures(items: CalibrationItems, rng: np.random.Generator, *, with_
     places, has_others = _choose_pictured(items)
     if with_titles:
         places = np.array([place for place in places.tolist() if items.titles[place] is not None], np.int64)
-    places = _draw(places, rng)
+    places = draw_sorted(places, _MOST_QUERIES, rng)
     vectors = np.asarray(items.embeddings.field("image")[places], np.float32)
     if with_titles and len(places):
         vectors = vectors + items.embed([str(items.titles[place]) for place in places.tolist()])
@@ -190,7 +192,3 @@ def _choose_pictured(items: CalibrationItems) -> tuple[np.ndarray, bool]:
     with_others = pictured & np.isin(things, distinct[counts > 1])
     has_others = bool(with_others.sum() > _MOSTLY * pictured.sum())
     return np.flatnonzero(with_others if has_others else pictured), has_others
-
-
-def _draw(places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return places if len(places) <= _MOST_QUERIES else np.sort(rng.choice(places, _MOST_QUERIES, replace=False))

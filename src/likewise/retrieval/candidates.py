@@ -47,7 +47,7 @@ class HybridCandidates:
         self._matches = matches
         self._fusion = fusion
         self._scale: ScoreScale | None = None
-        self._nearest: Candidate | None = None
+        self.nearest: Candidate | None = None  # the item with the greatest cosine, once anything was found
         self._words: dict[str, float] = {}  # id → what the words give to its score
 
     def __call__(self, count: int, condition: Condition | None) -> list[Candidate]:
@@ -57,18 +57,13 @@ class HybridCandidates:
         ids = list(cosines)
         if self._scale is None:  # what is near and what is far stays the same when more are asked for
             low, high = (near.scores[-1], near.scores[0]) if near.ids else (0.0, 0.0)
-            self._nearest = Candidate(near.ids[0], float(high)) if near.ids else None
+            self.nearest = Candidate(near.ids[0], float(high)) if near.ids else None
             self._scale = ScoreScale(float(low), float(high), self._matches.full_match_score(ids))
         by_vectors, by_words = compute_parts(
             np.array(list(cosines.values())), self._matches.scores(ids), self._fusion, self._scale
         )
         self._words |= zip(ids, by_words.tolist(), strict=True)
         return _in_order(ids, (by_vectors + by_words).astype(np.float32))[:count]
-
-    @property
-    def nearest(self) -> Candidate | None:
-        """The item with the greatest cosine; None before anything was found."""
-        return self._nearest
 
     def find_threshold(self, cosine: float) -> float:
         """The score of an item in which none of the words stands, and which has this cosine, with no upper limit to it.

@@ -136,10 +136,12 @@ class Thresholds:
         """
         path = run / THRESHOLDS
         try:
-            return None if _is_older(path) else cls._parse(read_record(path, _FORMAT))
+            return cls._parse(read_record(path, _FORMAT))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:  # DamageError among them
+            if _is_older(path):
+                return None
             damage = error if isinstance(error, DamageError) else DamageError(f"{path} is damaged ({error})")
             way_out = "train the run again, or delete the file to search without calibrated thresholds"
             raise explain_damage(damage, older=f"{damage}: {way_out}", damaged=f"{damage}: {way_out}") from None

@@ -11,7 +11,7 @@ from likewise.evaluation.results import Threshold
 from likewise.evaluation.task import build_log_task, build_title_task
 from likewise.evaluation.threshold import calibrate_threshold
 from likewise.retrieval.thresholds import Thresholds
-from likewise.seeds import Stream, random_stream
+from likewise.seeds import Stream, draw_sorted, random_stream
 from likewise.training.batches import Rows
 from likewise.training.context import TrainingContext
 from likewise.training.features import Features
@@ -28,8 +28,8 @@ def score_held_out(context: TrainingContext, features: Features, held_out: Rows,
         trained: rows that it has seen, which an index holds as well; likewise.
     """
     rng = random_stream(context.config.seed, Stream.CALIBRATION)
-    unseen = _draw(held_out, _MOST_UNSEEN, rng)
-    rows = np.sort(np.concatenate([unseen, _draw(trained, _MOST_ITEMS - len(unseen), rng)]))
+    unseen = draw_sorted(held_out, _MOST_UNSEEN, rng)
+    rows = np.sort(np.concatenate([unseen, draw_sorted(trained, _MOST_ITEMS - len(unseen), rng)]))
     network, texts, identity = context.model.network, context.data.texts, context.identity.select(rows)
     catalog = context.catalog.select(rows)
     task = None
@@ -52,10 +52,6 @@ def score_held_out(context: TrainingContext, features: Features, held_out: Rows,
     embeddings = embed_rows(network, features, context.data, rows, network.fields)
     items = CalibrationItems(embeddings, np.isin(rows, unseen), network, identity, task, titles, embed)
     return score_queries(items, rng)
-
-
-def _draw(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
-    return rows if len(rows) <= most else rng.choice(rows, most, replace=False)
 
 
 def keep_thresholds(context: TrainingContext, scores: CalibrationByKind) -> Threshold | None:

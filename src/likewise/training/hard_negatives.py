@@ -16,7 +16,7 @@ from likewise.config import TrainConfig
 from likewise.evaluation.error_analysis import PossibleDuplicate, build_item_drawer
 from likewise.files import write_csv
 from likewise.model.network import Network
-from likewise.seeds import Stream, random_stream
+from likewise.seeds import Stream, draw_sorted, random_stream
 from likewise.stores.faiss.exact import find_nearest
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
@@ -103,9 +103,7 @@ def mine_hard_negatives(
         network: as it is now; it is left in evaluation mode.
         rng: draws the rows that are searched where there are very many.
     """
-    rows = data.rows
-    if len(rows) > _MOST_ROWS:
-        rows = np.sort(rng.choice(rows, _MOST_ROWS, replace=False))
+    rows = draw_sorted(data.rows, _MOST_ROWS, rng)
     queries, answers, whole = _embed_training_rows(network, features, data, rows)
     asking = np.flatnonzero(~np.isnan(queries[:, 0]) & ~np.isnan(answers[:, 0]))
     neighbours = np.full((len(data.pictured), count), -1)

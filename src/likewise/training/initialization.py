@@ -14,7 +14,7 @@ from likewise.evaluation.baselines import fit_ridge
 from likewise.model.heads import KernelMap, PictureMap, VectorHead
 from likewise.model.network import Network
 from likewise.progress import track
-from likewise.seeds import Stream, random_stream
+from likewise.seeds import Stream, draw_sorted, random_stream
 from likewise.training.batches import TrainingSet
 from likewise.training.cross_fitting import cross_fit_kernel_ridge
 from likewise.training.features import Features, read_field
@@ -253,6 +253,4 @@ def fit_picture_map(pictures: RegressionData, groups: Codes | None = None) -> Pi
 
 
 def _sample(rows: Rows, seed: int, most: int = _MOST_ROWS) -> Rows:
-    if len(rows) <= most:
-        return rows
-    return np.sort(random_stream(seed, Stream.INITIALIZATION_ROWS).choice(rows, most, replace=False))
+    return draw_sorted(rows, most, random_stream(seed, Stream.INITIALIZATION_ROWS))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from likewise.evaluation.baselines import best_penalty, best_penalty_by_groups, choose_groups
 from likewise.model.heads import KernelMap
-from likewise.seeds import Stream, random_stream
+from likewise.seeds import Stream, draw_sorted, random_stream
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -113,9 +113,7 @@ def solve_kernel_ridge(
     centre, scale = x.mean(axis=0), x.std(axis=0) + _LEAST_SCALE
     units = (x - centre) / scale
     units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), _LEAST_SCALE)
-    chosen = np.arange(len(units))
-    if len(units) > _MOST_EXAMPLES:
-        chosen = np.sort(random_stream(seed, Stream.KERNEL_EXAMPLES).choice(chosen, _MOST_EXAMPLES, replace=False))
+    chosen = draw_sorted(np.arange(len(units)), _MOST_EXAMPLES, random_stream(seed, Stream.KERNEL_EXAMPLES))
     solution: ExactSolution | NystromSolution = _solve_exactly(
         units[chosen], targets[chosen], _group_inputs(groups, places, chosen)
     )

@@ -19,7 +19,7 @@ from likewise.evaluation.task import RetrievalTask, build_log_task, build_title_
 from likewise.model.field_embeddings import FieldEmbeddings, embed_fields
 from likewise.model.matryoshka import Variant, build_variants
 from likewise.model.network import Network
-from likewise.seeds import Stream, random_stream
+from likewise.seeds import Stream, draw_sorted, random_stream
 from likewise.training.batches import Rows, TrainingSet
 from likewise.training.context import TrainingContext
 from likewise.training.features import Features, read_field
@@ -55,8 +55,7 @@ def build_held_out_task(context: TrainingContext, rows: Rows) -> HeldOutTask:
         rows: (n,) held-out rows; a sample of them where there are very many.
     """
     catalog, data, fields, seed = context.catalog, context.data, context.model.fields, context.config.seed
-    if len(rows) > _MOST_ITEMS:
-        rows = np.sort(random_stream(seed, Stream.HELD_OUT_ROWS).choice(rows, _MOST_ITEMS, replace=False))
+    rows = draw_sorted(rows, _MOST_ITEMS, random_stream(seed, Stream.HELD_OUT_ROWS))
     texts = data.texts
     task = build_log_task(catalog.select(rows), rows, texts.query_log, texts.texts, fields)
     if task is None:
