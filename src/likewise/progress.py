@@ -174,6 +174,12 @@ class Bar:
             self._last_line = now
             say(f"{self.description}: {self._position(now)} {note}".rstrip())
 
+    def expect(self, total: int) -> None:
+        """Change how many there are in all."""
+        self.total = total
+        if self._rich is not None:
+            self._rich.update(self._task, total=total)
+
     def _position(self, now: float) -> str:
         if not self.total:
             return f"{self.done:,}"

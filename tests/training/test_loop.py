@@ -1,7 +1,8 @@
 """The loop: keeps the best, stops on NaN with a sentence, and goes on to the bit wherever it was stopped."""
 
 import dataclasses
-from itertools import count
+from itertools import chain, count, repeat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,6 +174,64 @@ def test_when_the_time_is_up_no_further_epoch_begins_and_the_best_is_kept(tmp_pa
     fit_stage(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
     assert len(state.history) == 2 and state.best_epoch in (0, 1)
     assert "The time budget is used up after 1 of 30 epochs" in capsys.readouterr().err
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by what each step of `slow` takes, and otherwise stands still."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+def slow(objective, clock, seconds):
+    """The objective, of which every step takes the next of these seconds; an epoch has three steps."""
+    backward = objective.backward
+
+    def step_slowly(*arguments):
+        clock.now += next(seconds)
+        return backward(*arguments)
+
+    objective.backward = step_slowly
+    return objective
+
+
+@pytest.mark.parametrize(("planned", "most", "lasts"), [(3, 60, 8), (20, 60, 8), (8, 60, 8), (3, 6, 6)])
+def test_a_stage_lasts_as_long_as_its_time_whatever_was_planned(clock, tmp_path, planned, most, lasts):
+    """Of four minutes, an epoch takes half a one."""
+    objective = slow(toy_objective(unlike(12), epochs=planned), clock, repeat(10.0))
+    state, scores = TrainingState(), count()
+    stage = Stage("last blocks", objective.config, until_minute=4.0, most_epochs=most)
+    fit_stage(objective, stage, tmp_path, state, lambda: np.full(8, float(next(scores))))
+    assert state.history[-1]["epoch"] == state.best_epoch == lasts, "the last epoch is validated, too"
+    rates = [entry["learning_rate"] for entry in state.history[1:]]
+    assert rates[-1] < max(rates) / 10, "the rate falls to zero within the time"
+    assert state.epochs == 0, "the next stage begins with its own plan"
+
+
+def test_a_machine_that_gets_slower_has_fewer_epochs(clock, tmp_path):
+    objective = slow(toy_objective(unlike(12), epochs=8), clock, chain(repeat(10.0, 6), repeat(20.0)))
+    state = TrainingState()
+    stage = Stage("last blocks", objective.config, until_minute=4.0, most_epochs=60)
+    fit_stage(objective, stage, tmp_path, state, lambda: np.zeros(8))
+    assert state.history[-1]["epoch"] == 5 and state.minutes == pytest.approx(4.0), "two of 30 s and three of 60 s"
+
+
+def test_a_resumed_stage_keeps_to_what_was_planned_again(clock, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_SHARE_FOR_SAVING", 1e12)
+    write = TrainingState.write
+
+    def stop_after(state, run):
+        write(state, run)
+        if state.step == 7:  # in the third epoch
+            raise StoppedError
+
+    monkeypatch.setattr(TrainingState, "write", stop_after)
+    objective = slow(toy_objective(unlike(12), epochs=4), clock, repeat(10.0))
+    stage = Stage("last blocks", objective.config, until_minute=4.0, most_epochs=60)
+    with pytest.raises(StoppedError):
+        fit_stage(objective, stage, tmp_path, TrainingState(), lambda: np.zeros(8))
+    assert TrainingState.read(tmp_path, torch.device("cpu")).epochs == 8
 
 
 def test_a_stage_that_wins_nothing_leaves_the_weights_that_it_began_with(tmp_path):

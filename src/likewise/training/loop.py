@@ -23,6 +23,7 @@ from likewise.training.validation import Scores
 
 _CLIP_NORM = 1.0
 _MOST_EVALUATIONS = 15
+_RECENT_EPOCHS = 3  # from which one sees how long the next take
 _SHARE_FOR_SAVING = 0.05  # of the wall time, so that exact resume stays cheap
 
 
@@ -62,9 +63,6 @@ def fit(
     config, network, data, processes = stage.config, objective.network, objective.data, objective.processes
     trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
     per_epoch = steps_per_epoch(len(data.rows), config.rows_per_batch)
-    total = per_epoch * config.total_epochs
-    every = max(1, math.ceil(config.total_epochs / _MOST_EVALUATIONS))
-
     if state.weights:
         load_weights(trained, state.weights)
     if state.step == 0:
@@ -83,14 +81,15 @@ def fit(
             raise UserError(
                 "cannot resume: another version of likewise trained other parts of the model; start over with --restart"
             ) from None
+    state.epochs = state.epochs or config.total_epochs
     first_epoch = state.history[-1]["epoch"] - state.step // per_epoch
     first_step = state.history[-1]["step"] - state.step // per_epoch * per_epoch
 
     clock, saves = _Minutes(state), _SaveClock()
-    epochs = config.total_epochs if stage.stop_after is None else min(stage.stop_after, config.total_epochs)
-    with Bar(f"Training {stage.name}".rstrip(), per_epoch * epochs) as bar:
+    with Bar(f"Training {stage.name}".rstrip(), per_epoch * stage.ends_after(state.epochs)) as bar:
         bar.advance(state.step)
-        for epoch in range(state.step // per_epoch, epochs):
+        while (epoch := state.step // per_epoch) < stage.ends_after(state.epochs):
+            every = max(1, math.ceil(state.epochs / _MOST_EVALUATIONS))
             since_best = epoch - max(state.best_epoch - first_epoch, 0)
             if validate is not None and config.patience is not None and since_best >= config.patience * every:
                 say(f"No improvement in {since_best} epochs: stopping early")
@@ -98,7 +97,7 @@ def fit(
             last = state.history[-1].get("seconds", 0.0) / 60 if epoch else 0.0
             late = state.minutes + last > stage.until_minute
             if processes.from_leader(late) if processes.count > 1 else late:
-                say(f"The time budget is used up after {epoch} of {config.total_epochs} epochs")
+                say(f"The time budget is used up after {epoch} of {state.epochs} epochs")
                 break
             started = time.monotonic()
             done = state.step - epoch * per_epoch
@@ -111,7 +110,8 @@ def fit(
                     continue
                 network.train()
                 for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * scale_learning_rate(state.step, total, config.warmup)
+                    share = scale_learning_rate(state.step, state.epochs * per_epoch, config.warmup)
+                    group["lr"] = group["peak"] * share
                 optimizer.zero_grad(set_to_none=True)
                 loss = _backward(objective, batch, state.step, config.accumulate)
                 if not math.isfinite(loss):
@@ -139,10 +139,12 @@ def fit(
                 "stage": stage.name,
             }
             state.running_loss = 0.0
+            state.epochs = processes.from_leader(_plan_again(stage, state, epoch + 1, started, clock.tick()))
+            bar.expect(per_epoch * stage.ends_after(state.epochs))
             if validate is None:
                 state.best_epoch = entry["epoch"]
                 state.best = {name: weight.clone() for name, weight in state.averaged.items()}
-            elif (epoch + 1) % every == 0 or epoch + 1 == config.total_epochs:
+            elif (epoch + 1) % every == 0 or epoch + 1 == state.epochs:
                 with use_weights(trained, state.averaged):
                     scores = torch.from_numpy(validate())
                     entry["validation"] = _mean(scores)
@@ -161,9 +163,22 @@ def fit(
                 saves.saved(_save, state, trained, optimizer, run)
     load_weights(trained, state.best)
     state.weights, state.stage, state.step, state.optimizer = dict(state.best), state.stage + 1, 0, {}
+    state.epochs = 0
     network.eval()
     if run is not None and processes.leads:
         state.write(run)
+
+
+def _plan_again(stage: Stage, state: TrainingState, done: int, started: float, minutes: float) -> int:
+    """How many epochs the stage lasts, judged by the slowest of the last few.
+
+    Args:
+        done: epochs of it, with the one that began at `started`, of which only the validation is still to come.
+        minutes: of the training until now.
+    """
+    before = min(done, _RECENT_EPOCHS) - 1
+    recent = [entry["seconds"] for entry in state.history[len(state.history) - before :]]
+    return stage.count_epochs(done, minutes, max([time.monotonic() - started, *recent]))
 
 
 def restore_weights(network: nn.Module, state: TrainingState) -> None:

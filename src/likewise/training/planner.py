@@ -2,7 +2,8 @@
 
 `effort` is what a person has to say: quick trains heads over cached features; standard and best go on with the last
 blocks of the picture encoder, behind the earliest cut that leaves enough epochs in the time there is. A plan is made
-once, from measurements, and written down; a resumed training keeps to it.
+once, from measurements, and written down; a resumed training keeps to it. The last blocks train for more epochs where
+these take less time than was planned, and for fewer where they take more, so that the rate falls to zero in time.
 
 Where towers are stacked (`training/stacking.py`), every effort trains text heads alone: with the last blocks, unseen
 items of such catalogues are found less often. There standard and best spend their time on further seeds, whose weights
@@ -36,7 +37,7 @@ from likewise.training.sampler import steps_per_epoch
 from likewise.training.split_features import forward_from_cut
 
 FILE = Path("training") / "recipe.json"
-_FORMAT = 2
+_FORMAT = 3
 
 _SECONDS_AN_ITEM = {"quick": 0.03, "standard": 0.3}  # of training past encoding: 1 and 10 minutes for 2,000 items
 _LEAST_SECONDS = {"quick": 30.0, "standard": 120.0}
@@ -62,6 +63,8 @@ class Stage:
         config: how it trains, filled in.
         until_minute: of the training, past which no epoch may end if it takes as long as the one before it.
         stop_after: as many epochs, of a schedule that is as long as before; None: all of it.
+        most_epochs: after each epoch, as many as there is time for are planned again, but no more than these. None: they
+            stay those of `config`.
         most_seeds: how many trainings with different seeds may be averaged, if each of them gains.
     """
 
@@ -69,7 +72,25 @@ class Stage:
     config: TrainConfig
     until_minute: float = math.inf
     stop_after: int | None = None
+    most_epochs: int | None = None
     most_seeds: int = 1
+
+    def ends_after(self, epochs: int) -> int:
+        """The epoch that is the last one of a schedule of as many epochs."""
+        return epochs if self.stop_after is None else min(self.stop_after, epochs)
+
+    def count_epochs(self, done: int, minutes: float, seconds: float) -> int:
+        """How many epochs its schedule has, planned again.
+
+        Args:
+            done: of them.
+            minutes: of the training until now.
+            seconds: that an epoch takes.
+        """
+        if self.most_epochs is None:
+            return self.config.total_epochs
+        left = max(0, int(60 * (self.until_minute - minutes) / seconds))
+        return max(done, min(done + left, self.most_epochs))
 
     def affords(self, seeds: int, spent: float, folds: int) -> bool:
         """Whether there is time for as many seeds in all.
@@ -178,7 +199,9 @@ def _plan_blocks(context: TrainingContext, chosen: CutCost, seconds: float, for_
         "batch_size": None,
         "text_lr_scale": context.config.text_lr_scale if context.titles_repeat else 0.0,
     }
-    return Stage("last blocks", context.config.model_copy(update=settings), (seconds - chosen.cache_seconds) / 60)
+    until_minute = (seconds - chosen.cache_seconds) / 60
+    config = context.config.model_copy(update=settings)
+    return Stage("last blocks", config, until_minute, most_epochs=max(epochs, _MOST_EPOCHS))
 
 
 def _read_plan(run: Path, config: TrainConfig) -> list[Stage]:
@@ -189,6 +212,7 @@ def _read_plan(run: Path, config: TrainConfig) -> list[Stage]:
                 stage["name"],
                 _apply_changes(config, stage["settings"]),
                 stage["until_minute"],
+                most_epochs=stage["most_epochs"],
                 most_seeds=stage["most_seeds"],
             )
             for stage in planned
@@ -203,6 +227,7 @@ def _write_plan(run: Path, config: TrainConfig, stages: list[Stage]) -> None:
             "name": stage.name,
             "settings": _list_changes(config, stage.config),
             "until_minute": stage.until_minute,
+            "most_epochs": stage.most_epochs,
             "most_seeds": stage.most_seeds,
         }
         for stage in stages

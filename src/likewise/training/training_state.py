@@ -19,7 +19,7 @@ class TrainingState:
     """Everything that changes while training; all of it tensors, numbers and text.
 
     Attributes:
-        stage: of the recipe. step: steps done in it.
+        stage: of the recipe. step: steps done in it. epochs: that it lasts, as planned by now; 0 before it begins.
         weights: the trainable parameters. averaged: their moving averages. best: the averages that scored best.
         peak: (questions,) the scores of the evaluation with the highest mean.
         floor: the mean score that the stage began with.
@@ -34,6 +34,7 @@ class TrainingState:
 
     stage: int = 0
     step: int = 0
+    epochs: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     averaged: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
