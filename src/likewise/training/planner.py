@@ -63,8 +63,8 @@ class Stage:
         config: how it trains, filled in.
         until_minute: of the training, past which no epoch may end if it takes as long as the one before it.
         stop_after: as many epochs, of a schedule that is as long as before; None: all of it.
-        most_epochs: after each epoch, as many as there is time for are planned again, but no more than these. None: they
-            stay those of `config`.
+        most_epochs: after each epoch, as many as there is time for are planned again, but no more than these. None:
+            their number is that of `config`.
         most_seeds: how many trainings with different seeds may be averaged, if each of them gains.
     """
 
