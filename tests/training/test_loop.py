@@ -196,8 +196,11 @@ def slow(objective, clock, seconds):
     return objective
 
 
-@pytest.mark.parametrize(("planned", "most", "lasts"), [(3, 60, 8), (20, 60, 8), (8, 60, 8), (3, 6, 6)])
-def test_a_stage_lasts_as_long_as_its_time_whatever_was_planned(clock, tmp_path, planned, most, lasts):
+@pytest.mark.parametrize(
+    ("planned", "most", "lasts", "said"),
+    [(3, 60, 8, "shorter"), (20, 60, 8, "longer"), (8, 60, 8, None), (3, 6, 6, "shorter")],
+)
+def test_a_stage_lasts_as_long_as_its_time_whatever_was_planned(clock, tmp_path, capsys, planned, most, lasts, said):
     """Of four minutes, an epoch takes half a one."""
     objective = slow(toy_objective(unlike(12), epochs=planned), clock, repeat(10.0))
     state, scores = TrainingState(), count()
@@ -207,6 +210,11 @@ def test_a_stage_lasts_as_long_as_its_time_whatever_was_planned(clock, tmp_path,
     rates = [entry["learning_rate"] for entry in state.history[1:]]
     assert rates[-1] < max(rates) / 10, "the rate falls to zero within the time"
     assert state.epochs == 0, "the next stage begins with its own plan"
+    notes = capsys.readouterr().err
+    if said is None:
+        assert "instead of" not in notes
+    else:
+        assert f"{lasts} epochs instead of {planned}, as they were {said} than planned" in notes
 
 
 def test_a_machine_that_gets_slower_has_fewer_epochs(clock, tmp_path):

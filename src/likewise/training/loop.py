@@ -161,6 +161,9 @@ def fit(
             log(entry)
             if run is not None and processes.leads and saves.due():
                 saves.saved(_save, state, trained, optimizer, run)
+    if state.epochs != config.total_epochs:
+        took = "shorter" if state.epochs > config.total_epochs else "longer"
+        say(f"{state.epochs} epochs instead of {config.total_epochs}, as they were {took} than planned")
     load_weights(trained, state.best)
     state.weights, state.stage, state.step, state.optimizer = dict(state.best), state.stage + 1, 0, {}
     state.epochs = 0
