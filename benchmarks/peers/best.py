@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from likewise.errors import UserError
+
 
 class Best:
     """The best weights so far."""
@@ -23,5 +25,11 @@ class Best:
 
     @torch.no_grad()
     def restore(self, module: nn.Module) -> None:
-        """Give the module the best weights."""
+        """Give the module the best weights.
+
+        Raises:
+            UserError: there are none, as the time was up before the first validation.
+        """
+        if not self._weights:
+            raise UserError("the budget ends before the first validation; give more seconds (--budget)")
         module.load_state_dict(self._weights)

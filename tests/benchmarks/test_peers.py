@@ -12,6 +12,8 @@ from peers.examples import Examples
 from peers.seen import Seen
 from peers.settings import GRID, PeerSettings
 
+from likewise.errors import UserError
+
 
 def test_no_title_is_its_own_negative_and_every_row_is_seen() -> None:
     titles = [f"title {row % 7}" for row in range(50)] + ["Title 3 "]  # the last one is title 3 in other letters
@@ -107,6 +109,11 @@ def test_the_best_weights_come_back() -> None:
     best.restore(module)
     torch.testing.assert_close(module.weight.detach(), kept)
     assert (best.score, best.progress) == (0.5, 0.3)
+
+
+def test_a_budget_that_ends_before_the_first_validation_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"give more seconds \(--budget\)"):
+        Best().restore(torch.nn.Linear(2, 2))
 
 
 def test_the_grid_varies_settings_that_exist_and_holds_the_defaults() -> None:
