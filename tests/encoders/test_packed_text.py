@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import require
 from encoders.tiny_models import least_cosine, save_bert
 
 from likewise.encoders import packed_text
@@ -30,7 +29,8 @@ BATCHES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def native_bfloat16() -> None:
-    require(has_native_bfloat16(torch.device("cpu")), "a processor that multiplies bfloat16")
+    if not has_native_bfloat16(torch.device("cpu")):
+        pytest.skip("a processor that multiplies bfloat16 cannot be installed")
 
 
 @pytest.fixture(scope="module")

@@ -86,9 +86,9 @@ def fit(
     first_step = state.history[-1]["step"] - state.step // per_epoch * per_epoch
 
     clock, saves = _Minutes(state), _SaveClock()
-    with Bar(f"Training {stage.name}".rstrip(), per_epoch * stage.ends_after(state.epochs)) as bar:
+    with Bar(f"Training {stage.name}".rstrip(), per_epoch * _ends_after(stage, state.epochs)) as bar:
         bar.advance(state.step)
-        while (epoch := state.step // per_epoch) < stage.ends_after(state.epochs):
+        while (epoch := state.step // per_epoch) < _ends_after(stage, state.epochs):
             every = max(1, math.ceil(state.epochs / _MOST_EVALUATIONS))
             since_best = epoch - max(state.best_epoch - first_epoch, 0)
             if validate is not None and config.patience is not None and since_best >= config.patience * every:
@@ -140,7 +140,7 @@ def fit(
             }
             state.running_loss = 0.0
             state.epochs = processes.from_leader(_plan_again(stage, state, epoch + 1, started, clock.tick()))
-            bar.expect(per_epoch * stage.ends_after(state.epochs))
+            bar.expect(per_epoch * _ends_after(stage, state.epochs))
             if validate is None:
                 state.best_epoch = entry["epoch"]
                 state.best = {name: weight.clone() for name, weight in state.averaged.items()}
@@ -170,6 +170,11 @@ def fit(
     network.eval()
     if run is not None and processes.leads:
         state.write(run)
+
+
+def _ends_after(stage: Stage, epochs: int) -> int:
+    """The epoch that is the last one of a schedule of as many epochs."""
+    return epochs if stage.stop_after is None else min(stage.stop_after, epochs)
 
 
 def _plan_again(stage: Stage, state: TrainingState, done: int, started: float, minutes: float) -> int:

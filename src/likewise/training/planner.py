@@ -75,10 +75,6 @@ class Stage:
     most_epochs: int | None = None
     most_seeds: int = 1
 
-    def ends_after(self, epochs: int) -> int:
-        """The epoch that is the last one of a schedule of as many epochs."""
-        return epochs if self.stop_after is None else min(self.stop_after, epochs)
-
     def count_epochs(self, done: int, minutes: float, seconds: float) -> int:
         """How many epochs its schedule has, planned again.
 
