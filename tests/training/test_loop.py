@@ -217,6 +217,15 @@ def test_a_stage_lasts_as_long_as_its_time_whatever_was_planned(clock, tmp_path,
         assert f"{lasts} epochs instead of {planned}, as they were {said} than planned" in notes
 
 
+def test_a_stage_that_ends_early_does_not_say_how_long_its_epochs_were(clock, tmp_path, capsys):
+    objective = slow(toy_objective(unlike(12), epochs=3, patience=2), clock, repeat(10.0))
+    stage = Stage("last blocks", objective.config, until_minute=4.0, most_epochs=60)
+    scores = chain([0.5, 0.9], repeat(0.1))
+    fit_stage(objective, stage, tmp_path, TrainingState(), lambda: np.full(8, next(scores)))
+    notes = capsys.readouterr().err
+    assert "stopping early" in notes and "instead of" not in notes
+
+
 def test_a_machine_that_gets_slower_has_fewer_epochs(clock, tmp_path):
     objective = slow(toy_objective(unlike(12), epochs=8), clock, chain(repeat(10.0, 6), repeat(20.0)))
     state = TrainingState()
@@ -239,7 +248,11 @@ def test_a_resumed_stage_keeps_to_what_was_planned_again(clock, tmp_path, monkey
     stage = Stage("last blocks", objective.config, until_minute=4.0, most_epochs=60)
     with pytest.raises(StoppedError):
         fit_stage(objective, stage, tmp_path, TrainingState(), lambda: np.zeros(8))
-    assert TrainingState.read(tmp_path, torch.device("cpu")).epochs == 8
+    state = TrainingState.read(tmp_path, torch.device("cpu"))
+    assert state.epochs == 8
+    objective = slow(toy_objective(unlike(12), epochs=4), clock, repeat(10.0))
+    fit_stage(objective, stage, tmp_path, state, lambda: np.zeros(8))
+    assert state.history[-1]["epoch"] == 8 and state.minutes == pytest.approx(4.0)
 
 
 def test_a_stage_that_wins_nothing_leaves_the_weights_that_it_began_with(tmp_path):

@@ -109,8 +109,8 @@ def fit(
                 if place < done:
                     continue
                 network.train()
+                share = scale_learning_rate(state.step, state.epochs * per_epoch, config.warmup)
                 for group in optimizer.param_groups:
-                    share = scale_learning_rate(state.step, state.epochs * per_epoch, config.warmup)
                     group["lr"] = group["peak"] * share
                 optimizer.zero_grad(set_to_none=True)
                 loss = _backward(objective, batch, state.step, config.accumulate)
@@ -161,9 +161,10 @@ def fit(
             log(entry)
             if run is not None and processes.leads and saves.due():
                 saves.saved(_save, state, trained, optimizer, run)
-    if state.epochs != config.total_epochs:
-        took = "shorter" if state.epochs > config.total_epochs else "longer"
-        say(f"{state.epochs} epochs instead of {config.total_epochs}, as they were {took} than planned")
+        else:
+            if state.epochs != config.total_epochs:
+                took = "shorter" if state.epochs > config.total_epochs else "longer"
+                say(f"{state.epochs} epochs instead of {config.total_epochs}, as they were {took} than planned")
     load_weights(trained, state.best)
     state.weights, state.stage, state.step, state.optimizer = dict(state.best), state.stage + 1, 0, {}
     state.epochs = 0

@@ -86,7 +86,7 @@ class Stage:
         if self.most_epochs is None:
             return self.config.total_epochs
         left = max(0, int(60 * (self.until_minute - minutes) / seconds))
-        return max(done, min(done + left, self.most_epochs))
+        return min(done + left, self.most_epochs)
 
     def affords(self, seeds: int, spent: float, folds: int) -> bool:
         """Whether there is time for as many seeds in all.
