@@ -35,7 +35,8 @@ class Metrics:
         if MULTIPROCESS_FOLDER in os.environ:  # the counts of all worker processes, from their files
             from prometheus_client.multiprocess import MultiProcessCollector
 
-            self._shown = prometheus_client.CollectorRegistry(auto_describe=True)
+            # Describing itself, it would read these files, of which another worker may just be creating one.
+            self._shown = prometheus_client.CollectorRegistry(auto_describe=False)
             MultiProcessCollector(self._shown)
         self._seconds = prometheus_client.Histogram(
             "likewise_request_stage_seconds",
